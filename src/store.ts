@@ -1,0 +1,383 @@
+import type { AuthEvent } from "./events.ts";
+
+/**
+ * What the domain keeps. Each verb is atomic and decided by the database alone: one-time state changes by one conditional
+ * statement, never by read-then-write. Times are epoch milliseconds of the service clock, passed in as `now`.
+ * Every verb throws AuthError("unavailable") when the database is away, overloaded or past its deadline, having changed nothing
+ * or having been retried as a whole.
+ */
+export interface Store {
+  readonly users: UserStore;
+  readonly clients: ClientStore;
+  readonly authorizations: AuthorizationStore;
+  readonly sessions: SessionStore;
+  readonly keys: KeyStore;
+  readonly outbox: OutboxStore;
+  readonly limits: LimitStore;
+  readonly leases: LeaseStore;
+  /** The database's clock. Also the readiness probe: it throws while the database is away. */
+  time(): Promise<number>;
+  /** Deletes up to `batch` expired rows of each kind; returns how many went. Call again while the answer is not 0. */
+  cleanUp(now: number, batch: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface User {
+  /** UUID version 4, lower case. */
+  readonly uuid: string;
+  /** Trimmed and lower-cased. */
+  readonly email: string;
+  readonly nickname: string;
+  readonly roles: readonly string[];
+  readonly disabledAt: number | null;
+  readonly createdAt: number;
+}
+
+export interface UserWithPassword extends User {
+  readonly passwordHash: string;
+}
+
+export interface UserStore {
+  /** Account, profile and event in one transaction. */
+  create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken">;
+  find(uuid: string): Promise<User | null>;
+  findByEmail(email: string): Promise<UserWithPassword | null>;
+  findWithPassword(uuid: string): Promise<UserWithPassword | null>;
+  /** Those that exist, in no order. */
+  findMany(uuids: readonly string[]): Promise<User[]>;
+  /** By creation, oldest first, after the given position. */
+  list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]>;
+  update(uuid: string, change: { nickname?: string; roles?: readonly string[] }, now: number): Promise<boolean>;
+  /** A better hash of the same password; does nothing when the password was changed meanwhile. */
+  rehash(uuid: string, from: string, to: string): Promise<void>;
+  /** Ends every session, pending code, reset token and authorization of the user. `lost`: no longer the password it was. */
+  changePassword(uuid: string, from: string, to: string, now: number): Promise<"changed" | "lost">;
+  /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
+  setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
+  /** Deletes account, profile, consents, sessions and codes, revokes every authorization. False: no such user. */
+  delete(uuid: string, now: number): Promise<boolean>;
+  /** The newest reset token takes the place of older ones; token and event in one transaction. */
+  createPasswordReset(
+    reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },
+    event: AuthEvent,
+  ): Promise<void>;
+  /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
+  findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
+  /** Uses the token up and sets the password; ends everything as `changePassword` does. One of N callers gets `reset`. */
+  redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid">;
+}
+
+/** Metadata of RFC 7591 section 2 and this service's extensions, complete with defaults. */
+export interface ClientMetadata {
+  readonly client_name?: string | undefined;
+  readonly redirect_uris: readonly string[];
+  readonly post_logout_redirect_uris: readonly string[];
+  readonly grant_types: readonly string[];
+  readonly response_types: readonly string[];
+  /** Space-separated scopes it may ask for. */
+  readonly scope: string;
+  readonly token_endpoint_auth_method: "none" | "client_secret_basic" | "client_secret_post";
+  readonly id_token_signed_response_alg: "RS256" | "ES256";
+  readonly access_token_signed_response_alg: "RS256" | "ES256";
+  readonly access_token_typ: "at+jwt" | "JWT";
+  readonly first_party: boolean;
+  readonly refresh_token_rotation: boolean;
+  /** Seconds. */
+  readonly refresh_token_reuse_window: number;
+  readonly resources: readonly string[];
+  readonly resource_server_for: readonly string[];
+  /** Subject of the TLS certificate (RFC 8705 section 2.1.2) that authenticates it on the internal listeners. */
+  readonly tls_client_auth_subject_dn?: string | undefined;
+}
+
+export type ClientSource = "development" | "file" | "command" | "registration";
+
+export interface ClientSecret {
+  readonly id: string;
+  /** SHA-256, hex. */
+  readonly hash: string;
+  readonly createdAt: number;
+  /** Null: until rotated. */
+  readonly expiresAt: number | null;
+  /** `sid` of the standing authorization of the client's own tokens; null before the first. */
+  readonly authorizationId: string | null;
+}
+
+export interface Client {
+  readonly clientId: string;
+  readonly metadata: ClientMetadata;
+  readonly source: ClientSource;
+  readonly createdAt: number;
+  readonly disabledAt: number | null;
+  /** `file`: it went from the clients file; `command`: somebody disabled it, which the file never undoes. */
+  readonly disabledBy: "file" | "command" | null;
+  /** SHA-256 of the secret the clients file last named: tells a changed file from a rotated secret. */
+  readonly fileSecretHash: string | null;
+  /** Newest first, expired ones included until they are cleaned up. */
+  readonly secrets: readonly ClientSecret[];
+}
+
+export interface ClientStore {
+  find(clientId: string): Promise<Client | null>;
+  list(): Promise<Client[]>;
+  create(
+    client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
+    secretHash: string | null,
+  ): Promise<"created" | "exists">;
+  /** `source` changes too, when given: a file may take over a client of the development set. */
+  replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void>;
+  disable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
+  /** Undoes what `by` did and nothing else. */
+  enable(clientId: string, by: "file" | "command"): Promise<boolean>;
+  /**
+   * A new secret; every older one ends at `olderEndAt` at the latest, and what ended by `now` takes its standing authorization
+   * with it (revoked in the same transaction). `fileSecretHash` is recorded when given.
+   */
+  addSecret(
+    clientId: string,
+    secretHash: string,
+    options: { now: number; olderEndAt: number; fileSecretHash?: string | null },
+  ): Promise<void>;
+  /**
+   * The standing authorization of a secret: the current one when it is live, else `fresh` is recorded and returned.
+   * Of N callers at once all get the same.
+   */
+  standingAuthorization(secretId: string, fresh: Authorization, now: number): Promise<string>;
+}
+
+/** A pending authorization code (RFC 6749 section 4.1.2), known by the SHA-256 of what the browser carries. */
+export interface AuthorizationCode {
+  readonly codeHash: string;
+  readonly clientId: string;
+  readonly userId: string;
+  readonly sessionHash: string;
+  readonly redirectUri: string;
+  readonly scope: string;
+  readonly nonce: string | null;
+  readonly codeChallenge: string;
+  readonly resource: string | null;
+  readonly authTime: number;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly redeemedAt: number | null;
+  readonly revokedAt: number | null;
+  /** What its redemption gave. */
+  readonly authorizationId: string | null;
+}
+
+export type NewAuthorizationCode = Omit<AuthorizationCode, "redeemedAt" | "revokedAt" | "authorizationId">;
+
+/** What names the current refresh token of an authorization: enough to sign it again byte for byte. */
+export interface RefreshTokenState {
+  readonly jti: string;
+  /** Seconds. */
+  readonly iat: number;
+  /** Seconds. */
+  readonly exp: number;
+  readonly kid: string;
+}
+
+/** What a subject allowed a client; its `id` is the `sid` of every token that came of it. */
+export interface Authorization {
+  readonly id: string;
+  readonly grantType: "authorization_code" | "client_credentials";
+  readonly clientId: string;
+  /** User UUID, or the client id where a client acts for itself. */
+  readonly subject: string;
+  /** The browser's session it came from. */
+  readonly sessionHash: string | null;
+  readonly scope: string;
+  readonly resource: string | null;
+  readonly nonce: string | null;
+  readonly authTime: number | null;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  /** Absolute end; no refresh moves it. */
+  readonly expiresAt: number;
+  readonly revokedAt: number | null;
+  /** Null where no refresh token was issued. */
+  readonly refresh: RefreshTokenState | null;
+  /** Number of the current refresh token, from 0. */
+  readonly generation: number;
+  /** When recent generations were replaced: `[generation, epoch ms]`, newest last. */
+  readonly rotations: readonly (readonly [number, number])[];
+}
+
+export interface AuthorizationStore {
+  /** `session_ended`: the session was logged out or its user lost it since it was read. */
+  createCode(code: NewAuthorizationCode): Promise<"created" | "session_ended">;
+  findCode(codeHash: string): Promise<AuthorizationCode | null>;
+  /**
+   * Uses the code up and writes the authorization and its event, in one transaction under the user's lock.
+   * One of N callers gets `redeemed`. `attemptId` names the call: repeated after a connection lost at COMMIT it gets
+   * `redeemed` again. `refused`: expired, revoked, or the user is gone or disabled.
+   */
+  redeemCode(
+    codeHash: string,
+    redemption: { attemptId: string; authorization: Authorization; event: AuthEvent },
+    now: number,
+  ): Promise<"redeemed" | "replayed" | "refused">;
+  /** Counts a wrong code verifier; at the third the code is revoked. */
+  countWrongVerifier(codeHash: string, now: number): Promise<void>;
+  find(sid: string): Promise<Authorization | null>;
+  /** Live ones of a user, newest first, after the given position. */
+  listOfUser(
+    userId: string,
+    after: { createdAt: number; id: string } | null,
+    limit: number,
+    now: number,
+  ): Promise<Authorization[]>;
+  /** Replaces refresh token number `generation` by `next`. `lost`: it is no longer the current one, or the authorization ended. */
+  rotateRefreshToken(
+    sid: string,
+    generation: number,
+    next: RefreshTokenState,
+    now: number,
+  ): Promise<"rotated" | "lost">;
+  /** False: there is none, or it was revoked before. */
+  revoke(sid: string, reason: string, now: number): Promise<boolean>;
+  /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
+  revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;
+  isAccessTokenRevoked(jti: string): Promise<boolean>;
+  /** The scopes that the user allowed the client, space-separated; null: never asked. */
+  findConsent(userId: string, clientId: string): Promise<string | null>;
+  saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
+}
+
+/** A browser's session, known by the SHA-256 of its cookie. */
+export interface Session {
+  readonly idHash: string;
+  /** Null before sign-in. */
+  readonly userId: string | null;
+  /** When the password was given, epoch milliseconds. */
+  readonly authTime: number | null;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  readonly lastSeenAt: number;
+  readonly expiresAt: number;
+}
+
+/** An authorization request that waits for its user: the validated parameters of the authorization endpoint. */
+export interface PendingRequest {
+  /** What the pages carry as a hidden field; no secret, valid only with its session. */
+  readonly id: string;
+  readonly sessionHash: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
+export interface SessionStore {
+  create(session: Session): Promise<void>;
+  /** Unexpired ones only. */
+  find(idHash: string, now: number): Promise<Session | null>;
+  touch(idHash: string, now: number): Promise<void>;
+  /**
+   * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction.
+   * `refused`: the user is gone, disabled, or has another password by now.
+   */
+  signIn(session: Session, proof: { replaces: string | null; passwordHash: string }): Promise<"signed_in" | "refused">;
+  /** Logs out: the session, its requests and codes go, every authorization that came of it is revoked. */
+  end(idHash: string, now: number): Promise<void>;
+  /** Keeps at most `keep` requests a session, dropping the oldest. */
+  saveRequest(request: PendingRequest, keep: number): Promise<void>;
+  findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null>;
+  latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null>;
+  deleteRequest(id: string): Promise<void>;
+}
+
+/** `access`: in the published key set; `refresh`: in none. */
+export type KeyUse = "access" | "refresh";
+
+export interface StoredKey {
+  readonly kid: string;
+  readonly use: KeyUse;
+  readonly alg: "ES256" | "RS256" | "EdDSA";
+  /** 1, 2, ... for each use and alg. */
+  readonly generation: number;
+  /** Public JWK, JSON. */
+  readonly publicJwk: string;
+  /** Private JWK, sealed for the context `kid`. */
+  readonly sealedPrivateJwk: string;
+  readonly createdAt: number;
+  /** It signs from here until the next generation does. */
+  readonly activeFrom: number;
+  readonly distrustedAt: number | null;
+}
+
+export interface KeyStore {
+  list(): Promise<StoredKey[]>;
+  /** `conflict`: another replica made that generation first. */
+  add(key: StoredKey): Promise<"added" | "conflict">;
+  /** Retired keys nobody needs any more. */
+  remove(kids: readonly string[]): Promise<void>;
+}
+
+export type OutboxStatus = "pending" | "sent" | "parked";
+
+export interface OutboxEntry {
+  readonly eventId: string;
+  readonly eventType: AuthEvent["eventType"];
+  readonly userId: string;
+  /** Number of the event among its user's. */
+  readonly seq: number;
+  readonly lane: number;
+  readonly status: OutboxStatus;
+  readonly attempts: number;
+  readonly createdAt: number;
+  readonly sentAt: number | null;
+  /** Why it was parked. */
+  readonly reason: string | null;
+}
+
+/** Number of lanes: events of one user are always in the same. */
+export const OUTBOX_LANES = 16;
+
+export interface OutboxStore {
+  /** Called after every local commit that wrote an event. Returns the way to stop it. */
+  onAppend(listener: (lane: number) => void): () => void;
+  /** Oldest pending events of a lane, in `seq` order for each user with no gap. A payload that cannot be opened comes as the error. */
+  pending(lane: number, limit: number): Promise<(OutboxEntry & { readonly event: AuthEvent | Error })[]>;
+  /** Empties the payloads too. False: the lease is no longer ours and nothing was marked. */
+  markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean>;
+  /** Counts a failed attempt. */
+  countAttempt(eventIds: readonly string[]): Promise<void>;
+  /** Sets an event aside that no attempt will ever deliver. */
+  park(lease: Lease, eventId: string, reason: string): Promise<boolean>;
+  list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]>;
+  /** Puts parked events back; all of them without ids. Returns how many. */
+  retry(eventIds: readonly string[] | null): Promise<number>;
+  stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }>;
+}
+
+export interface LimitStore {
+  /**
+   * Counts one use of `key` unless `limit` uses were counted in the current window, atomically over all replicas.
+   * @returns null when counted, else when the window ends
+   */
+  take(key: string, limit: number, windowMs: number, now: number): Promise<number | null>;
+  /** Takes one counted use back. */
+  giveBack(key: string): Promise<void>;
+  clear(key: string): Promise<void>;
+}
+
+export interface Lease {
+  readonly name: string;
+  readonly owner: string;
+  readonly epoch: number;
+}
+
+/** Single ownership, by the database's clock. */
+export interface LeaseStore {
+  /** Null: somebody else holds it. */
+  acquire(name: string, owner: string, ttlMs: number): Promise<Lease | null>;
+  /** False: it was lost. */
+  renew(lease: Lease, ttlMs: number): Promise<boolean>;
+  release(lease: Lease): Promise<void>;
+  /** Live leases by name prefix. */
+  holders(prefix: string): Promise<{ name: string; owner: string }[]>;
+}

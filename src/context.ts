@@ -1,0 +1,19 @@
+import type { Clock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import type { Limits } from "./limits.ts";
+import type { KeyRing } from "./oauth/keys/key-ring.ts";
+import type { Store } from "./store.ts";
+import type { Logger, Metrics } from "./telemetry.ts";
+import type { Passwords } from "./users/passwords.ts";
+
+/** What every domain function stands on. Edges pass it through and never reach into `store`. */
+export interface Context {
+  readonly config: Config;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly keys: KeyRing;
+  readonly passwords: Passwords;
+  readonly limits: Limits;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}

@@ -121,8 +121,8 @@ export function readClientRegistration(json: unknown, production: boolean): Clie
   }
   const asked = (given.scope ?? "").split(" ").filter((s) => s !== "");
   const internal = asked.filter((s) => (INTERNAL_SCOPES as readonly string[]).includes(s));
-  if (internal.length > 0 && (grantTypes.some((g) => g !== "client_credentials") || method === "none")) {
-    problems.push(`scope: ${internal.join(" ")} only for a confidential client with client_credentials alone`);
+  if (internal.length > 0 && method === "none" && !certificate) {
+    problems.push(`scope: ${internal.join(" ")} only for a client that authenticates`);
   }
   if (problems.length > 0) return problems;
   return {

@@ -1,0 +1,94 @@
+import { createHash } from "node:crypto";
+import { isIPv4, isIPv6 } from "node:net";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "./clock.ts";
+import { AuthError } from "./errors.ts";
+import type { LimitStore } from "./store.ts";
+
+/** Uses allowed in a window, counted in the store over all replicas. */
+const rules = {
+  /** Per account. */
+  wrong_password: { limit: 10, windowMs: 15 * 60_000 },
+  /** Per e-mail address. */
+  sign_up: { limit: 100, windowMs: 3_600_000 },
+  /** Per account. */
+  password_reset: { limit: 5, windowMs: 3_600_000 },
+  /** Per client and network. */
+  failed_client_authentication: { limit: 200, windowMs: 60_000 },
+} as const;
+
+export type LimitRule = keyof typeof rules;
+
+export class Limits {
+  readonly #store: LimitStore;
+  readonly #clock: Clock;
+  /** What was found used up, and until when: refused without asking the store again. Bounded. */
+  readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
+
+  constructor(store: LimitStore, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** Counts one use. @throws AuthError rate_limited when the window's uses are used up */
+  async take(rule: LimitRule, subject: string): Promise<void> {
+    this.refuseWhenUsedUp(rule, subject);
+    const { limit, windowMs } = rules[rule];
+    const now = this.#clock.now();
+    const key = keyOf(rule, subject);
+    const endsAt = await this.#store.take(key, limit, windowMs, now);
+    if (endsAt === null) return;
+    this.#usedUp.set(key, endsAt);
+    throw tooMany(endsAt - now);
+  }
+
+  /** Like `take` for what must answer the same either way. */
+  async tryTake(rule: LimitRule, subject: string): Promise<boolean> {
+    try {
+      await this.take(rule, subject);
+      return true;
+    } catch (error) {
+      if (error instanceof AuthError && error.code === "rate_limited") return false;
+      throw error;
+    }
+  }
+
+  /** Refuses what this replica has already seen used up; costs no query. @throws AuthError rate_limited */
+  refuseWhenUsedUp(rule: LimitRule, subject: string): void {
+    const key = keyOf(rule, subject);
+    const endsAt = this.#usedUp.get(key);
+    if (endsAt === undefined) return;
+    const left = endsAt - this.#clock.now();
+    if (left > 0) throw tooMany(left);
+    this.#usedUp.delete(key);
+  }
+
+  /** Forgets every use of the window, as after a right password. */
+  async clear(rule: LimitRule, subject: string): Promise<void> {
+    const key = keyOf(rule, subject);
+    this.#usedUp.delete(key);
+    await this.#store.clear(key);
+  }
+}
+
+function tooMany(leftMs: number): AuthError {
+  const retryAfter = Math.max(1, Math.ceil(leftMs / 1000));
+  return new AuthError("rate_limited", `too many attempts; try again in ${retryAfter} seconds`, { retryAfter });
+}
+
+function keyOf(rule: LimitRule, subject: string): string {
+  return createHash("sha256").update(`${rule}\n${subject}`).digest("hex");
+}
+
+/** What limits count as one network: an IPv4 address, or the /64 of an IPv6 address. */
+export function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  if (isIPv4(address) || !isIPv6(address)) return address;
+  const [head = "", tail] = (address.split("%")[0] ?? "").split("::");
+  const groups = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  while (tail !== undefined && groups.length + after.length < 8) groups.push("0");
+  const first = [...groups, ...after].slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
+  return `${first.join(":")}::/64`;
+}

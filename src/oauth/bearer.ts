@@ -1,0 +1,29 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
+import { standingOf } from "./introspection.ts";
+
+/**
+ * Checks the Authorization header of a request to one of this service's own protected resources, as the gateway's table says.
+ * Only tokens made for a client itself are good here: one for a resource (RFC 8707) is that resource's.
+ * @throws AuthError unauthorized, invalid_token, token_expired, forbidden
+ */
+export async function requireBearer(
+  ctx: Context,
+  authorization: string | null,
+  requiredScope: string | null,
+): Promise<AccessTokenClaims> {
+  if (authorization === null) throw new AuthError("unauthorized", "an access token is needed");
+  const token = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization)?.[1];
+  const claims = token === undefined ? null : await readAccessToken(ctx, token);
+  if (claims === null || claims.aud !== claims.client_id) {
+    throw new AuthError("invalid_token", "not a valid access token for this resource");
+  }
+  const standing = await standingOf(ctx, claims);
+  if (standing === "revoked") throw new AuthError("invalid_token", "the access token was revoked");
+  if (standing === "expired") throw new AuthError("token_expired", "the access token is expired");
+  if (requiredScope !== null && !claims.scope.split(" ").includes(requiredScope)) {
+    throw new AuthError("forbidden", `scope ${requiredScope} is needed`);
+  }
+  return claims;
+}

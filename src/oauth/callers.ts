@@ -1,0 +1,46 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import type { Client } from "../store.ts";
+import { requireBearer } from "./bearer.ts";
+import { authenticateBasic } from "./client-authentication.ts";
+import { findClient, scopesOf } from "./clients.ts";
+
+/** A client that calls the internal API, and what it may do there. */
+export interface Caller {
+  readonly client: Client;
+  readonly scopes: ReadonlySet<string>;
+}
+
+/**
+ * Authenticates a caller by Basic client credentials, by an access token of its own (client credentials), or by the subject of
+ * its TLS certificate. A user's token is nobody here.
+ * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, rate_limited
+ */
+export async function authenticateCaller(
+  ctx: Context,
+  credentials: { authorization: string | null; certificateSubject: string | null; network: string },
+): Promise<Caller> {
+  const { authorization, certificateSubject, network } = credentials;
+  if (authorization === null && certificateSubject !== null) return callerOfCertificate(ctx, certificateSubject);
+  if (authorization !== null && /^basic /i.test(authorization)) {
+    try {
+      const { client } = await authenticateBasic(ctx, authorization, network);
+      return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+    } catch (error) {
+      if (!(error instanceof AuthError) || error.code !== "invalid_client") throw error;
+      throw new AuthError("invalid_token", "caller authentication failed", { cause: error });
+    }
+  }
+  const claims = await requireBearer(ctx, authorization, null);
+  if (claims.sub !== claims.client_id) throw new AuthError("forbidden", "a user's token opens nothing here");
+  const client = await findClient(ctx, claims.client_id);
+  if (client === null) throw new AuthError("invalid_token", "the client is disabled");
+  return { client, scopes: new Set(scopesOf(claims.scope)) };
+}
+
+async function callerOfCertificate(ctx: Context, subject: string): Promise<Caller> {
+  const clients = await ctx.store.clients.list();
+  const client = clients.find((c) => c.disabledAt === null && c.metadata.tls_client_auth_subject_dn === subject);
+  if (client === undefined) throw new AuthError("unauthorized", "no client is bound to this certificate");
+  return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+}

@@ -1,0 +1,106 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import type { Client, ClientSecret } from "../store.ts";
+import { findClient } from "./clients.ts";
+import { hashOf } from "./hashes.ts";
+
+export interface ClientCredentials {
+  /** The Authorization header, if any. */
+  readonly authorization: string | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Of the caller, as `networkOf` names it. */
+  readonly network: string;
+}
+
+export interface AuthenticatedClient {
+  readonly client: Client;
+  /** The secret it authenticated with; null for a public client. */
+  readonly secret: ClientSecret | null;
+}
+
+/** Answers the same for an unknown client and a wrong secret. */
+const refusal = () => new AuthError("invalid_client", "client authentication failed");
+const nothing = hashOf("");
+
+/**
+ * Authenticates the client of a request (RFC 6749 section 2.3) by the one method it is registered for. A Bearer header is
+ * not client authentication and is ignored.
+ * @throws AuthError invalid_client, invalid_request (two methods at once, no client), rate_limited
+ */
+export async function authenticateClient(ctx: Context, credentials: ClientCredentials): Promise<AuthenticatedClient> {
+  const basic = readBasic(credentials.authorization);
+  const { client_id: bodyId, client_secret: bodySecret } = credentials.parameters;
+  if (basic !== null && bodySecret !== undefined) {
+    throw new AuthError("invalid_request", "send the client secret in the Authorization header or in the body, not both");
+  }
+  if (basic !== null && bodyId !== undefined && bodyId !== basic.clientId) {
+    throw new AuthError("invalid_request", "client_id in the body differs from the Authorization header");
+  }
+  const clientId = basic?.clientId ?? bodyId;
+  if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
+  const secret = basic?.secret ?? bodySecret;
+  const method = basic !== null ? "client_secret_basic" : secret === undefined ? "none" : "client_secret_post";
+
+  const subject = `${clientId}\n${credentials.network}`;
+  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  const client = await findClient(ctx, clientId);
+  const matching = secret === undefined ? null : matchSecret(client, secret, ctx.clock.now());
+  const expected = client?.metadata.token_endpoint_auth_method;
+  if (client !== null && expected === method && (method === "none" || matching !== null)) {
+    return { client, secret: matching };
+  }
+  await ctx.limits.take("failed_client_authentication", subject);
+  ctx.metrics.securityEvents.inc({ event: "client_authentication_failed" });
+  throw refusal();
+}
+
+/** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
+export async function authenticateBasic(
+  ctx: Context,
+  authorization: string,
+  network: string,
+): Promise<AuthenticatedClient> {
+  const basic = readBasic(authorization);
+  if (basic === null) throw refusal();
+  const subject = `${basic.clientId}\n${network}`;
+  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  const client = await findClient(ctx, basic.clientId);
+  const secret = matchSecret(client, basic.secret, ctx.clock.now());
+  if (client !== null && secret !== null) return { client, secret };
+  await ctx.limits.take("failed_client_authentication", subject);
+  ctx.metrics.securityEvents.inc({ event: "client_authentication_failed" });
+  throw refusal();
+}
+
+/** RFC 6749 section 2.3.1: both parts are form-url-encoded before base64. @returns null when it is no Basic header */
+function readBasic(authorization: string | null): { clientId: string; secret: string } | null {
+  const encoded = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization ?? "")?.[1];
+  if (encoded === undefined) {
+    if (/^basic\b/i.test(authorization ?? "")) throw refusal();
+    return null;
+  }
+  const text = Buffer.from(encoded, "base64").toString("utf8");
+  const colon = text.indexOf(":");
+  if (colon < 0) throw refusal();
+  try {
+    const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)].map((part) =>
+      decodeURIComponent(part.replaceAll("+", " ")),
+    );
+    return { clientId: clientId ?? "", secret: secret ?? "" };
+  } catch {
+    throw refusal();
+  }
+}
+
+function matchSecret(client: Client | null, secret: string, now: number): ClientSecret | null {
+  const presented = Buffer.from(hashOf(secret));
+  let found: ClientSecret | null = null;
+  for (const each of client?.secrets ?? []) {
+    const live = each.expiresAt === null || each.expiresAt > now;
+    if (timingSafeEqual(Buffer.from(each.hash), presented) && live) found = each;
+  }
+  // an unknown client costs one comparison too
+  if (client === null) timingSafeEqual(Buffer.from(nothing), presented);
+  return found;
+}

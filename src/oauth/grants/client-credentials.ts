@@ -1,0 +1,53 @@
+import { randomUUID } from "node:crypto";
+import { AuthError } from "../../errors.ts";
+import type { Authorization } from "../../store.ts";
+import { scopesOf } from "../clients.ts";
+import type { Grant } from "../token.ts";
+import { issueAccessToken } from "../token-issuer.ts";
+
+/** The standing authorization of a client's own tokens outlives every one of them; it ends with the secret. */
+const standingMs = 100 * 365 * 86_400_000;
+
+/** Client credentials (RFC 6749 section 4.4): a client acts for itself. */
+export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, parameters) => {
+  if (secret === null) throw new AuthError("unauthorized_client", "client_credentials needs a client with a secret");
+  const allowed = scopesOf(client.metadata.scope);
+  const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
+  const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
+  if (refused.length > 0) {
+    throw new AuthError("invalid_scope", "the client may not have a scope it asked for");
+  }
+  const resource = parameters["resource"] ?? null;
+  if (resource !== null && !client.metadata.resources.includes(resource)) {
+    throw new AuthError("invalid_target", "the client may not ask for this resource");
+  }
+  const now = ctx.clock.now();
+  const fresh: Authorization = {
+    id: randomUUID(),
+    grantType: "client_credentials",
+    clientId: client.clientId,
+    subject: client.clientId,
+    sessionHash: null,
+    scope: client.metadata.scope,
+    resource: null,
+    nonce: null,
+    authTime: null,
+    ipAddress: "",
+    userAgent: "",
+    createdAt: now,
+    expiresAt: now + standingMs,
+    revokedAt: null,
+    refresh: null,
+    generation: 0,
+    rotations: [],
+  };
+  const sid = await ctx.store.clients.standingAuthorization(secret.id, fresh, now);
+  const scope = asked.join(" ");
+  const authorization = { id: sid, subject: client.clientId, resource };
+  return {
+    access_token: issueAccessToken(ctx, client, authorization, null, scope),
+    expires_in: ctx.config.accessTokenTtl,
+    token_type: "Bearer",
+    scope,
+  };
+};

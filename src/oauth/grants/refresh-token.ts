@@ -1,0 +1,101 @@
+import type { Context } from "../../context.ts";
+import { AuthError } from "../../errors.ts";
+import type { Authorization, Client } from "../../store.ts";
+import { readRefreshToken } from "../claims.ts";
+import { scopesOf } from "../clients.ts";
+import type { Grant } from "../token.ts";
+import {
+  issueAccessToken,
+  issueIdToken,
+  issueRefreshToken,
+  repeatRefreshToken,
+  type TokenResponse,
+} from "../token-issuer.ts";
+
+const refused = () => new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
+
+/** Refresh (RFC 6749 section 6): the signature is checked, then the authorization's row decides. */
+export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
+  const presented = parameters["refresh_token"];
+  if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
+  const claims = await readRefreshToken(ctx, presented);
+  if (claims === null || claims.exp <= ctx.clock.seconds()) throw refused();
+  const authorization = await ctx.store.authorizations.find(claims.sid);
+  if (authorization === null || !isLive(ctx, authorization)) throw refused();
+  if (authorization.clientId !== client.clientId) {
+    ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "refresh token presented by another client");
+    throw refused();
+  }
+  const user = await ctx.store.users.find(authorization.subject);
+  if (user === null || user.disabledAt !== null) throw refused();
+
+  const scope = narrowedScope(authorization.scope, parameters["scope"]);
+  const resource = parameters["resource"];
+  if (resource !== undefined && resource !== authorization.resource) {
+    throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
+  }
+  const refreshToken = client.metadata.refresh_token_rotation
+    ? await rotate(ctx, client, authorization, claims.gen)
+    : presented;
+  const accessToken = issueAccessToken(ctx, client, authorization, user, scope);
+  const response: TokenResponse = {
+    access_token: accessToken,
+    refresh_token: refreshToken,
+    // OpenID Connect Core section 12.2: the original auth_time, no nonce
+    ...(scopesOf(scope).includes("openid")
+      ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: null }) }
+      : {}),
+    expires_in: ctx.config.accessTokenTtl,
+    token_type: "Bearer",
+    scope,
+  };
+  return response;
+};
+
+function isLive(ctx: Context, authorization: Authorization): boolean {
+  return authorization.revokedAt === null && authorization.refresh !== null && authorization.expiresAt > ctx.clock.now();
+}
+
+/**
+ * RFC 9700 section 4.14.2. The current token is replaced; one replaced a moment ago (a lost answer, a second tab) gets the
+ * current one again, byte for byte; an older one is in the wrong hands, and its authorization ends.
+ */
+async function rotate(ctx: Context, client: Client, found: Authorization, generation: number): Promise<string> {
+  let authorization = found;
+  if (generation === authorization.generation) {
+    const exp = Math.floor(authorization.expiresAt / 1000);
+    const next = issueRefreshToken(ctx, authorization, generation + 1, exp);
+    const outcome = await ctx.store.authorizations.rotateRefreshToken(
+      authorization.id,
+      generation,
+      next.state,
+      ctx.clock.now(),
+    );
+    if (outcome === "rotated") return next.token;
+    const now = await ctx.store.authorizations.find(authorization.id);
+    if (now === null || !isLive(ctx, now)) throw refused();
+    authorization = now;
+  }
+  const replacedAt = authorization.rotations.find(([number]) => number === generation)?.[1];
+  const windowMs = client.metadata.refresh_token_reuse_window * 1000;
+  if (replacedAt !== undefined && ctx.clock.now() - replacedAt < windowMs) {
+    const current = repeatRefreshToken(ctx, authorization);
+    if (current !== null) return current;
+    throw refused();
+  }
+  await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
+  ctx.metrics.securityEvents.inc({ event: "refresh_token_reused" });
+  ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "old refresh token used again: revoked");
+  throw refused();
+}
+
+/** RFC 6749 section 6: the scope may be narrowed for this access token, never widened. */
+function narrowedScope(granted: string, asked: string | undefined): string {
+  if (asked === undefined) return granted;
+  const allowed = scopesOf(granted);
+  const scopes = scopesOf(asked);
+  if (scopes.length === 0 || !scopes.every((scope) => allowed.includes(scope))) {
+    throw new AuthError("invalid_scope", "a refresh cannot ask for more than was granted");
+  }
+  return scopes.join(" ");
+}

@@ -1,0 +1,117 @@
+import type { Context } from "../context.ts";
+import type { Client } from "../store.ts";
+import { type AccessTokenClaims, readAccessToken, readRefreshToken } from "./claims.ts";
+import { findClient } from "./clients.ts";
+
+/** Answer of introspection (RFC 7662 section 2.2). */
+export type Introspection =
+  | { readonly active: false }
+  | {
+      readonly active: true;
+      readonly scope: string;
+      readonly client_id: string;
+      readonly username?: string;
+      readonly token_type: "Bearer" | "refresh_token";
+      readonly exp: number;
+      readonly iat: number;
+      readonly sub: string;
+      readonly aud: readonly string[];
+      readonly iss: string;
+      readonly jti: string;
+      readonly sid: string;
+      readonly roles?: readonly string[];
+      readonly nickname?: string;
+    };
+
+const inactive: Introspection = { active: false };
+
+/**
+ * What a token is worth to this caller, who was authenticated before (RFC 7662 section 2). Every failed check of the token is
+ * `active: false`; a state that cannot be read throws unavailable, never either answer.
+ */
+export async function introspect(ctx: Context, caller: Client, token: string): Promise<Introspection> {
+  const claims = await readAccessToken(ctx, token);
+  if (claims === null) return introspectRefreshToken(ctx, caller, token);
+  if (!mayIntrospect(caller, claims)) return inactive;
+  return (await standingOf(ctx, claims)) === "valid" ? describe(claims) : inactive;
+}
+
+function describe(claims: AccessTokenClaims): Introspection {
+  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = claims;
+  return {
+    active: true,
+    scope,
+    client_id,
+    ...(nickname === undefined ? {} : { username: nickname }),
+    token_type: "Bearer",
+    exp,
+    iat,
+    sub,
+    aud: [aud],
+    iss,
+    jti,
+    sid,
+    ...(roles === undefined ? {} : { roles }),
+    ...(nickname === undefined ? {} : { nickname }),
+  };
+}
+
+/** A token for a client's own use any caller may look at; one for a resource only that resource's server. */
+function mayIntrospect(caller: Client, claims: AccessTokenClaims): boolean {
+  return claims.aud === claims.client_id || caller.metadata.resource_server_for.includes(claims.aud);
+}
+
+async function introspectRefreshToken(ctx: Context, caller: Client, token: string): Promise<Introspection> {
+  const claims = await readRefreshToken(ctx, token);
+  if (claims === null || claims.aud !== caller.clientId || claims.exp <= ctx.clock.seconds()) return inactive;
+  const authorization = await ctx.store.authorizations.find(claims.sid);
+  if (authorization === null || authorization.revokedAt !== null) return inactive;
+  const current = authorization.generation === claims.gen || !caller.metadata.refresh_token_rotation;
+  if (!current || authorization.expiresAt <= ctx.clock.now()) return inactive;
+  const { iss, sub, aud, exp, iat, jti, sid } = claims;
+  const { scope, clientId } = authorization;
+  return { active: true, scope, client_id: clientId, token_type: "refresh_token", exp, iat, sub, aud: [aud], iss, jti, sid };
+}
+
+/**
+ * Is an access token of ours good now? Revocation is looked at first: what is revoked is `revoked` though it also expired.
+ */
+export async function standingOf(ctx: Context, claims: AccessTokenClaims): Promise<"valid" | "expired" | "revoked"> {
+  const [authorization, tokenRevoked, client] = await Promise.all([
+    ctx.store.authorizations.find(claims.sid),
+    ctx.store.authorizations.isAccessTokenRevoked(claims.jti),
+    findClient(ctx, claims.client_id),
+  ]);
+  if (authorization?.revokedAt !== null || tokenRevoked || client === null) return "revoked";
+  return claims.exp <= ctx.clock.seconds() ? "expired" : "valid";
+}
+
+/** The gateway's answer about one request. */
+export interface BearerDecision {
+  readonly allowed: boolean;
+  readonly httpStatus: 200 | 401 | 403;
+  readonly error: "" | "Unauthorized" | "Invalid Token" | "Token Expired" | "Forbidden";
+  /** Of an allowed request. */
+  readonly token: Introspection;
+}
+
+/** Decides as the gateway's table says. @param token empty: the request carried none */
+export async function authorizeToken(
+  ctx: Context,
+  caller: Client,
+  token: string,
+  requiredScopes: readonly string[],
+): Promise<BearerDecision> {
+  const refuse = (httpStatus: 401 | 403, error: BearerDecision["error"]): BearerDecision => {
+    return { allowed: false, httpStatus, error, token: inactive };
+  };
+  if (token === "") return refuse(401, "Unauthorized");
+  const claims = await readAccessToken(ctx, token);
+  if (claims === null || !mayIntrospect(caller, claims)) return refuse(401, "Invalid Token");
+  const standing = await standingOf(ctx, claims);
+  if (standing === "revoked") return refuse(401, "Invalid Token");
+  if (standing === "expired") return refuse(401, "Token Expired");
+  const held = claims.scope.split(" ");
+  if (!requiredScopes.every((scope) => held.includes(scope))) return refuse(403, "Forbidden");
+  return { allowed: true, httpStatus: 200, error: "", token: describe(claims) };
+}

@@ -1,0 +1,77 @@
+import { type KeyObject, sign, verify } from "node:crypto";
+
+/** Header of every token of ours: nothing else is accepted (no jku, jwk, x5u, x5c, crit; RFC 8725 section 3.10). */
+export interface JwsHeader {
+  readonly alg: "ES256" | "RS256" | "EdDSA";
+  readonly typ: string;
+  readonly kid: string;
+}
+
+export interface ParsedJws {
+  readonly header: JwsHeader;
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly signingInput: string;
+  readonly signature: Buffer;
+}
+
+const maxLength = 8192;
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Signs synchronously: an own token takes 35 µs (Ed25519) to 0.3 ms (RS256) and never waits behind argon2 in the thread pool.
+ */
+export function signJws(key: KeyObject, header: JwsHeader, claims: object): string {
+  const input = `${encode({ alg: header.alg, typ: header.typ, kid: header.kid })}.${encode(claims)}`;
+  const signature =
+    header.alg === "EdDSA"
+      ? sign(null, Buffer.from(input), key)
+      : sign("sha256", Buffer.from(input), header.alg === "ES256" ? { key, dsaEncoding: "ieee-p1363" } : key);
+  return `${input}.${signature.toString("base64url")}`;
+}
+
+/** The key decides the algorithm, never the token (RFC 8725 section 3.1). */
+export function verifyJws(key: KeyObject, alg: JwsHeader["alg"], jws: ParsedJws): boolean {
+  if (jws.header.alg !== alg) return false;
+  const input = Buffer.from(jws.signingInput);
+  if (alg === "EdDSA") return verify(null, input, key, jws.signature);
+  return alg === "ES256"
+    ? jws.signature.length === 64 && verify("sha256", input, { key, dsaEncoding: "ieee-p1363" }, jws.signature)
+    : verify("sha256", input, key, jws.signature);
+}
+
+/**
+ * Takes a compact JWS apart as strictly as we write it: canonical unpadded base64url, JSON without white space or repeated
+ * names, exactly our three header members. @returns null for anything else
+ */
+export function parseJws(token: string): ParsedJws | null {
+  if (token.length > maxLength) return null;
+  const parts = token.split(".");
+  if (parts.length !== 3) return null;
+  const [head = "", body = "", tail = ""] = parts;
+  const header = decode(head);
+  const claims = decode(body);
+  const signature = Buffer.from(tail, "base64url");
+  if (header === null || claims === null || tail === "" || signature.toString("base64url") !== tail) return null;
+  const { alg, typ, kid } = header;
+  if (Object.keys(header).length !== 3 || typeof typ !== "string" || typeof kid !== "string") return null;
+  if (alg !== "ES256" && alg !== "RS256" && alg !== "EdDSA") return null;
+  return { header: { alg, typ, kid }, claims, signingInput: `${head}.${body}`, signature };
+}
+
+function encode(json: object): string {
+  return Buffer.from(JSON.stringify(json)).toString("base64url");
+}
+
+function decode(part: string): Record<string, unknown> | null {
+  const bytes = Buffer.from(part, "base64url");
+  if (bytes.length === 0 || bytes.toString("base64url") !== part) return null;
+  try {
+    const text = utf8.decode(bytes);
+    const json: unknown = JSON.parse(text);
+    // what we wrote reads back to the same text; repeated names and white space do not
+    if (json === null || typeof json !== "object" || Array.isArray(json) || JSON.stringify(json) !== text) return null;
+    return json as Record<string, unknown>;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,201 @@
+import { createPrivateKey, createPublicKey, generateKeyPair, type JsonWebKey, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { calculateJwkThumbprint, type JWK } from "jose";
+import type { Clock } from "../../clock.ts";
+import type { Sealer } from "../../sealing.ts";
+import type { KeyStore, KeyUse, StoredKey } from "../../store.ts";
+import type { Logger } from "../../telemetry.ts";
+import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "./jws.ts";
+
+type Alg = StoredKey["alg"];
+
+/** Milliseconds within which every replica has seen a key that another one added. */
+export const KEY_RELOAD_MS = 5_000;
+/** Tolerance for clocks of others, as far as it keeps keys published. */
+const skewMs = 60_000;
+
+const kinds: readonly { use: KeyUse; alg: Alg }[] = [
+  { use: "access", alg: "ES256" },
+  { use: "access", alg: "RS256" },
+  { use: "refresh", alg: "EdDSA" },
+];
+
+interface RingKey extends StoredKey {
+  readonly publicKey: KeyObject;
+  readonly jwk: JWK;
+  /** Opened when it first signs. */
+  privateKey: KeyObject | null;
+}
+
+export type KeyState = "pending" | "active" | "retired" | "distrusted";
+
+/**
+ * The signing keys of all replicas, read from the store. A key's state follows from times alone: of each use and algorithm
+ * the youngest key whose `activeFrom` has come signs; older ones stay published until their last token is over.
+ */
+export class KeyRing {
+  readonly #store: KeyStore;
+  readonly #clock: Clock;
+  readonly #sealer: Sealer;
+  readonly #log: Logger;
+  readonly #tokenTtlMs: { access: number; refresh: number };
+  #keys = new Map<string, RingKey>();
+  #loadedAt = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor(options: KeyRingOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#sealer = options.sealer;
+    this.#log = options.log;
+    this.#tokenTtlMs = { access: options.publishedTokenTtl * 1000, refresh: options.refreshTokenTtl * 1000 };
+  }
+
+  /** Loads the keys, making the first ones where there are none, and keeps them fresh. */
+  static async open(options: KeyRingOptions): Promise<KeyRing> {
+    const ring = new KeyRing(options);
+    await ring.reload();
+    const missing = kinds.filter(({ use, alg }) => ring.#generations(use, alg).length === 0);
+    await Promise.all(missing.map(({ use, alg }) => ring.add(use, alg, options.clock.now())));
+    if (missing.length > 0) await ring.reload();
+    ring.#timer = setInterval(() => {
+      ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "signing keys not reloaded"));
+    }, KEY_RELOAD_MS);
+    ring.#timer.unref();
+    return ring;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async reload(): Promise<void> {
+    const stored = await this.#store.list();
+    const keys = new Map<string, RingKey>();
+    for (const key of stored) {
+      const known = this.#keys.get(key.kid);
+      keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt: key.distrustedAt });
+    }
+    this.#keys = keys;
+    this.#loadedAt = performance.now();
+  }
+
+  /** A new key of the next generation. @returns null when another replica made that generation at the same time */
+  async add(use: KeyUse, alg: Alg, activeFrom: number): Promise<StoredKey | null> {
+    const { publicKey, privateKey } = await generate(alg);
+    const jwk = publicKey.export({ format: "jwk" }) as JWK;
+    const kid = await calculateJwkThumbprint(jwk);
+    const generation = Math.max(0, ...this.#generations(use, alg).map((key) => key.generation)) + 1;
+    const key: StoredKey = {
+      kid,
+      use,
+      alg,
+      generation,
+      publicJwk: JSON.stringify(jwk),
+      sealedPrivateJwk: this.#sealer.seal(JSON.stringify(privateKey.export({ format: "jwk" })), kid),
+      createdAt: this.#clock.now(),
+      activeFrom,
+      distrustedAt: null,
+    };
+    if ((await this.#store.add(key)) === "conflict") return null;
+    this.#log.info({ kid, use, alg, generation, activeFrom: new Date(activeFrom).toISOString() }, "signing key added");
+    return key;
+  }
+
+  /** Signs with the active key. @returns the token and the kid that signed it */
+  sign(use: KeyUse, alg: Alg, typ: string, claims: object): { token: string; kid: string } {
+    const now = this.#clock.now();
+    const key = this.#generations(use, alg).findLast((k) => k.activeFrom <= now && k.distrustedAt === null);
+    if (key === undefined) throw new Error(`no active ${alg} key for ${use} tokens`);
+    return { token: this.#signWith(key, typ, claims), kid: key.kid };
+  }
+
+  /** Signs again what `kid` signed before: Ed25519 gives the same bytes. @returns null when that key is gone or distrusted */
+  signAgain(kid: string, typ: string, claims: object): string | null {
+    const key = this.#keys.get(kid);
+    return key === undefined || key.distrustedAt !== null ? null : this.#signWith(key, typ, claims);
+  }
+
+  /** Is it signed by a key of this use that is trusted? A kid never seen is looked up once a second at most. */
+  async verify(use: KeyUse, jws: ParsedJws): Promise<boolean> {
+    if (!this.#keys.has(jws.header.kid) && performance.now() - this.#loadedAt > 1000) await this.reload();
+    const key = this.#keys.get(jws.header.kid);
+    if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
+    if (this.#clock.now() > this.#endOf(key)) return false;
+    return verifyJws(key.publicKey, key.alg, jws);
+  }
+
+  /** The published key set (RFC 7517): pending, active and retired keys, never distrusted or refresh keys. */
+  jwks(): { keys: JWK[] } {
+    const now = this.#clock.now();
+    const published = [...this.#keys.values()].filter(
+      (key) => key.use === "access" && key.distrustedAt === null && now <= this.#endOf(key),
+    );
+    return { keys: published.sort((a, b) => a.activeFrom - b.activeFrom).map((key) => key.jwk) };
+  }
+
+  list(): (Pick<StoredKey, "kid" | "use" | "alg" | "generation" | "createdAt" | "activeFrom"> & { state: KeyState })[] {
+    const now = this.#clock.now();
+    return [...this.#keys.values()].map(({ kid, use, alg, generation, createdAt, activeFrom, distrustedAt }) => {
+      const retired = this.#retiredAt({ use, alg, generation }) <= now;
+      const state =
+        distrustedAt !== null ? "distrusted" : activeFrom > now ? "pending" : retired ? "retired" : "active";
+      return { kid, use, alg, generation, createdAt, activeFrom, state };
+    });
+  }
+
+  /** Kids whose last token ended more than a day ago. */
+  outlived(): string[] {
+    const dayAgo = this.#clock.now() - 86_400_000;
+    return [...this.#keys.values()].filter((key) => this.#endOf(key) < dayAgo).map((key) => key.kid);
+  }
+
+  /** When the last token it signed is over. */
+  #endOf(key: RingKey): number {
+    return this.#retiredAt(key) + this.#tokenTtlMs[key.use] + skewMs;
+  }
+
+  #retiredAt(key: Pick<StoredKey, "use" | "alg" | "generation">): number {
+    const next = this.#generations(key.use, key.alg).find((other) => other.generation > key.generation);
+    return next?.activeFrom ?? Number.POSITIVE_INFINITY;
+  }
+
+  #generations(use: KeyUse, alg: Alg): RingKey[] {
+    const same = [...this.#keys.values()].filter((key) => key.use === use && key.alg === alg);
+    return same.sort((a, b) => a.generation - b.generation);
+  }
+
+  #signWith(key: RingKey, typ: string, claims: object): string {
+    if (key.privateKey === null) {
+      const jwk = JSON.parse(this.#sealer.open(key.sealedPrivateJwk, key.kid).toString()) as JsonWebKey;
+      key.privateKey = createPrivateKey({ key: jwk, format: "jwk" });
+    }
+    const header: JwsHeader = { alg: key.alg, typ, kid: key.kid };
+    return signJws(key.privateKey, header, claims);
+  }
+}
+
+export interface KeyRingOptions {
+  readonly store: KeyStore;
+  readonly clock: Clock;
+  readonly sealer: Sealer;
+  readonly log: Logger;
+  /** Seconds: the longest life of a token signed by a published key. */
+  readonly publishedTokenTtl: number;
+  /** Seconds. */
+  readonly refreshTokenTtl: number;
+}
+
+function open(key: StoredKey): RingKey {
+  const publicJwk = JSON.parse(key.publicJwk) as JWK;
+  const publicKey = createPublicKey({ key: publicJwk as JsonWebKey, format: "jwk" });
+  return { ...key, publicKey, jwk: { ...publicJwk, kid: key.kid, alg: key.alg, use: "sig" }, privateKey: null };
+}
+
+const generatePair = promisify(generateKeyPair);
+
+async function generate(alg: Alg): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
+  if (alg === "ES256") return generatePair("ec", { namedCurve: "P-256" });
+  if (alg === "RS256") return generatePair("rsa", { modulusLength: 2048 });
+  return generatePair("ed25519");
+}

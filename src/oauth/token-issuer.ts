@@ -1,0 +1,115 @@
+import { createHash, randomUUID } from "node:crypto";
+import type { Context } from "../context.ts";
+import type { Authorization, Client, RefreshTokenState, User } from "../store.ts";
+import type { AccessTokenClaims, RefreshTokenClaims } from "./claims.ts";
+import { scopesOf } from "./clients.ts";
+
+/** Successful answer of the token endpoint (RFC 6749 section 5.1). */
+export interface TokenResponse {
+  access_token: string;
+  refresh_token?: string;
+  id_token?: string;
+  /** Seconds. */
+  expires_in: number;
+  token_type: "Bearer";
+  scope: string;
+}
+
+/** An access token of an authorization (RFC 9068). @param user null where the client acts for itself */
+export function issueAccessToken(
+  ctx: Context,
+  client: Client,
+  authorization: Pick<Authorization, "id" | "subject" | "resource">,
+  user: User | null,
+  scope: string,
+): string {
+  const now = ctx.clock.seconds();
+  const claims: AccessTokenClaims = {
+    iss: ctx.config.issuer,
+    sub: authorization.subject,
+    aud: authorization.resource ?? client.clientId,
+    exp: now + ctx.config.accessTokenTtl,
+    iat: now,
+    jti: randomUUID(),
+    client_id: client.clientId,
+    sid: authorization.id,
+    scope,
+    ...(user === null ? {} : { roles: user.roles, nickname: user.nickname }),
+  };
+  const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
+  return ctx.keys.sign("access", alg, typ, claims).token;
+}
+
+/** A new refresh token, `gen` in the authorization. @param exp seconds; the authorization's absolute end */
+export function issueRefreshToken(
+  ctx: Context,
+  authorization: Pick<Authorization, "id" | "subject" | "clientId">,
+  gen: number,
+  exp: number,
+): { token: string; state: RefreshTokenState } {
+  const named = { jti: randomUUID(), iat: ctx.clock.seconds(), exp };
+  const { token, kid } = ctx.keys.sign("refresh", "EdDSA", "rt+jwt", refreshClaims(ctx, authorization, gen, named));
+  return { token, state: { ...named, kid } };
+}
+
+/** The authorization's current refresh token again, byte for byte; null when its key is gone. */
+export function repeatRefreshToken(ctx: Context, authorization: Authorization): string | null {
+  const { refresh, generation } = authorization;
+  if (refresh === null) return null;
+  return ctx.keys.signAgain(refresh.kid, "rt+jwt", refreshClaims(ctx, authorization, generation, refresh));
+}
+
+function refreshClaims(
+  ctx: Context,
+  authorization: Pick<Authorization, "id" | "subject" | "clientId">,
+  gen: number,
+  { jti, iat, exp }: Pick<RefreshTokenState, "jti" | "iat" | "exp">,
+): RefreshTokenClaims {
+  return {
+    iss: ctx.config.issuer,
+    sub: authorization.subject,
+    aud: authorization.clientId,
+    exp,
+    iat,
+    jti,
+    sid: authorization.id,
+    gen,
+    token_type: "refresh",
+  };
+}
+
+/** An ID token (OpenID Connect Core section 2), where scope openid was granted. */
+export function issueIdToken(
+  ctx: Context,
+  client: Client,
+  authorization: Authorization,
+  user: User,
+  options: { accessToken: string; nonce: string | null },
+): string {
+  const now = ctx.clock.seconds();
+  const alg = client.metadata.id_token_signed_response_alg;
+  const claims = {
+    iss: ctx.config.issuer,
+    sub: user.uuid,
+    aud: client.clientId,
+    exp: now + ctx.config.idTokenTtl,
+    iat: now,
+    auth_time: Math.floor((authorization.authTime ?? authorization.createdAt) / 1000),
+    ...(options.nonce === null ? {} : { nonce: options.nonce }),
+    at_hash: createHash("sha256").update(options.accessToken).digest().subarray(0, 16).toString("base64url"),
+    sid: authorization.id,
+    amr: ["pwd"],
+    ...userClaims(user, authorization.scope),
+  };
+  return ctx.keys.sign("access", alg, "JWT", claims).token;
+}
+
+/** The claims about a user that these scopes release (OpenID Connect Core section 5.4). */
+export function userClaims(user: User, scope: string): Record<string, unknown> {
+  const scopes = scopesOf(scope);
+  return {
+    ...(scopes.includes("profile") ? { nickname: user.nickname, roles: user.roles } : {}),
+    // no address has been proven yet
+    ...(scopes.includes("email") ? { email: user.email, email_verified: false } : {}),
+  };
+}

@@ -1,0 +1,53 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type AuthenticatedClient, authenticateClient } from "./client-authentication.ts";
+import type { GRANT_TYPES } from "./client-metadata.ts";
+import { authorizationCodeGrant } from "./grants/authorization-code.ts";
+import { clientCredentialsGrant } from "./grants/client-credentials.ts";
+import { refreshTokenGrant } from "./grants/refresh-token.ts";
+import type { TokenResponse } from "./token-issuer.ts";
+
+export type { TokenResponse } from "./token-issuer.ts";
+
+export interface TokenRequest {
+  /** Of the body; each stood there once, none is empty. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** The Authorization header: Basic authenticates the client, anything else is ignored. */
+  readonly authorization: string | null;
+  /** Of the caller, as `networkOf` names it. */
+  readonly network: string;
+}
+
+/** A grant: what it is given is a client that authenticated and may use it. */
+export type Grant = (
+  ctx: Context,
+  authenticated: AuthenticatedClient,
+  parameters: Readonly<Record<string, string>>,
+) => Promise<TokenResponse>;
+
+const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
+  authorization_code: authorizationCodeGrant,
+  refresh_token: refreshTokenGrant,
+  client_credentials: clientCredentialsGrant,
+};
+
+/**
+ * The token endpoint (RFC 6749 section 3.2), for HTTP and gRPC.
+ * @throws AuthError invalid_request, invalid_client, unauthorized_client, unsupported_grant_type, invalid_scope,
+ * invalid_target, invalid_grant, refresh_rejected, rate_limited, unavailable
+ */
+export async function exchangeToken(ctx: Context, request: TokenRequest): Promise<TokenResponse> {
+  const { parameters } = request;
+  const grantType = parameters["grant_type"];
+  if (grantType === undefined) throw new AuthError("invalid_request", "grant_type is missing");
+  if (!Object.hasOwn(grants, grantType)) {
+    throw new AuthError("unsupported_grant_type", `use one of ${Object.keys(grants).join(", ")}`);
+  }
+  const authenticated = await authenticateClient(ctx, request);
+  if (!authenticated.client.metadata.grant_types.includes(grantType)) {
+    throw new AuthError("unauthorized_client", `this client is not registered for grant_type ${grantType}`);
+  }
+  const response = await grants[grantType as keyof typeof grants](ctx, authenticated, parameters);
+  ctx.metrics.tokensIssued.inc({ grant_type: grantType });
+  return response;
+}

@@ -1,0 +1,68 @@
+import { availableParallelism } from "node:os";
+import { hash, needsRehash, verify } from "argon2";
+import { AuthError } from "../errors.ts";
+
+/** OWASP Password Storage: argon2id, 19 MiB, two passes. About 45 a second and core: the ceiling of logins. */
+const parameters = { memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
+const maxQueued = 64;
+/** What an unknown user's password is compared with, so that it costs the same. No password has this hash. */
+const nobody = "$argon2id$v=19$m=19456,t=2,p=1$bm8tc3VjaC1hY2NvdW50$ZG9lcyBub3QgbWF0Y2ggYW55IHBhc3N3b3JkIGF0IGFsbA";
+
+/**
+ * Hashes passwords, as many at once as there are cores and 64 waiting: argon2 shares libuv's threads with DNS and files,
+ * and a queue that grows without end helps nobody.
+ */
+export class Passwords {
+  readonly #slots = Math.max(1, Math.min(2, availableParallelism()));
+  readonly #waiting: (() => void)[] = [];
+  readonly #onQueue: (length: number) => void;
+  #running = 0;
+
+  constructor(onQueue: (length: number) => void = () => {}) {
+    this.#onQueue = onQueue;
+  }
+
+  /** @throws AuthError rate_limited when too many wait */
+  hash(password: string): Promise<string> {
+    return this.#run(() => hash(normalise(password), parameters));
+  }
+
+  /**
+   * @param passwordHash null for an unknown user: the same work, then false
+   * @throws AuthError rate_limited when too many wait
+   */
+  async verify(passwordHash: string | null, password: string): Promise<boolean> {
+    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)));
+    return passwordHash !== null && matches;
+  }
+
+  /** Was it hashed with weaker parameters than today's? */
+  isOutdated(passwordHash: string): boolean {
+    return needsRehash(passwordHash, parameters);
+  }
+
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running >= this.#slots) {
+      if (this.#waiting.length >= maxQueued) {
+        throw new AuthError("rate_limited", "too many logins at once; try again in 2 seconds", { retryAfter: 2 });
+      }
+      // the slot is handed over, not freed: nobody who comes later overtakes
+      const turn = new Promise<void>((resolve) => this.#waiting.push(resolve));
+      this.#onQueue(this.#waiting.length);
+      await turn;
+    } else this.#running++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      this.#onQueue(this.#waiting.length);
+      if (next === undefined) this.#running--;
+      else next();
+    }
+  }
+}
+
+/** The same text in another Unicode form is the same password (NIST SP 800-63B-4 section 3.1.1.2). */
+function normalise(password: string): string {
+  return password.normalize("NFC");
+}

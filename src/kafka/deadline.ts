@@ -1,0 +1,38 @@
+/** Does `work`, or rejects after `ms` or when one of `parents` aborts, whichever comes first. The signal tells the work to give up. */
+export function withDeadline<T>(
+  ms: number,
+  parents: readonly (AbortSignal | undefined)[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  return new Promise<T>((resolve, reject) => {
+    const giveUp = (error: Error) => {
+      controller.abort(error);
+      reject(error);
+    };
+    const stop = () => giveUp(new Error("given up"));
+    const timer = setTimeout(() => giveUp(new Error(`no answer within ${Math.round(ms)} ms`)), ms);
+    const finish = () => {
+      clearTimeout(timer);
+      for (const parent of parents) parent?.removeEventListener("abort", stop);
+    };
+    for (const parent of parents) parent?.addEventListener("abort", stop, { once: true });
+    if (parents.some((parent) => parent?.aborted)) stop();
+    work(controller.signal).then(resolve, reject).finally(finish);
+    controller.signal.addEventListener("abort", finish, { once: true });
+  });
+}
+
+/** Resolves after `ms`, at once when a signal aborts. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,79 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import { create, toBinary, toJson } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  PasswordResetEventSchema,
+  UserLoginEventSchema,
+  UserSignupEventSchema,
+} from "../../gen/auth/events/v1/events_pb.ts";
+import type { AuthEvent } from "../events.ts";
+
+/** An event as a consumer gets it, with the event it was made of. */
+export interface OutboundEvent {
+  readonly topic: string;
+  /** The user's UUID: one partition, so one order, for each user. */
+  readonly key: string;
+  /** The bare protobuf message. */
+  readonly value: Uint8Array;
+  /** CloudEvents 1.0, Kafka protocol binding, binary content mode. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly event: AuthEvent;
+}
+
+const TOPIC_OF: Record<AuthEvent["eventType"], string> = {
+  USER_SIGNUP: "user-signup",
+  USER_LOGIN: "user-login",
+  PASSWORD_RESET: "password-reset",
+};
+
+export const EVENT_TOPICS: readonly string[] = Object.values(TOPIC_OF);
+
+/** @throws when the event cannot be written as its message */
+export function encodeEvent(event: AuthEvent, issuer: string): OutboundEvent {
+  const { schema, message } = messageOf(event);
+  return {
+    topic: TOPIC_OF[event.eventType],
+    key: event.payload.uuid,
+    value: toBinary(schema, message),
+    headers: {
+      ce_specversion: "1.0",
+      ce_id: event.eventId,
+      ce_source: issuer,
+      ce_type: schema.typeName,
+      ce_time: new Date(event.timestamp).toISOString(),
+      "content-type": "application/protobuf",
+    },
+    event,
+  };
+}
+
+/** ProtoJSON of the event's message. */
+export function eventToJson(event: AuthEvent): JsonObject {
+  const { schema, message } = messageOf(event);
+  return toJson(schema, message) as JsonObject;
+}
+
+function messageOf(event: AuthEvent) {
+  const head = {
+    eventId: event.eventId,
+    eventType: event.eventType,
+    timestamp: timestampFromMs(event.timestamp),
+  };
+  switch (event.eventType) {
+    case "USER_SIGNUP": {
+      const payload = { ...event.payload, createdAt: timestampFromMs(event.payload.createdAt) };
+      return { schema: UserSignupEventSchema, message: create(UserSignupEventSchema, { ...head, payload }) };
+    }
+    case "USER_LOGIN":
+      return {
+        schema: UserLoginEventSchema,
+        message: create(UserLoginEventSchema, { ...head, payload: { ...event.payload } }),
+      };
+    case "PASSWORD_RESET": {
+      const payload = { ...event.payload, expiresAt: timestampFromMs(event.payload.expiresAt) };
+      return { schema: PasswordResetEventSchema, message: create(PasswordResetEventSchema, { ...head, payload }) };
+    }
+    default:
+      throw new TypeError(`no message for events of type ${String((event as { eventType: unknown }).eventType)}`);
+  }
+}

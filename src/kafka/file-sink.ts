@@ -1,0 +1,82 @@
+import type { FileHandle } from "node:fs/promises";
+import { chmod, mkdir, open } from "node:fs/promises";
+import path from "node:path";
+import { eventToJson } from "./encode.ts";
+import type { EventPublisher, Logger } from "./publisher.ts";
+import { PublishError } from "./publisher.ts";
+
+/** Where events end without Kafka: lines of `{"topic","key","event"}`, the event as ProtoJSON. */
+export function fileSink(options: { file: string; log: Logger }): EventPublisher {
+  const file = path.resolve(options.file);
+  let last: Promise<unknown> = Promise.resolve();
+  let isWhole = false;
+
+  async function append(lines: string): Promise<void> {
+    const handle = await openPrivately(file);
+    try {
+      if (!isWhole) await cutTornLine(handle);
+      isWhole = false;
+      await handle.appendFile(lines);
+      await handle.datasync();
+      isWhole = true;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  return {
+    publish(batch) {
+      const done = last.then(async () => {
+        const events = batch.map(({ topic, key, event }) => ({ topic, key, event: eventToJson(event) }));
+        await append(events.map((event) => `${JSON.stringify(event)}\n`).join("")).catch((error: Error) => {
+          throw new PublishError("away", error.message, { cause: error });
+        });
+        for (const event of events) options.log.info(withoutSecrets(event), "event");
+      });
+      last = done.catch(() => {});
+      return done;
+    },
+    async close() {
+      await last;
+    },
+  };
+}
+
+async function openPrivately(file: string): Promise<FileHandle> {
+  const directory = path.dirname(file);
+  const made = await mkdir(directory, { recursive: true, mode: 0o700 });
+  // The process's umask has its say in what mkdir and open make.
+  if (made !== undefined) await chmod(directory, 0o700);
+  const handle = await open(file, "a+", 0o600);
+  const stat = await handle.stat();
+  if ((stat.mode & 0o777) !== 0o600) await handle.chmod(0o600);
+  if (stat.size === 0) {
+    const parent = await open(directory, "r");
+    await parent.sync().finally(() => parent.close());
+  }
+  return handle;
+}
+
+/** A line without its end was never acknowledged: its event comes again. */
+async function cutTornLine(handle: FileHandle): Promise<void> {
+  const { size } = await handle.stat();
+  const chunk = Buffer.alloc(64 * 1024);
+  for (let end = size; end > 0; ) {
+    const start = Math.max(0, end - chunk.length);
+    const { bytesRead } = await handle.read(chunk, 0, end - start, start);
+    const newline = chunk.subarray(0, bytesRead).lastIndexOf(0x0a);
+    if (newline >= 0 || start === 0) {
+      const whole = newline >= 0 ? start + newline + 1 : 0;
+      if (whole < size) await handle.truncate(whole);
+      return;
+    }
+    end = start;
+  }
+}
+
+function withoutSecrets<T extends { event: ReturnType<typeof eventToJson> }>(line: T): T {
+  const { payload } = line.event;
+  if (typeof payload !== "object" || payload === null || Array.isArray(payload)) return line;
+  const { resetToken: _token, resetUrl: _url, ...rest } = payload;
+  return { ...line, event: { ...line.event, payload: rest } };
+}

@@ -413,24 +413,30 @@ export function startRelay(options: RelayOptions): Relay {
   });
   const background = Promise.all([keepLeases(), poll()]);
 
-  return {
-    async close() {
-      stopListening();
-      closing.abort();
-      const grace = setTimeout(() => cutOff.abort(), CLOSE_GRACE_MS);
+  async function close(): Promise<void> {
+    stopListening();
+    closing.abort();
+    const grace = setTimeout(() => cutOff.abort(), CLOSE_GRACE_MS);
+    for (const lane of lanes.values()) drop(lane, false);
+    const released = async () => {
+      await background;
+      // A lane taken by the last round.
       for (const lane of lanes.values()) drop(lane, false);
-      const released = (async () => {
-        await background;
-        // A lane taken by the last round.
-        for (const lane of lanes.values()) drop(lane, false);
-        await Promise.all(loops);
-        if (announcement !== null) await leases.release(announcement);
-      })();
-      await withDeadline(CLOSE_GRACE_MS + CLOSE_RELEASE_MS, [], () => released).catch(() => {
-        // The database is away: the leases run out by themselves.
-      });
-      clearTimeout(grace);
-      cutOff.abort();
+      await Promise.all(loops);
+      if (announcement !== null) await leases.release(announcement);
+    };
+    await withDeadline(CLOSE_GRACE_MS + CLOSE_RELEASE_MS, [], released).catch(() => {
+      // The database is away: the leases run out by themselves.
+    });
+    clearTimeout(grace);
+    cutOff.abort();
+  }
+  let closed: Promise<void> | null = null;
+
+  return {
+    close() {
+      closed ??= close();
+      return closed;
     },
   };
 }

@@ -1,0 +1,264 @@
+import { randomUUID } from "node:crypto";
+import net from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import kafkajs from "kafkajs";
+import { Clock } from "../../src/clock.ts";
+import type { AuthEvent } from "../../src/events.ts";
+import { EVENT_TOPICS, encodeEvent } from "../../src/kafka/encode.ts";
+import type { EventPublisher, KafkaOptions } from "../../src/kafka/publisher.ts";
+import { kafkaPublisher } from "../../src/kafka/publisher.ts";
+import type { Relay } from "../../src/kafka/relay.ts";
+import { startRelay } from "../../src/kafka/relay.ts";
+import type { OutboxStore } from "../../src/store.ts";
+import type { TestKafka } from "../support/kafka.ts";
+import { readTopics, startKafka } from "../support/kafka.ts";
+import type { MemoryOutbox } from "../support/memory-outbox.ts";
+import { memoryOutbox } from "../support/memory-outbox.ts";
+import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
+
+const ISSUER = "https://auth.example.com";
+
+let kafka: TestKafka;
+let memory: MemoryOutbox;
+let relays: Relay[];
+let publishers: EventPublisher[];
+let log: ReturnType<typeof captureLog>;
+let metrics: ReturnType<typeof countingMetrics>;
+
+beforeAll(async () => {
+  kafka = await startKafka();
+}, 120_000);
+afterAll(() => kafka?.stop(), 30_000);
+beforeEach(() => {
+  memory = memoryOutbox();
+  relays = [];
+  publishers = [];
+  log = captureLog();
+  metrics = countingMetrics();
+});
+afterEach(async () => {
+  await Promise.all(relays.map((relay) => relay.close()));
+  await Promise.all(publishers.map((publisher) => publisher.close()));
+});
+
+function publisher(options: Partial<KafkaOptions> = {}): EventPublisher {
+  const opened = kafkaPublisher({ brokers: kafka.brokers.split(","), log, ...options });
+  publishers.push(opened);
+  return opened;
+}
+
+function relay(to: EventPublisher, store = memory.replica()): Relay {
+  const owner = randomUUID();
+  const started = startRelay({ store, publisher: to, clock: new Clock(), log, metrics, owner, issuer: ISSUER });
+  relays.push(started);
+  return started;
+}
+
+const users = (count: number) => Array.from({ length: count }, () => randomUUID());
+const isDrained = () => memory.rows.every(({ status }) => status !== "pending");
+const fill = (uuids: readonly string[], each: number, from = 0, through?: OutboxStore) => {
+  for (let i = from; i < from + each; i += 1) for (const uuid of uuids) memory.append(eventOf(uuid, i), through);
+};
+
+/** Every event that was sent is in the topics, in order for each user and topic; @returns how many repeats there are */
+async function expectDelivered(): Promise<number> {
+  const order = new Map(memory.rows.map(({ eventId }, index) => [eventId, index]));
+  const records = (await readTopics(kafka.brokers, EVENT_TOPICS)).filter(({ headers }) =>
+    order.has(headers["ce_id"] ?? ""),
+  );
+  const first = new Map<string, Buffer>();
+  const last = new Map<string, number>();
+  for (const { key, topic, value, headers } of records) {
+    const id = headers["ce_id"] ?? "";
+    const before = first.get(id);
+    if (before !== undefined) {
+      expect(value.equals(before)).toBe(true);
+      continue;
+    }
+    first.set(id, value);
+    const index = order.get(id) ?? -1;
+    expect(index).toBeGreaterThan(last.get(key + topic) ?? -1);
+    last.set(key + topic, index);
+  }
+  const wanted = memory.rows.filter(({ status }) => status === "sent").map(({ eventId }) => eventId);
+  expect(wanted.filter((id) => !first.has(id))).toEqual([]);
+  return records.length - first.size;
+}
+
+test("topics are made at the start with the partitions asked for, and events of all three arrive as they were encoded", async () => {
+  const to = publisher({ topicPartitions: 4 });
+  relay(to);
+  const [uuid] = users(1) as [string];
+  fill([uuid], 3);
+  await until(isDrained);
+  expect(await expectDelivered()).toBe(0);
+  const records = await readTopics(kafka.brokers, EVENT_TOPICS);
+  for (const { event } of memory.rows) {
+    const expected = encodeEvent(event as AuthEvent, ISSUER);
+    const record = records.find(({ headers }) => headers["ce_id"] === expected.headers["ce_id"]);
+    expect(record).toMatchObject({ topic: expected.topic, key: uuid, headers: expected.headers });
+    expect(record?.value.equals(expected.value)).toBe(true);
+  }
+  const admin = new kafkajs.Kafka({ brokers: kafka.brokers.split(","), logLevel: kafkajs.logLevel.NOTHING }).admin();
+  await admin.connect();
+  const { topics } = await admin.fetchTopicMetadata({ topics: [...EVENT_TOPICS] });
+  await admin.disconnect();
+  if (kafka.pid !== null) expect(topics.map(({ partitions }) => partitions.length)).toEqual([4, 4, 4]);
+});
+
+test("F-13 two relays send a thousand events, each once and in order", async () => {
+  const [first, second] = [memory.replica(), memory.replica()];
+  relay(publisher(), first);
+  relay(publisher(), second);
+  const everyone = users(50);
+  const before = performance.now();
+  for (let i = 0; i < 20; i += 1) {
+    fill(everyone, 1, i, i % 2 === 0 ? first.outbox : second.outbox);
+    await delay(50);
+  }
+  await until(isDrained);
+  expect(performance.now() - before).toBeLessThan(15_000);
+  expect(await expectDelivered()).toBe(0);
+  expect(metrics.counts).toEqual({ sent: 1_000, failed: 0, parked: 0 });
+});
+
+test("F-12 a message too large for the broker is parked, events before and after it arrive", async () => {
+  relay(publisher());
+  const [uuid, other] = users(2) as [string, string];
+  fill([uuid, other], 3);
+  const event = eventOf(uuid, 1);
+  const huge = { ...event, payload: { ...event.payload, userAgent: "x".repeat(2_000_000) } } as AuthEvent;
+  memory.append(huge);
+  fill([uuid, other], 3, 3);
+  await until(isDrained);
+  const parked = memory.rows.filter(({ status }) => status === "parked");
+  expect(parked.map(({ eventId }) => eventId)).toEqual([huge.eventId]);
+  expect(parked[0]?.reason).toMatch(/larger than the max message size/);
+  expect(await expectDelivered()).toBe(0);
+});
+
+test("F-12 a send never makes a topic: it is refused", async () => {
+  const outbound = { ...encodeEvent(eventOf(randomUUID(), 0), ISSUER), topic: `none-${randomUUID()}` };
+  await expect(publisher().publish([outbound])).rejects.toMatchObject({ failure: "refused" });
+});
+
+test("an abandoned batch does not hold up the ones behind it", async () => {
+  const to = publisher();
+  const batch = [encodeEvent(eventOf(randomUUID(), 0), ISSUER)];
+  const sends = [to.publish(batch), to.publish(batch, AbortSignal.abort()), to.publish(batch)];
+  expect((await Promise.allSettled(sends)).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+});
+
+for (const mechanism of ["plain", "scram-sha-256", "scram-sha-512"] as const) {
+  test(`a broker that asks for SASL ${mechanism} takes events of who can answer`, async () => {
+    if (kafka.saslBrokers === null) return;
+    const brokers = [kafka.saslBrokers];
+    const batch = [encodeEvent(eventOf(randomUUID(), 0), ISSUER)];
+    await publisher({ brokers, sasl: { mechanism, username: "auth", password: "auth-secret" } }).publish(batch);
+    const wrong = publisher({ brokers, sasl: { mechanism, username: "auth", password: "wrong-secret" } });
+    await expect(wrong.publish(batch)).rejects.toMatchObject({ failure: "away" });
+    expect(JSON.stringify(log.lines)).not.toContain("wrong-secret");
+  });
+}
+
+test("F-14 closing while the broker is down takes less than three seconds and leaves the events", async () => {
+  const to = publisher({ brokers: [`127.0.0.1:${await unusedPort()}`] });
+  const started = relay(to);
+  fill(users(20), 2);
+  await delay(1_000);
+  const before = performance.now();
+  await started.close();
+  await to.close();
+  expect(performance.now() - before).toBeLessThan(3_000);
+  expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
+});
+
+describe("a broker that is ours to break", () => {
+  const isOurs = () => kafka.pid !== null;
+
+  test("F-11 frozen and thawed loses nothing and keeps the order", async () => {
+    if (!isOurs()) return;
+    const here = memory.replica();
+    relay(publisher(), here);
+    const everyone = users(30);
+    fill(everyone, 5, 0, here.outbox);
+    await until(() => metrics.counts.sent > 0);
+    fill(everyone, 5, 5, here.outbox);
+    await kafka.pause();
+    try {
+      for (let i = 10; i < 14; i += 1) {
+        fill(everyone, 5, i * 5, here.outbox);
+        await delay(2_000);
+      }
+    } finally {
+      await kafka.resume();
+    }
+    await until(isDrained);
+    await expectDelivered();
+  }, 60_000);
+
+  test("F-14 closing while the broker is frozen takes less than three seconds", async () => {
+    if (!isOurs()) return;
+    const to = publisher();
+    const started = relay(to);
+    fill(users(5), 1);
+    await until(isDrained);
+    await kafka.pause();
+    try {
+      fill(users(5), 1);
+      await delay(1_500);
+      const before = performance.now();
+      await started.close();
+      await to.close();
+      expect(performance.now() - before).toBeLessThan(3_000);
+    } finally {
+      await kafka.resume();
+    }
+    expect(memory.rows.filter(({ status }) => status === "pending")).toHaveLength(5);
+  });
+
+  test("F-10 killed and restarted under load loses nothing, and a service started meanwhile comes up", async () => {
+    if (!isOurs()) return;
+    const here = memory.replica();
+    relay(publisher(), here);
+    const everyone = users(30);
+    fill(everyone, 10, 0, here.outbox);
+    await until(() => metrics.counts.sent > 0);
+    await kafka.kill();
+    fill(everyone, 10, 10, here.outbox);
+    const late = memory.replica();
+    relay(publisher(), late);
+    await delay(2_000);
+    fill(everyone, 10, 20, late.outbox);
+    expect(memory.rows.filter(({ status }) => status === "pending").length).toBeGreaterThan(300);
+    await kafka.restart();
+    const before = performance.now();
+    await until(isDrained);
+    expect(performance.now() - before).toBeLessThan(10_000);
+    await expectDelivered();
+  }, 90_000);
+
+  test("F-10 a broker that comes after the service gets its topics then", async () => {
+    if (!isOurs()) return;
+    const admin = new kafkajs.Kafka({ brokers: [kafka.brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.deleteTopics({ topics: [...EVENT_TOPICS] });
+    await admin.disconnect();
+    await kafka.kill();
+    relay(publisher());
+    fill(users(5), 3);
+    await delay(1_000);
+    await kafka.restart();
+    await until(isDrained, 30_000);
+    expect(await expectDelivered()).toBe(0);
+  }, 90_000);
+});
+
+async function unusedPort(): Promise<number> {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

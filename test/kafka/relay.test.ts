@@ -1,0 +1,330 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { Clock } from "../../src/clock.ts";
+import type { OutboundEvent } from "../../src/kafka/encode.ts";
+import type { EventPublisher } from "../../src/kafka/publisher.ts";
+import { PublishError } from "../../src/kafka/publisher.ts";
+import type { Relay, RelayTiming } from "../../src/kafka/relay.ts";
+import { startRelay } from "../../src/kafka/relay.ts";
+import type { LeaseStore, OutboxStore } from "../../src/store.ts";
+import type { MemoryOutbox } from "../support/memory-outbox.ts";
+import { memoryOutbox } from "../support/memory-outbox.ts";
+import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
+
+const FAST: RelayTiming = { leaseTtl: 1_500, renew: 300, poll: 100, send: 500, maxBackoff: 150 };
+
+let memory: MemoryOutbox;
+let published: OutboundEvent[];
+let relays: Relay[];
+/** What the broker does with a batch before it keeps it. */
+let broker: (batch: readonly OutboundEvent[]) => Promise<void>;
+let log: ReturnType<typeof captureLog>;
+let metrics: ReturnType<typeof countingMetrics>;
+
+beforeEach(() => {
+  memory = memoryOutbox();
+  published = [];
+  relays = [];
+  broker = () => delay(1);
+  log = captureLog();
+  metrics = countingMetrics();
+});
+afterEach(async () => {
+  memory.isAway = false;
+  await Promise.all(relays.map((relay) => relay.close()));
+});
+
+const publisher: EventPublisher = {
+  async publish(batch) {
+    await broker(batch);
+    published.push(...batch);
+  },
+  close: async () => {},
+};
+
+function relay(
+  store: { outbox: OutboxStore; leases: LeaseStore },
+  timing: Partial<RelayTiming> = FAST,
+  through = publisher,
+): Relay {
+  const started = startRelay({
+    store,
+    publisher: through,
+    clock: new Clock(),
+    log,
+    metrics,
+    owner: randomUUID(),
+    issuer: "https://auth.example.com",
+    timing,
+  });
+  relays.push(started);
+  return started;
+}
+
+const users = (count: number) => Array.from({ length: count }, () => randomUUID());
+const fill = (uuids: readonly string[], each: number) => {
+  for (let i = 0; i < each; i += 1) for (const uuid of uuids) memory.append(eventOf(uuid, i));
+};
+const isDrained = () => memory.rows.every(({ status }) => status !== "pending");
+
+/** Events of each user and topic came in the order they were committed, repeats aside. */
+function expectOrder(): void {
+  const order = new Map(memory.rows.map(({ eventId }, index) => [eventId, index]));
+  const seen = new Set<string>();
+  const last = new Map<string, number>();
+  for (const { key, topic, event } of published) {
+    if (seen.has(event.eventId)) continue;
+    seen.add(event.eventId);
+    const index = order.get(event.eventId) ?? -1;
+    expect(index).toBeGreaterThan(last.get(key + topic) ?? -1);
+    last.set(key + topic, index);
+  }
+}
+const repeats = () => published.length - new Set(published.map(({ event }) => event.eventId)).size;
+
+test("every user's events go out in the order of their commits, each once", async () => {
+  fill(users(40), 25);
+  relay(memory.replica());
+  await until(isDrained);
+  expect(published).toHaveLength(1_000);
+  expect(repeats()).toBe(0);
+  expectOrder();
+  expect(metrics.counts).toEqual({ sent: 1_000, failed: 0, parked: 0 });
+});
+
+test("a local commit is sent at once, another replica's at the next look", async () => {
+  const here = memory.replica();
+  relay(here, { ...FAST, poll: 1_000 });
+  await until(() => (memory.calls.get("pending") ?? 0) >= 16);
+  await delay(50);
+
+  const before = performance.now();
+  memory.append(eventOf(randomUUID(), 0), here.outbox);
+  await until(() => published.length === 1);
+  expect(performance.now() - before).toBeLessThan(200);
+
+  memory.append(eventOf(randomUUID(), 0));
+  await until(() => published.length === 2, 2_000);
+});
+
+test("an idle relay asks the database little", async () => {
+  relay(memory.replica(), {});
+  await until(() => (memory.calls.get("pending") ?? 0) >= 16);
+  memory.calls.clear();
+  await delay(4_000);
+  const queries = [...memory.calls.values()].reduce((sum, count) => sum + count, 0);
+  expect(memory.calls.get("pending")).toBeUndefined();
+  expect(queries).toBeLessThan(50);
+});
+
+test("F-12 events that nothing will ever deliver are parked with their reason and later ones flow", async () => {
+  const [uuid, other] = users(2) as [string, string];
+  const tooLarge = eventOf(uuid, 1);
+  broker = async (batch) => {
+    if (batch.some(({ event }) => event === tooLarge)) throw new PublishError("undeliverable", "message too large");
+  };
+  memory.append(eventOf(uuid, 0));
+  memory.append(tooLarge);
+  memory.appendBroken("evt-broken", uuid);
+  const unwritable = { ...eventOf(uuid, 0), timestamp: Number.NaN };
+  memory.append(unwritable);
+  memory.append(eventOf(uuid, 2));
+  fill([uuid, other], 4);
+  relay(memory.replica());
+  await until(isDrained);
+
+  const parked = memory.rows.filter(({ status }) => status === "parked");
+  expect(parked.map(({ eventId, reason }) => [eventId, reason])).toEqual([
+    [tooLarge.eventId, "message too large"],
+    ["evt-broken", "payload cannot be opened: sealed with an unknown key"],
+    [unwritable.eventId, expect.stringContaining("cannot be encoded")],
+  ]);
+  expect(metrics.counts).toMatchObject({ sent: 10, parked: 3 });
+  expect(repeats()).toBe(0);
+  expectOrder();
+  expect(log.lines.filter(({ level }) => level === "error")).toHaveLength(3);
+});
+
+test("F-12 events of a missing topic wait for it while other topics flow", async () => {
+  let isMissing = true;
+  broker = async (batch) => {
+    if (isMissing && batch.some(({ topic }) => topic === "user-login")) {
+      throw new PublishError("refused", "no such topic");
+    }
+  };
+  const everyone = users(20);
+  fill(everyone, 6);
+  relay(memory.replica());
+  await until(() => published.length === 60);
+  await delay(300);
+  fill(everyone, 1);
+  await until(() => published.length === 80);
+  expect(published.some(({ topic }) => topic === "user-login")).toBe(false);
+  expect(log.lines.filter(({ message }) => message.includes("refused and wait"))).toHaveLength(1);
+
+  isMissing = false;
+  await until(isDrained);
+  expect(published).toHaveLength(140);
+  expect(repeats()).toBe(0);
+  expectOrder();
+});
+
+test("F-10 while the broker is away events wait, few sends are tried, and nothing is lost", async () => {
+  let tries = 0;
+  let isAway = true;
+  broker = async () => {
+    if (!isAway) return;
+    tries += 1;
+    throw new PublishError("away", "connect ECONNREFUSED");
+  };
+  const here = memory.replica();
+  relay(here);
+  const everyone = users(30);
+  for (let i = 0; i < 10; i += 1) {
+    for (const uuid of everyone) memory.append(eventOf(uuid, i), here.outbox);
+    await delay(50);
+  }
+  expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
+  expect(tries).toBeLessThan(200);
+  expect(Math.max(...memory.rows.map(({ attempts }) => attempts))).toBeGreaterThan(1);
+
+  isAway = false;
+  await until(isDrained);
+  expect(published).toHaveLength(300);
+  expectOrder();
+  const said = log.lines.filter(({ level }) => level === "warn" || level === "info").map(({ message }) => message);
+  expect(said).toEqual(["events cannot be delivered and wait in the outbox", "events are delivered again"]);
+});
+
+test("F-11 a send that never answers is given up at its deadline and repeated", async () => {
+  let isFrozen = true;
+  broker = () => (isFrozen ? new Promise(() => {}) : Promise.resolve());
+  fill(users(5), 3);
+  relay(memory.replica());
+  await delay(700);
+  isFrozen = false;
+  await until(isDrained);
+  expect(published).toHaveLength(15);
+  expectOrder();
+});
+
+test("a database that is away stops nothing for good, and what was sent meanwhile is not sent again", async () => {
+  const here = memory.replica();
+  let acknowledge = () => {};
+  broker = () => new Promise((resolve) => (acknowledge = resolve));
+  const uuid = randomUUID();
+  memory.append(eventOf(uuid, 0));
+  relay(here);
+  await until(() => metrics.counts.failed === 0 && (memory.calls.get("pending") ?? 0) > 0);
+  await delay(100);
+  memory.isAway = true;
+  acknowledge();
+  broker = () => delay(1);
+  await delay(2_500);
+  memory.isAway = false;
+  memory.append(eventOf(uuid, 1));
+  await until(isDrained);
+  expect(published.map(({ event }) => event.eventType)).toEqual(["USER_SIGNUP", "USER_LOGIN"]);
+});
+
+test("F-13 two relays share the lanes and send nothing twice", async () => {
+  const [first, second] = [memory.replica(), memory.replica()];
+  const by = [0, 0];
+  const counting = (index: number): EventPublisher => ({
+    publish: async (batch) => {
+      by[index] = (by[index] ?? 0) + batch.length;
+      await publisher.publish(batch);
+    },
+    close: async () => {},
+  });
+  relay(first, FAST, counting(0));
+  relay(second, FAST, counting(1));
+  const owners = async () => {
+    const held = await first.leases.holders("outbox-lane-");
+    return Object.values(Object.groupBy(held, ({ owner }) => owner)).map((lanes) => lanes?.length);
+  };
+  await until(async () => JSON.stringify(await owners()) === "[8,8]");
+
+  const everyone = users(50);
+  for (let i = 0; i < 20; i += 1) {
+    for (const uuid of everyone) memory.append(eventOf(uuid, i), i % 2 === 0 ? first.outbox : second.outbox);
+    await delay(20);
+  }
+  await until(isDrained);
+  expect(published).toHaveLength(1_000);
+  expect(repeats()).toBe(0);
+  expect(Math.min(...by)).toBeGreaterThan(200);
+  expectOrder();
+});
+
+test("F-13 a relay that comes later gets its share, one that leaves gives its lanes back at once", async () => {
+  const store = memory.replica();
+  const lanesOf = async () => {
+    const held = await store.leases.holders("outbox-lane-");
+    return [...Map.groupBy(held, ({ owner }) => owner).values()].map((lanes) => lanes.length).sort();
+  };
+  const first = relay(store);
+  await until(async () => (await lanesOf())[0] === 16);
+  relay(memory.replica());
+  await until(async () => JSON.stringify(await lanesOf()) === "[8,8]");
+  relay(memory.replica());
+  await until(async () => JSON.stringify(await lanesOf()) === "[4,6,6]");
+  await first.close();
+  await until(async () => JSON.stringify(await lanesOf()) === "[8,8]", 1_000);
+});
+
+test("F-04 a relay that died between the broker's answer and the mark costs repeats only, and its lanes go to another", async () => {
+  const dying = memory.replica();
+  const dead = new Promise<never>(() => {});
+  let isDead = false;
+  const stopped =
+    <A extends unknown[], R>(verb: (...args: A) => Promise<R>) =>
+    (...args: A) =>
+      isDead ? dead : verb(...args);
+  const outbox = { ...dying.outbox, markSent: stopped(dying.outbox.markSent), pending: stopped(dying.outbox.pending) };
+  const leases = { ...dying.leases, renew: stopped(dying.leases.renew), acquire: stopped(dying.leases.acquire) };
+  relay({ outbox, leases });
+  const everyone = users(10);
+  fill(everyone, 5);
+  await until(isDrained);
+  broker = async () => {
+    isDead = true;
+  };
+  fill(everyone, 5);
+  await until(() => isDead);
+  await delay(200);
+  broker = () => delay(1);
+  const sentByTheDead = published.length - 50;
+  expect(sentByTheDead).toBeGreaterThan(0);
+
+  relay(memory.replica());
+  await until(isDrained);
+  expect(new Set(published.map(({ event }) => event.eventId)).size).toBe(100);
+  expect(repeats()).toBe(sentByTheDead);
+  expectOrder();
+}, 15_000);
+
+test("F-14 closing does not wait for a broker that is away, and leaves its events for the next", async () => {
+  broker = () => new Promise(() => {});
+  const store = memory.replica();
+  const closing = relay(store, {});
+  fill(users(20), 2);
+  await until(() => (memory.calls.get("pending") ?? 0) >= 16);
+  await delay(50);
+  const before = performance.now();
+  await closing.close();
+  expect(performance.now() - before).toBeLessThan(3_000);
+  expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
+  expect(await store.leases.holders("")).toEqual([]);
+});
+
+test("F-14 closing does not wait for a database that is away either", async () => {
+  const store = memory.replica();
+  const hangs = () => new Promise<never>(() => {});
+  const closing = relay({ ...store, leases: { ...store.leases, release: hangs } }, {});
+  await until(() => (memory.calls.get("pending") ?? 0) >= 16);
+  const before = performance.now();
+  await closing.close();
+  expect(performance.now() - before).toBeLessThan(3_000);
+});

@@ -1,0 +1,155 @@
+import type { Authorization, AuthorizationCode, NewAuthorizationCode } from "../store.ts";
+import { placeholders, type Scalar, type Sql } from "./transaction.ts";
+
+export interface CodeRow {
+  code_hash: string;
+  client_id: string;
+  user_id: string;
+  session_hash: string;
+  redirect_uri: string;
+  scope: string;
+  nonce: string | null;
+  code_challenge: string;
+  resource: string | null;
+  auth_time: number;
+  ip_address: string;
+  user_agent: string;
+  created_at: number;
+  expires_at: number;
+  redeemed_at: number | null;
+  revoked_at: number | null;
+  authorization_id: string | null;
+}
+
+export function codeOf(row: CodeRow): AuthorizationCode {
+  return {
+    codeHash: row.code_hash,
+    clientId: row.client_id,
+    userId: row.user_id,
+    sessionHash: row.session_hash,
+    redirectUri: row.redirect_uri,
+    scope: row.scope,
+    nonce: row.nonce,
+    codeChallenge: row.code_challenge,
+    resource: row.resource,
+    authTime: row.auth_time,
+    ipAddress: row.ip_address,
+    userAgent: row.user_agent,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    redeemedAt: row.redeemed_at,
+    revokedAt: row.revoked_at,
+    authorizationId: row.authorization_id,
+  };
+}
+
+export async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<void> {
+  await insert(sql, "oauth2_authorization_code", {
+    code_hash: code.codeHash,
+    client_id: code.clientId,
+    user_id: code.userId,
+    session_hash: code.sessionHash,
+    redirect_uri: code.redirectUri,
+    scope: code.scope,
+    nonce: code.nonce,
+    code_challenge: code.codeChallenge,
+    resource: code.resource,
+    auth_time: code.authTime,
+    ip_address: code.ipAddress,
+    user_agent: code.userAgent,
+    created_at: code.createdAt,
+    expires_at: code.expiresAt,
+    wrong_verifiers: 0,
+  });
+}
+
+export interface AuthorizationRow {
+  id: string;
+  grant_type: Authorization["grantType"];
+  client_id: string;
+  subject: string;
+  session_hash: string | null;
+  scope: string;
+  resource: string | null;
+  nonce: string | null;
+  auth_time: number | null;
+  ip_address: string;
+  user_agent: string;
+  created_at: number;
+  expires_at: number;
+  revoked_at: number | null;
+  refresh_jti: string | null;
+  refresh_iat: number | null;
+  refresh_exp: number | null;
+  refresh_kid: string | null;
+  generation: number;
+  rotations: string;
+}
+
+export function authorizationOf(row: AuthorizationRow): Authorization {
+  const { refresh_jti: jti, refresh_iat: iat, refresh_exp: exp, refresh_kid: kid } = row;
+  return {
+    id: row.id,
+    grantType: row.grant_type,
+    clientId: row.client_id,
+    subject: row.subject,
+    sessionHash: row.session_hash,
+    scope: row.scope,
+    resource: row.resource,
+    nonce: row.nonce,
+    authTime: row.auth_time,
+    ipAddress: row.ip_address,
+    userAgent: row.user_agent,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+    refresh: jti === null || iat === null || exp === null || kid === null ? null : { jti, iat, exp, kid },
+    generation: row.generation,
+    rotations: rotationsOf(row.rotations),
+  };
+}
+
+/** `;generation:time` each; the column keeps only the end of it, so what stands before the first `;` is cut. */
+function rotationsOf(text: string): [number, number][] {
+  return text
+    .split(";")
+    .slice(1)
+    .map((part) => {
+      const [generation, time] = part.split(":");
+      return [Number(generation), Number(time)];
+    });
+}
+
+export async function insertAuthorization(sql: Sql, authorization: Authorization): Promise<void> {
+  await insert(sql, "oauth2_authorization", {
+    id: authorization.id,
+    grant_type: authorization.grantType,
+    client_id: authorization.clientId,
+    subject: authorization.subject,
+    session_hash: authorization.sessionHash,
+    scope: authorization.scope,
+    resource: authorization.resource,
+    nonce: authorization.nonce,
+    auth_time: authorization.authTime,
+    ip_address: authorization.ipAddress,
+    user_agent: authorization.userAgent,
+    created_at: authorization.createdAt,
+    expires_at: authorization.expiresAt,
+    revoked_at: authorization.revokedAt,
+    refresh_jti: authorization.refresh?.jti ?? null,
+    refresh_iat: authorization.refresh?.iat ?? null,
+    refresh_exp: authorization.refresh?.exp ?? null,
+    refresh_kid: authorization.refresh?.kid ?? null,
+    generation: authorization.generation,
+    rotations: authorization.rotations.map(([generation, time]) => `;${generation}:${time}`).join(""),
+  });
+}
+
+/** Column names come from this program, values only as parameters. */
+export async function insert(sql: Sql, table: string, row: Readonly<Record<string, Scalar>>): Promise<void> {
+  const columns = Object.keys(row);
+  await sql.change(
+    `INSERT INTO ${table} (${columns.join(", ")}) VALUES ${placeholders(columns.length)}`,
+    Object.values(row),
+  );
+}

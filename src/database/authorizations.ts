@@ -1,0 +1,194 @@
+import type { AuthEvent } from "../events.ts";
+import { isUniqueViolation } from "../faults.ts";
+import type {
+  Authorization,
+  AuthorizationCode,
+  AuthorizationStore,
+  NewAuthorizationCode,
+  RefreshTokenState,
+} from "../store.ts";
+import {
+  type AuthorizationRow,
+  authorizationOf,
+  type CodeRow,
+  codeOf,
+  insertAuthorization,
+  insertCode,
+} from "./authorization-records.ts";
+import type { Outbox } from "./outbox.ts";
+import type { RevocationFeed } from "./revocations.ts";
+import { type Database, rollback } from "./transaction.ts";
+import { takeEventSeq } from "./users.ts";
+
+const WRONG_VERIFIERS = 3;
+/** Characters kept of an authorization's rotations: about the last forty. */
+const ROTATIONS_LENGTH = 1000;
+
+export class Authorizations implements AuthorizationStore {
+  readonly #database: Database;
+  readonly #outbox: Outbox;
+  readonly #feed: RevocationFeed;
+
+  constructor(database: Database, outbox: Outbox, feed: RevocationFeed) {
+    this.#database = database;
+    this.#outbox = outbox;
+    this.#feed = feed;
+  }
+
+  async createCode(code: NewAuthorizationCode): Promise<"created" | "session_ended"> {
+    return this.#database.transaction(async (sql) => {
+      // Holds the session: whoever ends it either waits and finds this code, or was first and this finds no session.
+      const live = await sql.change(
+        "UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND user_id = ? AND expires_at > ?",
+        [code.createdAt, code.sessionHash, code.userId, code.createdAt],
+      );
+      if (live === 0) return "session_ended";
+      await insertCode(sql, code);
+      return "created";
+    });
+  }
+
+  async findCode(codeHash: string): Promise<AuthorizationCode | null> {
+    const [row] = await this.#database.rows<CodeRow>("SELECT * FROM oauth2_authorization_code WHERE code_hash = ?", [
+      codeHash,
+    ]);
+    return row === undefined ? null : codeOf(row);
+  }
+
+  async redeemCode(
+    codeHash: string,
+    redemption: { attemptId: string; authorization: Authorization; event: AuthEvent },
+    now: number,
+  ): Promise<"redeemed" | "replayed" | "refused"> {
+    const { attemptId, authorization, event } = redemption;
+    const find = "SELECT user_id, redeemed_at, attempt_id FROM oauth2_authorization_code WHERE code_hash = ?";
+    type Found = { user_id: string; redeemed_at: number | null; attempt_id: string | null };
+    const [known] = await this.#database.rows<Found>(find, [codeHash]);
+    if (known === undefined) return "refused";
+    const userId = known.user_id;
+
+    const outcome = await this.#database.transaction(
+      async (sql): Promise<"redeemed" | "replayed" | "refused"> => {
+        const seq = await takeEventSeq(sql, userId);
+        if (seq === null) return rollback("refused");
+        const won = await sql.change(
+          `UPDATE oauth2_authorization_code SET redeemed_at = ?, attempt_id = ?, authorization_id = ?
+           WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?`,
+          [now, attemptId, authorization.id, codeHash, now],
+        );
+        if (won === 0) {
+          const [code] = await sql.rows<Found>(find, [codeHash]);
+          if (code === undefined || code.redeemed_at === null) return rollback("refused");
+          return rollback(code.attempt_id === attemptId ? "redeemed" : "replayed");
+        }
+        await insertAuthorization(sql, authorization);
+        await this.#outbox.append(sql, userId, seq, event);
+        return "redeemed";
+      },
+      { repeatable: true },
+    );
+    if (outcome === "redeemed") this.#outbox.committed(userId);
+    return outcome;
+  }
+
+  async countWrongVerifier(codeHash: string, now: number): Promise<void> {
+    // revoked_at first: MySQL shows an assignment to those after it, SQLite does not
+    await this.#database.change(
+      `UPDATE oauth2_authorization_code
+       SET revoked_at = CASE WHEN wrong_verifiers + 1 >= ? THEN ? ELSE NULL END, wrong_verifiers = wrong_verifiers + 1
+       WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL`,
+      [WRONG_VERIFIERS, now, codeHash],
+    );
+  }
+
+  async find(sid: string): Promise<Authorization | null> {
+    const [row] = await this.#database.rows<AuthorizationRow>("SELECT * FROM oauth2_authorization WHERE id = ?", [sid]);
+    return row === undefined ? null : authorizationOf(row);
+  }
+
+  async listOfUser(
+    userId: string,
+    after: { createdAt: number; id: string } | null,
+    limit: number,
+    now: number,
+  ): Promise<Authorization[]> {
+    const position = after === null ? "" : " AND created_at <= ? AND (created_at < ? OR id < ?)";
+    const rows = await this.#database.rows<AuthorizationRow>(
+      `SELECT * FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL AND expires_at > ?${position}
+       ORDER BY created_at DESC, id DESC LIMIT ?`,
+      [userId, now, ...(after === null ? [] : [after.createdAt, after.createdAt, after.id]), limit],
+    );
+    return rows.map(authorizationOf);
+  }
+
+  async rotateRefreshToken(
+    sid: string,
+    generation: number,
+    next: RefreshTokenState,
+    now: number,
+  ): Promise<"rotated" | "lost"> {
+    const kept =
+      this.#database.dialect === "mysql"
+        ? `RIGHT(CONCAT(rotations, ?), ${ROTATIONS_LENGTH})`
+        : `substr(rotations || ?, -${ROTATIONS_LENGTH})`;
+    const won = await this.#database.change(
+      `UPDATE oauth2_authorization SET generation = generation + 1, rotations = ${kept},
+         refresh_jti = ?, refresh_iat = ?, refresh_exp = ?, refresh_kid = ?
+       WHERE id = ? AND generation = ? AND refresh_jti IS NOT NULL AND revoked_at IS NULL AND expires_at > ?`,
+      [`;${generation}:${now}`, next.jti, next.iat, next.exp, next.kid, sid, generation, now],
+    );
+    return won === 1 ? "rotated" : "lost";
+  }
+
+  async revoke(sid: string, reason: string, now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => (await this.#feed.revokeAuthorizations(sql, [sid], reason.slice(0, 64), now)) === 1,
+    );
+  }
+
+  async revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void> {
+    await this.#database.transaction(
+      async (sql) => {
+        const known = await sql.rows("SELECT 1 AS known FROM revocation WHERE kind = 'token' AND value = ? LIMIT 1", [
+          jti,
+        ]);
+        if (known.length === 0) await this.#feed.append(sql, "token", [jti], "revoked", now, expiresAt);
+      },
+      { repeatable: true },
+    );
+  }
+
+  async isAccessTokenRevoked(jti: string): Promise<boolean> {
+    const rows = await this.#database.rows(
+      "SELECT 1 AS known FROM revocation WHERE kind = 'token' AND value = ? LIMIT 1",
+      [jti],
+    );
+    return rows.length > 0;
+  }
+
+  async findConsent(userId: string, clientId: string): Promise<string | null> {
+    const [row] = await this.#database.rows<{ scope: string }>(
+      "SELECT scope FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",
+      [userId, clientId],
+    );
+    return row?.scope ?? null;
+  }
+
+  async saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void> {
+    const update = () =>
+      this.#database.change(
+        "UPDATE oauth2_authorization_consent SET scope = ?, updated_at = ? WHERE user_id = ? AND client_id = ?",
+        [scope, now, userId, clientId],
+      );
+    if ((await update()) > 0) return;
+    try {
+      await this.#database.change(
+        "INSERT INTO oauth2_authorization_consent (user_id, client_id, scope, updated_at) VALUES (?, ?, ?, ?)",
+        [userId, clientId, scope, now],
+      );
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      await update();
+    }
+  }
+}

@@ -1,0 +1,40 @@
+import { type Database, databaseTime } from "./transaction.ts";
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+/**
+ * Rows nobody needs any more, a batch of each kind by an index on the time. Codes stay a day, used ones too: a second use must still
+ * be known for what it is. Authorizations stay an hour, for tokens of a clock that is behind.
+ */
+export async function cleanUp(database: Database, now: number, batch: number): Promise<number> {
+  const kinds: [table: string, key: string, time: string, before: number, condition?: string][] = [
+    ["oauth2_authorization_code", "code_hash", "expires_at", now - DAY],
+    ["oauth2_authorization_request", "id", "expires_at", now],
+    ["browser_session", "id_hash", "expires_at", now],
+    ["password_reset_token", "token_hash", "expires_at", now],
+    ["rate_limit", "limit_key", "window_ends_at", now],
+    ["oauth2_authorization", "id", "expires_at", now - HOUR],
+    ["revocation", "id", "expires_at", now],
+    ["outbox", "event_id", "sent_at", now - 7 * DAY, "status = 'sent' AND "],
+    ["oauth2_client_secret", "id", "expires_at", now - DAY],
+  ];
+  let deleted = 0;
+  for (const [table, key, time, before, condition = ""] of kinds) {
+    const where = `${condition}${time} < ?`;
+    deleted += await database.change(
+      database.dialect === "mysql"
+        ? `DELETE FROM ${table} WHERE ${where} ORDER BY ${time} LIMIT ?`
+        : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE ${where} LIMIT ?)`,
+      [before, batch],
+    );
+  }
+  // by the clock that leases run on; long enough that no owner of an old epoch is left
+  deleted += await database.change(
+    database.dialect === "mysql"
+      ? `DELETE FROM lease WHERE expires_at < ${databaseTime(database)} - ? ORDER BY expires_at LIMIT ?`
+      : `DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_at < ${databaseTime(database)} - ? LIMIT ?)`,
+    [7 * DAY, batch],
+  );
+  return deleted;
+}

@@ -1,0 +1,218 @@
+import { randomUUID } from "node:crypto";
+import { AuthError } from "../errors.ts";
+import { isUniqueViolation } from "../faults.ts";
+import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store.ts";
+import { insert, insertAuthorization } from "./authorization-records.ts";
+import type { RevocationFeed } from "./revocations.ts";
+import { type Database, forUpdate, type Sql } from "./transaction.ts";
+
+interface ClientRow {
+  client_id: string;
+  metadata: string;
+  source: ClientSource;
+  disabled_at: number | null;
+  disabled_by: "file" | "command" | null;
+  file_secret_hash: string | null;
+  created_at: number;
+  secret_id: string | null;
+  secret_hash: string;
+  secret_created_at: number;
+  secret_expires_at: number | null;
+  authorization_id: string | null;
+}
+
+/** One row for each secret, one with nulls where there is none. */
+const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash, c.created_at,
+    s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
+  FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
+
+function clientsOf(rows: readonly ClientRow[]): Client[] {
+  const clients = new Map<string, Client & { secrets: ClientSecret[] }>();
+  for (const row of rows) {
+    let client = clients.get(row.client_id);
+    if (client === undefined) {
+      client = {
+        clientId: row.client_id,
+        metadata: JSON.parse(row.metadata) as ClientMetadata,
+        source: row.source,
+        createdAt: row.created_at,
+        disabledAt: row.disabled_at,
+        disabledBy: row.disabled_by,
+        fileSecretHash: row.file_secret_hash,
+        secrets: [],
+      };
+      clients.set(row.client_id, client);
+    }
+    if (row.secret_id === null) continue;
+    client.secrets.push({
+      id: row.secret_id,
+      hash: row.secret_hash,
+      createdAt: row.secret_created_at,
+      expiresAt: row.secret_expires_at,
+      authorizationId: row.authorization_id,
+    });
+  }
+  // of two secrets of one millisecond the one that was replaced has an end
+  const end = ({ expiresAt }: ClientSecret) => expiresAt ?? Number.MAX_SAFE_INTEGER;
+  for (const { secrets } of clients.values()) secrets.sort((a, b) => b.createdAt - a.createdAt || end(b) - end(a));
+  return [...clients.values()];
+}
+
+async function insertSecret(sql: Sql, clientId: string, hash: string, now: number): Promise<void> {
+  await insert(sql, "oauth2_client_secret", {
+    id: randomUUID(),
+    client_id: clientId,
+    secret_hash: hash,
+    created_at: now,
+  });
+}
+
+export class Clients implements ClientStore {
+  readonly #database: Database;
+  readonly #feed: RevocationFeed;
+
+  constructor(database: Database, feed: RevocationFeed) {
+    this.#database = database;
+    this.#feed = feed;
+  }
+
+  async find(clientId: string): Promise<Client | null> {
+    const rows = await this.#database.rows<ClientRow>(`${SELECT_CLIENTS} WHERE c.client_id = ?`, [clientId]);
+    return clientsOf(rows)[0] ?? null;
+  }
+
+  async list(): Promise<Client[]> {
+    return clientsOf(await this.#database.rows<ClientRow>(`${SELECT_CLIENTS} ORDER BY c.client_id`));
+  }
+
+  async create(
+    client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
+    secretHash: string | null,
+  ): Promise<"created" | "exists"> {
+    try {
+      await this.#database.transaction(async (sql) => {
+        await insert(sql, "oauth2_registered_client", {
+          client_id: client.clientId,
+          metadata: JSON.stringify(client.metadata),
+          source: client.source,
+          file_secret_hash: client.fileSecretHash,
+          created_at: client.createdAt,
+          updated_at: client.createdAt,
+        });
+        if (secretHash !== null) await insertSecret(sql, client.clientId, secretHash, client.createdAt);
+      });
+      return "created";
+    } catch (error) {
+      if (isUniqueViolation(error)) return "exists";
+      throw error;
+    }
+  }
+
+  async replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void> {
+    const found = await this.#database.change(
+      "UPDATE oauth2_registered_client SET metadata = ?, source = ?, updated_at = ? WHERE client_id = ?",
+      [JSON.stringify(metadata), source, now, clientId],
+    );
+    if (found === 0) throw noSuchClient();
+  }
+
+  /** False: no such client. What a command disabled stays the command's. */
+  async disable(clientId: string, by: "file" | "command", now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        const [client] = await sql.rows<{ disabled_at: number | null }>(
+          `SELECT disabled_at FROM oauth2_registered_client WHERE client_id = ?${forUpdate(sql)}`,
+          [clientId],
+        );
+        if (client === undefined) return false;
+        if (client.disabled_at === null) {
+          await sql.change("UPDATE oauth2_registered_client SET disabled_at = ?, disabled_by = ? WHERE client_id = ?", [
+            now,
+            by,
+            clientId,
+          ]);
+          await this.#feed.append(sql, "client", [clientId], "client_disabled", now);
+        } else if (by === "command") {
+          await sql.change("UPDATE oauth2_registered_client SET disabled_by = ? WHERE client_id = ?", [by, clientId]);
+        }
+        return true;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async enable(clientId: string, by: "file" | "command"): Promise<boolean> {
+    return this.#database.transaction(async (sql) => {
+      const undone = await sql.change(
+        "UPDATE oauth2_registered_client SET disabled_at = NULL, disabled_by = NULL WHERE client_id = ? AND disabled_by = ?",
+        [clientId, by],
+      );
+      if (undone === 0) return false;
+      await sql.change("DELETE FROM revocation WHERE kind = 'client' AND value = ?", [clientId]);
+      return true;
+    });
+  }
+
+  async addSecret(
+    clientId: string,
+    secretHash: string,
+    options: { now: number; olderEndAt: number; fileSecretHash?: string | null },
+  ): Promise<void> {
+    const { now, olderEndAt, fileSecretHash } = options;
+    await this.#database.transaction(async (sql) => {
+      const found = await sql.change("UPDATE oauth2_registered_client SET updated_at = ? WHERE client_id = ?", [
+        now,
+        clientId,
+      ]);
+      if (found === 0) throw noSuchClient();
+      if (fileSecretHash !== undefined) {
+        await sql.change("UPDATE oauth2_registered_client SET file_secret_hash = ? WHERE client_id = ?", [
+          fileSecretHash,
+          clientId,
+        ]);
+      }
+      await sql.change(
+        "UPDATE oauth2_client_secret SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+        [olderEndAt, clientId, olderEndAt],
+      );
+      const ended = await sql.rows<{ authorization_id: string }>(
+        "SELECT authorization_id FROM oauth2_client_secret WHERE client_id = ? AND expires_at <= ? AND authorization_id IS NOT NULL",
+        [clientId, now],
+      );
+      await insertSecret(sql, clientId, secretHash, now);
+      await this.#feed.revokeAuthorizations(
+        sql,
+        ended.map(({ authorization_id }) => authorization_id),
+        "secret_ended",
+        now,
+      );
+    });
+  }
+
+  async standingAuthorization(secretId: string, fresh: Authorization, now: number): Promise<string> {
+    const current = `SELECT a.id FROM oauth2_client_secret s JOIN oauth2_authorization a ON a.id = s.authorization_id
+      WHERE s.id = ? AND (s.expires_at IS NULL OR s.expires_at > ?) AND a.revoked_at IS NULL AND a.expires_at > ?`;
+    const [live] = await this.#database.rows<{ id: string }>(current, [secretId, now, now]);
+    if (live !== undefined) return live.id;
+    return this.#database.transaction(
+      async (sql) => {
+        const held = await sql.change(
+          `UPDATE oauth2_client_secret SET authorization_id = authorization_id
+           WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)`,
+          [secretId, now],
+        );
+        if (held === 0) throw new AuthError("invalid_client", "The client's secret has ended.");
+        const [winner] = await sql.rows<{ id: string }>(current, [secretId, now, now]);
+        if (winner !== undefined) return winner.id;
+        await insertAuthorization(sql, fresh);
+        await sql.change("UPDATE oauth2_client_secret SET authorization_id = ? WHERE id = ?", [fresh.id, secretId]);
+        return fresh.id;
+      },
+      { repeatable: true },
+    );
+  }
+}
+
+function noSuchClient(): AuthError {
+  return new AuthError("not_found", "There is no such client.");
+}

@@ -1,0 +1,172 @@
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { DataSource } from "typeorm";
+import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
+import { type Dialect, entities } from "./schema.ts";
+
+export interface DatabaseLocation {
+  /** `sqlite:./path`, `sqlite::memory:` or `mysql://user:password@host:port/database`. */
+  readonly url: string;
+  /** PEM text or the path of a PEM file: TLS to the database, verified. */
+  readonly sslCa?: string | undefined;
+}
+
+/** Statements that may wait for a connection; beyond that a caller is told to come back at once. */
+export const POOL_SIZE = 16;
+export const POOL_QUEUE = 512;
+export const CONNECT_TIMEOUT_MS = 2_000;
+
+export const migrations = [Initial1790000000000];
+export const MIGRATIONS_TABLE = "auth_migrations";
+
+export interface OpenedDataSource {
+  readonly dataSource: DataSource;
+  readonly dialect: Dialect;
+  /** What a fresh connection is told before anything else. */
+  readonly sessionSql: readonly string[];
+}
+
+export async function openDataSource(location: DatabaseLocation): Promise<OpenedDataSource> {
+  return /^(mysql|mariadb):/.test(location.url) ? openMysql(location) : openSqlite(location.url);
+}
+
+const common = { migrations, migrationsTableName: MIGRATIONS_TABLE, synchronize: false, logging: false } as const;
+
+async function openSqlite(url: string): Promise<OpenedDataSource> {
+  if (!url.startsWith("sqlite:")) throw new Error("a database URL starts with sqlite: or mysql://");
+  const path = url.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "");
+  if (path === "") throw new Error("a SQLite URL names a file, as in sqlite:./data/auth.sqlite");
+  const database = path === ":memory:" ? path : resolve(path);
+  if (database !== ":memory:") makePrivateFile(database);
+  const dataSource = new DataSource({
+    ...common,
+    type: "better-sqlite3",
+    database,
+    entities: entities("sqlite"),
+    enableWAL: database !== ":memory:",
+    // The wait blocks the event loop, so it is short; the whole transaction is tried again instead.
+    timeout: 100,
+    statementCacheSize: 400,
+    prepareDatabase: (connection: { pragma(text: string): unknown }) => {
+      // with WAL a commit survives the end of the process; only a power cut may take the last ones
+      connection.pragma("synchronous = NORMAL");
+      connection.pragma("temp_store = MEMORY");
+    },
+  });
+  await dataSource.initialize();
+  return { dataSource, dialect: "sqlite", sessionSql: [] };
+}
+
+/** SQLite gives `-wal` and `-shm` the mode of the database file. A directory that was there keeps its mode. */
+function makePrivateFile(file: string): void {
+  if (!existsSync(dirname(file))) mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  closeSync(openSync(file, "a", 0o600));
+  for (const name of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(name)) chmodSync(name, 0o600);
+}
+
+interface ServerKind {
+  readonly mariadb: boolean;
+  readonly galera: boolean;
+}
+
+async function openMysql({ url, sslCa }: DatabaseLocation): Promise<OpenedDataSource> {
+  const { hostname, port, username, password, pathname } = new URL(url);
+  const database = decodeURIComponent(pathname.slice(1));
+  if (database === "") throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
+  const server = {
+    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: port === "" ? 3306 : Number(port),
+    password: decodeURIComponent(password),
+    database,
+    charset: "utf8mb4_bin",
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    ...(sslCa === undefined ? {} : { ssl: tlsOptions(sslCa) }),
+  };
+  const user = decodeURIComponent(username);
+  const kind = await askServer({ ...server, user });
+  const dataSource = new DataSource({
+    ...common,
+    ...server,
+    type: kind.mariadb ? "mariadb" : "mysql",
+    username: user,
+    entities: entities("mysql"),
+    timezone: "Z",
+    bigNumberStrings: false,
+    poolSize: POOL_SIZE,
+    // a reset on release would cost a round trip and forget the session's settings
+    extra: {
+      queueLimit: POOL_QUEUE,
+      resetOnRelease: false,
+      maxIdle: POOL_SIZE,
+      idleTimeout: 60_000,
+      enableKeepAlive: true,
+    },
+  });
+  await withTimeout(dataSource.initialize(), 8_000);
+  return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind) };
+}
+
+function tlsOptions(sslCa: string) {
+  const ca = sslCa.includes("-----BEGIN") ? sslCa : readFileSync(sslCa, "utf8");
+  return { ca, rejectUnauthorized: true, minVersion: "TLSv1.2" } as const;
+}
+
+function sessionSql({ mariadb, galera }: ServerKind): string[] {
+  const settings = [
+    "time_zone = '+00:00'",
+    // explicit: under NO_BACKSLASH_ESCAPES the driver's escaping would not hold, and without strict mode values are cut silently
+    "sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+    "innodb_lock_wait_timeout = 3",
+  ];
+  // the server's own bounds, for a client that froze inside a transaction
+  if (mariadb) settings.push("max_statement_time = 5", "idle_transaction_timeout = 5");
+  // a node may lag behind the one that another replica wrote to
+  if (galera) settings.push("wsrep_sync_wait = 7");
+  return ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", `SET SESSION ${settings.join(", ")}`];
+}
+
+async function askServer(options: {
+  host: string;
+  port: number;
+  user: string;
+  password: string;
+  database: string;
+  connectTimeout: number;
+}): Promise<ServerKind> {
+  const { createConnection } = await import("mysql2");
+  const connection = createConnection(options);
+  try {
+    return await new Promise<ServerKind>((done, fail) => {
+      connection.on("error", fail);
+      const sql = "SHOW VARIABLES WHERE variable_name IN ('version', 'version_comment', 'wsrep_on')";
+      connection.query({ sql, timeout: CONNECT_TIMEOUT_MS }, (error, rows) => {
+        if (error !== null) return fail(error);
+        const values = new Map(
+          (rows as { Variable_name: string; Value: string }[]).map((row) => [row.Variable_name, row.Value]),
+        );
+        const version = `${values.get("version")} ${values.get("version_comment")}`;
+        done({ mariadb: /mariadb/i.test(version), galera: values.get("wsrep_on") === "ON" });
+      });
+    });
+  } finally {
+    connection.destroy();
+  }
+}
+
+export class DeadlineError extends Error {
+  readonly code = "PROTOCOL_DEADLINE";
+}
+
+/** The promise goes on without us: whoever calls this must throw away what it works on. */
+export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new DeadlineError(`no answer within ${Math.round(ms)} ms`)), Math.max(0, ms));
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+    promise.catch(() => undefined);
+  }
+}

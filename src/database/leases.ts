@@ -1,0 +1,66 @@
+import { isUniqueViolation } from "../faults.ts";
+import type { Lease, LeaseStore } from "../store.ts";
+import { type Database, databaseTime, forUpdate, rollback, type Sql } from "./transaction.ts";
+
+export function leaseStore(database: Database): LeaseStore {
+  return {
+    acquire: (name, owner, ttlMs) => acquireLease(database, name, owner, ttlMs),
+    renew: (lease, ttlMs) => renewLease(database, lease, ttlMs),
+    // the row stays: its epoch must never be given twice
+    release: async (lease) => {
+      await renewLease(database, lease, 0);
+    },
+    async holders(prefix) {
+      const sql = `SELECT name, owner FROM lease WHERE name >= ? AND name < ? AND expires_at > ${databaseTime(database)}`;
+      return database.rows<{ name: string; owner: string }>(sql, [prefix, `${prefix}\u{10ffff}`]);
+    },
+  };
+}
+
+export async function acquireLease(
+  database: Database,
+  name: string,
+  owner: string,
+  ttlMs: number,
+): Promise<Lease | null> {
+  const now = databaseTime(database);
+  try {
+    return await database.transaction(async (sql): Promise<Lease | null> => {
+      const taken = await sql.change(
+        `UPDATE lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ? WHERE name = ? AND (expires_at <= ${now} OR owner = ?)`,
+        [owner, ttlMs, name, owner],
+      );
+      const [row] = await sql.rows<{ epoch: number }>("SELECT epoch FROM lease WHERE name = ?", [name]);
+      if (row === undefined) {
+        await sql.change(`INSERT INTO lease (name, owner, epoch, expires_at) VALUES (?, ?, 1, ${now} + ?)`, [
+          name,
+          owner,
+          ttlMs,
+        ]);
+        return { name, owner, epoch: 1 };
+      }
+      return taken === 1 ? { name, owner, epoch: Number(row.epoch) } : rollback(null);
+    });
+  } catch (error) {
+    // somebody else made the row first
+    if (isUniqueViolation(error)) return null;
+    throw error;
+  }
+}
+
+export async function renewLease(database: Database, lease: Lease, ttlMs: number): Promise<boolean> {
+  const changed = await database.change(
+    `UPDATE lease SET expires_at = ${databaseTime(database)} + ? WHERE name = ? AND owner = ? AND epoch = ?`,
+    [ttlMs, lease.name, lease.owner, lease.epoch],
+  );
+  return changed === 1;
+}
+
+/** Whether the lease is still ours, and stays so until the end of the transaction. */
+export async function holdsLease(sql: Sql, lease: Lease): Promise<boolean> {
+  const rows = await sql.rows(
+    `SELECT 1 AS held FROM lease WHERE name = ? AND owner = ? AND epoch = ?${forUpdate(sql)}`,
+    [lease.name, lease.owner, lease.epoch],
+  );
+  return rows.length === 1;
+}

@@ -1,0 +1,57 @@
+import { createHash } from "node:crypto";
+import { isUniqueViolation } from "../faults.ts";
+import type { LimitStore } from "../store.ts";
+import type { Database } from "./transaction.ts";
+
+/** Keys name addresses and networks and may be long: only their hashes are kept. */
+function hashOf(key: string): string {
+  return createHash("sha256").update(key).digest("hex");
+}
+
+export function limitStore(database: Database): LimitStore {
+  return {
+    async take(key, limit, windowMs, now) {
+      if (limit < 1) return now + windowMs;
+      const hash = hashOf(key);
+      // every way to count is one conditional statement; a caller that loses each of them looks again
+      for (;;) {
+        const counted = await database.change(
+          "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND used < ?",
+          [hash, now, limit],
+        );
+        if (counted === 1) return null;
+        const [row] = await database.rows<{ used: number; window_ends_at: number }>(
+          "SELECT used, window_ends_at FROM rate_limit WHERE limit_key = ?",
+          [hash],
+        );
+        if (row === undefined) {
+          if (await insert(database, hash, now + windowMs)) return null;
+        } else if (Number(row.window_ends_at) <= now) {
+          const restarted = await database.change(
+            "UPDATE rate_limit SET used = 1, window_ends_at = ? WHERE limit_key = ? AND window_ends_at <= ?",
+            [now + windowMs, hash, now],
+          );
+          if (restarted === 1) return null;
+        } else if (row.used >= limit) {
+          return Number(row.window_ends_at);
+        }
+      }
+    },
+    async giveBack(key) {
+      await database.change("UPDATE rate_limit SET used = used - 1 WHERE limit_key = ? AND used > 0", [hashOf(key)]);
+    },
+    async clear(key) {
+      await database.change("DELETE FROM rate_limit WHERE limit_key = ?", [hashOf(key)]);
+    },
+  };
+}
+
+async function insert(database: Database, hash: string, endsAt: number): Promise<boolean> {
+  try {
+    await database.change("INSERT INTO rate_limit (limit_key, used, window_ends_at) VALUES (?, 1, ?)", [hash, endsAt]);
+    return true;
+  } catch (error) {
+    if (isUniqueViolation(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,72 @@
+import type { Clock } from "../clock.ts";
+import { AuthError } from "../errors.ts";
+import { isAway, toUnavailable } from "../faults.ts";
+import type { Sealer } from "../sealing.ts";
+import type { Store } from "../store.ts";
+import { Authorizations } from "./authorizations.ts";
+import { cleanUp } from "./clean-up.ts";
+import { Clients } from "./clients.ts";
+import type { DatabaseLocation } from "./data-source.ts";
+import { keyStore } from "./keys.ts";
+import { leaseStore } from "./leases.ts";
+import { limitStore } from "./limits.ts";
+import { migrate, openDatabase, requireMigrated } from "./migrate.ts";
+import { Outbox } from "./outbox.ts";
+import { RevocationFeed } from "./revocations.ts";
+import { Sessions } from "./sessions.ts";
+import { type Database, databaseTime } from "./transaction.ts";
+import { Users } from "./users.ts";
+
+export interface StoreOptions extends DatabaseLocation {
+  readonly sealer: Sealer;
+  readonly clock: Clock;
+  readonly log: { info?(fields: object, message: string): void; warn(fields: object, message: string): void };
+  /** Bring the schema up to date first (default); otherwise an old schema is refused. */
+  readonly migrate?: boolean;
+  /** Milliseconds that the longest-lived access token lives: so long a revocation is remembered. Default a day. */
+  readonly longestAccessTokenMs?: number;
+}
+
+/** @throws ForeignSchemaError, PendingMigrationsError, AuthError("unavailable") while the database is away */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const database = await openDatabase(options);
+  try {
+    if (options.migrate ?? true) {
+      const names = await migrate(database);
+      if (names.length > 0) options.log.info?.({ migrations: names }, "the database schema was brought up to date");
+    } else {
+      await requireMigrated(database);
+    }
+    const store = storeOn(database, options);
+    const offset = (await store.time()) - options.clock.now();
+    if (Math.abs(offset) > 1000) options.log.warn({ offset }, "this machine's clock and the database's differ");
+    return store;
+  } catch (error) {
+    await database.close();
+    throw isAway(error) && !(error instanceof AuthError) ? toUnavailable(error) : error;
+  }
+}
+
+export function storeOn(
+  database: Database,
+  { sealer, longestAccessTokenMs = 24 * 3_600_000 }: Pick<StoreOptions, "sealer" | "longestAccessTokenMs">,
+): Store {
+  const outbox = new Outbox(database, sealer);
+  const feed = new RevocationFeed(longestAccessTokenMs);
+  return {
+    users: new Users(database, outbox, feed),
+    clients: new Clients(database, feed),
+    authorizations: new Authorizations(database, outbox, feed),
+    sessions: new Sessions(database, feed),
+    keys: keyStore(database),
+    outbox,
+    limits: limitStore(database),
+    leases: leaseStore(database),
+    async time() {
+      const [row] = await database.rows<{ now: number }>(`SELECT ${databaseTime(database)} AS now`);
+      return Number(row?.now);
+    },
+    cleanUp: (now, batch) => cleanUp(database, now, batch),
+    close: () => database.close(),
+  };
+}

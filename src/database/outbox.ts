@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import type { AuthEvent } from "../events.ts";
+import type { Sealer } from "../sealing.ts";
+import { type Lease, OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store.ts";
+import { holdsLease } from "./leases.ts";
+import { type Database, placeholders, rollback, type Sql } from "./transaction.ts";
+
+interface OutboxRow {
+  event_id: string;
+  event_type: AuthEvent["eventType"];
+  user_id: string;
+  seq: number;
+  lane: number;
+  status: OutboxStatus;
+  attempts: number;
+  payload: string;
+  reason: string | null;
+  created_at: number;
+  sent_at: number | null;
+}
+
+const ENTRY = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
+
+function entryOf(row: Omit<OutboxRow, "payload">): OutboxEntry {
+  return {
+    eventId: row.event_id,
+    eventType: row.event_type,
+    userId: row.user_id,
+    seq: row.seq,
+    lane: row.lane,
+    status: row.status,
+    attempts: row.attempts,
+    createdAt: row.created_at,
+    sentAt: row.sent_at,
+    reason: row.reason,
+  };
+}
+
+/** The same for a user for ever: another lane would let events overtake each other. */
+export function laneOf(userId: string): number {
+  return createHash("sha256").update(userId).digest().readUInt16BE(0) % OUTBOX_LANES;
+}
+
+export class Outbox implements OutboxStore {
+  readonly #database: Database;
+  readonly #sealer: Sealer;
+  readonly #listeners = new Set<(lane: number) => void>();
+
+  constructor(database: Database, sealer: Sealer) {
+    this.#database = database;
+    this.#sealer = sealer;
+  }
+
+  /** Inside the transaction that took `seq` from the user's row. Tell `committed` afterwards. */
+  async append(sql: Sql, userId: string, seq: number, event: AuthEvent): Promise<void> {
+    await sql.change(`INSERT INTO outbox (${ENTRY}, payload) VALUES (?, ?, ?, ?, ?, 'pending', 0, NULL, ?, NULL, ?)`, [
+      event.eventId,
+      event.eventType,
+      userId,
+      seq,
+      laneOf(userId),
+      event.timestamp,
+      this.#sealer.seal(JSON.stringify(event), event.eventId),
+    ]);
+  }
+
+  committed(userId: string): void {
+    this.#wake(laneOf(userId));
+  }
+
+  #wake(lane: number): void {
+    for (const listener of this.#listeners) listener(lane);
+  }
+
+  onAppend(listener: (lane: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async pending(lane: number, limit: number): Promise<(OutboxEntry & { readonly event: AuthEvent | Error })[]> {
+    // Creation times may be out of order within a user, so they only choose the users; `seq` orders their events.
+    const oldest = await this.#database.rows<{ user_id: string }>(
+      "SELECT user_id FROM outbox WHERE lane = ? AND status = 'pending' ORDER BY created_at, event_id LIMIT ?",
+      [lane, limit],
+    );
+    const users = [...new Set(oldest.map(({ user_id }) => user_id))];
+    if (users.length === 0) return [];
+    // the limit may end the run of the last user, never leave a hole in one
+    const rows = await this.#database.rows<OutboxRow>(
+      `SELECT ${ENTRY}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)} ORDER BY user_id, seq LIMIT ?`,
+      [...users, limit],
+    );
+    const rank = new Map(users.map((user, index) => [user, index]));
+    rows.sort((a, b) => (rank.get(a.user_id) ?? 0) - (rank.get(b.user_id) ?? 0) || a.seq - b.seq);
+    return rows.map((row) => ({ ...entryOf(row), event: this.#open(row) }));
+  }
+
+  #open(row: OutboxRow): AuthEvent | Error {
+    try {
+      return JSON.parse(this.#sealer.open(row.payload, row.event_id).toString("utf8")) as AuthEvent;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  async markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        if (!(await holdsLease(sql, lease))) rollback(false);
+        if (eventIds.length > 0) {
+          await sql.change(
+            `UPDATE outbox SET status = 'sent', sent_at = ?, payload = '' WHERE status = 'pending' AND event_id IN ${placeholders(eventIds.length)}`,
+            [now, ...eventIds],
+          );
+        }
+        return true;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async countAttempt(eventIds: readonly string[]): Promise<void> {
+    if (eventIds.length === 0) return;
+    await this.#database.change(
+      `UPDATE outbox SET attempts = attempts + 1 WHERE status = 'pending' AND event_id IN ${placeholders(eventIds.length)}`,
+      eventIds,
+    );
+  }
+
+  async park(lease: Lease, eventId: string, reason: string): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        if (!(await holdsLease(sql, lease))) rollback(false);
+        await sql.change("UPDATE outbox SET status = 'parked', reason = ? WHERE event_id = ? AND status = 'pending'", [
+          reason.slice(0, 2000),
+          eventId,
+        ]);
+        return true;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]> {
+    const statuses = status === null ? ["pending", "parked", "sent"] : [status];
+    const found: OutboxEntry[] = [];
+    for (const each of statuses) {
+      if (found.length >= limit) break;
+      const rows = await this.#database.rows<OutboxRow>(
+        `SELECT ${ENTRY} FROM outbox WHERE status = ? ORDER BY created_at LIMIT ?`,
+        [each, limit - found.length],
+      );
+      found.push(...rows.map(entryOf));
+    }
+    return found;
+  }
+
+  async retry(eventIds: readonly string[] | null): Promise<number> {
+    if (eventIds?.length === 0) return 0;
+    const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
+    const changed = await this.#database.change(
+      `UPDATE outbox SET status = 'pending', reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
+      eventIds ?? [],
+    );
+    if (changed > 0) for (let lane = 0; lane < OUTBOX_LANES; lane++) this.#wake(lane);
+    return changed;
+  }
+
+  async stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }> {
+    const rows = await this.#database.rows<{ status: OutboxStatus; amount: number; oldest: number }>(
+      "SELECT status, COUNT(*) AS amount, MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'parked') GROUP BY status",
+    );
+    const of = (status: OutboxStatus) => rows.find((row) => row.status === status);
+    return {
+      pending: Number(of("pending")?.amount ?? 0),
+      parked: Number(of("parked")?.amount ?? 0),
+      oldestPendingAt: of("pending")?.oldest ?? null,
+    };
+  }
+}

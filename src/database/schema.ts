@@ -1,0 +1,293 @@
+import { EntitySchema, type EntitySchemaColumnOptions, Table, type TableColumnOptions } from "typeorm";
+
+export type Dialect = "sqlite" | "mysql";
+
+/**
+ * A table in both dialects' common words. A column is a type (`char(n)`, `varchar(n)`, `text`, `int`, `bigint`), then `?` where null
+ * is allowed, then ` pk`, then ` auto` for the number the database gives.
+ */
+export interface TableShape {
+  readonly columns: Readonly<Record<string, string>>;
+  readonly unique?: Readonly<Record<string, readonly string[]>>;
+  readonly indexes?: Readonly<Record<string, readonly string[]>>;
+}
+
+interface Column {
+  readonly type: "char" | "character" | "varchar" | "text" | "int" | "integer" | "bigint";
+  readonly length?: string;
+  readonly nullable: boolean;
+  readonly primary: boolean;
+  readonly auto: boolean;
+  readonly collation?: string;
+}
+
+function parseColumn(text: string, dialect: Dialect): Column {
+  const match = /^(char|varchar|text|int|bigint)(?:\((\d+)\))?(\?)?( pk)?( auto)?$/.exec(text);
+  if (match === null) throw new Error(`not a column: ${text}`);
+  const [, base, length, optional, primary, auto] = match;
+  const isText = base === "char" || base === "varchar" || base === "text";
+  let type = base as Column["type"];
+  if (dialect === "sqlite" && base === "char") type = "character";
+  // SQLite numbers only a column that is INTEGER PRIMARY KEY
+  if (dialect === "sqlite" && (auto !== undefined || base === "int")) type = "integer";
+  return {
+    type,
+    ...(length === undefined ? {} : { length }),
+    nullable: optional !== undefined,
+    primary: primary !== undefined,
+    auto: auto !== undefined,
+    // The server's default ignores case and accents, which would let one hash, token or address stand for another.
+    ...(isText && dialect === "mysql" ? { collation: "utf8mb4_bin" } : {}),
+  };
+}
+
+export function tableOf(name: string, shape: TableShape, dialect: Dialect): Table {
+  return new Table({
+    name,
+    ...(dialect === "mysql" ? { engine: "InnoDB" } : {}),
+    columns: Object.entries(shape.columns).map(([columnName, text]): TableColumnOptions => {
+      const { primary, auto, ...column } = parseColumn(text, dialect);
+      return {
+        name: columnName,
+        ...column,
+        isPrimary: primary,
+        ...(auto ? { isGenerated: true, generationStrategy: "increment" } : {}),
+      };
+    }),
+    indices: indexesOf(shape).map(({ name, columns, unique }) => ({ name, columnNames: columns, isUnique: unique })),
+  });
+}
+
+function indexesOf(shape: TableShape) {
+  const list = (indexes: TableShape["indexes"], unique: boolean) =>
+    Object.entries(indexes ?? {}).map(([name, columns]) => ({ name, columns: [...columns], unique }));
+  return [...list(shape.unique, true), ...list(shape.indexes, false)];
+}
+
+/** MySQL's drivers may give a bigint as text, SQLite's gives a number; ours are all safe integers. */
+const bigintTransformer = {
+  to: (value: number | null) => value,
+  from: (value: string | number | null) => (value === null ? null : Number(value)),
+};
+
+export function entities(dialect: Dialect): EntitySchema[] {
+  return Object.entries(schema).map(
+    ([tableName, shape]) =>
+      new EntitySchema({
+        name: tableName,
+        tableName,
+        columns: Object.fromEntries(
+          Object.entries(shape.columns).map(([name, text]): [string, EntitySchemaColumnOptions] => {
+            const { auto, length, ...column } = parseColumn(text, dialect);
+            return [
+              name,
+              {
+                ...column,
+                ...(length === undefined ? {} : { length: Number(length) }),
+                ...(auto ? { generated: "increment" } : {}),
+                ...(column.type === "bigint" ? { transformer: bigintTransformer } : {}),
+              },
+            ];
+          }),
+        ),
+        indices: indexesOf(shape),
+      }),
+  );
+}
+
+/** The tables as they are after the last migration. Times are epoch milliseconds; hashes are SHA-256 in hex. */
+export const schema: Readonly<Record<string, TableShape>> = {
+  users: {
+    columns: {
+      uuid: "char(36) pk",
+      email: "varchar(254)",
+      password_hash: "varchar(255)",
+      roles: "text",
+      event_seq: "bigint",
+      disabled_at: "bigint?",
+      created_at: "bigint",
+      updated_at: "bigint",
+    },
+    unique: { uq_users_email: ["email"] },
+    indexes: { ix_users_created: ["created_at", "uuid"] },
+  },
+  user_profiles: {
+    columns: { user_id: "char(36) pk", nickname: "varchar(255)", updated_at: "bigint" },
+  },
+  oauth2_registered_client: {
+    columns: {
+      client_id: "varchar(191) pk",
+      metadata: "text",
+      source: "varchar(16)",
+      disabled_at: "bigint?",
+      disabled_by: "varchar(16)?",
+      file_secret_hash: "char(64)?",
+      created_at: "bigint",
+      updated_at: "bigint",
+    },
+  },
+  oauth2_client_secret: {
+    columns: {
+      id: "char(36) pk",
+      client_id: "varchar(191)",
+      secret_hash: "char(64)",
+      authorization_id: "char(36)?",
+      created_at: "bigint",
+      expires_at: "bigint?",
+    },
+    indexes: { ix_secret_client: ["client_id", "created_at"], ix_secret_expires: ["expires_at"] },
+  },
+  oauth2_authorization: {
+    columns: {
+      id: "char(36) pk",
+      grant_type: "varchar(32)",
+      client_id: "varchar(191)",
+      subject: "varchar(191)",
+      session_hash: "char(64)?",
+      scope: "text",
+      resource: "text?",
+      nonce: "text?",
+      auth_time: "bigint?",
+      ip_address: "varchar(64)",
+      user_agent: "text",
+      created_at: "bigint",
+      expires_at: "bigint",
+      revoked_at: "bigint?",
+      revoked_reason: "varchar(64)?",
+      refresh_jti: "varchar(64)?",
+      refresh_iat: "bigint?",
+      refresh_exp: "bigint?",
+      refresh_kid: "varchar(64)?",
+      generation: "int",
+      rotations: "text",
+    },
+    indexes: {
+      ix_authorization_subject: ["subject", "created_at", "id"],
+      ix_authorization_session: ["session_hash"],
+      ix_authorization_expires: ["expires_at"],
+    },
+  },
+  oauth2_authorization_code: {
+    columns: {
+      code_hash: "char(64) pk",
+      client_id: "varchar(191)",
+      user_id: "char(36)",
+      session_hash: "char(64)",
+      redirect_uri: "text",
+      scope: "text",
+      nonce: "text?",
+      code_challenge: "varchar(128)",
+      resource: "text?",
+      auth_time: "bigint",
+      ip_address: "varchar(64)",
+      user_agent: "text",
+      created_at: "bigint",
+      expires_at: "bigint",
+      redeemed_at: "bigint?",
+      revoked_at: "bigint?",
+      attempt_id: "varchar(64)?",
+      authorization_id: "char(36)?",
+      wrong_verifiers: "int",
+    },
+    indexes: {
+      ix_code_user: ["user_id"],
+      ix_code_session: ["session_hash"],
+      ix_code_expires: ["expires_at"],
+    },
+  },
+  oauth2_authorization_request: {
+    columns: {
+      id: "varchar(64) pk",
+      session_hash: "char(64)",
+      parameters: "text",
+      created_at: "bigint",
+      expires_at: "bigint",
+    },
+    indexes: { ix_request_session: ["session_hash", "created_at", "id"], ix_request_expires: ["expires_at"] },
+  },
+  oauth2_authorization_consent: {
+    columns: {
+      user_id: "char(36) pk",
+      client_id: "varchar(191) pk",
+      scope: "text",
+      updated_at: "bigint",
+    },
+  },
+  browser_session: {
+    columns: {
+      id_hash: "char(64) pk",
+      user_id: "char(36)?",
+      auth_time: "bigint?",
+      ip_address: "varchar(64)",
+      user_agent: "text",
+      created_at: "bigint",
+      last_seen_at: "bigint",
+      expires_at: "bigint",
+    },
+    indexes: { ix_session_user: ["user_id"], ix_session_expires: ["expires_at"] },
+  },
+  password_reset_token: {
+    columns: {
+      token_hash: "char(64) pk",
+      user_id: "char(36)",
+      created_at: "bigint",
+      expires_at: "bigint",
+    },
+    indexes: { ix_reset_user: ["user_id"], ix_reset_expires: ["expires_at"] },
+  },
+  signing_key: {
+    columns: {
+      kid: "varchar(64) pk",
+      key_use: "varchar(16)",
+      alg: "varchar(16)",
+      generation: "int",
+      public_jwk: "text",
+      sealed_private_jwk: "text",
+      created_at: "bigint",
+      active_from: "bigint",
+      distrusted_at: "bigint?",
+    },
+    unique: { uq_key_generation: ["key_use", "alg", "generation"] },
+  },
+  outbox: {
+    columns: {
+      event_id: "varchar(64) pk",
+      event_type: "varchar(32)",
+      user_id: "char(36)",
+      seq: "bigint",
+      lane: "int",
+      status: "varchar(8)",
+      attempts: "int",
+      payload: "text",
+      reason: "text?",
+      created_at: "bigint",
+      sent_at: "bigint?",
+    },
+    unique: { uq_outbox_user_seq: ["user_id", "seq"] },
+    indexes: {
+      ix_outbox_lane: ["lane", "status", "created_at", "event_id"],
+      ix_outbox_user: ["user_id", "status", "seq"],
+      ix_outbox_status: ["status", "created_at"],
+      ix_outbox_sent: ["status", "sent_at"],
+    },
+  },
+  rate_limit: {
+    columns: { limit_key: "char(64) pk", used: "int", window_ends_at: "bigint" },
+    indexes: { ix_limit_window: ["window_ends_at"] },
+  },
+  lease: {
+    columns: { name: "varchar(128) pk", owner: "varchar(128)", epoch: "bigint", expires_at: "bigint" },
+    indexes: { ix_lease_expires: ["expires_at"] },
+  },
+  revocation: {
+    columns: {
+      id: "bigint pk auto",
+      kind: "varchar(16)",
+      value: "varchar(191)",
+      reason: "varchar(64)",
+      revoked_at: "bigint",
+      expires_at: "bigint",
+    },
+    indexes: { ix_revocation_value: ["kind", "value"], ix_revocation_expires: ["expires_at"] },
+  },
+};

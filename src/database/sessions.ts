@@ -1,0 +1,164 @@
+import type { PendingRequest, Session, SessionStore } from "../store.ts";
+import { insert } from "./authorization-records.ts";
+import { deleteSession, endSession } from "./ending.ts";
+import type { RevocationFeed } from "./revocations.ts";
+import { type Database, forUpdate, placeholders, type Sql } from "./transaction.ts";
+
+interface SessionRow {
+  id_hash: string;
+  user_id: string | null;
+  auth_time: number | null;
+  ip_address: string;
+  user_agent: string;
+  created_at: number;
+  last_seen_at: number;
+  expires_at: number;
+}
+
+interface RequestRow {
+  id: string;
+  session_hash: string;
+  parameters: string;
+  created_at: number;
+  expires_at: number;
+}
+
+function requestOf(row: RequestRow): PendingRequest {
+  return {
+    id: row.id,
+    sessionHash: row.session_hash,
+    parameters: JSON.parse(row.parameters) as Record<string, string>,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+  };
+}
+
+async function insertSession(sql: Sql, session: Session): Promise<void> {
+  await insert(sql, "browser_session", {
+    id_hash: session.idHash,
+    user_id: session.userId,
+    auth_time: session.authTime,
+    ip_address: session.ipAddress,
+    user_agent: session.userAgent,
+    created_at: session.createdAt,
+    last_seen_at: session.lastSeenAt,
+    expires_at: session.expiresAt,
+  });
+}
+
+export class Sessions implements SessionStore {
+  readonly #database: Database;
+  readonly #feed: RevocationFeed;
+
+  constructor(database: Database, feed: RevocationFeed) {
+    this.#database = database;
+    this.#feed = feed;
+  }
+
+  create(session: Session): Promise<void> {
+    return insertSession(this.#database, session);
+  }
+
+  async find(idHash: string, now: number): Promise<Session | null> {
+    const [row] = await this.#database.rows<SessionRow>(
+      "SELECT * FROM browser_session WHERE id_hash = ? AND expires_at > ?",
+      [idHash, now],
+    );
+    if (row === undefined) return null;
+    return {
+      idHash: row.id_hash,
+      userId: row.user_id,
+      authTime: row.auth_time,
+      ipAddress: row.ip_address,
+      userAgent: row.user_agent,
+      createdAt: row.created_at,
+      lastSeenAt: row.last_seen_at,
+      expiresAt: row.expires_at,
+    };
+  }
+
+  async touch(idHash: string, now: number): Promise<void> {
+    await this.#database.change("UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND last_seen_at < ?", [
+      now,
+      idHash,
+      now,
+    ]);
+  }
+
+  async signIn(
+    session: Session,
+    proof: { replaces: string | null; passwordHash: string },
+  ): Promise<"signed_in" | "refused"> {
+    return this.#database.transaction(async (sql) => {
+      const users = await sql.rows(
+        `SELECT uuid FROM users WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL${forUpdate(sql)}`,
+        [session.userId, proof.passwordHash],
+      );
+      if (users.length === 0) return "refused";
+      await insertSession(sql, session);
+      if (proof.replaces !== null) await this.#takeOver(sql, proof.replaces, session);
+      return "signed_in";
+    });
+  }
+
+  async #takeOver(sql: Sql, old: string, session: Session): Promise<void> {
+    await sql.change("UPDATE oauth2_authorization_request SET session_hash = ? WHERE session_hash = ?", [
+      session.idHash,
+      old,
+    ]);
+    const [before] = await sql.rows<{ user_id: string | null }>(
+      "SELECT user_id FROM browser_session WHERE id_hash = ?",
+      [old],
+    );
+    await deleteSession(sql, old);
+    if (before === undefined || before.user_id !== session.userId) return;
+    // the same user gave the password again: logging out still ends what came before
+    for (const table of ["oauth2_authorization_code", "oauth2_authorization"]) {
+      await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
+    }
+  }
+
+  async end(idHash: string, now: number): Promise<void> {
+    await this.#database.transaction((sql) => endSession(sql, this.#feed, idHash, now), { repeatable: true });
+  }
+
+  async saveRequest(request: PendingRequest, keep: number): Promise<void> {
+    await this.#database.transaction(async (sql) => {
+      await insert(sql, "oauth2_authorization_request", {
+        id: request.id,
+        session_hash: request.sessionHash,
+        parameters: JSON.stringify(request.parameters),
+        created_at: request.createdAt,
+        expires_at: request.expiresAt,
+      });
+      const all = await sql.rows<{ id: string }>(
+        "SELECT id FROM oauth2_authorization_request WHERE session_hash = ? ORDER BY created_at DESC, id DESC",
+        [request.sessionHash],
+      );
+      const old = all.slice(keep).map(({ id }) => id);
+      if (old.length === 0) return;
+      await sql.change(`DELETE FROM oauth2_authorization_request WHERE id IN ${placeholders(old.length)}`, old);
+    });
+  }
+
+  async findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null> {
+    const [row] = await this.#database.rows<RequestRow>(
+      "SELECT * FROM oauth2_authorization_request WHERE id = ? AND session_hash = ? AND expires_at > ?",
+      [id, sessionHash, now],
+    );
+    return row === undefined ? null : requestOf(row);
+  }
+
+  async latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null> {
+    const [row] = await this.#database.rows<RequestRow>(
+      `SELECT * FROM oauth2_authorization_request WHERE session_hash = ? AND expires_at > ?
+       ORDER BY created_at DESC, id DESC LIMIT 1`,
+      [sessionHash, now],
+    );
+    return row === undefined ? null : requestOf(row);
+  }
+
+  async deleteRequest(id: string): Promise<void> {
+    await this.#database.change("DELETE FROM oauth2_authorization_request WHERE id = ?", [id]);
+  }
+}

@@ -1,0 +1,321 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { DataSource, QueryRunner } from "typeorm";
+import { AuthError } from "../errors.ts";
+import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "../faults.ts";
+import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
+import type { Dialect } from "./schema.ts";
+
+export type Scalar = string | number | null;
+
+/** Plain parameterised SQL. */
+export interface Sql {
+  readonly dialect: Dialect;
+  rows<Row>(sql: string, parameters?: readonly Scalar[]): Promise<Row[]>;
+  /** @returns how many rows the condition found, whether or not their values changed */
+  change(sql: string, parameters?: readonly Scalar[]): Promise<number>;
+}
+
+/** From the call to the end of COMMIT. Readers of the revocation feed rely on this bound. */
+const TRANSACTION_MS = 5_000;
+/** COMMIT is not sent later than this. */
+const LAST_COMMIT_MS = 4_500;
+const ATTEMPTS = 6;
+
+/** Thrown inside a transaction: it is rolled back and its caller gets the value. */
+class Rollback {
+  readonly value: unknown;
+  constructor(value: unknown) {
+    this.value = value;
+  }
+}
+
+export function rollback<T>(value: T): never {
+  throw new Rollback(value);
+}
+
+/** The commit may or may not have happened. */
+class CommitUnknown extends Error {}
+
+/**
+ * The one way to the database: deadlines, retries and faults are settled here.
+ *
+ * SQLite under TypeORM is one connection, and whatever runs while a transaction is open is inside it: there every call is a turn in
+ * one queue. On MySQL a call takes one of POOL_SIZE connections. What is called from inside a transaction joins it.
+ */
+export class Database {
+  readonly dialect: Dialect;
+  readonly dataSource: DataSource;
+  readonly #sessionSql: readonly string[];
+  readonly #prepared = new WeakSet<object>();
+  readonly #turns: Turns;
+  readonly #current = new AsyncLocalStorage<Session>();
+  #closed = false;
+
+  constructor({ dataSource, dialect, sessionSql }: OpenedDataSource) {
+    this.dataSource = dataSource;
+    this.dialect = dialect;
+    this.#sessionSql = sessionSql;
+    this.#turns = new Turns(dialect === "sqlite" ? 1 : POOL_SIZE, dialect === "sqlite" ? 10_000 : POOL_QUEUE);
+  }
+
+  rows<Row>(sql: string, parameters: readonly Scalar[] = []): Promise<Row[]> {
+    return this.#run((session) => session.rows<Row>(sql, parameters), { transaction: false, repeatable: true });
+  }
+
+  change(sql: string, parameters: readonly Scalar[] = []): Promise<number> {
+    return this.#run((session) => session.change(sql, parameters), { transaction: false, repeatable: false });
+  }
+
+  /**
+   * Runs `work` in a transaction, again from its start when it met another one. `work` has no effect but through `sql`.
+   * @param options.repeatable a second run after an unknown COMMIT finds the first one's result and answers the same
+   */
+  transaction<T>(work: (sql: Sql) => Promise<T>, options: { repeatable?: boolean } = {}): Promise<T> {
+    return this.#run(work, { transaction: true, repeatable: options.repeatable ?? false });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    // a frozen server does not answer the goodbye
+    await withTimeout(this.dataSource.destroy(), 2_000).catch(() => undefined);
+  }
+
+  async #run<T>(
+    work: (session: Session) => Promise<T>,
+    options: { transaction: boolean; repeatable: boolean },
+  ): Promise<T> {
+    const joined = this.#current.getStore();
+    if (joined?.open) return work(joined);
+
+    const start = performance.now();
+    let lost = 0;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#turn(work, options.transaction, start);
+      } catch (error) {
+        if (error instanceof AuthError) throw error;
+        const left = start + LAST_COMMIT_MS - performance.now();
+        const unknown = error instanceof CommitUnknown || (!options.transaction && !options.repeatable);
+        const again =
+          isConflict(error) ||
+          (isConnectionLost(error instanceof CommitUnknown ? error.cause : error) &&
+            (!unknown || options.repeatable) &&
+            ++lost <= 2);
+        const pause = Math.random() * 10 * 2 ** attempt;
+        if (again && attempt < ATTEMPTS && left > pause + 100) {
+          await sleep(pause);
+          continue;
+        }
+        if (error instanceof CommitUnknown) throw toUnavailable(error.cause);
+        if (again || isConflict(error) || isAway(error) || this.#closed) throw toUnavailable(error);
+        throw error instanceof Error ? withoutValues(error) : error;
+      }
+    }
+  }
+
+  async #turn<T>(work: (session: Session) => Promise<T>, transaction: boolean, start: number): Promise<T> {
+    const giveTurn = await this.#turns.take(start + TRANSACTION_MS - performance.now());
+    try {
+      const session = await this.#session(start);
+      try {
+        return await this.#current.run(session, () =>
+          transaction ? session.transaction(() => work(session)) : work(session),
+        );
+      } finally {
+        await session.end();
+      }
+    } finally {
+      giveTurn();
+    }
+  }
+
+  async #session(start: number): Promise<Session> {
+    const runner = this.dataSource.createQueryRunner();
+    const session = new Session(this.dialect, runner, start);
+    if (this.dialect === "sqlite") return session;
+    const connecting: Promise<Connection> = runner.connect();
+    try {
+      const connection = await withTimeout(connecting, session.left());
+      session.connection = connection;
+      if (!this.#prepared.has(connection)) {
+        for (const sql of this.#sessionSql) await session.rows(sql, []);
+        this.#prepared.add(connection);
+      }
+      return session;
+    } catch (error) {
+      if (session.connection === undefined) connecting.then((late) => late.destroy()).catch(() => undefined);
+      else session.connection.destroy();
+      throw error;
+    }
+  }
+}
+
+/** What is used of mysql2's pooled connection. */
+interface Connection {
+  destroy(): void;
+}
+
+/** One connection for one call. */
+class Session implements Sql {
+  readonly dialect: Dialect;
+  connection: Connection | undefined;
+  open = true;
+  readonly #runner: QueryRunner;
+  readonly #start: number;
+  #broken = false;
+
+  constructor(dialect: Dialect, runner: QueryRunner, start: number) {
+    this.dialect = dialect;
+    this.#runner = runner;
+    this.#start = start;
+  }
+
+  left(): number {
+    return this.#start + TRANSACTION_MS - performance.now();
+  }
+
+  async rows<Row>(sql: string, parameters: readonly Scalar[] = []): Promise<Row[]> {
+    const { records } = await this.#query(sql, parameters);
+    return (records ?? []) as Row[];
+  }
+
+  async change(sql: string, parameters: readonly Scalar[] = []): Promise<number> {
+    const { affected } = await this.#query(sql, parameters);
+    return affected ?? 0;
+  }
+
+  async transaction<T>(work: () => Promise<T>): Promise<T> {
+    // IMMEDIATE: a transaction that reads first and writes later would fail where another process wrote in between
+    await this.#query(this.dialect === "sqlite" ? "BEGIN IMMEDIATE" : "START TRANSACTION", []);
+    let result: T;
+    try {
+      result = await work();
+      if (performance.now() - this.#start > LAST_COMMIT_MS) throw new Late();
+    } catch (error) {
+      await this.#rollBack();
+      if (error instanceof Rollback) return error.value as T;
+      throw error;
+    }
+    try {
+      await this.#query("COMMIT", []);
+    } catch (error) {
+      if (this.dialect === "sqlite") await this.#rollBack();
+      // a certification conflict is a clean refusal; anything else at this point says nothing of what the server did
+      if (this.dialect === "sqlite" || isConflict(error)) throw error;
+      this.#broken = true;
+      throw new CommitUnknown("lost at COMMIT", { cause: error });
+    }
+    return result;
+  }
+
+  async end(): Promise<void> {
+    this.open = false;
+    if (this.dialect === "sqlite") return;
+    if (this.#broken) this.connection?.destroy();
+    await this.#runner.release();
+  }
+
+  async #rollBack(): Promise<void> {
+    if (this.#broken) return;
+    try {
+      await withTimeout(this.#runner.query("ROLLBACK"), Math.max(200, this.left()));
+    } catch {
+      // on SQLite a failed statement may have rolled back already; elsewhere the server does it when the connection goes
+      this.#broken = true;
+    }
+  }
+
+  async #query(sql: string, parameters: readonly Scalar[]): Promise<{ records?: unknown[]; affected?: number }> {
+    if (!this.open) throw new Error("a statement came after the end of its transaction");
+    assertScalars(parameters);
+    const answer = this.#runner.query(sql, parameters as Scalar[], true);
+    if (this.dialect === "sqlite") return answer;
+    try {
+      return await withTimeout(answer, this.left());
+    } catch (error) {
+      // its answer may still come, to whoever has the connection then
+      if (isAway(error)) this.#broken = true;
+      throw error;
+    }
+  }
+}
+
+class Late extends Error {
+  readonly code = "PROTOCOL_DEADLINE";
+}
+
+/** mysql2 expands arrays and objects into SQL, so nothing but scalars ever reaches it. */
+function assertScalars(parameters: readonly unknown[]): void {
+  for (const value of parameters) {
+    const fine = value === null || typeof value === "string" || (typeof value === "number" && Number.isFinite(value));
+    if (!fine) throw new TypeError(`a parameter of a statement is ${value === undefined ? "undefined" : typeof value}`);
+  }
+}
+
+class QueueFull extends Error {
+  readonly code = "POOL_QUEUE_FULL";
+}
+
+class QueueLate extends Error {
+  readonly code = "POOL_TIMEOUT";
+}
+
+/** A fair semaphore whose waiters give up at their deadline. */
+class Turns {
+  #free: number;
+  readonly #limit: number;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(size: number, limit: number) {
+    this.#free = size;
+    this.#limit = limit;
+  }
+
+  /** @returns the way to give the turn to the next */
+  async take(ms: number): Promise<() => void> {
+    if (this.#free > 0) {
+      this.#free--;
+    } else {
+      if (this.#waiting.size >= this.#limit) throw new QueueFull("too many calls wait for a database connection");
+      await new Promise<void>((done, fail) => {
+        const begin = () => {
+          clearTimeout(timer);
+          this.#waiting.delete(begin);
+          done();
+        };
+        const timer = setTimeout(
+          () => {
+            this.#waiting.delete(begin);
+            fail(new QueueLate("no database connection came free in time"));
+          },
+          Math.max(0, ms),
+        );
+        this.#waiting.add(begin);
+      });
+    }
+    return () => {
+      const [next] = this.#waiting;
+      if (next === undefined) this.#free++;
+      else next();
+    };
+  }
+}
+
+/** `(?, ?, ?)` for so many values. */
+export function placeholders(count: number): string {
+  return `(${Array.from({ length: count }, () => "?").join(", ")})`;
+}
+
+/** Holds the row against other transactions until the end of this one. SQLite has one writer anyway. */
+export function forUpdate({ dialect }: Sql): string {
+  return dialect === "mysql" ? " FOR UPDATE" : "";
+}
+
+/** Epoch milliseconds by the database's clock, as an SQL expression. */
+export function databaseTime({ dialect }: { dialect: Dialect }): string {
+  return dialect === "mysql"
+    ? "CAST(ROUND(UNIX_TIMESTAMP(NOW(3)) * 1000) AS SIGNED)"
+    : "CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER)";
+}

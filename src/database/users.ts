@@ -1,0 +1,267 @@
+import { AuthError } from "../errors.ts";
+import type { AuthEvent } from "../events.ts";
+import { isUniqueViolation } from "../faults.ts";
+import type { User, UserStore, UserWithPassword } from "../store.ts";
+import { endEverythingOf } from "./ending.ts";
+import type { Outbox } from "./outbox.ts";
+import type { RevocationFeed } from "./revocations.ts";
+import { type Database, forUpdate, placeholders, rollback, type Sql } from "./transaction.ts";
+
+interface UserRow {
+  uuid: string;
+  email: string;
+  password_hash: string;
+  roles: string;
+  disabled_at: number | null;
+  created_at: number;
+  nickname: string;
+}
+
+const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.disabled_at, u.created_at, p.nickname
+  FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
+const BATCH = 500;
+
+function userOf(row: UserRow): User {
+  return {
+    uuid: row.uuid,
+    email: row.email,
+    nickname: row.nickname,
+    roles: JSON.parse(row.roles) as string[],
+    disabledAt: row.disabled_at,
+    createdAt: row.created_at,
+  };
+}
+
+function userWithPasswordOf(row: UserRow): UserWithPassword {
+  return { ...userOf(row), passwordHash: row.password_hash };
+}
+
+/** Number of the user's next event; holds the user's row until the end of the transaction. Null: gone or disabled. */
+export async function takeEventSeq(sql: Sql, uuid: string): Promise<number | null> {
+  const found = await sql.change("UPDATE users SET event_seq = event_seq + 1 WHERE uuid = ? AND disabled_at IS NULL", [
+    uuid,
+  ]);
+  if (found === 0) return null;
+  const [row] = await sql.rows<{ event_seq: number }>("SELECT event_seq FROM users WHERE uuid = ?", [uuid]);
+  return row === undefined ? null : row.event_seq;
+}
+
+export class Users implements UserStore {
+  readonly #database: Database;
+  readonly #outbox: Outbox;
+  readonly #feed: RevocationFeed;
+
+  constructor(database: Database, outbox: Outbox, feed: RevocationFeed) {
+    this.#database = database;
+    this.#outbox = outbox;
+    this.#feed = feed;
+  }
+
+  async create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken"> {
+    try {
+      await this.#database.transaction(
+        async (sql) => {
+          await sql.change(
+            `INSERT INTO users (uuid, email, password_hash, roles, event_seq, disabled_at, created_at, updated_at)
+             VALUES (?, ?, ?, ?, 1, ?, ?, ?)`,
+            [
+              user.uuid,
+              user.email,
+              passwordHash,
+              JSON.stringify(user.roles),
+              user.disabledAt,
+              user.createdAt,
+              user.createdAt,
+            ],
+          );
+          await sql.change("INSERT INTO user_profiles (user_id, nickname, updated_at) VALUES (?, ?, ?)", [
+            user.uuid,
+            user.nickname,
+            user.createdAt,
+          ]);
+          await this.#outbox.append(sql, user.uuid, 1, event);
+        },
+        { repeatable: true },
+      );
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      // ours when the first run committed and only its answer was lost
+      const [owner] = await this.#database.rows<{ uuid: string }>("SELECT uuid FROM users WHERE email = ?", [
+        user.email,
+      ]);
+      if (owner?.uuid !== user.uuid) return "email_taken";
+    }
+    this.#outbox.committed(user.uuid);
+    return "created";
+  }
+
+  async find(uuid: string): Promise<User | null> {
+    const row = await this.#row("u.uuid", uuid);
+    return row === undefined ? null : userOf(row);
+  }
+
+  async findByEmail(email: string): Promise<UserWithPassword | null> {
+    const row = await this.#row("u.email", email);
+    return row === undefined ? null : userWithPasswordOf(row);
+  }
+
+  async findWithPassword(uuid: string): Promise<UserWithPassword | null> {
+    const row = await this.#row("u.uuid", uuid);
+    return row === undefined ? null : userWithPasswordOf(row);
+  }
+
+  async #row(column: "u.uuid" | "u.email", value: string): Promise<UserRow | undefined> {
+    const [row] = await this.#database.rows<UserRow>(`${SELECT_USER} WHERE ${column} = ?`, [value]);
+    return row;
+  }
+
+  async findMany(uuids: readonly string[]): Promise<User[]> {
+    const users: User[] = [];
+    for (let i = 0; i < uuids.length; i += BATCH) {
+      const batch = uuids.slice(i, i + BATCH);
+      const sql = `${SELECT_USER} WHERE u.uuid IN ${placeholders(batch.length)}`;
+      users.push(...(await this.#database.rows<UserRow>(sql, batch)).map(userOf));
+    }
+    return users;
+  }
+
+  async list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]> {
+    const order = "ORDER BY u.created_at, u.uuid LIMIT ?";
+    const rows =
+      after === null
+        ? await this.#database.rows<UserRow>(`${SELECT_USER} ${order}`, [limit])
+        : await this.#database.rows<UserRow>(
+            // the first comparison is what the index can use
+            `${SELECT_USER} WHERE u.created_at >= ? AND (u.created_at > ? OR u.uuid > ?) ${order}`,
+            [after.createdAt, after.createdAt, after.uuid, limit],
+          );
+    return rows.map(userOf);
+  }
+
+  async update(uuid: string, change: { nickname?: string; roles?: readonly string[] }, now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        if ((await sql.change("UPDATE users SET updated_at = ? WHERE uuid = ?", [now, uuid])) === 0) return false;
+        if (change.roles !== undefined) {
+          await sql.change("UPDATE users SET roles = ? WHERE uuid = ?", [JSON.stringify(change.roles), uuid]);
+        }
+        if (change.nickname !== undefined) {
+          await sql.change("UPDATE user_profiles SET nickname = ?, updated_at = ? WHERE user_id = ?", [
+            change.nickname,
+            now,
+            uuid,
+          ]);
+        }
+        return true;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async rehash(uuid: string, from: string, to: string): Promise<void> {
+    await this.#database.change("UPDATE users SET password_hash = ? WHERE uuid = ? AND password_hash = ?", [
+      to,
+      uuid,
+      from,
+    ]);
+  }
+
+  async changePassword(uuid: string, from: string, to: string, now: number): Promise<"changed" | "lost"> {
+    return this.#database.transaction(async (sql) => {
+      const changed = await sql.change(
+        "UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ? AND password_hash = ?",
+        [to, now, uuid, from],
+      );
+      if (changed === 0) return "lost";
+      await endEverythingOf(sql, this.#feed, uuid, "password_changed", now);
+      return "changed";
+    });
+  }
+
+  async setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        const found = await sql.change(
+          disabled
+            ? "UPDATE users SET disabled_at = COALESCE(disabled_at, ?), updated_at = ? WHERE uuid = ?"
+            : "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE uuid = ?",
+          disabled ? [now, now, uuid] : [now, uuid],
+        );
+        if (found === 0) return false;
+        if (disabled) await endEverythingOf(sql, this.#feed, uuid, "user_disabled", now);
+        return true;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async delete(uuid: string, now: number): Promise<boolean> {
+    return this.#database.transaction(async (sql) => {
+      // its outbox rows stay: what happened is still told
+      if ((await sql.change("DELETE FROM users WHERE uuid = ?", [uuid])) === 0) return false;
+      await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
+      await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
+      await endEverythingOf(sql, this.#feed, uuid, "user_deleted", now);
+      await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);
+      return true;
+    });
+  }
+
+  async createPasswordReset(
+    reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },
+    event: AuthEvent,
+  ): Promise<void> {
+    await this.#database.transaction(
+      async (sql) => {
+        const seq = await takeEventSeq(sql, reset.userId);
+        if (seq === null) throw new AuthError("not_found", "There is no such user.");
+        // a repeated run after a lost answer to COMMIT
+        const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
+        if (own.length > 0) rollback(undefined);
+        await sql.change("DELETE FROM password_reset_token WHERE user_id = ?", [reset.userId]);
+        await sql.change(
+          "INSERT INTO password_reset_token (token_hash, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
+          [reset.tokenHash, reset.userId, reset.createdAt, reset.expiresAt],
+        );
+        await this.#outbox.append(sql, reset.userId, seq, event);
+      },
+      { repeatable: true },
+    );
+    this.#outbox.committed(reset.userId);
+  }
+
+  async findPasswordReset(tokenHash: string, now: number): Promise<User | null> {
+    const [row] = await this.#database.rows<UserRow>(
+      `${SELECT_USER} JOIN password_reset_token t ON t.user_id = u.uuid
+       WHERE t.token_hash = ? AND t.expires_at > ? AND u.disabled_at IS NULL`,
+      [tokenHash, now],
+    );
+    return row === undefined ? null : userOf(row);
+  }
+
+  async redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid"> {
+    return this.#database.transaction(async (sql) => {
+      const [token] = await sql.rows<{ user_id: string }>(
+        "SELECT user_id FROM password_reset_token WHERE token_hash = ?",
+        [tokenHash],
+      );
+      if (token === undefined) return "invalid";
+      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND disabled_at IS NULL${forUpdate(sql)}`, [
+        token.user_id,
+      ]);
+      if (users.length === 0) return "invalid";
+      const used = await sql.change("DELETE FROM password_reset_token WHERE token_hash = ? AND expires_at > ?", [
+        tokenHash,
+        now,
+      ]);
+      if (used === 0) return "invalid";
+      await sql.change("UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ?", [
+        passwordHash,
+        now,
+        token.user_id,
+      ]);
+      await endEverythingOf(sql, this.#feed, token.user_id, "password_reset", now);
+      return "reset";
+    });
+  }
+}

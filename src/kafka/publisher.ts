@@ -42,16 +42,17 @@ export class PublishError extends Error {
 export interface KafkaOptions {
   readonly brokers: readonly string[];
   readonly ssl?: boolean | tls.ConnectionOptions | undefined;
-  readonly sasl?: KafkaSasl | undefined;
+  readonly sasl?: KafkaSasl | null | undefined;
   readonly clientId?: string | undefined;
   readonly topicPartitions?: number | undefined;
-  /** Undefined: the broker's default. */
+  /** Undefined or -1: the broker's default. */
   readonly topicReplication?: number | undefined;
   readonly log: Logger;
 }
 
 export interface KafkaSasl {
-  readonly mechanism: "plain" | "scram-sha-256" | "scram-sha-512";
+  /** `plain`, `scram-sha-256` or `scram-sha-512`. */
+  readonly mechanism: string;
   readonly username: string;
   readonly password: string;
 }
@@ -220,7 +221,7 @@ async function openKafka(options: KafkaOptions, socketFactory: NonNullable<Kafka
     clientId,
     brokers: [...brokers],
     ...(ssl === undefined ? {} : { ssl }),
-    ...(sasl === undefined ? {} : { sasl: { ...sasl } as SASLOptions }),
+    ...(sasl == null ? {} : { sasl: { ...sasl } as SASLOptions }),
     connectionTimeout: 2_000,
     authenticationTimeout: 3_000,
     requestTimeout: REQUEST_TIMEOUT_MS,

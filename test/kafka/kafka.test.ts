@@ -1,16 +1,23 @@
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import kafkajs from "kafkajs";
 import { Clock } from "../../src/clock.ts";
+import { openStore } from "../../src/database/open-store.ts";
 import type { AuthEvent } from "../../src/events.ts";
+import { userSignup } from "../../src/events.ts";
 import { EVENT_TOPICS, encodeEvent } from "../../src/kafka/encode.ts";
 import type { EventPublisher, KafkaOptions } from "../../src/kafka/publisher.ts";
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import type { Relay } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
-import type { OutboxStore } from "../../src/store.ts";
+import { Sealer } from "../../src/sealing.ts";
+import type { OutboxStore, Store } from "../../src/store.ts";
 import type { TestKafka } from "../support/kafka.ts";
 import { readTopics, startKafka } from "../support/kafka.ts";
 import type { MemoryOutbox } from "../support/memory-outbox.ts";
@@ -253,6 +260,100 @@ describe("a broker that is ours to break", () => {
     await until(isDrained, 30_000);
     expect(await expectDelivered()).toBe(0);
   }, 90_000);
+});
+
+describe("on the real store", () => {
+  let folder: string;
+  let store: Store;
+  let url: string;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "outbox-"));
+    url = `sqlite:${path.join(folder, "auth.sqlite")}`;
+    store = await openStore({ url, sealer: new Sealer(Buffer.alloc(32, 7)), clock: new Clock(), log });
+  });
+  afterEach(async () => {
+    await Promise.all(relays.map((started) => started.close()));
+    await store.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  async function recordsOf(uuids: ReadonlySet<string>) {
+    return (await readTopics(kafka.brokers, ["user-signup"])).filter(({ key }) => uuids.has(key));
+  }
+
+  test("a thousand sign-ups reach the broker, each once", async () => {
+    relay(publisher(), store);
+    const uuids = users(1_000);
+    for (const uuid of uuids) {
+      const user = {
+        uuid,
+        email: `${uuid}@example.com`,
+        nickname: "n",
+        roles: [],
+        disabledAt: null,
+        createdAt: Date.now(),
+      };
+      await store.users.create(user, "hash", userSignup(user));
+    }
+    await until(async () => (await store.outbox.stats()).pending === 0);
+    const records = await recordsOf(new Set(uuids));
+    expect(records).toHaveLength(1_000);
+    expect(new Set(records.map(({ key }) => key)).size).toBe(1_000);
+  });
+
+  test("F-04 kill -9 under load, again and again, loses no committed event and repeats few", async () => {
+    let repeatsAllowed = 0;
+    for (let kills = 0; kills < 3; kills += 1) {
+      const service = spawn(
+        process.execPath,
+        [
+          "--disable-warning=TimeoutNegativeWarning",
+          "--input-type=module",
+          "-e",
+          `const [{ openStore }, { Sealer }, { Clock }, { userSignup }, { kafkaPublisher }, { startRelay }] = await Promise.all(
+             ["database/open-store", "sealing", "clock", "events", "kafka/publisher", "kafka/relay"]
+               .map((name) => import("./src/" + name + ".ts")));
+           const none = () => {};
+           const log = { debug: none, info: none, warn: none, error: none };
+           const [url, brokers] = process.argv.slice(1);
+           const clock = new Clock();
+           const store = await openStore({ url, sealer: new Sealer(Buffer.alloc(32, 7)), clock, log });
+           const publisher = kafkaPublisher({ brokers: brokers.split(","), log });
+           startRelay({ store, publisher, clock, log, metrics: { sent: none, failed: none, parked: none },
+             owner: crypto.randomUUID(), issuer: "i", timing: { leaseTtl: 2000, renew: 500, send: 1000 } });
+           for (;;) {
+             const uuid = crypto.randomUUID();
+             const user = { uuid, email: uuid, nickname: "n", roles: [], disabledAt: null, createdAt: Date.now() };
+             await store.users.create(user, "hash", userSignup(user));
+             process.stdout.write(uuid + "\\n");
+             await new Promise((resolve) => setTimeout(resolve, 5));
+           }`,
+          url,
+          kafka.brokers,
+        ],
+        { cwd: path.resolve(import.meta.dirname, "../.."), stdio: ["ignore", "pipe", "inherit"] },
+      );
+      service.stdout.resume();
+      await delay(4_500 + Math.random() * 500);
+      const exit = new Promise((resolve) => service.once("exit", resolve));
+      service.kill("SIGKILL");
+      await exit;
+      repeatsAllowed += 16 * 200;
+    }
+    relay(publisher(), store);
+    await until(async () => (await store.outbox.stats()).pending === 0);
+
+    const committed = new Set((await store.users.list(null, 100_000)).map(({ uuid }) => uuid));
+    expect(committed.size).toBeGreaterThan(300);
+    const records = await recordsOf(committed);
+    const arrived = new Set(records.map(({ key }) => key));
+    expect([...committed].filter((uuid) => !arrived.has(uuid))).toEqual([]);
+    expect(new Set(records.map(({ headers }) => headers["ce_id"])).size).toBe(committed.size);
+    expect(records.length - arrived.size).toBeLessThanOrEqual(repeatsAllowed);
+    if (process.env["SHOW_COUNTS"])
+      console.log(`${committed.size} committed, ${records.length - arrived.size} repeats`);
+  }, 60_000);
 });
 
 async function unusedPort(): Promise<number> {

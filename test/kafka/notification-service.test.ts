@@ -136,7 +136,7 @@ test("a password reset is mailed with its link, an expired one and a login are n
   await publisher.publish([encodeEvent(login, "i")]);
   start({ KAFKA_BROKERS: kafka.brokers, KAFKA_GROUP: randomUUID() });
   await until(() => mailsTo(to("reset")).length > 0);
-  expect(mailsTo(to("reset"))[0]?.content).toContain("https://auth.example.com/reset?token=3Dreset-token-secret");
+  expect(mailsTo(to("reset"))[0]?.content).toMatch(/\/reset\?token=(3D)?reset-token-secret/);
   await delay(500);
   expect(mailsTo(to("late"))).toEqual([]);
   expect(mailsTo(login.payload.email)).toEqual([]);

@@ -1,0 +1,136 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { Clock } from "../../src/clock.ts";
+import { openStore } from "../../src/database/open-store.ts";
+import { passwordReset, userSignup } from "../../src/events.ts";
+import type { OutboundEvent } from "../../src/kafka/encode.ts";
+import { fileSink } from "../../src/kafka/file-sink.ts";
+import type { EventPublisher } from "../../src/kafka/publisher.ts";
+import type { Relay } from "../../src/kafka/relay.ts";
+import { startRelay } from "../../src/kafka/relay.ts";
+import { Sealer } from "../../src/sealing.ts";
+import type { Store } from "../../src/store.ts";
+import { captureLog, countingMetrics, until } from "./events.ts";
+
+const clock = new Clock();
+let folder: string;
+let stores: Store[];
+let relays: Relay[];
+let published: OutboundEvent[];
+let metrics: ReturnType<typeof countingMetrics>;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "outbox-"));
+  stores = [];
+  relays = [];
+  published = [];
+  metrics = countingMetrics();
+});
+afterEach(async () => {
+  await Promise.all(relays.map((relay) => relay.close()));
+  await Promise.all(stores.map((store) => store.close()));
+  await rm(folder, { recursive: true, force: true });
+});
+
+const recorder: EventPublisher = {
+  publish: async (batch) => void published.push(...batch),
+  close: async () => {},
+};
+
+async function open(key: Uint8Array = Buffer.alloc(32, 7)): Promise<Store> {
+  const url = `sqlite:${path.join(folder, "auth.sqlite")}`;
+  const store = await openStore({ url, sealer: new Sealer(key), clock, log: captureLog() });
+  stores.push(store);
+  return store;
+}
+
+function relay(store: Store, publisher = recorder): Relay {
+  const [log, owner] = [captureLog(), randomUUID()];
+  const started = startRelay({ store, publisher, clock, log, metrics, owner, issuer: "i" });
+  relays.push(started);
+  return started;
+}
+
+async function signUp(store: Store, uuid: string = randomUUID()): Promise<string> {
+  const user = {
+    uuid,
+    email: `${uuid}@example.com`,
+    nickname: "n",
+    roles: [],
+    disabledAt: null,
+    createdAt: clock.now(),
+  };
+  await store.users.create(user, "hash", userSignup(user));
+  return uuid;
+}
+
+async function askReset(store: Store, uuid: string, resetToken: string): Promise<void> {
+  const [now, expiresAt] = [clock.now(), clock.now() + 60_000];
+  const resetUrl = `https://auth.example.com/reset?token=${resetToken}`;
+  const payload = { uuid, email: `${uuid}@example.com`, resetToken, resetUrl, expiresAt, ipAddress: "192.0.2.1" };
+  const reset = { tokenHash: randomBytes(32).toString("hex"), userId: uuid, createdAt: now, expiresAt };
+  await store.users.createPasswordReset(reset, passwordReset(payload, now));
+}
+
+test("what the real store committed goes out once, in order, and is marked with its payload emptied", async () => {
+  const store = await open();
+  const closing = relay(store);
+  relay(store);
+  const uuids = await Promise.all(Array.from({ length: 100 }, () => signUp(store)));
+  for (let i = 0; i < 9; i += 1) await Promise.all(uuids.map((uuid) => askReset(store, uuid, `reset ${i}`)));
+  await until(async () => (await store.outbox.stats()).pending === 0);
+
+  expect(published).toHaveLength(1_000);
+  expect(new Set(published.map(({ event }) => event.eventId)).size).toBe(1_000);
+  for (const uuid of uuids) {
+    const tokens = published
+      .filter(({ key }) => key === uuid)
+      .map(({ event }) => (event.eventType === "PASSWORD_RESET" ? event.payload.resetToken : event.eventType));
+    expect(tokens).toEqual(["USER_SIGNUP", ...Array.from({ length: 9 }, (_, i) => `reset ${i}`)]);
+  }
+  expect(metrics.counts).toEqual({ sent: 1_000, failed: 0, parked: 0 });
+  const held = await store.leases.holders("outbox-lane-");
+  expect(held).toHaveLength(16);
+
+  await closing.close();
+  const before = performance.now();
+  await signUp(store);
+  await until(() => published.length === 1_001, 5_000);
+  expect(performance.now() - before).toBeLessThan(5_000);
+});
+
+test("an event sealed under another key is parked, and goes out when it is put back under the right one", async () => {
+  const rightKey = Buffer.alloc(32, 7);
+  const writer = await open(rightKey);
+  await signUp(writer);
+  const wrong = await open(Buffer.alloc(32, 8));
+  const blind = relay(wrong);
+  await until(async () => (await wrong.outbox.stats()).parked === 1);
+  const [parked] = await wrong.outbox.list("parked", 10);
+  expect(parked?.reason).toContain("payload cannot be opened");
+  await signUp(wrong);
+  await until(() => published.length === 1);
+  await blind.close();
+
+  relay(writer);
+  await writer.outbox.retry(null);
+  await until(() => published.length === 2);
+});
+
+test("without Kafka the store's events end in the event file", async () => {
+  const store = await open();
+  const file = path.join(folder, "events.ndjson");
+  relay(store, fileSink({ file, log: captureLog() }));
+  const uuid = await signUp(store);
+  await until(async () => (await store.outbox.stats()).pending === 0);
+  const [line, ...rest] = (await readFile(file, "utf8")).trimEnd().split("\n");
+  expect(rest).toEqual([]);
+  expect(JSON.parse(line ?? "")).toMatchObject({
+    topic: "user-signup",
+    key: uuid,
+    event: { eventType: "USER_SIGNUP" },
+  });
+});

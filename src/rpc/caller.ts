@@ -1,0 +1,91 @@
+import { X509Certificate } from "node:crypto";
+import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
+import { type ContextKey, type ContextValues, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { required_scope } from "../../gen/auth/v1/options_pb.ts";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import type { authenticateCaller, Caller } from "../oauth/callers.ts";
+
+/** What a call brings to say who makes it. */
+export type Credentials = Parameters<typeof authenticateCaller>[1];
+
+/** Swapped only by tests. */
+export type Authenticate = (ctx: Context, credentials: Credentials) => Promise<Caller>;
+
+/** One call from its arrival to its answer, on either front. */
+export class Call {
+  readonly credentials: Credentials;
+  readonly startedAt = performance.now();
+  /** Null until admitted. */
+  caller: Caller | null = null;
+  /** gRPC status name, once there is one. */
+  outcome: string | null = null;
+
+  constructor(credentials: Credentials) {
+    this.credentials = credentials;
+  }
+}
+
+const callKey: ContextKey<Call | null> = createContextKey<Call | null>(null, { description: "call" });
+
+/** Context values that hold the call and make room for others only when somebody sets one. */
+export class CallValues implements ContextValues {
+  readonly #call: Call;
+  #others: Map<symbol, unknown> | null = null;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  get<T>(key: ContextKey<T>): T {
+    if (key.id === callKey.id) return this.#call as T;
+    return this.#others?.has(key.id) ? (this.#others.get(key.id) as T) : key.defaultValue;
+  }
+
+  set<T>(key: ContextKey<T>, value: T): this {
+    this.#others ??= new Map();
+    this.#others.set(key.id, value);
+    return this;
+  }
+
+  delete(key: ContextKey<unknown>): this {
+    this.#others?.delete(key.id);
+    return this;
+  }
+}
+
+export function callOf(context: HandlerContext): Call {
+  const call = context.values.get(callKey);
+  if (call === null) throw new Error("a handler was reached without its call");
+  return call;
+}
+
+/** The authenticated caller of the call that a handler serves. */
+export function callerOf(context: HandlerContext): Caller {
+  const { caller } = callOf(context);
+  if (caller === null) throw new Error("a handler was reached without authentication");
+  return caller;
+}
+
+/**
+ * The scope of the method option; a method without one is a mistake of the contract and keeps the server from starting.
+ */
+export function requiredScope(method: DescMethod): string {
+  const scope = hasOption(method, required_scope) ? getOption(method, required_scope) : "";
+  if (scope === "") throw new Error(`${method.parent.typeName}/${method.name} names no required_scope`);
+  return scope;
+}
+
+/** @throws AuthError forbidden */
+export function demandScope(caller: Caller, scope: string): void {
+  if (!caller.scopes.has(scope)) throw new AuthError("forbidden", `this call needs the scope ${scope}`);
+}
+
+/**
+ * Subject of a client certificate as RFC 4514 writes it, most specific name first (RFC 8705 section 2.1.2).
+ * Node prints one name a line, most general first, each escaped already.
+ */
+export function certificateSubject(certificate: X509Certificate | Buffer): string {
+  const { subject } = certificate instanceof X509Certificate ? certificate : new X509Certificate(certificate);
+  return subject.split("\n").reverse().join(",");
+}

@@ -1,0 +1,140 @@
+import type { DescFile, DescService } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { ReflectionService } from "@grpc/reflection";
+import { HealthImplementation, service as healthService } from "grpc-health-check";
+import type { Config } from "../config.ts";
+import type { Context } from "../context.ts";
+import { Call } from "./caller.ts";
+import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
+import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
+import { domainParts } from "./services.ts";
+
+export interface GrpcServerOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly tls: Config["internalTls"];
+  /** `authorized`: only for callers with one of the internal scopes. */
+  readonly reflection: "open" | "authorized";
+}
+
+export interface GrpcServer {
+  readonly port: number;
+  /** What the health service answers, for the server and each of its services; SERVING from the start. */
+  setServing(serving: boolean): void;
+  /** Takes no new calls, lets those under way finish for `graceMs`, then ends them. */
+  close(graceMs: number): Promise<void>;
+}
+
+const MINUTE = 60_000;
+
+const limits = {
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_concurrent_streams": 200,
+  // MiB that a connection may make Node's HTTP/2 hold
+  "grpc-node.max_session_memory": 32,
+  "grpc.keepalive_time_ms": MINUTE,
+  "grpc.keepalive_timeout_ms": 20_000,
+  "grpc.max_connection_idle_ms": 15 * MINUTE,
+  // connections are renewed, so that clients find new replicas and certificates; grace for the longest call
+  "grpc.max_connection_age_ms": 30 * MINUTE,
+  "grpc.max_connection_age_grace_ms": 2 * MAX_CALL_MS,
+  "grpc.enable_channelz": 0,
+};
+
+/** Starts the gRPC listener: the services of auth.v1, grpc.health.v1.Health and server reflection. */
+export async function startGrpcServer(
+  ctx: Context,
+  options: GrpcServerOptions,
+  parts: EdgeParts = domainParts(ctx),
+): Promise<GrpcServer> {
+  const edge = new Edge("grpc", ctx, parts);
+  const server = new Server(limits);
+  const services = parts.registrations.map(({ service }) => service);
+  for (const service of services) addService(server, edge, service);
+
+  const health = new HealthImplementation();
+  health.addToServer(server);
+  const setServing = (serving: boolean) => {
+    for (const name of ["", ...services.map(({ typeName }) => typeName)]) {
+      health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
+    }
+  };
+  setServing(true);
+  addReflection(server, edge, services, options.reflection);
+
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${host}:${options.port}`, credentialsFor(options.tls), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+  return {
+    port,
+    setServing,
+    async close(graceMs) {
+      setServing(false);
+      const finished = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      // Watches of the health service end with the server only
+      const grace = setTimeout(() => server.forceShutdown(), graceMs);
+      await finished;
+      clearTimeout(grace);
+    },
+  };
+}
+
+function credentialsFor(tls: Config["internalTls"]): ServerCredentials {
+  if (tls === null) return ServerCredentials.createInsecure();
+  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
+  return ServerCredentials.createSsl(
+    tls.clientCa === null ? null : Buffer.from(tls.clientCa),
+    [pair],
+    tls.clientCa !== null,
+  );
+}
+
+/** Reflection v1 and v1alpha of the services and of the health service. */
+function addReflection(
+  server: Server,
+  edge: Edge,
+  services: readonly DescService[],
+  mode: "open" | "authorized",
+): void {
+  const files = new Map<string, Uint8Array>();
+  const add = (file: DescFile) => {
+    if (files.has(file.proto.name)) return;
+    file.dependencies.forEach(add);
+    files.set(file.proto.name, toBinary(FileDescriptorProtoSchema, file.proto));
+  };
+  for (const service of services) add(service.file);
+  // proto-loader's method definitions bring the files they were made from
+  const { Check: check } = healthService as unknown as { Check: { requestType: { fileDescriptorProtos: Buffer[] } } };
+  const fileDescriptorProtos = [...files.values(), ...check.requestType.fileDescriptorProtos].map((bytes) =>
+    Buffer.from(bytes),
+  );
+  new ReflectionService({ all: { fileDescriptorProtos } } as never).addToServer({
+    addService(definition: never, handlers: UntypedServiceImplementation) {
+      server.addService(definition, mode === "open" ? handlers : authorized(edge, handlers));
+    },
+  });
+}
+
+/** The same streams, opened only for callers who may make some internal call. */
+function authorized(edge: Edge, handlers: UntypedServiceImplementation): UntypedServiceImplementation {
+  const guard =
+    (handler: (stream: ServerDuplexStream<unknown, unknown>) => void) =>
+    (stream: ServerDuplexStream<unknown, unknown>): void => {
+      edge.admitAny(new Call(new PeerCredentials(stream))).then(
+        () => handler(stream),
+        (error) => stream.emit("error", toStatus(error)),
+      );
+    };
+  return Object.fromEntries(
+    Object.entries(handlers).map(([name, handler]) => [
+      name,
+      typeof handler === "function" ? guard(handler as never) : handler,
+    ]),
+  ) as UntypedServiceImplementation;
+}

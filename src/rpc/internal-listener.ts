@@ -1,0 +1,168 @@
+import type { AddressInfo } from "node:net";
+import { TLSSocket } from "node:tls";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
+import { compressionGzip } from "@connectrpc/connect-node";
+import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
+import type { Config } from "../config.ts";
+import type { Context } from "../context.ts";
+import { networkOf } from "../limits.ts";
+import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
+import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
+import { domainParts } from "./services.ts";
+
+/** Calls under way at `close` have this long to finish. */
+const CLOSE_GRACE_MS = 10_000;
+
+export interface InternalListenerOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly tls: Config["internalTls"];
+  readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
+}
+
+/**
+ * Starts the internal HTTP/1.1 listener: the services over Connect and gRPC-Web, and what operators ask
+ * (`/healthz`, `/readyz`, `/metrics`).
+ */
+export async function startInternalListener(
+  ctx: Context,
+  options: InternalListenerOptions,
+  parts: EdgeParts = domainParts(ctx),
+): Promise<{ port: number; close(): Promise<void> }> {
+  const server = createServer(options.tls);
+  server.addHook("onRequest", async (request, reply) => {
+    reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
+    const probe = request.url === "/healthz" || request.url === "/readyz";
+    // Probes of an orchestrator have no client certificate; everything else needs one where a client CA is set
+    if (options.tls?.clientCa && !probe && !(request.raw.socket as TLSSocket).authorized) {
+      return reply.code(401).send({ error: "Unauthorized" });
+    }
+  });
+  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "Not Found" }));
+  server.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
+    const statusCode = error.statusCode ?? 500;
+    if (statusCode >= 500) ctx.log.error({ err: error }, "the internal listener failed");
+    return reply.code(statusCode).send({ error: statusCode >= 500 ? "Internal Server Error" : "Bad Request" });
+  });
+  addOperatorRoutes(server, ctx, options.ready);
+  const shutdown = new AbortController();
+  await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
+  await server.listen({ host: options.host, port: options.port });
+  return {
+    port: (server.server.address() as AddressInfo).port,
+    async close() {
+      const grace = setTimeout(() => {
+        shutdown.abort(new ConnectError("shutting down", Code.Unavailable));
+        server.server.closeAllConnections();
+      }, CLOSE_GRACE_MS);
+      await server.close();
+      clearTimeout(grace);
+    },
+  };
+}
+
+function createServer(tls: Config["internalTls"]): FastifyInstance {
+  const options = {
+    // the whole request must have come by then
+    requestTimeout: MAX_CALL_MS,
+    // above a load balancer's usual minute, so that it is never us who closes a connection in use
+    keepAliveTimeout: 75_000,
+    // silence on the socket: longer than any call
+    connectionTimeout: 90_000,
+    bodyLimit: MAX_MESSAGE_BYTES,
+    return503OnClosing: true,
+    forceCloseConnections: "idle" as const,
+  };
+  if (tls === null) return fastify(options);
+  const mutual = tls.clientCa === null ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false };
+  return fastify({ ...options, https: { cert: tls.cert, key: tls.key, ...mutual } }) as unknown as FastifyInstance;
+}
+
+function addOperatorRoutes(server: FastifyInstance, ctx: Context, ready: InternalListenerOptions["ready"]): void {
+  const handlerTimeout = 10_000;
+  server.get("/healthz", { handlerTimeout }, async () => ({ status: "ok" }));
+  server.get("/readyz", { handlerTimeout }, async (_request, reply) => {
+    const state = await ready().catch((error: unknown) => {
+      ctx.log.error({ err: error }, "the readiness check failed");
+      return { ready: false, reason: "the readiness check failed" };
+    });
+    return reply.code(state.ready ? 200 : 503).send(state);
+  });
+  server.get("/metrics", { handlerTimeout }, async (_request, reply) => {
+    const text = await ctx.metrics.registry.metrics();
+    return reply.type(ctx.metrics.registry.contentType).send(text);
+  });
+}
+
+async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: AbortSignal): Promise<void> {
+  const methods = new Map(edge.methods.map((method) => [method.desc, method]));
+  const methodOf = (context: HandlerContext): Method => {
+    const method = methods.get(context.method);
+    if (method === undefined) throw new ConnectError("not served here", Code.Unimplemented);
+    return method;
+  };
+  const calls = new WeakMap<FastifyRequest, Call>();
+  const paths = new Map(edge.methods.map((method) => [`/${method.name}`, method]));
+
+  await server.register(async (scope) => {
+    scope.addHook("onResponse", async (request, reply) => {
+      const call = calls.get(request);
+      const method = paths.get(request.routeOptions.url ?? "");
+      if (call === undefined || method === undefined) return;
+      // Connect answers a message it cannot read without telling us
+      call.outcome ??= reply.raw.statusCode === 429 ? "RESOURCE_EXHAUSTED" : "INVALID_ARGUMENT";
+      edge.finish(method, call);
+    });
+    await scope.register(fastifyConnectPlugin, {
+      // One options object for all services: a service's own would replace this one, gate and limits included
+      routes: (router: ConnectRouter) => {
+        for (const method of edge.methods) {
+          const unary = method.desc.methodKind === "unary";
+          const serve = (request: unknown, context: HandlerContext) =>
+            unary ? edge.perform(method, request, context) : edge.stream(method, request, context);
+          router.rpc(method.desc, serve as never);
+        }
+      },
+      grpc: false,
+      readMaxBytes: MAX_MESSAGE_BYTES,
+      // Work ends after MAX_CALL_MS whatever a client asks for; a client that would wait longer is not refused for it
+      maxTimeoutMs: 3_600_000,
+      // gzip is unpacked no further than readMaxBytes
+      acceptCompression: [compressionGzip],
+      contextValues: (request: FastifyRequest) => {
+        const call = new Call(new RequestCredentials(request));
+        calls.set(request, call);
+        return new CallValues(call);
+      },
+      requestGate: (context: HandlerContext) => edge.admit(methodOf(context), callOf(context)),
+      shutdownSignal,
+    });
+  });
+}
+
+/** Looks at the connection only when somebody asks. */
+class RequestCredentials implements Credentials {
+  readonly #request: FastifyRequest;
+  constructor(request: FastifyRequest) {
+    this.#request = request;
+  }
+
+  get authorization(): string | null {
+    return this.#request.headers.authorization ?? null;
+  }
+
+  /** Not looked at where a header says who calls. */
+  get certificateSubject(): string | null {
+    if (this.authorization !== null) return null;
+    const { socket } = this.#request.raw;
+    if (!(socket instanceof TLSSocket) || !socket.authorized) return null;
+    const certificate = socket.getPeerX509Certificate();
+    return certificate === undefined ? null : certificateSubject(certificate);
+  }
+
+  get network(): string {
+    return networkOf(this.#request.socket.remoteAddress ?? "");
+  }
+}

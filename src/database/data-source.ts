@@ -108,7 +108,7 @@ async function openMysql({ url, sslCa }: DatabaseLocation): Promise<OpenedDataSo
 
 function tlsOptions(sslCa: string) {
   const ca = sslCa.includes("-----BEGIN") ? sslCa : readFileSync(sslCa, "utf8");
-  return { ca, rejectUnauthorized: true, minVersion: "TLSv1.2" } as const;
+  return { ca, rejectUnauthorized: true, verifyIdentity: true, minVersion: "TLSv1.2" } as const;
 }
 
 function sessionSql({ mariadb, galera }: ServerKind): string[] {

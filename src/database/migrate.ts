@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type MigrationInterface, type QueryRunner, Table } from "typeorm";
-import { isAway, toUnavailable } from "../faults.ts";
+import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
+import { isAway, isConflict, toUnavailable } from "../faults.ts";
 import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource } from "./data-source.ts";
 import { acquireLease, renewLease } from "./leases.ts";
 import { initialTables } from "./migrations/1790000000000-initial.ts";
@@ -106,7 +106,7 @@ export async function requireMigrated(database: Database): Promise<void> {
 export async function migrate(database: Database): Promise<readonly string[]> {
   await refuseForeignSchema(database);
   if ((await pendingMigrations(database)).length === 0) return [];
-  await makeBookkeeping(database);
+  await againOnConflict(() => makeBookkeeping(database));
 
   const owner = randomUUID();
   const giveUp = performance.now() + LEASE_WAIT_MS;
@@ -123,7 +123,7 @@ export async function migrate(database: Database): Promise<readonly string[]> {
         renewal = setInterval(renew, LEASE_MS / 3);
       });
       try {
-        return await Promise.race([runPending(database), lost]);
+        return await Promise.race([againOnConflict(() => runPending(database)), lost]);
       } finally {
         clearInterval(renewal);
         await renewLease(database, lease, 0).catch(() => undefined);
@@ -135,10 +135,31 @@ export async function migrate(database: Database): Promise<readonly string[]> {
   }
 }
 
+/** SQLite's file may be another process's for a moment; every step can be taken again. */
+async function againOnConflict<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isConflict(error) || attempt === 20) throw error;
+      await sleep(20 + Math.random() * 100);
+    }
+  }
+}
+
 async function runPending({ dataSource, dialect }: Database): Promise<string[]> {
+  const runner = dataSource.createQueryRunner();
+  const executor = new MigrationExecutor(dataSource, runner);
   // DDL on MySQL commits by itself, so there a transaction would only pretend
-  const done = await dataSource.runMigrations({ transaction: dialect === "sqlite" ? "each" : "none" });
-  return done.map(({ name }) => name);
+  executor.transaction = dialect === "sqlite" ? "each" : "none";
+  // on MariaDB the connection may have been told the service's limit, which a change of a large table passes
+  if (dataSource.options.type === "mariadb") await runner.query("SET SESSION max_statement_time = 0");
+  try {
+    return (await executor.executePendingMigrations()).map(({ name }) => name);
+  } finally {
+    if (dialect === "mysql") (await runner.connect()).destroy();
+    await runner.release();
+  }
 }
 
 /** The migrations table first: its presence says that every later table of our names is ours. */

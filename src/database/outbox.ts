@@ -85,13 +85,13 @@ export class Outbox implements OutboxStore {
     );
     const users = [...new Set(oldest.map(({ user_id }) => user_id))];
     if (users.length === 0) return [];
-    // the limit may end the run of the last user, never leave a hole in one
+    // Whoever waits longest comes first; the limit may end the run of the last user, never leave a hole in one.
+    const rank = users.map(() => "WHEN ? THEN ?").join(" ");
     const rows = await this.#database.rows<OutboxRow>(
-      `SELECT ${ENTRY}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)} ORDER BY user_id, seq LIMIT ?`,
-      [...users, limit],
+      `SELECT ${ENTRY}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)}
+       ORDER BY CASE user_id ${rank} END, seq LIMIT ?`,
+      [...users, ...users.flatMap((user, index) => [user, index]), limit],
     );
-    const rank = new Map(users.map((user, index) => [user, index]));
-    rows.sort((a, b) => (rank.get(a.user_id) ?? 0) - (rank.get(b.user_id) ?? 0) || a.seq - b.seq);
     return rows.map((row) => ({ ...entryOf(row), event: this.#open(row) }));
   }
 

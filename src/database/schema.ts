@@ -46,11 +46,12 @@ export function tableOf(name: string, shape: TableShape, dialect: Dialect): Tabl
     name,
     ...(dialect === "mysql" ? { engine: "InnoDB" } : {}),
     columns: Object.entries(shape.columns).map(([columnName, text]): TableColumnOptions => {
-      const { primary, auto, ...column } = parseColumn(text, dialect);
+      const { primary, auto, nullable, ...column } = parseColumn(text, dialect);
       return {
         name: columnName,
         ...column,
         isPrimary: primary,
+        isNullable: nullable,
         ...(auto ? { isGenerated: true, generationStrategy: "increment" } : {}),
       };
     }),

@@ -1,0 +1,61 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { Clock } from "../../src/clock.ts";
+import { openStore } from "../../src/database/open-store.ts";
+import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { describeStore, NOW, sealer, signUp } from "./store-contract.ts";
+
+const log = { warn: () => undefined };
+let server: MariaDb;
+beforeAll(async () => {
+  server = await startMariaDb();
+}, 120_000);
+afterAll(() => server?.stop(), 30_000);
+
+describeStore("the store on MariaDB", () => server.createDatabase());
+
+describe("a MariaDB that fails", () => {
+  it("is unavailable in bounded time while frozen, for every kind of call, and serves again by itself", async () => {
+    const { pid } = server;
+    if (pid === null) return; // somebody else's server
+    const store = await openStore({ url: await server.createDatabase(), sealer, clock: new Clock(), log });
+    const user = await signUp(store);
+    const calls = () => [
+      store.time(),
+      store.users.find(user.uuid),
+      store.users.setDisabled(user.uuid, false, NOW),
+      store.limits.take("frozen", 10, 1000, NOW),
+      ...Array.from({ length: 30 }, () => store.users.findByEmail(user.email)),
+    ];
+    await Promise.all(calls());
+    process.kill(pid, "SIGSTOP");
+    try {
+      const start = performance.now();
+      const results = await Promise.allSettled(calls());
+      expect(performance.now() - start).toBeLessThan(6_500);
+      for (const result of results) {
+        expect(result).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
+      }
+      const opening = openStore({ url: await frozenUrl(server), sealer, clock: new Clock(), log });
+      await expect(opening).rejects.toMatchObject({ code: "unavailable" });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    const start = performance.now();
+    await Promise.all(calls());
+    expect(performance.now() - start).toBeLessThan(5_000);
+    await store.close();
+  });
+
+  it("is unavailable at once where nobody listens", async () => {
+    const url = "mysql://a:b@127.0.0.1:1/auth";
+    const start = performance.now();
+    const opening = openStore({ url, sealer, clock: new Clock(), log });
+    await expect(opening).rejects.toMatchObject({ code: "unavailable" });
+    expect(performance.now() - start).toBeLessThan(3_000);
+  });
+});
+
+/** No database is needed to find that the server does not answer. */
+async function frozenUrl({ url }: MariaDb): Promise<string> {
+  return `${url}auth`;
+}

@@ -11,6 +11,7 @@ import { Clock } from "../../src/clock.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import type { AuthEvent } from "../../src/events.ts";
 import { userSignup } from "../../src/events.ts";
+import type { OutboundEvent } from "../../src/kafka/encode.ts";
 import { EVENT_TOPICS, encodeEvent } from "../../src/kafka/encode.ts";
 import type { EventPublisher, KafkaOptions } from "../../src/kafka/publisher.ts";
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
@@ -204,6 +205,30 @@ describe("a broker that is ours to break", () => {
     await until(isDrained);
     await expectDelivered();
   }, 60_000);
+
+  test("F-11 a batch after one that was given up is kept, whether or not that one was", async () => {
+    if (!isOurs()) return;
+    const to = publisher();
+    const uuid = randomUUID();
+    const [warm, lost, kept] = [0, 0, 0].map(() => encodeEvent(eventOf(uuid, 0), ISSUER)) as [
+      OutboundEvent,
+      OutboundEvent,
+      OutboundEvent,
+    ];
+    await to.publish([warm]);
+    await kafka.pause();
+    try {
+      await expect(to.publish([lost], AbortSignal.timeout(500))).rejects.toMatchObject({ failure: "away" });
+    } finally {
+      await kafka.resume();
+    }
+    await delay(500);
+    await to.publish([kept]);
+    const ids = (await readTopics(kafka.brokers, ["user-signup"]))
+      .filter(({ key }) => key === uuid)
+      .map(({ headers }) => headers["ce_id"]);
+    expect(ids).toContain(kept.event.eventId);
+  });
 
   test("F-14 closing while the broker is frozen takes less than three seconds", async () => {
     if (!isOurs()) return;

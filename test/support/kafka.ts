@@ -105,6 +105,9 @@ async function startOnJava(): Promise<TestKafka> {
       "num.network.threads": 2,
       "num.io.threads": 2,
       "log.cleaner.enable": false,
+      // a killed broker is let back in soon
+      "broker.session.timeout.ms": 2_000,
+      "broker.heartbeat.interval.ms": 500,
     })
       .map(([key, value]) => `${key}=${value}\n`)
       .join(""),

@@ -42,6 +42,13 @@ export class Limits {
     throw tooMany(endsAt - now);
   }
 
+  /** Counts one request of a network to the public listener. @throws AuthError rate_limited */
+  async takeRequest(network: string, perMinute: number): Promise<void> {
+    const now = this.#clock.now();
+    const endsAt = await this.#store.take(keyOf("request", network), perMinute, 60_000, now);
+    if (endsAt !== null) throw tooMany(endsAt - now);
+  }
+
   /** Like `take` for what must answer the same either way. */
   async tryTake(rule: LimitRule, subject: string): Promise<boolean> {
     try {
@@ -76,7 +83,7 @@ function tooMany(leftMs: number): AuthError {
   return new AuthError("rate_limited", `too many attempts; try again in ${retryAfter} seconds`, { retryAfter });
 }
 
-function keyOf(rule: LimitRule, subject: string): string {
+function keyOf(rule: LimitRule | "request", subject: string): string {
   return createHash("sha256").update(`${rule}\n${subject}`).digest("hex");
 }
 

@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { Client } from "../store.ts";
 import { requireBearer } from "./bearer.ts";
-import { authenticateBasic } from "./client-authentication.ts";
+import { authenticateBasic, authenticateClient, type ClientCredentials } from "./client-authentication.ts";
 import { findClient, scopesOf } from "./clients.ts";
 
 /** A client that calls the internal API, and what it may do there. */
@@ -42,5 +42,23 @@ async function callerOfCertificate(ctx: Context, subject: string): Promise<Calle
   const clients = await ctx.store.clients.list();
   const client = clients.find((c) => c.disabledAt === null && c.metadata.tls_client_auth_subject_dn === subject);
   if (client === undefined) throw new AuthError("unauthorized", "no client is bound to this certificate");
+  return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+}
+
+/**
+ * Authenticates the caller of HTTP introspection: a confidential client (RFC 7662 section 2.1), by the method it is registered
+ * for, or its own access token.
+ * @throws AuthError as `authenticateCaller`, invalid_client, invalid_request
+ */
+export async function authenticateHttpCaller(ctx: Context, credentials: ClientCredentials): Promise<Caller> {
+  const { authorization, network } = credentials;
+  if (authorization !== null && /^bearer /i.test(authorization)) {
+    return authenticateCaller(ctx, { authorization, certificateSubject: null, network });
+  }
+  if (authorization === null && credentials.parameters["client_id"] === undefined) {
+    throw new AuthError("invalid_client", "client authentication is needed");
+  }
+  const { client, secret } = await authenticateClient(ctx, credentials);
+  if (secret === null) throw new AuthError("invalid_client", "a public client may not introspect");
   return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
 }

@@ -1,9 +1,9 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { hashOf } from "../hashes.ts";
 import type { Client, ClientSecret } from "../store.ts";
 import { findClient } from "./clients.ts";
-import { hashOf } from "./hashes.ts";
 
 export interface ClientCredentials {
   /** The Authorization header, if any. */
@@ -32,7 +32,10 @@ export async function authenticateClient(ctx: Context, credentials: ClientCreden
   const basic = readBasic(credentials.authorization);
   const { client_id: bodyId, client_secret: bodySecret } = credentials.parameters;
   if (basic !== null && bodySecret !== undefined) {
-    throw new AuthError("invalid_request", "send the client secret in the Authorization header or in the body, not both");
+    throw new AuthError(
+      "invalid_request",
+      "send the client secret in the Authorization header or in the body, not both",
+    );
   }
   if (basic !== null && bodyId !== undefined && bodyId !== basic.clientId) {
     throw new AuthError("invalid_request", "client_id in the body differs from the Authorization header");

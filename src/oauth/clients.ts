@@ -1,8 +1,8 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { hashOf, randomToken } from "../hashes.ts";
 import type { Client } from "../store.ts";
 import { type ClientRegistration, developmentClients } from "./client-metadata.ts";
-import { hashOf, randomToken } from "./hashes.ts";
 
 /** A registered client that is not disabled, or null. */
 export async function findClient(ctx: Context, clientId: string): Promise<Client | null> {
@@ -75,7 +75,10 @@ async function applyClient(
 }
 
 /** Registers a client from the command line. @returns its new secret, shown this once; null for a public client */
-export async function addClient(ctx: Context, registration: ClientRegistration): Promise<{ clientSecret: string | null }> {
+export async function addClient(
+  ctx: Context,
+  registration: ClientRegistration,
+): Promise<{ clientSecret: string | null }> {
   const confidential = registration.metadata.token_endpoint_auth_method !== "none";
   const clientSecret = confidential ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;

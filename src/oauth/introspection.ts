@@ -70,7 +70,19 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
   if (!current || authorization.expiresAt <= ctx.clock.now()) return inactive;
   const { iss, sub, aud, exp, iat, jti, sid } = claims;
   const { scope, clientId } = authorization;
-  return { active: true, scope, client_id: clientId, token_type: "refresh_token", exp, iat, sub, aud: [aud], iss, jti, sid };
+  return {
+    active: true,
+    scope,
+    client_id: clientId,
+    token_type: "refresh_token",
+    exp,
+    iat,
+    sub,
+    aud: [aud],
+    iss,
+    jti,
+    sid,
+  };
 }
 
 /**

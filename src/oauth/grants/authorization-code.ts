@@ -1,17 +1,18 @@
 import { createHash, randomUUID } from "node:crypto";
+import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import { userLogin } from "../../events.ts";
+import { hashOf } from "../../hashes.ts";
 import type { Authorization, AuthorizationCode } from "../../store.ts";
-import type { Context } from "../../context.ts";
 import { scopesOf } from "../clients.ts";
-import { hashOf } from "../hashes.ts";
 import type { Grant } from "../token.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../token-issuer.ts";
 
 /** A second use this soon after the first is a double click or a retry: refused, but nobody is robbed (milliseconds). */
 const doubleSubmitMs = 2_000;
 
-const refused = () => new AuthError("invalid_grant", "the code is unknown, expired, used, or was issued to another client");
+const refused = () =>
+  new AuthError("invalid_grant", "the code is unknown, expired, used, or was issued to another client");
 
 /** Authorization code with PKCE (RFC 6749 section 4.1.3, RFC 7636 section 4.6). */
 export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters) => {

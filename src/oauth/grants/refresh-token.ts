@@ -12,7 +12,8 @@ import {
   type TokenResponse,
 } from "../token-issuer.ts";
 
-const refused = () => new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
+const refused = () =>
+  new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
 
 /** Refresh (RFC 6749 section 6): the signature is checked, then the authorization's row decides. */
 export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
@@ -53,7 +54,9 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
 };
 
 function isLive(ctx: Context, authorization: Authorization): boolean {
-  return authorization.revokedAt === null && authorization.refresh !== null && authorization.expiresAt > ctx.clock.now();
+  return (
+    authorization.revokedAt === null && authorization.refresh !== null && authorization.expiresAt > ctx.clock.now()
+  );
 }
 
 /**

@@ -98,7 +98,11 @@ export class KeyRing {
       distrustedAt: null,
     };
     if ((await this.#store.add(key)) === "conflict") return null;
-    this.#log.info({ kid, use, alg, generation, activeFrom: new Date(activeFrom).toISOString() }, "signing key added");
+    const level = generation === 1 ? "debug" : "info";
+    this.#log[level](
+      { kid, use, alg, generation, activeFrom: new Date(activeFrom).toISOString() },
+      "signing key added",
+    );
     return key;
   }
 

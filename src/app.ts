@@ -1,0 +1,184 @@
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { Clock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import type { Context } from "./context.ts";
+import { openStore } from "./database/open-store.ts";
+import { AuthError } from "./errors.ts";
+import { startHttpServer } from "./http/server.ts";
+import { startClockSync } from "./jobs/clock-sync.ts";
+import { startHousekeeping } from "./jobs/housekeeping.ts";
+import { fileSink } from "./kafka/file-sink.ts";
+import { kafkaPublisher } from "./kafka/publisher.ts";
+import { startRelay } from "./kafka/relay.ts";
+import { Limits } from "./limits.ts";
+import { applyConfiguredClients } from "./oauth/clients.ts";
+import { KeyRing } from "./oauth/keys/key-ring.ts";
+import { startGrpcServer } from "./rpc/grpc-server.ts";
+import { startInternalListener } from "./rpc/internal-listener.ts";
+import { Sealer } from "./sealing.ts";
+import { createLogger, createMetrics, type Logger } from "./telemetry.ts";
+import { Passwords } from "./users/passwords.ts";
+
+export interface Overrides {
+  readonly clock?: Clock;
+  readonly log?: Logger;
+  /** False: an old schema is refused instead of brought up to date. */
+  readonly migrate?: boolean;
+}
+
+export interface App {
+  readonly context: Context;
+  /** Stops accepting, finishes what was accepted, then lets go of everything. */
+  close(): Promise<void>;
+}
+
+/** Above this difference to the database's clock a replica takes no traffic (milliseconds). */
+const maxClockOffset = 60_000;
+const grpcGraceMs = 5_000;
+
+/** The domain on its store, without listeners: what the command line works with. */
+export async function createContext(config: Config, overrides: Overrides = {}): Promise<Context & AsyncDisposable> {
+  const log = overrides.log ?? createLogger(config.logLevel);
+  const clock = overrides.clock ?? new Clock();
+  const metrics = createMetrics();
+  const sealer = new Sealer(config.keyEncryptionKey);
+  const store = await openStore({
+    url: config.databaseUrl,
+    ...(config.databaseSslCa === null ? {} : { sslCa: config.databaseSslCa }),
+    sealer,
+    clock,
+    log,
+    migrate: overrides.migrate ?? true,
+    longestAccessTokenMs: config.accessTokenTtl * 1000,
+  });
+  try {
+    const keys = await KeyRing.open({
+      store: store.keys,
+      clock,
+      sealer,
+      log,
+      publishedTokenTtl: Math.max(config.accessTokenTtl, config.idTokenTtl),
+      refreshTokenTtl: config.refreshTokenTtl,
+    });
+    return {
+      config,
+      store,
+      clock,
+      keys,
+      passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
+      limits: new Limits(store.limits, clock),
+      log,
+      metrics,
+      async [Symbol.asyncDispose]() {
+        keys.close();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/**
+ * Starts the service: store, keys, clients, listeners, relay and jobs. While the database is away it waits for it, alive but not
+ * ready.
+ * @throws ConfigError, ForeignSchemaError, ProductionRefusal: what no waiting heals
+ */
+export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
+  const log = overrides.log ?? createLogger(config.logLevel);
+  const context = await openPatiently(config, { ...overrides, log });
+  const { store, clock, metrics } = context;
+  const closers: (() => PromiseLike<void>)[] = [() => context[Symbol.asyncDispose]()];
+  const close = async () => {
+    for (const closer of closers.reverse().splice(0)) await closer();
+  };
+  try {
+    const clockSync = await startClockSync(context);
+    closers.push(clockSync.close);
+    await applyConfiguredClients(context);
+    const publisher =
+      config.kafka === null
+        ? fileSink({ file: config.eventsFile, log })
+        : kafkaPublisher({ ...config.kafka, clientId: "auth-service", log });
+    closers.push(() => publisher.close());
+    const relay = startRelay({
+      store,
+      publisher,
+      clock,
+      log,
+      owner: randomUUID(),
+      issuer: config.issuer,
+      metrics: {
+        sent: (count) => metrics.eventsSent.inc(count),
+        failed: (count) => metrics.eventsFailed.inc(count),
+        parked: (count) => metrics.eventsParked.inc(count),
+      },
+    });
+    closers.push(() => relay.close());
+    const housekeeping = startHousekeeping(context);
+    closers.push(housekeeping.close);
+
+    const ready = async () => {
+      if (Math.abs(clock.offset) > maxClockOffset) return { ready: false, reason: "this machine's clock is wrong" };
+      try {
+        await store.time();
+        return { ready: true };
+      } catch {
+        return { ready: false, reason: "the database is away" };
+      }
+    };
+    const http = await startHttpServer(context);
+    closers.push(http.close);
+    const grpc = await startGrpcServer(context, {
+      ...config.grpc,
+      tls: config.internalTls,
+      reflection: config.production ? "authorized" : "open",
+    });
+    closers.push(() => grpc.close(grpcGraceMs));
+    const internal = await startInternalListener(context, { ...config.internalHttp, tls: config.internalTls, ready });
+    closers.push(internal.close);
+    return { context, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Opens the context, again and again while the database is away; meanwhile the health port says so. */
+async function openPatiently(
+  config: Config,
+  overrides: Overrides & { log: Logger },
+): Promise<Context & AsyncDisposable> {
+  let waitingRoom: { close(): Promise<void> } | null = null;
+  try {
+    for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
+      try {
+        return await createContext(config, overrides);
+      } catch (error) {
+        if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
+        waitingRoom ??= await startWaitingRoom(config);
+        overrides.log.warn({ err: error.cause ?? error }, `the database is away; trying again in ${pause} ms`);
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
+  } finally {
+    await waitingRoom?.close();
+  }
+}
+
+/** Answers the health port until the service can: alive, not ready. */
+async function startWaitingRoom({ internalHttp: { host, port } }: Config): Promise<{ close(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    const alive = request.url === "/healthz";
+    response.writeHead(alive ? 200 : 503, {
+      "content-type": "application/json",
+      "retry-after": "2",
+      connection: "close",
+    });
+    response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: "the database is away" }));
+  });
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
+  return { close: () => new Promise((resolve) => server.close(() => resolve())) };
+}

@@ -1,0 +1,28 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { authorize } from "../oauth/authorize.ts";
+import { paths } from "../oauth/metadata.ts";
+import { browserOf, goOn, pathOf, sessionOf } from "./browser.ts";
+import { onErrorPage } from "./pages/error-page.ts";
+import { type Parameters, readForm, readQuery } from "./parameters.ts";
+
+/** GET and POST /oauth2/authorize (RFC 6749 section 3.1). */
+export function authorizeEndpoint(app: FastifyInstance, ctx: Context): void {
+  const answer = async (request: FastifyRequest, reply: FastifyReply, parameters: Parameters, status: 302 | 303) => {
+    const session = await sessionOf(ctx, request);
+    return goOn(ctx, reply, await authorize(ctx, parameters, session, browserOf(request)), status);
+  };
+
+  app.get(paths.authorize, { errorHandler: onErrorPage(ctx) }, (request, reply) =>
+    answer(request, reply, readQuery(request), 302),
+  );
+
+  app.post(paths.authorize, { errorHandler: onErrorPage(ctx) }, (request, reply) => {
+    const parameters = readForm(request);
+    // a cross-site POST comes without the SameSite=Lax cookie: the GET that follows brings it
+    if (request.headers["sec-fetch-site"] === "cross-site") {
+      return reply.redirect(`${pathOf(ctx, paths.authorize)}?${new URLSearchParams(parameters)}`, 303);
+    }
+    return answer(request, reply, parameters, 303);
+  });
+}

@@ -1,0 +1,91 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { AuthError, type AuthErrorCode } from "../errors.ts";
+import { printable } from "./parameters.ts";
+
+/** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer. */
+interface Answer {
+  readonly status: number;
+  readonly oauth: string;
+  readonly account: string;
+}
+
+const bad = (oauth: string, status = 400): Answer => ({ status, oauth, account: "AUTH_INVALID_REQUEST" });
+
+/** One row a code: a forgotten one does not compile. */
+export const answers: Record<AuthErrorCode, Answer> = {
+  invalid_request: bad("invalid_request"),
+  invalid_client: bad("invalid_client", 401),
+  invalid_grant: bad("invalid_grant"),
+  unauthorized_client: bad("unauthorized_client"),
+  unsupported_grant_type: bad("unsupported_grant_type"),
+  unsupported_response_type: bad("unsupported_response_type"),
+  invalid_scope: bad("invalid_scope"),
+  access_denied: bad("access_denied"),
+  server_error: { status: 500, oauth: "server_error", account: "AUTH_INTERNAL" },
+  invalid_target: bad("invalid_target"),
+  unsupported_token_type: bad("unsupported_token_type"),
+  login_required: bad("login_required"),
+  consent_required: bad("consent_required"),
+  interaction_required: bad("interaction_required"),
+  request_not_supported: bad("request_not_supported"),
+  request_uri_not_supported: bad("request_uri_not_supported"),
+  registration_not_supported: bad("registration_not_supported"),
+  // the token endpoint puts REFRESH_REJECTED_STATUS in its place
+  refresh_rejected: bad("invalid_grant", 401),
+  // the gateway's table: these four are the whole body's `error`
+  unauthorized: { status: 401, oauth: "Unauthorized", account: "Unauthorized" },
+  invalid_token: { status: 401, oauth: "Invalid Token", account: "Invalid Token" },
+  token_expired: { status: 401, oauth: "Token Expired", account: "Token Expired" },
+  forbidden: { status: 403, oauth: "Forbidden", account: "Forbidden" },
+  email_taken: { status: 409, oauth: "invalid_request", account: "AUTH_EMAIL_DUPLICATE" },
+  invalid_input: bad("invalid_request"),
+  invalid_credentials: { status: 400, oauth: "invalid_request", account: "AUTH_INVALID_CREDENTIALS" },
+  reset_token_invalid: { status: 400, oauth: "invalid_request", account: "AUTH_RESET_TOKEN_INVALID" },
+  not_found: { status: 404, oauth: "invalid_request", account: "AUTH_NOT_FOUND" },
+  rate_limited: { status: 429, oauth: "temporarily_unavailable", account: "AUTH_RATE_LIMITED" },
+  unavailable: { status: 503, oauth: "temporarily_unavailable", account: "AUTH_UNAVAILABLE" },
+};
+
+/** RFC 6750 section 3: what stands in WWW-Authenticate beside the gateway's bodies. */
+const challenges: Partial<Record<AuthErrorCode, string>> = {
+  unauthorized: "Bearer",
+  invalid_token: 'Bearer error="invalid_token", error_description="The access token is not valid"',
+  token_expired: 'Bearer error="invalid_token", error_description="The access token expired"',
+  forbidden: 'Bearer error="insufficient_scope"',
+};
+
+/** Any thrown thing as an AuthError: what is not one is logged with its cause and shown as server_error. */
+export function toAuthError(ctx: Context, error: unknown): { error: AuthError; status: number } {
+  if (error instanceof AuthError) {
+    const own = (error as { statusCode?: number }).statusCode;
+    if (error.code === "unavailable") ctx.log.warn({ err: error }, "answered as unavailable");
+    return { error, status: own ?? answers[error.code].status };
+  }
+  const { statusCode, code } = error as FastifyError;
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    const description =
+      code === "FST_ERR_CTP_BODY_TOO_LARGE" ? "the body is larger than 64 KiB" : "the request is malformed";
+    return { error: new AuthError("invalid_request", description), status: statusCode };
+  }
+  ctx.log.error({ err: error }, "unexpected error");
+  return { error: new AuthError("server_error", "something went wrong here; it was written to the log"), status: 500 };
+}
+
+/** Answers a refusal in the envelope of the route it happened on: OAuth (RFC 6749 section 5.2) or account API. */
+export function sendError(ctx: Context, request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply {
+  const { error, status } = toAuthError(ctx, thrown);
+  const { oauth, account } = answers[error.code];
+  reply.code(status).header("cache-control", "no-store");
+  if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+  const challenge = challenges[error.code];
+  if (challenge !== undefined) return reply.header("www-authenticate", challenge).send({ error: oauth });
+  if (error.code === "invalid_client" && request.headers.authorization !== undefined) {
+    reply.header("www-authenticate", 'Basic realm="client", charset="UTF-8"');
+  }
+  if (request.url.startsWith("/api/")) {
+    const details = error.violations.length === 0 ? {} : { details: error.violations };
+    return reply.send({ success: false, error: { code: account, message: error.description, ...details } });
+  }
+  return reply.send({ error: oauth, error_description: printable(error.description) });
+}

@@ -1,0 +1,69 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
+import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
+import type { PendingRequest } from "../store.ts";
+import { browserOf, checkForm, formFields, goOn, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
+import { toAuthError } from "./error-table.ts";
+import { onErrorPage } from "./pages/error-page.ts";
+import { renderPage } from "./pages/render.ts";
+import { readForm, readQuery } from "./parameters.ts";
+
+/** GET and POST /login, and the page that a browser with nothing else to do ends on. */
+export function loginPage(app: FastifyInstance, ctx: Context): void {
+  app.get("/", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const session = await sessionOf(ctx, request);
+    const signedIn = session !== null && session.userId !== null;
+    return renderPage(ctx, request, reply, "home", { signedIn });
+  });
+
+  app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
+    setSessionCookie(ctx, reply, session);
+    const pending = await findPendingRequest(ctx, session, readQuery(request)["request"]);
+    return showLogin(ctx, request, reply, session, pending, {});
+  });
+
+  app.post("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const form = readForm(request);
+    const session = checkForm(ctx, request, await sessionOf(ctx, request), "login", form);
+    const pending = await findPendingRequest(ctx, session, form["request"]);
+    const { email = "", password = "" } = form;
+    const browser = browserOf(request);
+    let signedIn: BrowserSession;
+    try {
+      signedIn = await signIn(ctx, { email, password, browser, replaces: session });
+    } catch (thrown) {
+      if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code))
+        throw thrown;
+      const { error } = toAuthError(ctx, thrown);
+      if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+      reply.code(error.code === "rate_limited" ? 429 : 401);
+      return showLogin(ctx, request, reply, session, pending, { email, problem: error.code });
+    }
+    setSessionCookie(ctx, reply, signedIn);
+    if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
+    return goOn(ctx, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
+  });
+}
+
+async function showLogin(
+  ctx: Context,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  session: BrowserSession,
+  pending: PendingRequest | null,
+  shown: { email?: string; problem?: string },
+): Promise<FastifyReply> {
+  const about = pending === null ? null : await describeRequest(ctx, pending);
+  const fields: Record<string, string> = pending === null ? {} : { request: pending.id };
+  return renderPage(ctx, request, reply, "login", {
+    fields: formFields(session, "login", fields),
+    email: shown.email ?? about?.loginHint ?? "",
+    problem: shown.problem ?? null,
+    clientName: about?.clientName ?? null,
+    requestId: pending?.id ?? null,
+    redirectOrigin: about?.redirectOrigin ?? null,
+  });
+}

@@ -1,0 +1,54 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { Eta } from "eta";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../../context.ts";
+import { pathOf } from "../browser.ts";
+import { type Language, languages, messages } from "./messages.ts";
+
+const eta = new Eta({ views: import.meta.dirname, cache: true, autoTrim: false });
+const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
+const styleHash = createHash("sha256").update(style).digest("base64");
+
+export interface PageData extends Record<string, unknown> {
+  /** Where a form of the page may lead: Chromium checks every hop of a form's answer against form-action. */
+  redirectOrigin?: string | null;
+}
+
+/**
+ * Sends a page in the browser's language. Pages need no script and load nothing; the policy says so.
+ * @param name a template of this folder
+ */
+export function renderPage(
+  ctx: Context,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  name: string,
+  data: PageData,
+): FastifyReply {
+  const language = languageOf(request);
+  const formAction = ["'self'", ...(data.redirectOrigin ? [data.redirectOrigin] : [])].join(" ");
+  const html = eta.render(`./${name}`, {
+    ...data,
+    t: messages[language],
+    language,
+    style,
+    path: (path: string) => pathOf(ctx, path),
+  });
+  return reply
+    .header(
+      "content-security-policy",
+      `default-src 'none'; style-src 'sha256-${styleHash}'; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+    )
+    .header("referrer-policy", "no-referrer")
+    .header("cache-control", "no-store")
+    .header("content-language", language)
+    .header("vary", "accept-language")
+    .type("text/html; charset=utf-8")
+    .send(html);
+}
+
+function languageOf(request: FastifyRequest): Language {
+  const preferred = request.language([...languages]);
+  return languages.find((language) => language === preferred) ?? "en";
+}

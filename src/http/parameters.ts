@@ -1,0 +1,124 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { AuthError } from "../errors.ts";
+
+export type Parameters = Record<string, string>;
+
+/** A body as it came in: read by the one reader that its endpoint allows. */
+interface RawBody {
+  readonly type: "form" | "json" | "other";
+  readonly text: string;
+}
+
+const formType = /^application\/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?)?$/i;
+const jsonType = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i;
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+const maxMembers = 100;
+
+/** The listener's one body parser: strict about type and encoding before anything is read. */
+export function addBodyParser(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body, done) => {
+    const type = request.headers["content-type"] ?? "";
+    const kind = formType.test(type) ? "form" : jsonType.test(type) ? "json" : "other";
+    if (request.headers["content-encoding"] !== undefined)
+      return done(unsupported("content-encoding is not supported"));
+    try {
+      done(null, { type: kind, text: utf8.decode(body as Buffer) } satisfies RawBody);
+    } catch {
+      done(new AuthError("invalid_request", "the body is not UTF-8"));
+    }
+  });
+}
+
+/** Status 415: told apart from other refusals by its status alone. */
+class UnsupportedMediaType extends AuthError {
+  readonly statusCode = 415;
+}
+
+function unsupported(description: string): AuthError {
+  return new UnsupportedMediaType("invalid_request", description);
+}
+
+/** The form of a request. @throws AuthError invalid_request (415 for another content type) */
+export function readForm(request: FastifyRequest): Parameters {
+  const body = rawBody(request);
+  if (body.type !== "form") throw unsupported("send application/x-www-form-urlencoded");
+  return readPairs(new URLSearchParams(body.text));
+}
+
+/** The token endpoint's body: a form, or the same as a JSON object of strings. */
+export function readFormOrJson(request: FastifyRequest): Parameters {
+  const body = rawBody(request);
+  if (body.type === "form") return readForm(request);
+  const members = readJson(request);
+  for (const [name, value] of Object.entries(members)) {
+    if (typeof value !== "string") throw new AuthError("invalid_request", `${printable(name)} must be a string`);
+  }
+  return readPairs(Object.entries(members) as [string, string][]);
+}
+
+/** The JSON object of a request. @throws AuthError invalid_request (415 for another content type) */
+export function readJson(request: FastifyRequest): Record<string, unknown> {
+  const body = rawBody(request);
+  if (body.type !== "json") throw unsupported("send application/json");
+  let json: unknown;
+  try {
+    json = JSON.parse(body.text);
+  } catch {
+    throw new AuthError("invalid_request", "the body is not JSON");
+  }
+  if (json === null || typeof json !== "object" || Array.isArray(json)) {
+    throw new AuthError("invalid_request", "the body must be a JSON object");
+  }
+  const names = memberNames(body.text);
+  if (new Set(names).size !== names.length) throw new AuthError("invalid_request", "a member stands twice");
+  if (names.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} members`);
+  // no prototype: __proto__ and constructor are members like any other
+  return Object.assign(Object.create(null), json) as Record<string, unknown>;
+}
+
+/** The query of a request. @throws AuthError invalid_request */
+export function readQuery(request: FastifyRequest): Parameters {
+  const at = request.url.indexOf("?");
+  return readPairs(new URLSearchParams(at < 0 ? "" : request.url.slice(at + 1)));
+}
+
+/** RFC 6749 section 3.1: no parameter twice; one without a value is absent. */
+function readPairs(pairs: Iterable<[string, string]>): Parameters {
+  const parameters = Object.create(null) as Parameters;
+  const seen = new Set<string>();
+  for (const [name, value] of pairs) {
+    if (seen.has(name)) {
+      const code = name === "resource" ? "invalid_target" : "invalid_request";
+      throw new AuthError(code, `${printable(name)} stands twice`);
+    }
+    seen.add(name);
+    if (seen.size > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
+    if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} holds a NUL`);
+    if (value !== "") parameters[name] = value;
+  }
+  return parameters;
+}
+
+function rawBody(request: FastifyRequest): RawBody {
+  return (request.body as RawBody | undefined) ?? { type: "other", text: "" };
+}
+
+/** Names of the outermost object's members, repeated ones too, of a text that is known to be JSON. */
+function memberNames(text: string): string[] {
+  const names: string[] = [];
+  let depth = 0;
+  let string = "";
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:,]/gs)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") depth--;
+    else if (token === ":" && depth === 1) names.push(JSON.parse(string) as string);
+    string = token;
+  }
+  return names;
+}
+
+/** RFC 6749 section 5.2: what error_description may hold. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, "?").slice(0, 300);
+}

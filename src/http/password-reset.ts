@@ -1,0 +1,75 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type BrowserSession, startSession } from "../sessions/sessions.ts";
+import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
+import { browserOf, checkForm, formFields, sessionOf, setSessionCookie } from "./browser.ts";
+import { answers } from "./error-table.ts";
+import { onErrorPage } from "./pages/error-page.ts";
+import { renderPage } from "./pages/render.ts";
+import { readForm, readQuery } from "./parameters.ts";
+
+/** GET /password-reset asks for the address, or with the mail's token for a new password. */
+export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
+  app.get("/password-reset", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
+    setSessionCookie(ctx, reply, session);
+    const { token } = readQuery(request);
+    if (token !== undefined) return showNewPassword(ctx, request, reply, session, token, null);
+    return showRequest(ctx, request, reply, session, null);
+  });
+
+  app.post("/password-reset", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const form = readForm(request);
+    const session = checkForm(ctx, request, await sessionOf(ctx, request), "password-reset", form);
+    try {
+      await requestPasswordReset(ctx, { email: form["email"] ?? "", ipAddress: request.ip });
+    } catch (error) {
+      if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
+      return showRequest(ctx, request, reply.code(400), session, error);
+    }
+    return renderPage(ctx, request, reply, "reset-sent", {});
+  });
+
+  app.post("/password-reset/confirm", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    const form = readForm(request);
+    const session = checkForm(ctx, request, await sessionOf(ctx, request), "password-reset-confirm", form);
+    const { token = "", password = "" } = form;
+    try {
+      await resetPassword(ctx, { token, newPassword: password });
+    } catch (error) {
+      if (!(error instanceof AuthError)) throw error;
+      if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;
+      if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+      return showNewPassword(ctx, request, reply.code(answers[error.code].status), session, token, error);
+    }
+    return renderPage(ctx, request, reply, "reset-done", {});
+  });
+}
+
+function showRequest(
+  ctx: Context,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  session: BrowserSession,
+  error: AuthError | null,
+): FastifyReply {
+  const fields = formFields(session, "password-reset", {});
+  return renderPage(ctx, request, reply, "reset-request", { fields, wrongFields: error === null ? [] : ["email"] });
+}
+
+function showNewPassword(
+  ctx: Context,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  session: BrowserSession,
+  token: string,
+  error: AuthError | null,
+): FastifyReply {
+  return renderPage(ctx, request, reply, "reset-password", {
+    fields: formFields(session, "password-reset-confirm", { token }),
+    minLength: ctx.config.passwordMinLength,
+    problem: error === null || error.code === "invalid_input" ? null : error.code,
+    wrongFields: (error?.violations ?? []).map(() => "password"),
+  });
+}

@@ -1,0 +1,21 @@
+import type { FastifyInstance } from "fastify";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
+import { authenticateClient } from "../oauth/client-authentication.ts";
+import { paths } from "../oauth/metadata.ts";
+import { revokeToken } from "../oauth/revocation.ts";
+import { readForm } from "./parameters.ts";
+
+/** POST /oauth2/revoke (RFC 7009). */
+export function revokeEndpoint(app: FastifyInstance, ctx: Context): void {
+  app.post(paths.revoke, async (request, reply) => {
+    const parameters = readForm(request);
+    const authorization = request.headers.authorization ?? null;
+    const { client } = await authenticateClient(ctx, { authorization, parameters, network: networkOf(request.ip) });
+    const token = parameters["token"];
+    if (token === undefined) throw new AuthError("invalid_request", "token is missing");
+    await revokeToken(ctx, client, token);
+    return reply.code(200).send();
+  });
+}

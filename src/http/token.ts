@@ -1,0 +1,38 @@
+import type { FastifyInstance } from "fastify";
+import { LRUCache } from "lru-cache";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { hashOf } from "../hashes.ts";
+import { networkOf } from "../limits.ts";
+import { paths } from "../oauth/metadata.ts";
+import { exchangeToken } from "../oauth/token.ts";
+import { readFormOrJson } from "./parameters.ts";
+
+/** A client that answers every 401 with a refresh would call without end: the third refusal of one token says 429. */
+const refusalsBefore429 = 2;
+const refusalMemoryMs = 60_000;
+
+/** POST /oauth2/token (RFC 6749 section 3.2): a form, or the same members as a JSON object. */
+export function tokenEndpoint(app: FastifyInstance, ctx: Context): void {
+  const refusals = new LRUCache<string, number>({ max: 10_000, ttl: refusalMemoryMs, noUpdateTTL: true });
+
+  app.post(paths.token, async (request, reply) => {
+    const parameters = readFormOrJson(request);
+    try {
+      const authorization = request.headers.authorization ?? null;
+      return await exchangeToken(ctx, { parameters, authorization, network: networkOf(request.ip) });
+    } catch (error) {
+      if (!(error instanceof AuthError) || error.code !== "refresh_rejected") throw error;
+      const body = { error: "invalid_grant", error_description: error.description };
+      if (ctx.config.refreshRejectedStatus === 400) return reply.code(400).send(body);
+      const token = hashOf(parameters["refresh_token"] ?? "");
+      const before = refusals.get(token) ?? 0;
+      refusals.set(token, before + 1);
+      if (before < refusalsBefore429) return reply.code(401).send(body);
+      return reply
+        .code(429)
+        .header("retry-after", String(refusalMemoryMs / 1000))
+        .send(body);
+    }
+  });
+}

@@ -1,0 +1,32 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { requireBearer } from "../oauth/bearer.ts";
+import { paths } from "../oauth/metadata.ts";
+import { userClaims } from "../oauth/token-issuer.ts";
+import { getUser } from "../users/users.ts";
+import { readForm } from "./parameters.ts";
+
+/** GET and POST /userinfo (OpenID Connect Core section 5.3). */
+export function userinfoEndpoint(app: FastifyInstance, ctx: Context): void {
+  const handler = async (request: FastifyRequest) => {
+    const claims = await requireBearer(ctx, bearerOf(request), "openid");
+    const user = await getUser(ctx, claims.sub).catch((error: unknown) => {
+      const gone = error instanceof AuthError && error.code === "not_found";
+      throw gone ? new AuthError("invalid_token", "the user is gone") : error;
+    });
+    return { sub: user.uuid, ...userClaims(user, claims.scope) };
+  };
+  app.get(paths.userinfo, handler);
+  app.post(paths.userinfo, handler);
+}
+
+/** RFC 6750 section 2: in the header, or in a form body; never in both, never in the query. */
+function bearerOf(request: FastifyRequest): string | null {
+  const header = request.headers.authorization ?? null;
+  const form = request.headers["content-type"] === undefined ? {} : readForm(request);
+  const token = form["access_token"];
+  if (token === undefined) return header;
+  if (header !== null) throw new AuthError("invalid_request", "send the access token in one place");
+  return `Bearer ${token}`;
+}

@@ -1,0 +1,21 @@
+import { createHash } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { authorizationServerMetadata, openidConfiguration, paths } from "../oauth/metadata.ts";
+
+/** Discovery documents and the key set: public, cacheable, answered from memory. */
+export function wellKnownEndpoints(app: FastifyInstance, ctx: Context): void {
+  const openid = JSON.stringify(openidConfiguration(ctx));
+  const server = JSON.stringify(authorizationServerMetadata(ctx));
+  const maxAge = ctx.config.jwksMaxAge;
+  app.get("/.well-known/openid-configuration", (request, reply) => sendCacheable(request, reply, openid, maxAge));
+  app.get("/.well-known/oauth-authorization-server", (request, reply) => sendCacheable(request, reply, server, maxAge));
+  app.get(paths.jwks, (request, reply) => sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge));
+}
+
+function sendCacheable(request: FastifyRequest, reply: FastifyReply, json: string, maxAge: number): FastifyReply {
+  const etag = `"${createHash("sha256").update(json).digest("base64url").slice(0, 22)}"`;
+  reply.header("cache-control", `public, max-age=${maxAge}`).header("etag", etag);
+  if (request.headers["if-none-match"] === etag) return reply.code(304).send();
+  return reply.type("application/json").send(json);
+}

@@ -1,0 +1,27 @@
+import type { Context } from "../context.ts";
+
+const everyMs = 5_000;
+
+/** Keeps the service clock on the database's time, so that replicas with different clocks agree. */
+export async function startClockSync(ctx: Context): Promise<{ close(): Promise<void> }> {
+  if (ctx.config.databaseUrl.startsWith("sqlite:")) return { close: async () => {} };
+  const measure = async () => {
+    const before = performance.now();
+    const local = Date.now();
+    const database = await ctx.store.time();
+    const halfway = (performance.now() - before) / 2;
+    ctx.clock.offset = Math.round(database - local - halfway);
+  };
+  await measure();
+  let running = Promise.resolve();
+  const timer = setInterval(() => {
+    running = measure().catch((error: unknown) => ctx.log.debug({ err: error }, "the database's clock was not read"));
+  }, everyMs);
+  timer.unref();
+  return {
+    close: async () => {
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import { randomUUID } from "node:crypto";
+import type { Context } from "../context.ts";
+import { removeOutlivedKeys } from "../oauth/keys/rotation.ts";
+
+const everyMs = 30_000;
+const leaseMs = 60_000;
+const batch = 500;
+/** Batches in one turn: a long backlog is cleared over several turns, so that it never holds up anything else. */
+const batchesPerTurn = 100;
+
+/** Deletes what is expired, in one replica at a time, and measures the outbox. */
+export function startHousekeeping(ctx: Context): { close(): Promise<void> } {
+  const owner = randomUUID();
+  let closing = false;
+  const turn = async () => {
+    const { pending, parked, oldestPendingAt } = await ctx.store.outbox.stats();
+    ctx.metrics.outboxPending.set(pending);
+    ctx.metrics.outboxParked.set(parked);
+    ctx.metrics.outboxOldestAge.set(oldestPendingAt === null ? 0 : (ctx.clock.now() - oldestPendingAt) / 1000);
+    const lease = await ctx.store.leases.acquire("clean-up", owner, leaseMs);
+    if (lease === null) return;
+    for (let done = 0; done < batchesPerTurn && !closing; done++) {
+      if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
+    }
+    await removeOutlivedKeys(ctx);
+    await ctx.store.leases.release(lease);
+  };
+  let running = Promise.resolve();
+  const timer = setInterval(() => {
+    running = running.then(turn).catch((error: unknown) => ctx.log.warn({ err: error }, "clean-up put off"));
+  }, everyMs);
+  timer.unref();
+  return {
+    close: async () => {
+      closing = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

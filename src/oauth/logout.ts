@@ -1,0 +1,55 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type BrowserSession, endSession } from "../sessions/sessions.ts";
+import { readIdTokenHint } from "./claims.ts";
+import { findClient } from "./clients.ts";
+
+/** What a logout request asks for, checked. */
+export interface LogoutRequest {
+  /** Where the browser goes afterwards, `state` included; null: our own page. */
+  readonly location: string | null;
+  /** False: without a valid hint the user is asked first. */
+  readonly confirmed: boolean;
+  /** The authorization that the hint names. */
+  readonly sid: string | null;
+}
+
+/**
+ * Reads a request for RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0 section 2). An expired hint is good.
+ * @throws AuthError invalid_request: an URI nobody registered, a hint of another client or of nobody
+ */
+export async function readLogoutRequest(
+  ctx: Context,
+  parameters: Readonly<Record<string, string>>,
+): Promise<LogoutRequest> {
+  const { id_token_hint: hint, client_id: clientId, post_logout_redirect_uri: uri, state } = parameters;
+  const claims = hint === undefined ? null : await readIdTokenHint(ctx, hint);
+  if (hint !== undefined && claims === null)
+    throw new AuthError("invalid_request", "id_token_hint is not a token of ours");
+  if (claims !== null && clientId !== undefined && claims.aud !== clientId) {
+    throw new AuthError("invalid_request", "id_token_hint was issued to another client");
+  }
+  const named = claims?.aud ?? clientId;
+  let location: string | null = null;
+  if (uri !== undefined) {
+    const client = named === undefined ? null : await findClient(ctx, named);
+    if (client === null || !client.metadata.post_logout_redirect_uris.includes(uri)) {
+      throw new AuthError("invalid_request", "post_logout_redirect_uri is not registered for this client");
+    }
+    const query = state === undefined ? "" : `${uri.includes("?") ? "&" : "?"}${new URLSearchParams({ state })}`;
+    location = `${uri}${query}`;
+  }
+  return { location, confirmed: claims !== null, sid: claims?.sid ?? null };
+}
+
+/** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */
+export async function logOut(ctx: Context, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
+  if (session !== null) await endSession(ctx, session.idHash);
+  if (request.sid === null) return;
+  const authorization = await ctx.store.authorizations.find(request.sid);
+  if (authorization === null) return;
+  if (authorization.sessionHash !== null && authorization.sessionHash !== session?.idHash) {
+    await endSession(ctx, authorization.sessionHash);
+  }
+  await ctx.store.authorizations.revoke(authorization.id, "logout", ctx.clock.now());
+}

@@ -1,0 +1,66 @@
+import type { Context } from "../context.ts";
+import { GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
+
+/** Paths of the public listener, below the issuer. */
+export const paths = {
+  authorize: "/oauth2/authorize",
+  token: "/oauth2/token",
+  introspect: "/oauth2/introspect",
+  revoke: "/oauth2/revoke",
+  jwks: "/oauth2/jwks",
+  userinfo: "/userinfo",
+  logout: "/connect/logout",
+} as const;
+
+/** RFC 8414 metadata: what is named here works, what is not is refused. */
+export function authorizationServerMetadata(ctx: Context): Record<string, unknown> {
+  const { issuer } = ctx.config;
+  return {
+    issuer,
+    authorization_endpoint: issuer + paths.authorize,
+    token_endpoint: issuer + paths.token,
+    jwks_uri: issuer + paths.jwks,
+    introspection_endpoint: issuer + paths.introspect,
+    revocation_endpoint: issuer + paths.revoke,
+    scopes_supported: ["openid", "profile", "email", ...INTERNAL_SCOPES],
+    response_types_supported: ["code"],
+    response_modes_supported: ["query"],
+    grant_types_supported: [...GRANT_TYPES],
+    token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
+    introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+    revocation_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
+    code_challenge_methods_supported: ["S256"],
+    authorization_response_iss_parameter_supported: true,
+    ui_locales_supported: ["en", "ko"],
+  };
+}
+
+/** OpenID Connect Discovery 1.0 section 3: the same server, as OpenID Connect clients look for it. */
+export function openidConfiguration(ctx: Context): Record<string, unknown> {
+  const { issuer } = ctx.config;
+  return {
+    ...authorizationServerMetadata(ctx),
+    userinfo_endpoint: issuer + paths.userinfo,
+    end_session_endpoint: issuer + paths.logout,
+    subject_types_supported: ["public"],
+    id_token_signing_alg_values_supported: ["RS256", "ES256"],
+    prompt_values_supported: ["none", "login", "consent", "select_account"],
+    claims_supported: [
+      "iss",
+      "sub",
+      "aud",
+      "exp",
+      "iat",
+      "auth_time",
+      "nonce",
+      "sid",
+      "nickname",
+      "roles",
+      "email",
+      "email_verified",
+    ],
+    claims_parameter_supported: false,
+    request_parameter_supported: false,
+    request_uri_parameter_supported: false,
+  };
+}

@@ -1,0 +1,106 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { hashOf, randomToken } from "../hashes.ts";
+import type { Session } from "../store.ts";
+import { checkPassword } from "../users/users.ts";
+
+/** A session nobody signed in to waits this long for its login. */
+const anonymousMs = 3_600_000;
+/** A signed-in session ends after this long without use, and after this long in any case. */
+const idleMs = 24 * 3_600_000;
+const absoluteMs = 14 * 24 * 3_600_000;
+/** How often its use is written down. */
+const touchMs = 60_000;
+
+/** The browser behind a request. */
+export interface Browser {
+  readonly ipAddress: string;
+  readonly userAgent: string;
+}
+
+/** A session and the cookie that opens it; the store knows only the cookie's hash. */
+export interface BrowserSession extends Session {
+  readonly cookie: string;
+}
+
+/** The live session of a cookie; null for none, an unknown or an ended one. */
+export async function findSession(ctx: Context, cookie: string | undefined): Promise<BrowserSession | null> {
+  if (cookie === undefined || !/^[A-Za-z0-9_-]{43}$/.test(cookie)) return null;
+  const now = ctx.clock.now();
+  const session = await ctx.store.sessions.find(hashOf(cookie), now);
+  if (session === null) return null;
+  if (session.userId !== null && session.lastSeenAt + idleMs <= now) return null;
+  if (session.lastSeenAt + touchMs < now) await ctx.store.sessions.touch(session.idHash, now);
+  return { ...session, cookie };
+}
+
+/** A session for a browser that has none yet, to keep its requests with. */
+export async function startSession(ctx: Context, browser: Browser): Promise<BrowserSession> {
+  const session = newSession(ctx, browser, null);
+  await ctx.store.sessions.create(withoutCookie(session));
+  return session;
+}
+
+/**
+ * Signs in with a password. The session gets a new cookie, takes over the pending requests of the old one, and the old one is
+ * gone.
+ * @throws AuthError invalid_credentials, rate_limited, unavailable
+ */
+export async function signIn(
+  ctx: Context,
+  login: {
+    readonly email: string;
+    readonly password: string;
+    readonly browser: Browser;
+    readonly replaces: Session | null;
+  },
+): Promise<BrowserSession> {
+  const user = await checkPassword(ctx, login.email, login.password);
+  const session = newSession(ctx, login.browser, user.uuid);
+  const outcome = await ctx.store.sessions.signIn(withoutCookie(session), {
+    replaces: login.replaces?.idHash ?? null,
+    passwordHash: user.passwordHash,
+  });
+  if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  ctx.log.info({ event: "login", sub: user.uuid }, "user signed in");
+  ctx.metrics.securityEvents.inc({ event: "login" });
+  return session;
+}
+
+/** Ends the session and every authorization that came of it. */
+export async function endSession(ctx: Context, idHash: string): Promise<void> {
+  await ctx.store.sessions.end(idHash, ctx.clock.now());
+  ctx.metrics.securityEvents.inc({ event: "logout" });
+}
+
+/** What a form must bring back: bound to the session's cookie and to what the form is about. */
+export function csrfToken(session: BrowserSession, purpose: string): string {
+  return createHmac("sha256", session.cookie).update(purpose).digest("base64url");
+}
+
+export function isCsrfToken(session: BrowserSession, purpose: string, token: string): boolean {
+  const expected = Buffer.from(csrfToken(session, purpose));
+  const given = Buffer.from(token);
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
+function newSession(ctx: Context, browser: Browser, userId: string | null): BrowserSession {
+  const now = ctx.clock.now();
+  const cookie = randomToken();
+  return {
+    cookie,
+    idHash: hashOf(cookie),
+    userId,
+    authTime: userId === null ? null : now,
+    ipAddress: browser.ipAddress,
+    userAgent: browser.userAgent.slice(0, 500),
+    createdAt: now,
+    lastSeenAt: now,
+    expiresAt: now + (userId === null ? anonymousMs : absoluteMs),
+  };
+}
+
+function withoutCookie({ cookie: _, ...session }: BrowserSession): Session {
+  return session;
+}

@@ -1,0 +1,112 @@
+import { z } from "zod";
+import type { Config } from "../config.ts";
+import { AuthError, type FieldViolation } from "../errors.ts";
+import { isCommonPassword } from "./common-passwords.ts";
+
+/** Limits of what people type. Lengths count code points. */
+const maxEmail = 254;
+const maxNickname = 50;
+const maxPassword = 128;
+
+const length = (text: string) => [...text].length;
+
+/** One spelling of an address: trimmed, full-width and composed forms folded, lower case. */
+export function normaliseEmail(text: string): string {
+  return text.normalize("NFKC").trim().toLowerCase();
+}
+
+const email = z
+  .string("must be a string")
+  .transform(normaliseEmail)
+  .refine((text) => text.length <= maxEmail, `must have at most ${maxEmail} characters`)
+  .refine((text) => text.length > maxEmail || z.regexes.html5Email.test(text), "must be an e-mail address");
+
+const nickname = z
+  .string("must be a string")
+  .transform((text) => text.normalize("NFC").trim())
+  .refine((text) => length(text) >= 1 && length(text) <= maxNickname, `must have 1 to ${maxNickname} characters`)
+  .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), "must not hold control characters");
+
+/** Refuses together what is wrong with each field. @throws AuthError invalid_input */
+function check<T>(schema: z.ZodType<T>, input: unknown): T {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const violations = new Map<string, FieldViolation>();
+  for (const issue of parsed.error.issues) {
+    const field = String(issue.path[0] ?? "body");
+    if (!violations.has(field)) violations.set(field, { field, message: issue.message });
+  }
+  throw invalidInput([...violations.values()]);
+}
+
+export function invalidInput(violations: readonly FieldViolation[]): AuthError {
+  const named = violations.map(({ field, message }) => `${field} ${message}`).join("; ");
+  return new AuthError("invalid_input", named, { violations });
+}
+
+/** Rules for a new password: length only, and no password that everybody tries first (NIST SP 800-63B-4 section 3.1.1.2). */
+async function passwordProblem(config: Config, password: unknown, personal: readonly string[]): Promise<string | null> {
+  if (typeof password !== "string") return "must be a string";
+  // a megabyte is refused without being looked through
+  const characters = password.length > 2 * maxPassword ? password.length : length(password.normalize("NFC"));
+  if (characters < config.passwordMinLength) return `must have at least ${config.passwordMinLength} characters`;
+  if (characters > maxPassword) return `must have at most ${maxPassword} characters`;
+  if (/\p{Cs}/u.test(password)) return "must be valid Unicode";
+  if (config.passwordBlocklist && (await isCommonPassword(password, personal))) {
+    return "is too common: choose another, or a few words";
+  }
+  return null;
+}
+
+export interface SignUpInput {
+  readonly email: string;
+  readonly password: string;
+  readonly nickname: string;
+}
+
+/** @throws AuthError invalid_input naming every wrong field */
+export async function readSignUp(config: Config, input: Record<string, unknown>): Promise<SignUpInput> {
+  const personal = typeof input["email"] === "string" ? [normaliseEmail(input["email"])] : [];
+  const problem = await passwordProblem(config, input["password"], personal);
+  const violations: FieldViolation[] = [];
+  let names = { email: "", nickname: "" };
+  try {
+    names = check(z.object({ email, nickname }), input);
+  } catch (error) {
+    if (!(error instanceof AuthError)) throw error;
+    violations.push(...error.violations);
+  }
+  if (problem !== null) violations.push({ field: "password", message: problem });
+  if (violations.length > 0) throw invalidInput(violations);
+  return { ...names, password: input["password"] as string };
+}
+
+/** @throws AuthError invalid_input */
+export async function readNewPassword(
+  config: Config,
+  field: string,
+  value: unknown,
+  personal: string[] = [],
+): Promise<string> {
+  const problem = await passwordProblem(config, value, personal);
+  if (problem !== null) throw invalidInput([{ field, message: problem }]);
+  return value as string;
+}
+
+/** @throws AuthError invalid_input */
+export function readNickname(value: unknown): string {
+  return check(z.object({ nickname }), { nickname: value }).nickname;
+}
+
+/** @throws AuthError invalid_input */
+export function readEmail(value: unknown): string {
+  return check(z.object({ email }), { email: value }).email;
+}
+
+const role = z.string().regex(/^ROLE_[A-Z0-9_]{1,60}$/, "must look like ROLE_USER");
+
+/** @throws AuthError invalid_input */
+export function readRoles(value: unknown): string[] {
+  const roles = z.object({ roles: z.array(role).min(1, "must hold at least one role").max(50) });
+  return [...new Set(check(roles, { roles: value }).roles)];
+}

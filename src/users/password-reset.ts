@@ -1,0 +1,59 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { passwordReset } from "../events.ts";
+import { hashOf, randomToken } from "../hashes.ts";
+import { readEmail, readNewPassword } from "./input.ts";
+
+const tokenLifeMs = 10 * 60_000;
+
+/**
+ * Publishes a `password-reset` event for the account of this address. The answer is the same, and comes as soon, whether there
+ * is one or not, whether it is disabled, and whether its five resets of this hour are used up.
+ * @throws AuthError invalid_input, unavailable
+ */
+export async function requestPasswordReset(
+  ctx: Context,
+  request: { readonly email: unknown; readonly ipAddress: string },
+): Promise<void> {
+  const email = readEmail(request.email);
+  const counted = await ctx.limits.tryTake("password_reset", email);
+  const user = await ctx.store.users.findByEmail(email);
+  if (!counted || user === null || user.disabledAt !== null) return;
+  const now = ctx.clock.now();
+  const resetToken = randomToken();
+  const expiresAt = now + tokenLifeMs;
+  const resetUrl = new URL(ctx.config.passwordResetUrl);
+  resetUrl.searchParams.set("token", resetToken);
+  const event = passwordReset(
+    { uuid: user.uuid, email, resetToken, resetUrl: resetUrl.href, expiresAt, ipAddress: request.ipAddress },
+    now,
+  );
+  const reset = { tokenHash: hashOf(resetToken), userId: user.uuid, createdAt: now, expiresAt };
+  await ctx.store.users.createPasswordReset(reset, event);
+  ctx.log.info({ event: "password_reset_requested", sub: user.uuid }, "password reset requested");
+  ctx.metrics.securityEvents.inc({ event: "password_reset_requested" });
+}
+
+/**
+ * Sets a new password for the newest reset token of an account, once, within ten minutes, and ends every session and
+ * authorization of the account.
+ * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
+ */
+export async function resetPassword(
+  ctx: Context,
+  reset: { readonly token: unknown; readonly newPassword: unknown },
+): Promise<void> {
+  const invalid = () =>
+    new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
+  if (typeof reset.token !== "string" || !/^[A-Za-z0-9_-]{43}$/.test(reset.token)) throw invalid();
+  const tokenHash = hashOf(reset.token);
+  const user = await ctx.store.users.findPasswordReset(tokenHash, ctx.clock.now());
+  if (user === null) throw invalid();
+  const newPassword = await readNewPassword(ctx.config, "newPassword", reset.newPassword, [user.email]);
+  const passwordHash = await ctx.passwords.hash(newPassword);
+  const outcome = await ctx.store.users.redeemPasswordReset(tokenHash, passwordHash, ctx.clock.now());
+  if (outcome === "invalid") throw invalid();
+  await ctx.limits.clear("wrong_password", user.email);
+  ctx.log.info({ event: "password_reset", sub: user.uuid }, "password reset");
+  ctx.metrics.securityEvents.inc({ event: "password_reset" });
+}

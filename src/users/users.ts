@@ -1,0 +1,153 @@
+import { randomUUID } from "node:crypto";
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { userSignup } from "../events.ts";
+import { readPageToken, writePageToken } from "../page-tokens.ts";
+import type { User, UserWithPassword } from "../store.ts";
+import { normaliseEmail, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
+
+const unknownUser = () => new AuthError("not_found", "no such user");
+const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/**
+ * Creates an account, its profile and its `user-signup` event in one transaction.
+ * @param input as it came in; unknown members are ignored
+ * @throws AuthError invalid_input (every wrong field), email_taken, rate_limited, unavailable
+ */
+export async function signUp(
+  ctx: Context,
+  input: { readonly email?: unknown; readonly password?: unknown; readonly nickname?: unknown },
+): Promise<User> {
+  const { email, password, nickname } = await readSignUp(ctx.config, { ...input });
+  await ctx.limits.take("sign_up", email);
+  const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
+  if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();
+  const passwordHash = await ctx.passwords.hash(password);
+  const createdAt = ctx.clock.now();
+  const user: User = { uuid: randomUUID(), email, nickname, roles: ["ROLE_USER"], disabledAt: null, createdAt };
+  const outcome = await ctx.store.users.create(user, passwordHash, userSignup(user));
+  if (outcome === "email_taken") throw taken();
+  ctx.log.info({ event: "sign_up", sub: user.uuid }, "user signed up");
+  ctx.metrics.securityEvents.inc({ event: "sign_up" });
+  return user;
+}
+
+/**
+ * Is this the account's password? Ten wrong ones in a quarter of an hour close the account's login for the rest of it.
+ * Unknown and disabled accounts answer as a wrong password does, after the same work.
+ * @throws AuthError invalid_credentials, rate_limited, unavailable
+ */
+export async function checkPassword(ctx: Context, email: string, password: string): Promise<UserWithPassword> {
+  const address = normaliseEmail(email).slice(0, 300);
+  // counted before it is checked, so that parallel guesses over all replicas cannot outrun the count
+  await ctx.limits.take("wrong_password", address);
+  const user = await ctx.store.users.findByEmail(address);
+  const active = user !== null && user.disabledAt === null;
+  const right = password.length <= 512 && (await ctx.passwords.verify(active ? user.passwordHash : null, password));
+  if (!active || !right) {
+    ctx.log.info({ event: "login_failed", sub: user?.uuid }, "login failed");
+    ctx.metrics.securityEvents.inc({ event: "login_failed" });
+    throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  }
+  await ctx.limits.clear("wrong_password", address);
+  if (!ctx.passwords.isOutdated(user.passwordHash)) return user;
+  const passwordHash = await ctx.passwords.hash(password);
+  await ctx.store.users.rehash(user.uuid, user.passwordHash, passwordHash);
+  return { ...user, passwordHash };
+}
+
+/** @throws AuthError not_found */
+export async function getUser(ctx: Context, uuid: string): Promise<User> {
+  const user = uuidForm.test(uuid) ? await ctx.store.users.find(uuid) : null;
+  if (user === null) throw unknownUser();
+  return user;
+}
+
+/** @throws AuthError not_found */
+export async function getUserByEmail(ctx: Context, email: string): Promise<User> {
+  const user = email.length > 1000 ? null : await ctx.store.users.findByEmail(normaliseEmail(email));
+  if (user === null) throw unknownUser();
+  return user;
+}
+
+/** Those that exist. @throws AuthError invalid_request */
+export async function batchGetUsers(ctx: Context, uuids: readonly string[]): Promise<User[]> {
+  if (uuids.length < 1 || uuids.length > 1000)
+    throw new AuthError("invalid_request", "uuids must name 1 to 1,000 users");
+  const wanted = [...new Set(uuids)].filter((uuid) => uuidForm.test(uuid));
+  return wanted.length === 0 ? [] : ctx.store.users.findMany(wanted);
+}
+
+/** Oldest first. @param page size 0: 100. @throws AuthError invalid_request */
+export async function listUsers(
+  ctx: Context,
+  page: { size: number; token: string },
+): Promise<{ users: User[]; nextPageToken: string }> {
+  const size = page.size === 0 ? 100 : page.size;
+  if (!Number.isInteger(size) || size < 1 || size > 1000) {
+    throw new AuthError("invalid_request", "page_size must be 1 to 1,000");
+  }
+  const key = ctx.config.keyEncryptionKey;
+  const position = readPageToken(key, "users", page.token);
+  const after = position === null ? null : { createdAt: position[0], uuid: position[1] };
+  const found = await ctx.store.users.list(after, size + 1);
+  const users = found.slice(0, size);
+  const last = users.at(-1);
+  const more = found.length > size && last !== undefined;
+  return { users, nextPageToken: more ? writePageToken(key, "users", [last.createdAt, last.uuid]) : "" };
+}
+
+/** Roles hold from the user's next refresh on. @throws AuthError invalid_input, not_found */
+export async function updateUser(
+  ctx: Context,
+  uuid: string,
+  change: { readonly nickname?: unknown; readonly roles?: unknown },
+): Promise<User> {
+  const checked = {
+    ...(change.nickname === undefined ? {} : { nickname: readNickname(change.nickname) }),
+    ...(change.roles === undefined ? {} : { roles: readRoles(change.roles) }),
+  };
+  await getUser(ctx, uuid);
+  await ctx.store.users.update(uuid, checked, ctx.clock.now());
+  return getUser(ctx, uuid);
+}
+
+/**
+ * Changes a password that its owner knows, and ends every session and authorization of the account.
+ * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
+ */
+export async function changePassword(
+  ctx: Context,
+  change: { readonly uuid: string; readonly currentPassword: unknown; readonly newPassword: unknown },
+): Promise<void> {
+  const user = await getUser(ctx, change.uuid);
+  const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
+  const current = typeof change.currentPassword === "string" ? change.currentPassword : "";
+  const { passwordHash } = await checkPassword(ctx, user.email, current);
+  const outcome = await ctx.store.users.changePassword(
+    user.uuid,
+    passwordHash,
+    await ctx.passwords.hash(newPassword),
+    ctx.clock.now(),
+  );
+  if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
+  ctx.log.info({ event: "password_changed", sub: user.uuid }, "password changed");
+  ctx.metrics.securityEvents.inc({ event: "password_changed" });
+}
+
+/** A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */
+export async function setUserDisabled(ctx: Context, uuid: string, disabled: boolean): Promise<void> {
+  await getUser(ctx, uuid);
+  if (!(await ctx.store.users.setDisabled(uuid, disabled, ctx.clock.now()))) throw unknownUser();
+  const event = disabled ? "user_disabled" : "user_enabled";
+  ctx.log.info({ event, sub: uuid }, event.replace("_", " "));
+  ctx.metrics.securityEvents.inc({ event });
+}
+
+/** Removes the account for good; its address may sign up again, as another user. @throws AuthError not_found */
+export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
+  await getUser(ctx, uuid);
+  if (!(await ctx.store.users.delete(uuid, ctx.clock.now()))) throw unknownUser();
+  ctx.log.info({ event: "user_deleted", sub: uuid }, "user deleted");
+  ctx.metrics.securityEvents.inc({ event: "user_deleted" });
+}

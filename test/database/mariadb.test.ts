@@ -28,6 +28,8 @@ describe("a MariaDB that fails", () => {
     ];
     await Promise.all(calls());
     process.kill(pid, "SIGSTOP");
+    // the signal takes a moment to reach every thread
+    await new Promise((done) => setTimeout(done, 100));
     try {
       const start = performance.now();
       const results = await Promise.allSettled(calls());

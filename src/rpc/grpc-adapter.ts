@@ -17,6 +17,7 @@ import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, certificateSubject } from "./caller.ts";
 import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
+import { refuseMalformedTimeout } from "./grpc-timeout.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type StreamingCall = ServerWritableStream<Buffer, Buffer>;
@@ -58,6 +59,7 @@ async function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback:
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
     await edge.admit(method, call);
+    refuseMalformedTimeout(grpc.metadata);
     if (goneBy(grpc, call)) return;
     const request = decode(method.desc.input, grpc.request);
     const response = encode(method.desc.output, await edge.perform(method, request, context));
@@ -76,6 +78,7 @@ async function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Pro
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
     await edge.admit(method, call);
+    refuseMalformedTimeout(grpc.metadata);
     const request = decode(method.desc.input, grpc.request);
     for await (const message of edge.stream(method, request, context)) {
       if (goneBy(grpc, call)) return;

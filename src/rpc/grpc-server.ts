@@ -1,3 +1,4 @@
+import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
@@ -9,6 +10,7 @@ import type { Context } from "../context.ts";
 import { Call } from "./caller.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
+import { readTimeoutsStrictly } from "./grpc-timeout.ts";
 import { domainParts } from "./services.ts";
 
 export interface GrpcServerOptions {
@@ -71,6 +73,9 @@ export async function startGrpcServer(
       error === null ? resolve(bound) : reject(error),
     );
   });
+  const http2Servers = http2ServersOf(server);
+  readTimeoutsStrictly(http2Servers);
+  const sessions = sessionsOf(http2Servers);
   return {
     port,
     setServing,
@@ -78,11 +83,31 @@ export async function startGrpcServer(
       setServing(false);
       const finished = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
       // Watches of the health service end with the server only
-      const grace = setTimeout(() => server.forceShutdown(), graceMs);
+      const grace = setTimeout(() => {
+        server.forceShutdown();
+        // with channelz off grpc-js forgets to end the sessions
+        for (const session of sessions) session.destroy();
+      }, graceMs);
       await finished;
       clearTimeout(grace);
     },
   };
+}
+
+/** grpc-js has no way to reach them once bound. */
+function http2ServersOf(server: Server): Http2Server[] {
+  return [...(server as unknown as { http2Servers: ReadonlyMap<Http2Server, unknown> }).http2Servers.keys()];
+}
+
+function sessionsOf(http2Servers: readonly Http2Server[]): ReadonlySet<ServerHttp2Session> {
+  const sessions = new Set<ServerHttp2Session>();
+  for (const http2Server of http2Servers) {
+    http2Server.on("session", (session) => {
+      sessions.add(session);
+      session.once("close", () => sessions.delete(session));
+    });
+  }
+  return sessions;
 }
 
 function credentialsFor(tls: Config["internalTls"]): ServerCredentials {

@@ -57,7 +57,10 @@ export async function startInternalListener(
         shutdown.abort(new ConnectError("shutting down", Code.Unavailable));
         server.server.closeAllConnections();
       }, CLOSE_GRACE_MS);
+      // a connection that was busy when the closing began is kept alive by its client
+      const idle = setInterval(() => server.server.closeIdleConnections(), 50);
       await server.close();
+      clearInterval(idle);
       clearTimeout(grace);
     },
   };

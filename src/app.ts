@@ -25,6 +25,8 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
+  /** False: the configured clients were applied already (`prepare`). */
+  readonly applyClients?: boolean;
 }
 
 export interface App {
@@ -97,7 +99,7 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   try {
     const clockSync = await startClockSync(context);
     closers.push(clockSync.close);
-    await applyConfiguredClients(context);
+    if (overrides.applyClients ?? true) await applyConfiguredClients(context);
     const publisher =
       config.kafka === null
         ? fileSink({ file: config.eventsFile, log })
@@ -144,6 +146,17 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
     await close();
     throw error;
   }
+}
+
+/**
+ * What is done once for all processes that will share the listeners: the schema and the configured clients.
+ * @throws ConfigError, ForeignSchemaError, ProductionRefusal
+ */
+export async function prepare(config: Config, overrides: Overrides = {}): Promise<void> {
+  const log = overrides.log ?? createLogger(config.logLevel);
+  await using context = await openPatiently(config, { ...overrides, log });
+  await (await startClockSync(context)).close();
+  await applyConfiguredClients(context);
 }
 
 /** Opens the context, again and again while the database is away; meanwhile the health port says so. */

@@ -20,7 +20,7 @@ import { Users } from "./users.ts";
 export interface StoreOptions extends DatabaseLocation {
   readonly sealer: Sealer;
   readonly clock: Clock;
-  readonly log: { info?(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: { debug?(fields: object, message: string): void; warn(fields: object, message: string): void };
   /** Bring the schema up to date first (default); otherwise an old schema is refused. */
   readonly migrate?: boolean;
   /** Milliseconds that the longest-lived access token lives: so long a revocation is remembered. Default a day. */
@@ -33,7 +33,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     if (options.migrate ?? true) {
       const names = await migrate(database);
-      if (names.length > 0) options.log.info?.({ migrations: names }, "the database schema was brought up to date");
+      if (names.length > 0) options.log.debug?.({ migrations: names }, "the database schema was brought up to date");
     } else {
       await requireMigrated(database);
     }

@@ -82,11 +82,18 @@ export async function addClient(
   const confidential = registration.metadata.token_endpoint_auth_method !== "none";
   const clientSecret = confidential ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;
+  const ofFile = `${clientId} comes from the clients file: change it there`;
+  if (ctx.config.clients?.some((client) => client.clientId === clientId))
+    throw new AuthError("invalid_request", ofFile);
   const outcome = await ctx.store.clients.create(
     { clientId, metadata, source: "command", createdAt: ctx.clock.now(), fileSecretHash: null },
     clientSecret === null ? null : hashOf(clientSecret),
   );
-  if (outcome === "exists") throw new AuthError("invalid_request", `a client ${clientId} is registered already`);
+  if (outcome === "exists") {
+    const known = await ctx.store.clients.find(clientId);
+    const taken = `a client ${clientId} is registered already`;
+    throw new AuthError("invalid_request", known?.source === "file" ? ofFile : taken);
+  }
   return { clientSecret };
 }
 

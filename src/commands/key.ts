@@ -1,0 +1,39 @@
+import { type Command, Option } from "commander";
+import { table, timeOf } from "./output.ts";
+import { leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
+
+export function addKeyCommands(program: Command, runtime: Runtime): void {
+  const key = program.command("key").description("signing keys");
+
+  leaf(key, "list", "every signing key and its state", ["key list"]).action(async (options: { json?: boolean }) => {
+    const keys = await withContext(runtime, async (ctx) => ctx.keys.list());
+    const shown = keys.map(({ createdAt, activeFrom, ...rest }) => ({
+      ...rest,
+      createdAt: timeOf(createdAt),
+      activeFrom: timeOf(activeFrom),
+    }));
+    outputOf(runtime, options).print({ keys: shown }, () =>
+      table(
+        ["KID", "USE", "ALG", "STATE", "ACTIVE FROM"],
+        shown.map((each) => [each.kid, each.use, each.alg, each.state, each.activeFrom]),
+      ),
+    );
+  });
+
+  leaf(key, "rotate", "publish new keys; they sign once every verifier can know them", [
+    "key rotate",
+    "key rotate --alg ES256",
+  ])
+    .addOption(new Option("--alg <alg>", "only this algorithm").choices(["ES256", "RS256"]))
+    .action(async (options: { json?: boolean; alg?: "ES256" | "RS256" }) => {
+      const { rotateSigningKeys } = await import("../oauth/keys/rotation.ts");
+      const added = await withContext(runtime, (ctx) => rotateSigningKeys(ctx, options.alg ?? null));
+      const shown = added.map(({ activeFrom, ...rest }) => ({ ...rest, activeFrom: timeOf(activeFrom) }));
+      outputOf(runtime, options).print({ keys: shown }, () =>
+        table(
+          ["KID", "ALG", "SIGNS FROM"],
+          shown.map((each) => [each.kid, each.alg, each.activeFrom]),
+        ),
+      );
+    });
+}

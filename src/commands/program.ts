@@ -1,0 +1,70 @@
+import { Command, CommanderError } from "commander";
+import { addClientCommands } from "./client.ts";
+import { addKeyCommands } from "./key.ts";
+import { addMigrateCommand } from "./migrate.ts";
+import { addOutboxCommands } from "./outbox.ts";
+import { type Runtime, UsageError } from "./runtime.ts";
+import { addServeCommand } from "./serve.ts";
+import { addUserCommands } from "./user.ts";
+
+const exit = {
+  failed: 1,
+  usage: 2,
+  /** sysexits.h EX_CONFIG: nothing but a changed configuration helps. */ config: 78,
+};
+
+/** Runs one command line. @returns the exit status; a service that was started goes on until a signal ends it */
+export async function runCommandLine(args: readonly string[], runtime: Runtime): Promise<number> {
+  const json = args.includes("--json");
+  const program = new Command("auth")
+    .description("OAuth 2.0 and OpenID Connect authorization server")
+    .addHelpText("after", "\nRun as `npm run auth -- COMMAND`; each command has its own --help with examples.")
+    .configureOutput({
+      writeOut: (text) => void runtime.stdout.write(text),
+      writeErr: (text) => void (json ? undefined : runtime.stderr.write(text)),
+    })
+    .exitOverride();
+  const commands = [
+    addServeCommand,
+    addMigrateCommand,
+    addClientCommands,
+    addUserCommands,
+    addKeyCommands,
+    addOutboxCommands,
+  ];
+  for (const add of commands) add(program, runtime);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const { status, code, message } = await outcomeOf(error);
+    if (json) runtime.stdout.write(`${JSON.stringify({ error: { code, message } }, null, 2)}\n`);
+    else if (!(error instanceof CommanderError)) runtime.stderr.write(`${message}\n`);
+    return status;
+  }
+}
+
+async function outcomeOf(error: unknown): Promise<{ status: number; code: string; message: string }> {
+  if (error instanceof CommanderError) {
+    return { status: exit.usage, code: "usage", message: error.message.replace(/^error: /, "") };
+  }
+  if (error instanceof UsageError) return { status: exit.usage, code: "usage", message: error.message };
+  const { ConfigError } = await import("../config.ts");
+  if (error instanceof ConfigError) return { status: exit.config, code: "configuration", message: error.message };
+  const [{ AuthError }, { ForeignSchemaError, PendingMigrationsError }, { ProductionRefusal }] = await Promise.all([
+    import("../errors.ts"),
+    import("../database/migrate.ts"),
+    import("../oauth/clients.ts"),
+  ]);
+  if (error instanceof ForeignSchemaError || error instanceof ProductionRefusal) {
+    return { status: exit.config, code: "configuration", message: error.message };
+  }
+  if (error instanceof PendingMigrationsError) {
+    const waiting = `the database waits for migrations (${error.names.join(", ")})`;
+    return { status: exit.failed, code: "pending_migrations", message: `${waiting}: run \`npm run auth -- migrate\`` };
+  }
+  if (error instanceof AuthError) return { status: exit.failed, code: error.code, message: error.description };
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { status: exit.failed, code: "internal", message: text };
+}

@@ -1,0 +1,77 @@
+import type { Command } from "commander";
+import type { Config } from "../config.ts";
+import type { Context } from "../context.ts";
+import { type Output, outputTo } from "./output.ts";
+
+/** What a command may touch of the process. */
+export interface Runtime {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+}
+
+/** A command that was called in a way that makes no sense. Exit status 2. */
+export class UsageError extends Error {}
+
+export async function configOf(runtime: Runtime): Promise<Config> {
+  const { readConfig } = await import("../config.ts");
+  return readConfig(runtime.env);
+}
+
+/** For a command line only what is wrong is worth a line, unless LOG_LEVEL says more. */
+function levelOf(runtime: Runtime, config: Config): string {
+  return (runtime.env["LOG_LEVEL"] ?? "") === "" ? "warn" : config.logLevel;
+}
+
+/** Runs one command on the domain, without listeners, and lets go of the database afterwards. */
+export async function withContext<T>(runtime: Runtime, work: (ctx: Context) => Promise<T>): Promise<T> {
+  const config = await configOf(runtime);
+  const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
+    import("../app.ts"),
+    import("../telemetry.ts"),
+    import("../jobs/clock-sync.ts"),
+  ]);
+  const log = createLogger(levelOf(runtime, config), runtime.stderr);
+  await using ctx = await createContext(config, { log, migrate: false });
+  await (await startClockSync(ctx)).close();
+  return await work(ctx);
+}
+
+/** Commands of a program share `--json`, the way their examples stand in the help, and their output. */
+export function leaf(parent: Command, usage: string, description: string, examples: readonly string[]): Command {
+  return parent
+    .command(usage)
+    .description(description)
+    .option("--json", "print one JSON document")
+    .addHelpText("after", `\nExamples:\n${examples.map((line) => `  npm run auth -- ${line}`).join("\n")}`);
+}
+
+export function outputOf(runtime: Runtime, options: { json?: boolean | undefined }): Output {
+  return outputTo(runtime.stdout, options.json === true);
+}
+
+export function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+export function wholeNumber(name: string, text: string, max: number): number {
+  if (!/^\d{1,9}$/.test(text) || Number(text) > max) {
+    throw new UsageError(`${name} must be a whole number from 0 to ${max}, not ${JSON.stringify(text)}`);
+  }
+  return Number(text);
+}
+
+/** The text of a file, or of standard input for `-`. */
+export async function readText(runtime: Runtime, file: string): Promise<string> {
+  if (file !== "-") {
+    const { readFile } = await import("node:fs/promises");
+    return readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+      throw new UsageError(`cannot read ${file} (${error.code})`);
+    });
+  }
+  let text = "";
+  runtime.stdin.setEncoding("utf8");
+  for await (const chunk of runtime.stdin) text += chunk;
+  return text;
+}

@@ -1,0 +1,61 @@
+import cluster from "node:cluster";
+import type { Command } from "commander";
+import type { Config } from "../config.ts";
+import { configOf, type Runtime } from "./runtime.ts";
+
+/** Whoever asks us to end waits about ten seconds before it ends us. */
+const closeWithinMs = 9_500;
+
+export function addServeCommand(program: Command, runtime: Runtime): void {
+  program
+    .command("serve", { isDefault: true })
+    .description("start the service")
+    .addHelpText("after", "\nExamples:\n  npm start\n  HTTP_PORT=8080 ISSUER=http://localhost:8080 npm start")
+    .action(async () => {
+      const config = await configOf(runtime);
+      if (cluster.isWorker) {
+        const { serveAsWorker } = await import("../workers.ts");
+        await serveAsWorker(config);
+      } else if (config.workers > 1) {
+        const { serveWithWorkers } = await import("../workers.ts");
+        await serveWithWorkers(config, () => runtime.stdout.write(greeting(config)));
+      } else {
+        const { createApp } = await import("../app.ts");
+        const app = await createApp(config);
+        runtime.stdout.write(greeting(config));
+        closeOnSignal(app);
+      }
+    });
+}
+
+/** The one thing a normal start prints. */
+function greeting({ issuer, grpc, internalHttp, production }: Config): string {
+  const internal = `gRPC ${grpc.host}:${grpc.port}, health and metrics http://${internalHttp.host}:${internalHttp.port}`;
+  if (production) return `Auth service is up: ${issuer} (${internal})\n`;
+  return (
+    `Auth service is up: ${issuer}/ (${internal})\n` +
+    "Development clients: portal-client (public, PKCE), internal-service (secret internal-service-secret)\n" +
+    "Next: the three-minute tour in README.md, or `npm run auth -- --help`\n"
+  );
+}
+
+function closeOnSignal(app: {
+  readonly context: { readonly log: import("../telemetry.ts").Logger };
+  close(): Promise<void>;
+}): void {
+  let stopping = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      setTimeout(() => process.exit(1), closeWithinMs).unref();
+      app.close().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          app.context.log.error({ err: error }, "not closed cleanly");
+          process.exit(1);
+        },
+      );
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import type { Command } from "commander";
+import type { Context } from "../context.ts";
+import type { User } from "../store.ts";
+import { fields, timeOf } from "./output.ts";
+import { collect, leaf, outputOf, type Runtime, readText, UsageError, withContext } from "./runtime.ts";
+
+export function addUserCommands(program: Command, runtime: Runtime): void {
+  const user = program.command("user").description("accounts");
+
+  leaf(user, "add <email>", "create an account; the password comes from a file or standard input", [
+    "user add ada@example.com --nickname Ada --password-file ./password.txt",
+    "user add ada@example.com --nickname Ada --role ROLE_ADMIN < ./password.txt",
+  ])
+    .requiredOption("--nickname <name>", "1 to 50 characters")
+    .option("--role <role>", "a role besides ROLE_USER; repeatable", collect)
+    .option("--password-file <file>", "file whose first line is the password (default: standard input)")
+    .action(
+      async (email: string, options: { json?: boolean; nickname: string; role?: string[]; passwordFile?: string }) => {
+        const { signUp } = await import("../users/users.ts");
+        const { readRoles } = await import("../users/input.ts");
+        const roles = options.role === undefined ? [] : readRoles(options.role);
+        const password = await readPassword(runtime, options.passwordFile);
+        const added = await withContext(runtime, async (ctx) => {
+          const fresh = await signUp(ctx, { email, password, nickname: options.nickname });
+          return roles.length === 0 ? fresh : grant(ctx, fresh, roles, false);
+        });
+        print(runtime, options, added);
+      },
+    );
+
+  leaf(user, "show <uuid-or-email>", "one account", ["user show ada@example.com"]).action(
+    async (who: string, options: { json?: boolean }) => {
+      print(runtime, options, await withContext(runtime, (ctx) => find(ctx, who)));
+    },
+  );
+
+  leaf(user, "grant <uuid-or-email> <roles...>", "give roles; they hold from the next refresh on", [
+    "user grant ada@example.com ROLE_ADMIN",
+    "user grant ada@example.com ROLE_ADMIN --revoke",
+  ])
+    .option("--revoke", "take the roles away instead")
+    .action(async (who: string, roles: string[], options: { json?: boolean; revoke?: boolean }) => {
+      const { readRoles } = await import("../users/input.ts");
+      const named = readRoles(roles);
+      const changed = await withContext(runtime, async (ctx) =>
+        grant(ctx, await find(ctx, who), named, options.revoke === true),
+      );
+      print(runtime, options, changed);
+    });
+
+  const able = (name: "disable" | "enable", description: string) =>
+    leaf(user, `${name} <uuid-or-email>`, description, [`user ${name} ada@example.com`]).action(
+      async (who: string, options: { json?: boolean }) => {
+        const { getUser, setUserDisabled } = await import("../users/users.ts");
+        const changed = await withContext(runtime, async (ctx) => {
+          const { uuid } = await find(ctx, who);
+          await setUserDisabled(ctx, uuid, name === "disable");
+          return getUser(ctx, uuid);
+        });
+        print(runtime, options, changed);
+      },
+    );
+  able("disable", "end every session and token of an account and let nobody sign in to it");
+  able("enable", "let a disabled account sign in again");
+}
+
+async function find(ctx: Context, who: string): Promise<User> {
+  const { getUser, getUserByEmail } = await import("../users/users.ts");
+  return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
+}
+
+async function grant(ctx: Context, user: User, roles: readonly string[], revoke: boolean): Promise<User> {
+  const { updateUser } = await import("../users/users.ts");
+  const next = revoke ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
+  return updateUser(ctx, user.uuid, { roles: next });
+}
+
+function print(runtime: Runtime, options: { json?: boolean | undefined }, user: User): void {
+  const { uuid, email, nickname, roles, createdAt, disabledAt } = user;
+  const json = { uuid, email, nickname, roles, createdAt: timeOf(createdAt), disabledAt: timeOf(disabledAt) || null };
+  outputOf(runtime, options).print({ user: json }, () =>
+    fields([
+      ["uuid", uuid],
+      ["email", email],
+      ["nickname", nickname],
+      ["roles", roles.join(" ")],
+      ["created", timeOf(createdAt)],
+      ["state", disabledAt === null ? "active" : `disabled since ${timeOf(disabledAt)}`],
+    ]),
+  );
+}
+
+/** Never from an argument: those are seen by every process of the machine. */
+async function readPassword(runtime: Runtime, file: string | undefined): Promise<string> {
+  const asked = file === undefined && runtime.stdin.isTTY;
+  const text = asked ? await ask(runtime) : await readText(runtime, file ?? "-");
+  const password = text.split(/\r?\n/, 1)[0] ?? "";
+  if (password === "") throw new UsageError("no password came from the file or standard input");
+  return password;
+}
+
+async function ask(runtime: Runtime): Promise<string> {
+  const [{ createInterface }, { Writable }] = await Promise.all([
+    import("node:readline/promises"),
+    import("node:stream"),
+  ]);
+  runtime.stderr.write("Password: ");
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: runtime.stdin, output: silent, terminal: true });
+  try {
+    return await lines.question("");
+  } finally {
+    lines.close();
+    runtime.stderr.write("\n");
+  }
+}

@@ -1,0 +1,169 @@
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
+import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
+import { TokenService } from "../../gen/auth/v1/token_pb.ts";
+import { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import { allMethods, call, protocols, transportsTo } from "./stand-ins.ts";
+
+const secret = "a secret of at least thirty-two characters";
+const client = (client_id: string, scope: string, more: object = {}) => ({
+  client_id,
+  client_secret: secret,
+  grant_types: ["client_credentials"],
+  token_endpoint_auth_method: "client_secret_basic",
+  scope,
+  ...more,
+});
+const internal = "auth.introspect auth.tokens auth.keys auth.users.read auth.users.write";
+const basic = (id: string) => `Basic ${Buffer.from(`${id}:${encodeURIComponent(secret)}`).toString("base64")}`;
+
+let app: TestApp;
+let transports: Record<string, Transport>;
+
+beforeAll(async () => {
+  app = await startApp({}, [
+    client("worker", internal, { token_endpoint_auth_method: "client_secret_post" }),
+    client("administrator", `${internal} auth.users.admin`),
+    client("outsider", "orders.read"),
+  ]);
+  transports = transportsTo(Number(app.grpc.split(":")[1]), Number(new URL(app.internalUrl).port));
+});
+afterAll(() => app.close());
+
+const refusalOf = (calling: Promise<unknown>): Promise<ConnectError> =>
+  calling.then(
+    () => {
+      throw new Error("the call was answered");
+    },
+    (error) => ConnectError.from(error),
+  );
+
+describe.each(protocols)("over %s", (protocol) => {
+  const tokens = () => createClient(TokenService, transports[protocol]!);
+  const users = () => createClient(UserService, transports[protocol]!);
+  const introspection = () => createClient(IntrospectionService, transports[protocol]!);
+  const as = (id: string) => ({ headers: { authorization: basic(id) } });
+  const issue = (clientId: string) =>
+    tokens().issueToken({ grantType: "client_credentials", clientId, clientSecret: secret }, as("worker"));
+
+  test("S-181 every method refuses nobody, a stranger and a client without the scope", async () => {
+    for (const method of allMethods) {
+      const outcomes = [undefined, basic("nobody"), "Bearer nonsense", basic("outsider")].map(
+        async (authorization) => (await refusalOf(call(transports[protocol]!, method, {}, authorization))).rawMessage,
+      );
+      expect([method.name, ...(await Promise.all(outcomes))]).toEqual([
+        method.name,
+        "Unauthorized",
+        "Invalid Token",
+        "Invalid Token",
+        "Forbidden",
+      ]);
+    }
+  });
+
+  test("a token lives from IssueToken to RevokeToken, however its client is registered to send its secret", async () => {
+    for (const id of ["worker", "administrator"]) {
+      const { accessToken: token, tokenType, expiresIn } = await issue(id);
+      expect([tokenType, expiresIn]).toEqual(["Bearer", 120]);
+      const answer = await introspection().introspect({ token }, as("worker"));
+      expect(answer).toMatchObject({ active: true, clientId: id, sub: id, tokenType: "Bearer" });
+      expect(answer.exp - answer.iat).toBe(120n);
+      const bearer = { headers: { authorization: `Bearer ${token}` } };
+      const batch = await introspection().batchIntrospect({ tokens: ["x", token, ""] }, bearer);
+      expect(batch.responses.map(({ active }) => active)).toEqual([false, true, false]);
+      await tokens().revokeToken({ token, clientId: id, clientSecret: secret }, as("worker"));
+      expect((await introspection().introspect({ token }, as("worker"))).active).toBe(false);
+      expect((await refusalOf(introspection().introspect({ token }, bearer))).rawMessage).toBe("Invalid Token");
+    }
+  });
+
+  test("Authorize answers the gateway's table as data", async () => {
+    const { accessToken: token } = await issue("worker");
+    const decide = (request: object) => introspection().authorize(request, as("worker"));
+    expect(await decide({})).toMatchObject({ allowed: false, httpStatus: 401, error: "Unauthorized" });
+    expect(await decide({ token: "x" })).toMatchObject({ allowed: false, httpStatus: 401, error: "Invalid Token" });
+    expect(await decide({ token, requiredScopes: ["other"] })).toMatchObject({ httpStatus: 403, error: "Forbidden" });
+    const allowed = await decide({ token, requiredScopes: ["auth.tokens"] });
+    expect(allowed).toMatchObject({ allowed: true, httpStatus: 200, error: "", token: { clientId: "worker" } });
+  });
+
+  test("an account from sign-up to deletion", async () => {
+    const email = `${protocol.replace(" ", ".").toLowerCase()}@example.com`;
+    const input = { email, password: "correct horse battery", nickname: "Ada" };
+    const { user } = await users().signUp(input, as("worker"));
+    const uuid = user?.uuid ?? "";
+    expect(user).toMatchObject({ email, nickname: "Ada", roles: ["ROLE_USER"], disabled: false });
+    const taken = await refusalOf(users().signUp(input, as("worker")));
+    expect(taken.code).toBe(Code.AlreadyExists);
+    const wrong = await refusalOf(users().signUp({ email: "no address", password: "x" }, as("worker")));
+    expect(wrong.code).toBe(Code.InvalidArgument);
+    const fields = wrong.findDetails(ErrorDetailSchema)[0]?.violations.map(({ field }) => field);
+    expect(fields?.sort()).toEqual(["email", "nickname", "password"]);
+
+    const rename = { uuid, nickname: "Grace", roles: ["ROLE_ADMIN"], updateMask: { paths: ["nickname"] } };
+    const renamed = await users().updateUser(rename, as("worker"));
+    expect(renamed.user).toMatchObject({ nickname: "Grace", roles: ["ROLE_USER"] });
+    const promote = { uuid, roles: ["ROLE_USER", "ROLE_ADMIN"], updateMask: { paths: ["roles"] } };
+    const refused = await refusalOf(users().updateUser(promote, as("worker")));
+    expect([refused.code, refused.rawMessage]).toEqual([Code.PermissionDenied, "Forbidden"]);
+    expect((await users().updateUser(promote, as("administrator"))).user?.roles).toEqual(promote.roles);
+    for (const paths of [[], ["email"]]) {
+      const unknown = await refusalOf(users().updateUser({ uuid, updateMask: { paths } }, as("administrator")));
+      expect(unknown.code).toBe(Code.InvalidArgument);
+    }
+
+    const change = { uuid, currentPassword: "wrong", newPassword: "another long password" };
+    const failed = await refusalOf(users().changePassword(change, as("worker")));
+    expect([failed.code, failed.findDetails(ErrorDetailSchema)[0]?.code]).toEqual([
+      Code.FailedPrecondition,
+      "AUTH_INVALID_CREDENTIALS",
+    ]);
+    await users().changePassword({ ...change, currentPassword: input.password }, as("worker"));
+    await users().disableUser({ uuid }, as("worker"));
+    expect((await users().getUserByEmail({ email }, as("worker"))).user?.disabled).toBe(true);
+    await users().enableUser({ uuid }, as("worker"));
+    await users().requestPasswordReset({ email: "nobody@example.com" }, as("worker"));
+    const reset = await refusalOf(users().resetPassword({ token: "x", newPassword: "y" }, as("worker")));
+    expect(reset.findDetails(ErrorDetailSchema)[0]?.code).toBe("AUTH_RESET_TOKEN_INVALID");
+    expect((await tokens().listAuthorizations({ uuid }, as("worker"))).authorizations).toEqual([]);
+    expect((await users().batchGetUsers({ uuids: [uuid] }, as("worker"))).users).toHaveLength(1);
+    await users().deleteUser({ uuid }, as("worker"));
+    expect((await refusalOf(users().getUser({ uuid }, as("worker")))).code).toBe(Code.NotFound);
+  });
+
+  test("pages and batches keep their bounds, and a changed page token is refused", async () => {
+    await users().signUp(
+      { email: `a-${Date.now()}@example.com`, password: "correct horse", nickname: "A" },
+      as("worker"),
+    );
+    await users().signUp(
+      { email: `b-${Date.now()}@example.com`, password: "correct horse", nickname: "B" },
+      as("worker"),
+    );
+    const first = await users().listUsers({ pageSize: 1 }, as("worker"));
+    expect([first.users.length, first.nextPageToken === ""]).toEqual([1, false]);
+    const second = await users().listUsers({ pageSize: 1, pageToken: first.nextPageToken }, as("worker"));
+    expect(second.users[0]?.uuid).not.toBe(first.users[0]?.uuid);
+    const refused = [
+      users().listUsers({ pageToken: `${first.nextPageToken}x` }, as("worker")),
+      users().listUsers({ pageSize: 1001 }, as("worker")),
+      introspection().batchIntrospect({ tokens: [] }, as("worker")),
+      introspection().batchIntrospect({ tokens: Array(1001).fill("t") }, as("worker")),
+      users().batchGetUsers({ uuids: [] }, as("worker")),
+      tokens().rotateSigningKey({ alg: "HS256" }, as("worker")),
+      tokens().issueToken({}, as("worker")),
+    ];
+    for (const each of refused) expect((await refusalOf(each)).code).toBe(Code.InvalidArgument);
+  });
+
+  test("keys are published and rotated", async () => {
+    const { jwks, maxAge } = await tokens().getJwks({}, as("worker"));
+    expect([JSON.parse(jwks).keys.length > 0, maxAge]).toEqual([true, 300]);
+    const { keys } = await tokens().rotateSigningKey({ alg: "ES256" }, as("worker"));
+    expect(keys).toMatchObject([{ alg: "ES256" }]);
+    const after = JSON.parse((await tokens().getJwks({}, as("worker"))).jwks);
+    expect(after.keys.map(({ kid }: { kid: string }) => kid)).toContain(keys[0]?.kid);
+  });
+});

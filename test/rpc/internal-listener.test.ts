@@ -1,0 +1,121 @@
+import { request as httpsRequest } from "node:https";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { AuthError } from "../../src/errors.ts";
+import { startInternalListener } from "../../src/rpc/internal-listener.ts";
+import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
+import { standInParts, startEdges } from "./stand-ins.ts";
+
+let edges: Awaited<ReturnType<typeof startEdges>>;
+let url: string;
+
+beforeAll(async () => {
+  edges = await startEdges({
+    getUser: async () => {
+      throw new AuthError("rate_limited", "too many attempts", { retryAfter: 3 });
+    },
+  });
+  url = `http://127.0.0.1:${edges.http.port}`;
+});
+afterAll(() => edges.close());
+
+const post = (path: string, body: string | Buffer, headers: Record<string, string> = {}) =>
+  fetch(`${url}/auth.v1.${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: "Bearer all", ...headers },
+    body: typeof body === "string" ? body : new Uint8Array(body),
+  });
+
+test("healthz, readyz and metrics answer without credentials", async () => {
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  edges.health.ready = false;
+  edges.health.reason = "the database is away";
+  const unready = await fetch(`${url}/readyz`);
+  expect([unready.status, await unready.json()]).toEqual([503, { ready: false, reason: "the database is away" }]);
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  edges.health.ready = true;
+  const metrics = await fetch(`${url}/metrics`);
+  expect(metrics.headers.get("content-type")).toContain("text/plain");
+  expect(await metrics.text()).toContain("auth_request_seconds");
+});
+
+test("a Connect error is JSON with its HTTP status, detail and Retry-After, and nobody keeps it", async () => {
+  const answer = await post("UserService/GetUser", "{}");
+  expect(answer.status).toBe(429);
+  expect(answer.headers.get("retry-after")).toBe("3");
+  expect(answer.headers.get("cache-control")).toBe("no-store");
+  expect(await answer.json()).toMatchObject({
+    code: "resource_exhausted",
+    message: "too many attempts",
+    details: [{ type: "auth.v1.ErrorDetail" }, { type: "google.rpc.RetryInfo" }],
+  });
+});
+
+test("S-183 a message over the limit is refused, sent as it is or as a bomb", async () => {
+  const limit = 4 * 1024 * 1024;
+  expect((await post("UserService/SignUp", `{"email":"${"x".repeat(limit)}"}`)).status).toBe(429);
+  const bomb = gzipSync(Buffer.alloc(16 * limit, " "));
+  // nothing compressed is unpacked at all
+  expect((await post("UserService/SignUp", bomb, { "content-encoding": "gzip" })).status).toBe(501);
+});
+
+test("S-185 a lone surrogate in JSON is refused", async () => {
+  edges.reached.length = 0;
+  expect((await post("UserService/SignUp", '{"email":"\\ud800"}')).status).toBe(400);
+  expect(edges.reached).toEqual([]);
+});
+
+test("S-190 GET is for methods without side effects only", async () => {
+  const get = (path: string) =>
+    fetch(`${url}/auth.v1.${path}?encoding=json&message={}`, { headers: { authorization: "Bearer all" } });
+  expect((await get("TokenService/GetJwks")).status).toBe(200);
+  expect((await get("TokenService/IssueToken")).status).toBe(405);
+  expect((await get("IntrospectionService/Introspect")).status).toBe(405);
+});
+
+test("gRPC proper is not spoken here, and unknown methods are 404", async () => {
+  const answer = await post("UserService/GetUser", Buffer.alloc(5), { "content-type": "application/grpc" });
+  expect(answer.status).toBe(415);
+  expect((await post("UserService/Nothing", "{}")).status).toBe(404);
+});
+
+test("with a client CA only the probes answer without a certificate", async () => {
+  const parts = standInParts();
+  const seen: (string | null)[] = [];
+  const listener = await startInternalListener(
+    edges.ctx,
+    {
+      host: "127.0.0.1",
+      port: 0,
+      tls: { cert: serverCertificate, key: serverKey, clientCa: caCertificate },
+      ready: async () => ({ ready: true }),
+    },
+    {
+      ...parts,
+      authenticate: async (ctx, credentials) => {
+        seen.push(credentials.certificateSubject);
+        return parts.authenticate(ctx, { ...credentials, authorization: "Bearer all" });
+      },
+    },
+  );
+  const ask = (path: string, tls: object) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const method = path.startsWith("/auth") ? "POST" : "GET";
+      const headers = method === "POST" ? { "content-type": "application/json" } : {};
+      const options = { host: "localhost", port: listener.port, path, method, headers, ca: caCertificate, ...tls };
+      const asking = httpsRequest({ ...options, agent: false }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      asking.on("error", reject);
+      asking.end(method === "POST" ? "{}" : undefined);
+    });
+  const deleteUser = "/auth.v1.UserService/DeleteUser";
+  expect(await ask("/healthz", {})).toBe(200);
+  expect(await ask("/metrics", {})).toBe(401);
+  expect(await ask(deleteUser, {})).toBe(401);
+  expect(await ask(deleteUser, { cert: clientCertificate, key: clientKey })).toBe(200);
+  expect(seen).toEqual(["CN=orders,O=Example\\, Inc.,C=DE"]);
+  await listener.close();
+});

@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startReplicas, type TestApp } from "../support/app.ts";
+import {
+  authorizeUrl,
+  getCode,
+  getTokens,
+  internalBasic,
+  introspect,
+  portal,
+  postForm,
+  postJson,
+  redeem,
+  refresh,
+  signUp,
+  TestBrowser,
+  type Tokens,
+  uniqueEmail,
+} from "../support/flow.ts";
+import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+
+/** A private server: it is stopped and continued. */
+describe("while the database is frozen", () => {
+  let database: MariaDb;
+  let app: TestApp;
+  beforeAll(async () => {
+    delete process.env["TEST_DATABASE_URL"];
+    database = await startMariaDb();
+    const [first] = await startReplicas(1, { DATABASE_URL: await database.createDatabase() });
+    if (first === undefined) throw new Error("no replica");
+    app = first;
+  }, 120_000);
+  afterAll(async () => {
+    if (database?.pid) process.kill(database.pid, "SIGCONT");
+    await app?.close();
+    await database?.stop();
+  });
+
+  it("F-27 answers 503 with a retry hint, never a refusal, keeps serving keys, and heals by itself", async () => {
+    const account = await signUp(app.url);
+    const tokens = await getTokens(app.url, account);
+    const { code, verifier, browser } = await getCode(app.url, account);
+    if (database.pid === null) throw new Error("the server is not ours to freeze");
+    process.kill(database.pid, "SIGSTOP");
+    const bearer = { authorization: `Bearer ${tokens.access_token}` };
+    const answers = await Promise.all([
+      refresh(app.url, tokens.refresh_token),
+      redeem(app.url, code, verifier),
+      postForm(`${app.url}/oauth2/token`, { grant_type: "client_credentials" }, { authorization: internalBasic }),
+      postForm(`${app.url}/oauth2/introspect`, { token: tokens.access_token }, { authorization: internalBasic }),
+      postForm(`${app.url}/oauth2/revoke`, { token: tokens.access_token, client_id: portal.clientId }),
+      postJson(`${app.url}/api/users/signup`, {
+        email: uniqueEmail(),
+        password: "correct horse battery",
+        nickname: "n",
+      }),
+      postJson(`${app.url}/api/users/password-reset`, { email: account.email }),
+      fetch(`${app.url}/userinfo`, { headers: bearer }),
+      fetch(`${app.url}/api/users/me`, { headers: bearer }),
+      browser.get(authorizeUrl(app.url)),
+      browser.get(`${app.url}/login`),
+      new TestBrowser().post(`${app.url}/login`, { email: account.email, password: account.password }),
+    ]);
+    for (const response of answers.slice(0, -1)) {
+      expect([response.url, response.status]).toEqual([response.url, 503]);
+      expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
+      expect(response.headers.get("www-authenticate")).toBeNull();
+    }
+    const signup = (await answers[5]?.json()) as { success: boolean; error: { code: string } };
+    expect(signup).toMatchObject({ success: false, error: { code: "AUTH_UNAVAILABLE" } });
+    const oauth = (await answers[0]?.json()) as { error: string };
+    expect(oauth.error).toBe("temporarily_unavailable");
+    expect((await fetch(`${app.url}/oauth2/jwks`)).status).toBe(200);
+    expect((await fetch(`${app.url}/.well-known/openid-configuration`)).status).toBe(200);
+    expect((await fetch(`${app.internalUrl}/healthz`)).status).toBe(200);
+    expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(503);
+
+    process.kill(database.pid, "SIGCONT");
+    let healed = 0;
+    for (let tries = 0; tries < 50 && healed !== 200; tries++) {
+      healed = (await refresh(app.url, tokens.refresh_token)).status;
+      if (healed !== 200) await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(healed).toBe(200);
+    expect(await introspect(app.url, tokens.access_token)).toMatchObject({ active: expect.any(Boolean) });
+    const fresh = (await (await refresh(app.url, tokens.refresh_token)).json()) as Tokens;
+    expect(await introspect(app.url, fresh.access_token)).toMatchObject({ active: true });
+    expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(200);
+  }, 60_000);
+});

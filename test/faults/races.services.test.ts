@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { type Deployment, onMariaDbAndKafka, waitForEvent } from "../support/deployment.ts";
+import {
+  claimsOf,
+  getCode,
+  getTokens,
+  introspect,
+  postJson,
+  redeem,
+  refresh,
+  signUp,
+  type Tokens,
+  uniqueEmail,
+} from "../support/flow.ts";
+
+const rotating = { clientId: "rotating", redirectUri: "http://localhost:4100/callback", scope: "openid profile" };
+const clients = [
+  { client_id: "rotating", redirect_uris: [rotating.redirectUri], first_party: true, scope: "openid profile" },
+];
+
+/** Both replicas at once, the same request again and again. */
+const parallel = 50;
+const rounds = 4;
+
+describe("fifty at once over two replicas", () => {
+  let d: Deployment;
+  beforeAll(async () => {
+    d = await onMariaDbAndKafka(2, {}, clients);
+  }, 120_000);
+  afterAll(() => d.close());
+
+  const storm = <T>(call: (base: string) => Promise<T>): Promise<T[]> =>
+    Promise.all(Array.from({ length: parallel }, (_, n) => call(d.bases[n % d.bases.length] ?? "")));
+  const count = <T>(values: T[], value: T) => values.filter((each) => each === value).length;
+
+  it("S-164 lets one of fifty identical sign-ups win and publishes one event", async () => {
+    for (let round = 0; round < rounds; round++) {
+      const email = uniqueEmail();
+      const body = { email, password: "correct horse battery", nickname: "n" };
+      const spellings = [email, email.toUpperCase(), ` ${email}`];
+      let n = 0;
+      const statuses = await storm(async (base) => {
+        const response = await postJson(`${base}/api/users/signup`, { ...body, email: spellings[n++ % 3] });
+        await response.arrayBuffer();
+        return response.status;
+      });
+      expect([count(statuses, 201), count(statuses, 409)]).toEqual([1, parallel - 1]);
+      await waitForEvent(d, ({ event }) => event.payload["email"] === email);
+      expect((await d.events()).filter(({ event }) => event.payload["email"] === email)).toHaveLength(1);
+    }
+  }, 120_000);
+
+  it("S-063 lets one of fifty redemptions of a code win, and its tokens stay good on both replicas", async () => {
+    for (let round = 0; round < rounds; round++) {
+      const { code, verifier } = await getCode(d.bases, await signUp(d.url));
+      const answers = await storm(async (base) => {
+        const response = await redeem(base, code, verifier);
+        return { status: response.status, body: (await response.json()) as Tokens & { error: string } };
+      });
+      const won = answers.filter(({ status }) => status === 200);
+      expect(won).toHaveLength(1);
+      expect(answers.filter(({ body }) => body.error === "invalid_grant")).toHaveLength(parallel - 1);
+      for (const base of d.bases) {
+        expect(await introspect(base, won[0]?.body.access_token ?? "")).toMatchObject({ active: true });
+      }
+    }
+  }, 120_000);
+
+  it("S-077 gives fifty refreshes of one token the same successor", async () => {
+    for (let round = 0; round < rounds; round++) {
+      const tokens = await getTokens(d.bases, await signUp(d.url), rotating);
+      const answers = await storm(async (base) => {
+        const response = await refresh(base, tokens.refresh_token, { client_id: "rotating" });
+        return { status: response.status, body: (await response.json()) as Tokens };
+      });
+      expect(answers.map(({ status }) => status)).toEqual(Array(parallel).fill(200));
+      expect(new Set(answers.map(({ body }) => body.refresh_token)).size).toBe(1);
+      const successor = answers[0]?.body.refresh_token ?? "";
+      expect(successor).not.toBe(tokens.refresh_token);
+      expect(claimsOf(successor)).toMatchObject({ gen: 1 });
+      const next = await refresh(d.bases[1] ?? "", successor, { client_id: "rotating" });
+      expect(next.status).toBe(200);
+    }
+  }, 120_000);
+
+  it("S-169 lets one of fifty uses of a reset token win", async () => {
+    const account = await signUp(d.url);
+    await postJson(`${d.url}/api/users/password-reset`, { email: account.email });
+    const { event } = await waitForEvent(d, ({ topic, key }) => topic === "password-reset" && key === account.uuid);
+    const token = event.payload["resetToken"];
+    const statuses = await storm(async (base) => {
+      const body = { token, newPassword: "another good password" };
+      return (await postJson(`${base}/api/users/password-reset/confirm`, body)).status;
+    });
+    expect([count(statuses, 204), count(statuses, 400)]).toEqual([1, parallel - 1]);
+  }, 60_000);
+
+  it("S-045 evaluates ten of forty wrong passwords over both replicas", async () => {
+    const account = await signUp(d.url);
+    const tries = Array.from({ length: 40 }, (_, n) => d.bases[n % 2] ?? "");
+    const outcomes = await Promise.all(
+      tries.map(async (base) => {
+        const { TestBrowser, authorizeUrl } = await import("../support/flow.ts");
+        const browser = new TestBrowser({ "x-forwarded-for": `192.0.2.${Math.floor(Math.random() * 250)}` });
+        await browser.get(authorizeUrl(base));
+        return (await browser.submit(`${base}/login`, { email: account.email, password: "wrong password" })).status;
+      }),
+    );
+    expect([count(outcomes, 401), count(outcomes, 429)]).toEqual([10, 30]);
+  }, 60_000);
+});

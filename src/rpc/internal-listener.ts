@@ -109,6 +109,11 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
   const paths = new Map(edge.methods.map((method) => [`/${method.name}`, method]));
 
   await server.register(async (scope) => {
+    scope.addHook("onRequest", async (request, reply) => {
+      // A token never stands in a URL, whatever the contract says of side effects
+      const method = paths.get(request.routeOptions.url ?? "");
+      if (request.method !== "POST" && method?.scope === "auth.introspect") return reply.code(405).send();
+    });
     scope.addHook("onResponse", async (request, reply) => {
       const call = calls.get(request);
       const method = paths.get(request.routeOptions.url ?? "");

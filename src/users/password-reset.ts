@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import { hashOf, randomToken } from "../hashes.ts";
-import { readEmail, readNewPassword } from "./input.ts";
+import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;
 
@@ -29,7 +29,13 @@ export async function requestPasswordReset(
     now,
   );
   const reset = { tokenHash: hashOf(resetToken), userId: user.uuid, createdAt: now, expiresAt };
-  await ctx.store.users.createPasswordReset(reset, event);
+  try {
+    await ctx.store.users.createPasswordReset(reset, event);
+  } catch (error) {
+    // deleted or disabled since it was read: as if it never had been there
+    if (error instanceof AuthError && error.code === "not_found") return;
+    throw error;
+  }
   ctx.log.info({ event: "password_reset_requested", sub: user.uuid }, "password reset requested");
   ctx.metrics.securityEvents.inc({ event: "password_reset_requested" });
 }
@@ -45,7 +51,8 @@ export async function resetPassword(
 ): Promise<void> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
-  if (typeof reset.token !== "string" || !/^[A-Za-z0-9_-]{43}$/.test(reset.token)) throw invalid();
+  if (typeof reset.token !== "string") throw invalidInput([{ field: "token", message: "must be a string" }]);
+  if (!/^[A-Za-z0-9_-]{43}$/.test(reset.token)) throw invalid();
   const tokenHash = hashOf(reset.token);
   const user = await ctx.store.users.findPasswordReset(tokenHash, ctx.clock.now());
   if (user === null) throw invalid();

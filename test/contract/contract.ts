@@ -434,7 +434,8 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
         const older = await askFor(1);
         const newest = await askFor(2);
         expect(await confirm(older)).toEqual([400, "AUTH_RESET_TOKEN_INVALID"]);
-        expect(await confirm(["x"])).toEqual([400, "AUTH_RESET_TOKEN_INVALID"]);
+        expect(await confirm(["x"])).toEqual([400, "AUTH_INVALID_REQUEST"]);
+        expect(await confirm("x".repeat(43))).toEqual([400, "AUTH_RESET_TOKEN_INVALID"]);
         expect(await confirm(newest, "short")).toEqual([400, "AUTH_INVALID_REQUEST"]);
         expect(await confirm(newest)).toEqual([204, undefined]);
         expect(await confirm(newest)).toEqual([400, "AUTH_RESET_TOKEN_INVALID"]);

@@ -1,0 +1,340 @@
+import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../support/app.ts";
+import {
+  authorizeUrl,
+  getTokens,
+  internalBasic,
+  portal,
+  postForm,
+  postJson,
+  signUp,
+  TestBrowser,
+  uniqueEmail,
+} from "../support/flow.ts";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.close());
+
+const formEndpoints = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
+const jsonEndpoints = ["/api/users/signup", "/api/users/password-reset", "/api/users/password-reset/confirm"];
+
+function send(path: string, type: string | null, body: string | Buffer, headers: Record<string, string> = {}) {
+  return new Promise<{ status: number; body: string; headers: Record<string, unknown> }>((resolve, reject) => {
+    const { port } = new URL(app.url);
+    const length = { "content-length": String(Buffer.byteLength(body)) };
+    const typed = type === null ? {} : { "content-type": type };
+    const request = httpRequest(
+      { port, host: "localhost", path, method: "POST", headers: { ...typed, ...length, ...headers } },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk) => (text += chunk));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text, headers: response.headers }));
+      },
+    );
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+describe("bodies", () => {
+  it("S-055 reads application/x-www-form-urlencoded in any case and nothing that only looks like it", async () => {
+    const body = `grant_type=client_credentials&scope=auth.introspect`;
+    const headers = { authorization: internalBasic };
+    expect((await send("/oauth2/token", "APPLICATION/X-WWW-FORM-URLENCODED", body, headers)).status).toBe(200);
+    expect(
+      (await send("/oauth2/token", "application/x-www-form-urlencoded; charset=utf-8", body, headers)).status,
+    ).toBe(200);
+    for (const type of [
+      null,
+      "text/plain",
+      "multipart/form-data; boundary=x",
+      "application/json\ta",
+      "application/json garbage",
+      "application/x-www-form-urlencoded;charset=utf-7",
+      "application/x-www-form-urlencoded, application/json",
+    ]) {
+      const answer = await send("/oauth2/token", type, body, headers);
+      expect([type, [400, 415].includes(answer.status)]).toEqual([type, true]);
+      expect(JSON.parse(answer.body)).toMatchObject({ error: "invalid_request" });
+    }
+    const zipped = { ...headers, "content-encoding": "gzip" };
+    expect((await send("/oauth2/token", "application/x-www-form-urlencoded", body, zipped)).status).toBe(415);
+  });
+
+  it("S-073 refuses bodies over 64 KiB, thousands of fields and names that mean something to JavaScript", async () => {
+    const form = "application/x-www-form-urlencoded";
+    for (const path of formEndpoints) {
+      expect((await send(path, form, `code=${"x".repeat(65_536)}`)).status).toBe(413);
+      const many = Array.from({ length: 2_000 }, (_, n) => `f${n}=1`).join("&");
+      expect((await send(path, form, many)).status).toBe(400);
+      const names = await send(path, form, "__proto__=x&constructor=y&grant_type=refresh_token&token=1");
+      expect([400, 401]).toContain(names.status);
+    }
+    for (const path of jsonEndpoints) {
+      expect((await send(path, "application/json", `{"email":"${"x".repeat(65_536)}"}`)).status).toBe(413);
+      const polluted = await send(
+        path,
+        "application/json",
+        '{"__proto__":{"isAdmin":true},"constructor":{"prototype":{"x":1}}}',
+      );
+      expect(polluted.status).toBe(400);
+    }
+    expect(({} as Record<string, unknown>)["isAdmin"]).toBeUndefined();
+    expect(({} as Record<string, unknown>)["x"]).toBeUndefined();
+  });
+
+  it("S-058 takes no parameter twice and no array, object, number or null for a string", async () => {
+    const form = "application/x-www-form-urlencoded";
+    for (const body of [
+      "grant_type=authorization_code&code=a&code=b&client_id=portal-client",
+      "grant_type=authorization_code&code[]=a&client_id=portal-client",
+      "grant_type=authorization_code&code[$ne]=a&client_id=portal-client",
+      "grant_type=refresh_token&grant_type=refresh_token",
+    ]) {
+      const answer = await send("/oauth2/token", form, body);
+      expect([answer.status, JSON.parse(answer.body).error]).toEqual([400, "invalid_request"]);
+    }
+    for (const code of ['{"$ne":1}', '["a"]', "1", "true", "null", '{"toString":"x"}']) {
+      const body = `{"grant_type":"authorization_code","client_id":"portal-client","code":${code}}`;
+      const answer = await send("/oauth2/token", "application/json", body);
+      expect([code, answer.status, JSON.parse(answer.body).error]).toEqual([code, 400, "invalid_request"]);
+    }
+    const twice = '{"grant_type":"refresh_token","client_id":"a","client_id":"b","refresh_token":"x"}';
+    expect(JSON.parse((await send("/oauth2/token", "application/json", twice)).body).error).toBe("invalid_request");
+  });
+
+  it("answers broken JSON, JSON of another kind and a repeated member with the account envelope", async () => {
+    for (const path of jsonEndpoints) {
+      for (const body of ["{", "", "[]", '"text"', "null", '{"email":"a","email":"b"}', "\ufeff{}", "{'email':1}"]) {
+        const answer = await send(path, "application/json", body);
+        expect([path, body, answer.status]).toEqual([path, body, 400]);
+        expect(JSON.parse(answer.body)).toMatchObject({ success: false, error: { code: "AUTH_INVALID_REQUEST" } });
+      }
+      expect((await send(path, "application/json", Buffer.from([0x7b, 0xc3, 0x28, 0x7d]))).status).toBe(400);
+      expect((await send(path, "application/x-www-form-urlencoded", "email=a")).status).toBe(415);
+    }
+  });
+
+  it("S-162 ignores members that are not the user's to set", async () => {
+    const email = uniqueEmail();
+    const response = await postJson(`${app.url}/api/users/signup`, {
+      email,
+      password: "correct horse battery",
+      nickname: "n",
+      uuid: "1",
+      roles: ["ROLE_ADMIN"],
+      createdAt: 0,
+      isAdmin: true,
+    });
+    const { data } = (await response.json()) as { data: { uuid: string; roles: string[] } };
+    expect(data.roles).toEqual(["ROLE_USER"]);
+    expect(data.uuid).not.toBe("1");
+  });
+});
+
+describe("parameters", () => {
+  it("S-007 refuses each authorization parameter that stands twice, without a redirect for client and URI", async () => {
+    for (const name of ["client_id", "redirect_uri", "state", "scope", "code_challenge", "response_type", "nonce"]) {
+      const answer = await new TestBrowser().get(`${authorizeUrl(app.url, { extra: { nonce: "n" } })}&${name}=x`);
+      expect([name, answer.status, answer.headers.get("location")]).toEqual([name, 400, null]);
+    }
+  });
+
+  it("S-008 takes an empty parameter for absent and ignores unknown ones", async () => {
+    const browser = new TestBrowser();
+    const account = await signUp(app.url);
+    await browser.get(`${authorizeUrl(app.url, { state: "" })}&foo=bar`);
+    const answer = await browser.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    const location = new URL(answer.headers.get("location") ?? "");
+    expect(location.searchParams.has("code")).toBe(true);
+    expect(location.searchParams.has("state")).toBe(false);
+  });
+
+  it("S-014 returns a state of any printable kind as it came", async () => {
+    const { browser } = await getTokens(app.url, await signUp(app.url));
+    for (const state of ["1", "x".repeat(1_000), "%+&\"'<>한글 \r\nSet-Cookie: a=b", "x".repeat(2_000)]) {
+      const answer = await browser.get(authorizeUrl(app.url, { state }));
+      const location = new URL(answer.headers.get("location") ?? "");
+      expect(location.searchParams.get("state")).toBe(state);
+      expect(answer.headers.get("set-cookie")).toBeNull();
+    }
+  });
+
+  it("S-028 shows nothing unescaped on any page", async () => {
+    const attack = `"><script>alert(1)</script>{{7*7}}<%= 1 %>`;
+    for (const url of [
+      authorizeUrl(app.url, { clientId: attack }),
+      authorizeUrl(app.url, { redirectUri: attack }),
+      `${app.url}/password-reset?token=${encodeURIComponent(attack)}`,
+      `${app.url}/connect/logout?post_logout_redirect_uri=${encodeURIComponent(attack)}`,
+    ]) {
+      const html = await (await new TestBrowser().get(url)).text();
+      expect(html).not.toContain("<script");
+    }
+    const browser = new TestBrowser();
+    await browser.get(authorizeUrl(app.url, { extra: { login_hint: attack } }));
+    const page = await browser.submit(`${app.url}/login`, { email: attack, password: attack });
+    expect(page.status).toBe(401);
+    expect(await page.text()).not.toContain("<script");
+  });
+
+  it("S-057 never looks at credentials in the query", async () => {
+    const query = new URLSearchParams({
+      grant_type: "client_credentials",
+      client_id: "internal-service",
+      client_secret: "internal-service-secret",
+    });
+    const answer = await send(
+      `/oauth2/token?${query}`,
+      "application/x-www-form-urlencoded",
+      "grant_type=client_credentials",
+    );
+    expect([400, 401]).toContain(answer.status);
+    const { access_token } = await getTokens(app.url, await signUp(app.url));
+    const me = await fetch(`${app.url}/userinfo?access_token=${access_token}`);
+    expect([me.status, await me.json()]).toEqual([401, { error: "Unauthorized" }]);
+  });
+});
+
+describe("the token endpoint", () => {
+  it("S-054 answers other methods with 405 and Allow", async () => {
+    for (const method of ["GET", "PUT", "HEAD", "OPTIONS", "DELETE"]) {
+      const response = await fetch(`${app.url}/oauth2/token`, { method });
+      expect([method, response.status, response.headers.get("allow")]).toEqual([method, 405, "POST"]);
+    }
+  });
+
+  it("S-059 tells missing, unknown and not allowed grant types apart", async () => {
+    const ask = async (parameters: Record<string, string>, authorization?: string) => {
+      const response = await postForm(`${app.url}/oauth2/token`, parameters, authorization ? { authorization } : {});
+      return ((await response.json()) as { error: string }).error;
+    };
+    expect(await ask({ client_id: portal.clientId })).toBe("invalid_request");
+    for (const grant_type of ["unknown", "password", "implicit", "toString", "__proto__"]) {
+      expect(await ask({ client_id: portal.clientId, grant_type })).toBe("unsupported_grant_type");
+    }
+    expect(await ask({ client_id: portal.clientId, grant_type: "client_credentials" })).toBe("unauthorized_client");
+    expect(await ask({ grant_type: "authorization_code" }, internalBasic)).toBe("unauthorized_client");
+  });
+
+  it("S-093 S-094 S-096 authenticates a client by its one method only", async () => {
+    const basic = (id: string, secret: string) => `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`;
+    const ask = (parameters: Record<string, string>, authorization?: string) =>
+      postForm(
+        `${app.url}/oauth2/token`,
+        { grant_type: "client_credentials", ...parameters },
+        authorization === undefined ? {} : { authorization },
+      );
+    const wrong = await ask({}, basic("internal-service", "wrong"));
+    expect([wrong.status, ((await wrong.json()) as { error: string }).error]).toEqual([401, "invalid_client"]);
+    expect(wrong.headers.get("www-authenticate")).toMatch(/^Basic /);
+    const unknown = await ask({}, basic("nobody", "wrong"));
+    expect([unknown.status, unknown.headers.get("www-authenticate")]).toEqual([
+      401,
+      wrong.headers.get("www-authenticate"),
+    ]);
+    const both = await ask({ client_id: "internal-service", client_secret: "internal-service-secret" }, internalBasic);
+    expect(((await both.json()) as { error: string }).error).toBe("invalid_request");
+    const byBody = await ask({ client_id: "internal-service", client_secret: "internal-service-secret" });
+    expect([byBody.status, ((await byBody.json()) as { error: string }).error]).toEqual([401, "invalid_client"]);
+    const publicWithSecret = await postForm(`${app.url}/oauth2/token`, {
+      grant_type: "refresh_token",
+      refresh_token: "x",
+      client_id: portal.clientId,
+      client_secret: "secret",
+    });
+    expect(publicWithSecret.status).toBe(401);
+  });
+
+  it("S-060 S-061 forbids caching and says nothing of the inside", async () => {
+    const wrong = await postForm(`${app.url}/oauth2/token`, {
+      grant_type: "authorization_code",
+      code: "x",
+      client_id: portal.clientId,
+      code_verifier: "y".repeat(43),
+    });
+    expect(wrong.headers.get("cache-control")).toBe("no-store");
+    expect(wrong.headers.get("content-type")).toContain("application/json");
+    expect(Object.keys((await wrong.json()) as object)).toEqual(["error", "error_description"]);
+  });
+});
+
+describe("origins", () => {
+  it("S-034 refuses a login that another site or another session sent", async () => {
+    const account = await signUp(app.url);
+    const login = { email: account.email, password: account.password };
+    const browser = new TestBrowser();
+    await browser.get(authorizeUrl(app.url));
+    expect((await browser.post(`${app.url}/login`, login)).status).toBe(403);
+    const evil = { origin: "https://evil.example", "sec-fetch-site": "cross-site" };
+    expect((await browser.submit(`${app.url}/login`, login, evil)).status).toBe(403);
+    expect((await browser.submit(`${app.url}/login`, login, { origin: "null" })).status).toBe(403);
+    const own = { origin: "null", "sec-fetch-site": "same-origin" };
+    expect((await browser.submit(`${app.url}/login`, login, own)).status).toBe(303);
+  });
+
+  it("S-022 S-074 lets allowed origins call the token endpoint, and no origin the authorization endpoint", async () => {
+    const preflight = (path: string, origin: string) =>
+      fetch(`${app.url}${path}`, {
+        method: "OPTIONS",
+        headers: {
+          origin,
+          "access-control-request-method": "POST",
+          "access-control-request-headers": "content-type,dpop",
+        },
+      });
+    const allowed = await preflight("/oauth2/token", "http://localhost:3000");
+    expect(allowed.status).toBe(204);
+    expect(allowed.headers.get("access-control-allow-origin")).toBe("http://localhost:3000");
+    expect(allowed.headers.get("access-control-allow-headers")).toBe("authorization, content-type, dpop");
+    expect(allowed.headers.get("access-control-allow-credentials")).toBeNull();
+    expect(allowed.headers.get("vary")).toContain("Origin");
+    for (const origin of ["null", "https://evil.example", "http://localhost.evil.example"]) {
+      const refused = await preflight("/oauth2/token", origin);
+      expect([origin, refused.headers.get("access-control-allow-origin")]).toEqual([origin, null]);
+    }
+    const authorize = await preflight("/oauth2/authorize", "http://localhost:3000");
+    expect(authorize.headers.get("access-control-allow-origin")).toBeNull();
+    const answer = await fetch(`${app.url}/oauth2/token`, {
+      method: "POST",
+      headers: { origin: "http://localhost:3000" },
+    });
+    expect(answer.headers.get("access-control-expose-headers")).toBe("retry-after, www-authenticate");
+  });
+});
+
+describe("paths", () => {
+  it("S-175 reaches no protected handler by another spelling of its path", async () => {
+    const { access_token } = await getTokens(app.url, await signUp(app.url));
+    const port = Number(new URL(app.url).port);
+    const raw = (path: string, headers = "") =>
+      new Promise<number>((resolve, reject) => {
+        const socket = connect(port, "localhost", () => {
+          socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`);
+        });
+        let text = "";
+        socket.on("data", (chunk) => (text += chunk));
+        socket.on("end", () => resolve(Number(text.slice(9, 12))));
+        socket.on("error", reject);
+      });
+    expect(await raw("/api/users/me", `Authorization: Bearer ${access_token}\r\n`)).toBe(200);
+    for (const path of [
+      "//api/users/me",
+      "/./api/users/me",
+      "/%61pi/users/me",
+      "/api/users/me/",
+      "/api/users/me;x",
+      "/API/users/me",
+      "/api/users/me%00",
+      "/%",
+      "http://host/api/users/me",
+    ]) {
+      expect([path, [400, 401, 404].includes(await raw(path))]).toEqual([path, true]);
+    }
+  });
+});

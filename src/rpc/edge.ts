@@ -184,7 +184,7 @@ function deadlineExceeded(): ConnectError {
 /** What work that outlives its time comes to afterwards is nobody's any more, its rejection included. */
 function until<T>(ms: number, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(deadlineExceeded()), ms);
+    const timer = setTimeout(() => reject(deadlineExceeded()), ms).unref();
     work.then(
       (value) => {
         clearTimeout(timer);

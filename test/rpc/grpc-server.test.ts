@@ -264,7 +264,7 @@ describe("health", () => {
 
 describe("life of the server", () => {
   const work = (ms: number) =>
-    startEdges({ getJwks: () => new Promise((resolve) => setTimeout(resolve, ms, { jwks: "done" })) });
+    startEdges({ getJwks: () => new Promise((resolve) => setTimeout(resolve, ms, { jwks: "done" }).unref()) });
   const path = async (edgesOf: Awaited<ReturnType<typeof startEdges>>, protocol: string) => {
     const { TokenService } = await import("../../gen/auth/v1/token_pb.ts");
     const client = createClient(TokenService, edgesOf.transports[protocol]!);

@@ -1,8 +1,29 @@
-/** @type {import('jest').Config} */
-export default {
+/** Tests that need MariaDB, Kafka or Chromium; everything else runs on Node alone. */
+const services = [
+  "/test/.*\\.services\\.test\\.ts$",
+  "/test/database/mariadb\\.test\\.ts$",
+  "/test/kafka/(kafka|notification-service)\\.test\\.ts$",
+  "/test/e2e/.*\\.test\\.ts$",
+];
+
+const project = {
   testEnvironment: "node",
-  testMatch: ["<rootDir>/test/**/*.test.ts"],
+  rootDir: import.meta.dirname,
   extensionsToTreatAsEsm: [".ts"],
   transform: { "^.+\\.ts$": "<rootDir>/scripts/jest-strip-types.mjs" },
+};
+
+/** @type {import('jest').Config} */
+export default {
   testTimeout: 30_000,
+  maxWorkers: 2,
+  projects: [
+    {
+      ...project,
+      displayName: "unit",
+      testMatch: ["<rootDir>/test/**/*.test.ts"],
+      testPathIgnorePatterns: ["/node_modules/", ...services],
+    },
+    { ...project, displayName: "services", testRegex: services },
+  ],
 };

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
+import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, FormRefused, formFields, goOn, pathOf, sessionOf } from "./browser.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
@@ -16,6 +17,7 @@ export function consentPage(app: FastifyInstance, ctx: Context): void {
     const about = await describeRequest(ctx, pending);
     return renderPage(ctx, request, reply, "consent", {
       fields: formFields(session, "consent", { request: pending.id }),
+      account: (await getUser(ctx, session.userId)).email,
       ...about,
     });
   });

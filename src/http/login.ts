@@ -4,6 +4,7 @@ import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
+import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, formFields, goOn, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
 import { toAuthError } from "./error-table.ts";
 import { onErrorPage } from "./pages/error-page.ts";
@@ -14,14 +15,21 @@ import { readForm, readQuery } from "./parameters.ts";
 export function loginPage(app: FastifyInstance, ctx: Context): void {
   app.get("/", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = await sessionOf(ctx, request);
-    const signedIn = session !== null && session.userId !== null;
-    return renderPage(ctx, request, reply, "home", { signedIn });
+    const account = session === null || session.userId === null ? null : (await getUser(ctx, session.userId)).email;
+    return renderPage(ctx, request, reply, "home", { account });
   });
 
   app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
     setSessionCookie(ctx, reply, session);
-    const pending = await findPendingRequest(ctx, session, readQuery(request)["request"]);
+    const { request: id } = readQuery(request);
+    const pending = await findPendingRequest(ctx, session, id);
+    if (id !== undefined && session.userId !== null) {
+      // signed in meanwhile: in another tab, or the browser went back to this page
+      if (pending === null) return reply.redirect(pathOf(ctx, "/"), 302);
+      const next = await continueRequest(ctx, pending, session, browserOf(request));
+      if (next.to !== "login") return goOn(ctx, reply, next, 302);
+    }
     return showLogin(ctx, request, reply, session, pending, {});
   });
 

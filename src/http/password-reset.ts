@@ -6,6 +6,7 @@ import { requestPasswordReset, resetPassword } from "../users/password-reset.ts"
 import { browserOf, checkForm, formFields, sessionOf, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";
 import { onErrorPage } from "./pages/error-page.ts";
+import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 
@@ -16,17 +17,18 @@ export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
     setSessionCookie(ctx, reply, session);
     const { token } = readQuery(request);
     if (token !== undefined) return showNewPassword(ctx, request, reply, session, token, null);
-    return showRequest(ctx, request, reply, session, null);
+    return showRequest(ctx, request, reply, session, "", null);
   });
 
   app.post("/password-reset", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const form = readForm(request);
     const session = checkForm(ctx, request, await sessionOf(ctx, request), "password-reset", form);
+    const { email = "" } = form;
     try {
-      await requestPasswordReset(ctx, { email: form["email"] ?? "", ipAddress: request.ip });
+      await requestPasswordReset(ctx, { email, ipAddress: request.ip });
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
-      return showRequest(ctx, request, reply.code(400), session, error);
+      return showRequest(ctx, request, reply.code(400), session, email, error);
     }
     return renderPage(ctx, request, reply, "reset-sent", {});
   });
@@ -52,10 +54,11 @@ function showRequest(
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,
+  email: string,
   error: AuthError | null,
 ): FastifyReply {
   const fields = formFields(session, "password-reset", {});
-  return renderPage(ctx, request, reply, "reset-request", { fields, wrongFields: error === null ? [] : ["email"] });
+  return renderPage(ctx, request, reply, "reset-request", { fields, email, problems: fieldProblems(error) });
 }
 
 function showNewPassword(
@@ -70,6 +73,6 @@ function showNewPassword(
     fields: formFields(session, "password-reset-confirm", { token }),
     minLength: ctx.config.passwordMinLength,
     problem: error === null || error.code === "invalid_input" ? null : error.code,
-    wrongFields: (error?.violations ?? []).map(() => "password"),
+    problems: fieldProblems(error),
   });
 }

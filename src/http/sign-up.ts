@@ -8,6 +8,7 @@ import { signUp } from "../users/users.ts";
 import { browserOf, checkForm, formFields, goOn, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";
 import { onErrorPage } from "./pages/error-page.ts";
+import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
@@ -57,8 +58,8 @@ async function showSignUp(
     fields: formFields(session, "signup", fields),
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
-    problem: error === null || error.code === "invalid_input" ? null : error.code,
-    wrongFields: (error?.violations ?? []).map(({ field }) => field),
+    problem: error?.code === "rate_limited" ? error.code : null,
+    problems: fieldProblems(error),
     minLength: ctx.config.passwordMinLength,
     requestId: pending?.id ?? null,
     redirectOrigin: about?.redirectOrigin ?? null,

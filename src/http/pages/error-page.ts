@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../../context.ts";
 import { FormRefused } from "../browser.ts";
 import { toAuthError } from "../error-table.ts";
+import { readForm } from "../parameters.ts";
 import { renderPage } from "./render.ts";
 
 /** The error handler of the pages: a person reads it, so it is a page too. */
@@ -10,9 +11,20 @@ export function onErrorPage(ctx: Context) {
     const { error, status } = toAuthError(ctx, thrown);
     if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
     reply.code(status === 401 ? 400 : status);
+    const refused = thrown instanceof FormRefused;
     renderPage(ctx, request, reply, "error", {
-      code: thrown instanceof FormRefused ? "form" : error.code,
+      code: refused ? "form" : error.code,
       description: error.description,
+      retry: refused && request.method === "POST" ? retryPath(request) : null,
     });
   };
+}
+
+/** The page of a refused form, new: for the same request where the form names one. */
+function retryPath(request: FastifyRequest): string | null {
+  const path = request.routeOptions.url ?? "";
+  if (path === "/password-reset/confirm") return "/password-reset";
+  if (path !== "/login" && path !== "/signup" && path !== "/consent") return path;
+  const { request: id } = readForm(request);
+  return id !== undefined && /^[A-Za-z0-9_-]{22}$/.test(id) ? `${path}?request=${id}` : "/login";
 }

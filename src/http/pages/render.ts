@@ -6,13 +6,15 @@ import type { Context } from "../../context.ts";
 import { pathOf } from "../browser.ts";
 import { type Language, languages, messages } from "./messages.ts";
 
-const eta = new Eta({ views: import.meta.dirname, cache: true, autoTrim: false });
+const eta = new Eta({ views: import.meta.dirname, cache: true });
 const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
 const styleHash = createHash("sha256").update(style).digest("base64");
 
 export interface PageData extends Record<string, unknown> {
   /** Where a form of the page may lead: Chromium checks every hop of a form's answer against form-action. */
   redirectOrigin?: string | null;
+  /** The wrong fields of the form, of `fieldProblems`. */
+  problems?: Record<string, string>;
 }
 
 /**
@@ -27,12 +29,18 @@ export function renderPage(
   data: PageData,
 ): FastifyReply {
   const language = languageOf(request);
-  const formAction = ["'self'", ...(data.redirectOrigin ? [data.redirectOrigin] : [])].join(" ");
+  const t = messages[language];
+  const problems = Object.entries(data.problems ?? {});
+  const texts = t.fields(ctx.config.passwordMinLength);
+  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
   const html = eta.render(`./${name}`, {
     ...data,
-    t: messages[language],
+    t,
     language,
     style,
+    wrong: Object.fromEntries(problems.map(([field, problem]) => [field, texts[problem]])),
+    firstWrong: problems[0]?.[0] ?? null,
+    scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
     path: (path: string) => pathOf(ctx, path),
   });
   return reply
@@ -46,6 +54,11 @@ export function renderPage(
     .header("vary", "accept-language")
     .type("text/html; charset=utf-8")
     .send(html);
+}
+
+/** CSP's grammar knows no IPv6 address: there the scheme has to do. */
+function formActionSource(origin: string): string {
+  return origin.includes("[") ? new URL(origin).protocol : origin;
 }
 
 function languageOf(request: FastifyRequest): Language {

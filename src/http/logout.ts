@@ -22,7 +22,8 @@ export function logoutEndpoint(app: FastifyInstance, ctx: Context): void {
           ([, value]) => value !== undefined,
         ),
       ) as Record<string, string>;
-      const redirectOrigin = uri === undefined ? null : new URL(uri).origin;
+      const { origin, protocol } = new URL(uri ?? ctx.config.issuer);
+      const redirectOrigin = origin === "null" ? protocol : origin;
       return renderPage(ctx, request, reply, "logout", {
         fields: formFields(session, "logout", fields),
         redirectOrigin,

@@ -1,0 +1,143 @@
+import { accessSync, constants } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { delimiter, join } from "node:path";
+import { it } from "@jest/globals";
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+
+/** Chromium for the tests of the pages: CHROMIUM_PATH, else the system's. */
+function findChromium(): string | null {
+  const given = process.env["CHROMIUM_PATH"];
+  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
+  const places =
+    given === undefined || given === ""
+      ? [
+          "/usr/bin/chromium",
+          ...folders.flatMap((folder) => [join(folder, "chromium"), join(folder, "chromium-browser")]),
+        ]
+      : [given];
+  return places.find(isExecutable) ?? null;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const executablePath = findChromium();
+
+/** A test in a browser; without one it is reported as skipped, by its name, and the reason is printed. */
+export const inBrowser: typeof it | typeof it.skip = executablePath === null ? it.skip : it;
+if (executablePath === null) {
+  process.stderr.write(
+    "no Chromium: the tests in a browser are skipped. Install it (Debian: chromium) or set CHROMIUM_PATH to its executable.\n",
+  );
+}
+
+/** Null where there is no Chromium. */
+export async function launchChromium(): Promise<Browser | null> {
+  if (executablePath === null) return null;
+  return chromium.launch({
+    executablePath,
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** A browser profile of its own. It collects what the console and the pages complain of. */
+export interface Profile {
+  readonly context: BrowserContext;
+  readonly page: Page;
+  /** Errors of the console, of scripts, and refusals of the content security policy; not the status of a page. */
+  readonly complaints: string[];
+  close(): Promise<void>;
+}
+
+export async function openProfile(browser: Browser | null, options: BrowserContextOptions = {}): Promise<Profile> {
+  if (browser === null) throw new Error("no browser was started");
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(15_000);
+  const complaints: string[] = [];
+  const watch = (page: Page) => {
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    page.on("console", (message) => {
+      // a page answered with 4xx is logged as an error, too
+      if (message.type() === "error" && !message.text().startsWith("Failed to load resource: the server responded")) {
+        complaints.push(message.text());
+      }
+    });
+  };
+  context.on("page", watch);
+  const page = await context.newPage();
+  return { context, page, complaints, close: () => context.close() };
+}
+
+/** The second origin: a client's server that only says what reached it. */
+export interface ClientServer {
+  readonly origin: string;
+  /** Path and query of every request, oldest first. */
+  readonly requests: string[];
+  close(): Promise<void>;
+}
+
+export async function startClientServer(host = "127.0.0.1"): Promise<ClientServer> {
+  const requests: string[] = [];
+  const server = createServer((request, response) => {
+    if (request.url !== "/favicon.ico") requests.push(request.url ?? "");
+    response.setHeader("content-type", "text/html; charset=utf-8");
+    response.end('<!doctype html><html lang="en"><title>Client</title><h1>Client</h1>');
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, host, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    origin: `http://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    requests,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A node of the accessibility tree, as a screen reader gets it. */
+export interface AccessibleNode {
+  readonly role: string;
+  readonly name: string;
+  readonly description: string;
+  readonly invalid: boolean;
+  readonly focused: boolean;
+}
+
+export async function accessibilityTree(page: Page): Promise<AccessibleNode[]> {
+  const session = await page.context().newCDPSession(page);
+  const { nodes } = await session.send("Accessibility.getFullAXTree");
+  await session.detach();
+  return nodes
+    .filter((node) => !node.ignored)
+    .map((node) => {
+      const property = (name: string) => node.properties?.find((one) => one.name === name)?.value.value as unknown;
+      const invalid = property("invalid");
+      return {
+        role: String(node.role?.value ?? ""),
+        name: String(node.name?.value ?? ""),
+        description: String(node.description?.value ?? ""),
+        invalid: invalid !== undefined && invalid !== "false",
+        focused: property("focused") === true,
+      };
+    });
+}

@@ -2,16 +2,18 @@
 // @generated from file auth/v1/introspection.proto (package auth.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_auth_v1_options } from "./options_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file auth/v1/introspection.proto.
  */
 export const file_auth_v1_introspection: GenFile = /*@__PURE__*/
-  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIvUBChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkiKAoWQmF0Y2hJbnRyb3NwZWN0UmVxdWVzdBIOCgZ0b2tlbnMYASADKAkiSQoXQmF0Y2hJbnRyb3NwZWN0UmVzcG9uc2USLgoJcmVzcG9uc2VzGAEgAygLMhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiOgoQQXV0aG9yaXplUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIXCg9yZXF1aXJlZF9zY29wZXMYAiADKAkidAoRQXV0aG9yaXplUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBITCgtodHRwX3N0YXR1cxgCIAEoBRINCgVlcnJvchgDIAEoCRIqCgV0b2tlbhgEIAEoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlMrYCChRJbnRyb3NwZWN0aW9uU2VydmljZRJaCgpJbnRyb3NwZWN0EhouYXV0aC52MS5JbnRyb3NwZWN0UmVxdWVzdBobLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0EmkKD0JhdGNoSW50cm9zcGVjdBIfLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVxdWVzdBogLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSVwoJQXV0aG9yaXplEhkuYXV0aC52MS5BdXRob3JpemVSZXF1ZXN0GhouYXV0aC52MS5BdXRob3JpemVSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdGIGcHJvdG8z", [file_auth_v1_options]);
+  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIvUBChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkiKAoWQmF0Y2hJbnRyb3NwZWN0UmVxdWVzdBIOCgZ0b2tlbnMYASADKAkiSQoXQmF0Y2hJbnRyb3NwZWN0UmVzcG9uc2USLgoJcmVzcG9uc2VzGAEgAygLMhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiOgoQQXV0aG9yaXplUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIXCg9yZXF1aXJlZF9zY29wZXMYAiADKAkidAoRQXV0aG9yaXplUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBITCgtodHRwX3N0YXR1cxgCIAEoBRINCgVlcnJvchgDIAEoCRIqCgV0b2tlbhgEIAEoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIi8KF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0EhQKDHJlc3VtZV90b2tlbhgBIAEoCSKgAQoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEigKC3Jldm9jYXRpb25zGAEgAygLMhMuYXV0aC52MS5SZXZvY2F0aW9uEhQKDHJlc3VtZV90b2tlbhgCIAEoCRIQCghzbmFwc2hvdBgDIAEoCBIyCg5jb21wbGV0ZV91bnRpbBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiogEKClJldm9jYXRpb24SJQoEa2luZBgBIAEoDjIXLmF1dGgudjEuUmV2b2NhdGlvbktpbmQSDQoFdmFsdWUYAiABKAkSLgoKcmV2b2tlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqwQEKDlJldm9jYXRpb25LaW5kEh8KG1JFVk9DQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhkKFVJFVk9DQVRJT05fS0lORF9UT0tFThABEiEKHVJFVk9DQVRJT05fS0lORF9BVVRIT1JJWkFUSU9OEAISGwoXUkVWT0NBVElPTl9LSU5EX1NVQkpFQ1QQAxIaChZSRVZPQ0FUSU9OX0tJTkRfQ0xJRU5UEAQSFwoTUkVWT0NBVElPTl9LSU5EX0tFWRAFMqYDChRJbnRyb3NwZWN0aW9uU2VydmljZRJaCgpJbnRyb3NwZWN0EhouYXV0aC52MS5JbnRyb3NwZWN0UmVxdWVzdBobLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0EmkKD0JhdGNoSW50cm9zcGVjdBIfLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVxdWVzdBogLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSVwoJQXV0aG9yaXplEhkuYXV0aC52MS5BdXRob3JpemVSZXF1ZXN0GhouYXV0aC52MS5BdXRob3JpemVSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdBJuChBXYXRjaFJldm9jYXRpb25zEiAuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBohLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0MAFiBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.IntrospectRequest
@@ -245,6 +247,160 @@ export const AuthorizeResponseSchema: GenMessage<AuthorizeResponse> = /*@__PURE_
   messageDesc(file_auth_v1_introspection, 5);
 
 /**
+ * @generated from message auth.v1.WatchRevocationsRequest
+ */
+export type WatchRevocationsRequest = Message<"auth.v1.WatchRevocationsRequest"> & {
+  /**
+   * `resume_token` of the last response that was received; empty: start with a snapshot.
+   *
+   * @generated from field: string resume_token = 1;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message auth.v1.WatchRevocationsRequest.
+ * Use `create(WatchRevocationsRequestSchema)` to create a new message.
+ */
+export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_introspection, 6);
+
+/**
+ * @generated from message auth.v1.WatchRevocationsResponse
+ */
+export type WatchRevocationsResponse = Message<"auth.v1.WatchRevocationsResponse"> & {
+  /**
+   * What was revoked, oldest first; none in a heartbeat. The same revocation may come again.
+   *
+   * @generated from field: repeated auth.v1.Revocation revocations = 1;
+   */
+  revocations: Revocation[];
+
+  /**
+   * Where to continue after this response.
+   *
+   * @generated from field: string resume_token = 2;
+   */
+  resumeToken: string;
+
+  /**
+   * More of the opening snapshot follows: until the first response without it a watcher does not know enough to decide.
+   *
+   * @generated from field: bool snapshot = 3;
+   */
+  snapshot: boolean;
+
+  /**
+   * Every revocation acknowledged before this time was sent by now. Comes at least every second; a watcher whose newest is
+   * older than it can accept has lost the stream.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_until = 4;
+   */
+  completeUntil?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message auth.v1.WatchRevocationsResponse.
+ * Use `create(WatchRevocationsResponseSchema)` to create a new message.
+ */
+export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_introspection, 7);
+
+/**
+ * A token is refused when a revocation of its `jti`, `sid`, `sub`, `client_id` or signing key applies to it.
+ *
+ * @generated from message auth.v1.Revocation
+ */
+export type Revocation = Message<"auth.v1.Revocation"> & {
+  /**
+   * @generated from field: auth.v1.RevocationKind kind = 1;
+   */
+  kind: RevocationKind;
+
+  /**
+   * By kind: `jti`, `sid`, `sub`, `client_id` or `kid`.
+   *
+   * @generated from field: string value = 2;
+   */
+  value: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp revoked_at = 3;
+   */
+  revokedAt?: Timestamp | undefined;
+
+  /**
+   * Every token it applies to has expired by then: it may be forgotten.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 4;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message auth.v1.Revocation.
+ * Use `create(RevocationSchema)` to create a new message.
+ */
+export const RevocationSchema: GenMessage<Revocation> = /*@__PURE__*/
+  messageDesc(file_auth_v1_introspection, 8);
+
+/**
+ * @generated from enum auth.v1.RevocationKind
+ */
+export const RevocationKind = {
+  /**
+   * @generated from enum value: REVOCATION_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * One access token, by `jti`.
+   *
+   * @generated from enum value: REVOCATION_KIND_TOKEN = 1;
+   */
+  TOKEN: 1,
+
+  /**
+   * Every token of an authorization, by `sid`.
+   *
+   * @generated from enum value: REVOCATION_KIND_AUTHORIZATION = 2;
+   */
+  AUTHORIZATION: 2,
+
+  /**
+   * Every token of a deleted user, by `sub`.
+   *
+   * @generated from enum value: REVOCATION_KIND_SUBJECT = 3;
+   */
+  SUBJECT: 3,
+
+  /**
+   * Every token that a client got before `revoked_at` (by `iat`), by `client_id`: the client may have been enabled since.
+   *
+   * @generated from enum value: REVOCATION_KIND_CLIENT = 4;
+   */
+  CLIENT: 4,
+
+  /**
+   * Every token signed by a distrusted key, by `kid`.
+   *
+   * @generated from enum value: REVOCATION_KIND_KEY = 5;
+   */
+  KEY: 5,
+} as const;
+
+/**
+ * @generated from enum auth.v1.RevocationKind
+ */
+export type RevocationKind = (typeof RevocationKind)[keyof typeof RevocationKind] | UnknownEnum;
+
+/**
+ * Describes the enum auth.v1.RevocationKind.
+ */
+export const RevocationKindSchema: GenEnum<RevocationKind> = /*@__PURE__*/
+  enumDesc(file_auth_v1_introspection, 0);
+
+/**
  * Tells internal services what a token is worth (RFC 7662). The caller is authenticated first: who may not ask learns nothing.
  * A state that cannot be known is UNAVAILABLE, never inactive and never active.
  *
@@ -280,6 +436,17 @@ export const IntrospectionService: GenService<{
     methodKind: "unary";
     input: typeof AuthorizeRequestSchema;
     output: typeof AuthorizeResponseSchema;
+  },
+  /**
+   * Everything that is revoked and not yet expired, then every revocation as it happens. Any replica continues where another
+   * one stopped. A watcher that reads too slowly gets RESOURCE_EXHAUSTED and comes back with its last resume token.
+   *
+   * @generated from rpc auth.v1.IntrospectionService.WatchRevocations
+   */
+  watchRevocations: {
+    methodKind: "server_streaming";
+    input: typeof WatchRevocationsRequestSchema;
+    output: typeof WatchRevocationsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_auth_v1_introspection, 0);

@@ -12,8 +12,11 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { ClientCache } from "./oauth/client-cache.ts";
 import { applyConfiguredClients } from "./oauth/clients.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
+import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
+import { VerifiedTokens } from "./oauth/verified-tokens.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
 import { Sealer } from "./sealing.ts";
@@ -38,6 +41,10 @@ export interface App {
 /** Above this difference to the database's clock a replica takes no traffic (milliseconds). */
 const maxClockOffset = 60_000;
 const grpcGraceMs = 5_000;
+/** How often gRPC health follows readiness. */
+const readinessMs = 1_000;
+/** In production a balancer has this long to see that a replica is not ready before its listeners close. */
+const drainMs = 2_000;
 
 /** The domain on its store, without listeners: what the command line works with. */
 export async function createContext(config: Config, overrides: Overrides = {}): Promise<Context & AsyncDisposable> {
@@ -63,17 +70,23 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
       publishedTokenTtl: Math.max(config.accessTokenTtl, config.idTokenTtl),
       refreshTokenTtl: config.refreshTokenTtl,
     });
+    const maxStalenessMs = config.revocationMaxStaleness;
+    const revoked = await RevokedSet.open({ store: store.revocations, clock, log, maxStalenessMs });
     return {
       config,
       store,
       clock,
       keys,
+      revoked,
+      verifiedTokens: new VerifiedTokens(),
+      clients: new ClientCache(store.clients, revoked),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock),
       log,
       metrics,
       async [Symbol.asyncDispose]() {
         keys.close();
+        await revoked.close();
         await store.close();
       },
     };
@@ -93,7 +106,11 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   const context = await openPatiently(config, { ...overrides, log });
   const { store, clock, metrics } = context;
   const closers: (() => PromiseLike<void>)[] = [() => context[Symbol.asyncDispose]()];
+  let draining = false;
   const close = async () => {
+    draining = true;
+    if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
+    context.revoked.drain();
     for (const closer of closers.reverse().splice(0)) await closer();
   };
   try {
@@ -123,6 +140,7 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
     closers.push(housekeeping.close);
 
     const ready = async () => {
+      if (draining) return { ready: false, reason: "shutting down" };
       if (Math.abs(clock.offset) > maxClockOffset) return { ready: false, reason: "this machine's clock is wrong" };
       try {
         await store.time();
@@ -139,6 +157,9 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
       reflection: config.production ? "authorized" : "open",
     });
     closers.push(() => grpc.close(grpcGraceMs));
+    const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
+    watch.unref();
+    closers.push(async () => clearInterval(watch));
     const internal = await startInternalListener(context, { ...config.internalHttp, tls: config.internalTls, ready });
     closers.push(internal.close);
     return { context, close };

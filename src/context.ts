@@ -1,7 +1,10 @@
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { ClientCache } from "./oauth/client-cache.ts";
 import type { KeyRing } from "./oauth/keys/key-ring.ts";
+import type { RevokedSet } from "./oauth/revocations/revoked-set.ts";
+import type { VerifiedTokens } from "./oauth/verified-tokens.ts";
 import type { Store } from "./store.ts";
 import type { Logger, Metrics } from "./telemetry.ts";
 import type { Passwords } from "./users/passwords.ts";
@@ -12,6 +15,9 @@ export interface Context {
   readonly store: Store;
   readonly clock: Clock;
   readonly keys: KeyRing;
+  readonly revoked: RevokedSet;
+  readonly verifiedTokens: VerifiedTokens;
+  readonly clients: ClientCache;
   readonly passwords: Passwords;
   readonly limits: Limits;
   readonly log: Logger;

@@ -62,6 +62,7 @@ export class Limits {
 
   /** Refuses what this replica has already seen used up; costs no query. @throws AuthError rate_limited */
   refuseWhenUsedUp(rule: LimitRule, subject: string): void {
+    if (this.#usedUp.size === 0) return;
     const key = keyOf(rule, subject);
     const endsAt = this.#usedUp.get(key);
     if (endsAt === undefined) return;

@@ -11,6 +11,7 @@ export interface Store {
   readonly clients: ClientStore;
   readonly authorizations: AuthorizationStore;
   readonly sessions: SessionStore;
+  readonly revocations: RevocationStore;
   readonly keys: KeyStore;
   readonly outbox: OutboxStore;
   readonly limits: LimitStore;
@@ -128,7 +129,7 @@ export interface ClientStore {
   replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void>;
   disable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
   /** Undoes what `by` did and nothing else. */
-  enable(clientId: string, by: "file" | "command"): Promise<boolean>;
+  enable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
   /**
    * A new secret; every older one ends at `olderEndAt` at the latest, and what ended by `now` takes its standing authorization
    * with it (revoked in the same transaction). `fileSecretHash` is recorded when given.
@@ -241,7 +242,6 @@ export interface AuthorizationStore {
   revoke(sid: string, reason: string, now: number): Promise<boolean>;
   /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
   revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;
-  isAccessTokenRevoked(jti: string): Promise<boolean>;
   /** The scopes that the user allowed the client, space-separated; null: never asked. */
   findConsent(userId: string, clientId: string): Promise<string | null>;
   saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
@@ -288,6 +288,35 @@ export interface SessionStore {
   findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null>;
   latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null>;
   deleteRequest(id: string): Promise<void>;
+}
+
+/**
+ * What a feed row tells of, its `value` being: a `jti`; a `sid`; a `sub` that was deleted; a `client_id` (tokens issued before it
+ * was disabled); a distrusted `kid`; a `client_id` of which something else changed, which revokes nothing.
+ */
+export type RevocationKind = "token" | "authorization" | "subject" | "client" | "key" | "client_changed";
+
+export interface Revocation {
+  readonly kind: RevocationKind;
+  readonly value: string;
+  readonly revokedAt: number;
+  /** Nobody needs it any more: every token it applies to has expired everywhere. */
+  readonly expiresAt: number;
+}
+
+export interface StoredRevocation extends Revocation {
+  /** Rises, but becomes visible out of order: up to the longest transaction later than a higher one. */
+  readonly id: number;
+}
+
+/** Milliseconds from a feed row's id to its commit, at the most: no transaction may take longer. */
+export const LONGEST_TRANSACTION_MS = 5_000;
+
+export interface RevocationStore {
+  /** Committed rows above an id, by id, unexpired ones only. */
+  after(id: number, limit: number, now: number): Promise<StoredRevocation[]>;
+  /** Called after every local commit that wrote rows, before its caller is answered. Returns the way to stop it. */
+  onAppend(listener: (revocations: readonly Revocation[]) => void): () => void;
 }
 
 /** `access`: in the published key set; `refresh`: in none. */

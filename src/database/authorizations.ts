@@ -158,14 +158,6 @@ export class Authorizations implements AuthorizationStore {
     );
   }
 
-  async isAccessTokenRevoked(jti: string): Promise<boolean> {
-    const rows = await this.#database.rows(
-      "SELECT 1 AS known FROM revocation WHERE kind = 'token' AND value = ? LIMIT 1",
-      [jti],
-    );
-    return rows.length > 0;
-  }
-
   async findConsent(userId: string, clientId: string): Promise<string | null> {
     const [row] = await this.#database.rows<{ scope: string }>(
       "SELECT scope FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",

@@ -4,7 +4,7 @@ import { isUniqueViolation } from "../faults.ts";
 import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, forUpdate, type Sql } from "./transaction.ts";
+import { type Database, forUpdate, type Sql, type TransactionSql } from "./transaction.ts";
 
 interface ClientRow {
   client_id: string;
@@ -109,11 +109,14 @@ export class Clients implements ClientStore {
   }
 
   async replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void> {
-    const found = await this.#database.change(
-      "UPDATE oauth2_registered_client SET metadata = ?, source = ?, updated_at = ? WHERE client_id = ?",
-      [JSON.stringify(metadata), source, now, clientId],
-    );
-    if (found === 0) throw noSuchClient();
+    await this.#database.transaction(async (sql) => {
+      const found = await sql.change(
+        "UPDATE oauth2_registered_client SET metadata = ?, source = ?, updated_at = ? WHERE client_id = ?",
+        [JSON.stringify(metadata), source, now, clientId],
+      );
+      if (found === 0) throw noSuchClient();
+      await this.#changed(sql, clientId, now);
+    });
   }
 
   /** False: no such client. What a command disabled stays the command's. */
@@ -141,14 +144,15 @@ export class Clients implements ClientStore {
     );
   }
 
-  async enable(clientId: string, by: "file" | "command"): Promise<boolean> {
+  async enable(clientId: string, by: "file" | "command", now: number): Promise<boolean> {
     return this.#database.transaction(async (sql) => {
       const undone = await sql.change(
         "UPDATE oauth2_registered_client SET disabled_at = NULL, disabled_by = NULL WHERE client_id = ? AND disabled_by = ?",
         [clientId, by],
       );
       if (undone === 0) return false;
-      await sql.change("DELETE FROM revocation WHERE kind = 'client' AND value = ?", [clientId]);
+      // what was revoked stays revoked: the feed's row applies to tokens issued before it
+      await this.#changed(sql, clientId, now);
       return true;
     });
   }
@@ -180,6 +184,7 @@ export class Clients implements ClientStore {
         [clientId, now],
       );
       await insertSecret(sql, clientId, secretHash, now);
+      await this.#changed(sql, clientId, now);
       await this.#feed.revokeAuthorizations(
         sql,
         ended.map(({ authorization_id }) => authorization_id),
@@ -206,10 +211,16 @@ export class Clients implements ClientStore {
         if (winner !== undefined) return winner.id;
         await insertAuthorization(sql, fresh);
         await sql.change("UPDATE oauth2_client_secret SET authorization_id = ? WHERE id = ?", [fresh.id, secretId]);
+        await this.#changed(sql, fresh.clientId, now);
         return fresh.id;
       },
       { repeatable: true },
     );
+  }
+
+  /** Tells the replicas that what they remember of the client is old. */
+  #changed(sql: TransactionSql, clientId: string, now: number): Promise<void> {
+    return this.#feed.append(sql, "client_changed", [clientId], "client_changed", now);
   }
 }
 

@@ -1,12 +1,12 @@
 import type { RevocationFeed } from "./revocations.ts";
-import type { Sql } from "./transaction.ts";
+import type { Sql, TransactionSql } from "./transaction.ts";
 
 /**
  * Ends everything a user has going. The caller holds the user's row, which redemption and sign-in take too; from there the order is
  * that of every transaction here: users, browser_session, codes, authorizations, outbox.
  */
 export async function endEverythingOf(
-  sql: Sql,
+  sql: TransactionSql,
   feed: RevocationFeed,
   userId: string,
   reason: string,
@@ -33,7 +33,12 @@ export async function endEverythingOf(
   );
 }
 
-export async function endSession(sql: Sql, feed: RevocationFeed, idHash: string, now: number): Promise<void> {
+export async function endSession(
+  sql: TransactionSql,
+  feed: RevocationFeed,
+  idHash: string,
+  now: number,
+): Promise<void> {
   await deleteSession(sql, idHash);
   await sql.change(
     "UPDATE oauth2_authorization_code SET revoked_at = ? WHERE session_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL",

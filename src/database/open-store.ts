@@ -52,12 +52,13 @@ export function storeOn(
   { sealer, longestAccessTokenMs = 24 * 3_600_000 }: Pick<StoreOptions, "sealer" | "longestAccessTokenMs">,
 ): Store {
   const outbox = new Outbox(database, sealer);
-  const feed = new RevocationFeed(longestAccessTokenMs);
+  const feed = new RevocationFeed(database, longestAccessTokenMs);
   return {
     users: new Users(database, outbox, feed),
     clients: new Clients(database, feed),
     authorizations: new Authorizations(database, outbox, feed),
     sessions: new Sessions(database, feed),
+    revocations: feed,
     keys: keyStore(database),
     outbox,
     limits: limitStore(database),

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DataSource, QueryRunner } from "typeorm";
 import { AuthError } from "../errors.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "../faults.ts";
+import { LONGEST_TRANSACTION_MS } from "../store.ts";
 import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
 import type { Dialect } from "./schema.ts";
 
@@ -16,8 +17,14 @@ export interface Sql {
   change(sql: string, parameters?: readonly Scalar[]): Promise<number>;
 }
 
+/** Plain SQL inside a transaction. */
+export interface TransactionSql extends Sql {
+  /** Runs once the transaction is committed for sure, before its caller hears of it. */
+  afterCommit(listener: () => void): void;
+}
+
 /** From the call to the end of COMMIT. Readers of the revocation feed rely on this bound. */
-const TRANSACTION_MS = 5_000;
+const TRANSACTION_MS = LONGEST_TRANSACTION_MS;
 /** COMMIT is not sent later than this. */
 const LAST_COMMIT_MS = 4_500;
 const ATTEMPTS = 6;
@@ -71,7 +78,7 @@ export class Database {
    * Runs `work` in a transaction, again from its start when it met another one. `work` has no effect but through `sql`.
    * @param options.repeatable a second run after an unknown COMMIT finds the first one's result and answers the same
    */
-  transaction<T>(work: (sql: Sql) => Promise<T>, options: { repeatable?: boolean } = {}): Promise<T> {
+  transaction<T>(work: (sql: TransactionSql) => Promise<T>, options: { repeatable?: boolean } = {}): Promise<T> {
     return this.#run(work, { transaction: true, repeatable: options.repeatable ?? false });
   }
 
@@ -158,13 +165,14 @@ interface Connection {
 }
 
 /** One connection for one call. */
-class Session implements Sql {
+class Session implements TransactionSql {
   readonly dialect: Dialect;
   connection: Connection | undefined;
   open = true;
   readonly #runner: QueryRunner;
   readonly #start: number;
   #broken = false;
+  #committed: (() => void)[] = [];
 
   constructor(dialect: Dialect, runner: QueryRunner, start: number) {
     this.dialect = dialect;
@@ -207,7 +215,12 @@ class Session implements Sql {
       this.#broken = true;
       throw new CommitUnknown("lost at COMMIT", { cause: error });
     }
+    for (const listener of this.#committed) listener();
     return result;
+  }
+
+  afterCommit(listener: () => void): void {
+    this.#committed.push(listener);
   }
 
   async end(): Promise<void> {

@@ -202,6 +202,7 @@ export class Users implements UserStore {
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
       await endEverythingOf(sql, this.#feed, uuid, "user_deleted", now);
+      await this.#feed.append(sql, "subject", [uuid], "user_deleted", now);
       await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);
       return true;
     });

@@ -50,17 +50,22 @@ const accessTypes = ["at+jwt", "JWT"];
 const futureTolerance = 10;
 
 /**
- * Reads a token that must be an access token of ours with a good signature; whether it is expired or revoked is not looked at.
+ * Reads a token that must be an access token of ours with a good signature by a trusted key; whether it is expired or revoked is
+ * not looked at. A token that was checked once is remembered.
  * @returns null for anything else
  */
 export async function readAccessToken(ctx: Context, token: string): Promise<AccessTokenClaims | null> {
+  const known = ctx.verifiedTokens.get(token);
+  if (known !== undefined) return ctx.keys.isTrusted(known.kid) ? known.claims : null;
   const jws = parseJws(token);
   if (jws === null || !accessTypes.includes(jws.header.typ)) return null;
   const claims = jws.claims as unknown as AccessTokenClaims;
   // an ID token has no client_id: with access_token_typ JWT only its claims tell the two apart
   const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.client_id, claims.sid, claims.scope];
   if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
-  return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
+  if (claims.iss !== ctx.config.issuer || !(await ctx.keys.verify("access", jws))) return null;
+  ctx.verifiedTokens.set(token, { claims, kid: jws.header.kid });
+  return claims;
 }
 
 /** Like `readAccessToken`, for refresh tokens. */

@@ -7,7 +7,7 @@ import { type ClientRegistration, developmentClients } from "./client-metadata.t
 /** A registered client that is not disabled, or null. */
 export async function findClient(ctx: Context, clientId: string): Promise<Client | null> {
   if (!/^[\x21-\x7e]{1,100}$/.test(clientId)) return null;
-  const client = await ctx.store.clients.find(clientId);
+  const client = await ctx.clients.find(clientId);
   return client === null || client.disabledAt !== null ? null : client;
 }
 
@@ -71,7 +71,7 @@ async function applyClient(
   if (secretHash !== null && known.fileSecretHash !== secretHash) {
     await clients.addSecret(clientId, secretHash, { now, olderEndAt: now, fileSecretHash: secretHash });
   }
-  if (known.disabledBy === "file") await clients.enable(clientId, "file");
+  if (known.disabledBy === "file") await clients.enable(clientId, "file", now);
 }
 
 /** Registers a client from the command line. @returns its new secret, shown this once; null for a public client */

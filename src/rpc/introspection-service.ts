@@ -1,10 +1,16 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
-import type { IntrospectionService, IntrospectResponseSchema } from "../../gen/auth/v1/introspection_pb.ts";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import {
+  type IntrospectionService,
+  type IntrospectResponseSchema,
+  RevocationKind,
+} from "../../gen/auth/v1/introspection_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { authorizeToken, type Introspection, introspect } from "../oauth/introspection.ts";
+import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
 import { callerOf } from "./caller.ts";
 
 const MAX_BATCH = 1000;
@@ -40,8 +46,39 @@ export function introspectionService(ctx: Context): ServiceImpl<typeof Introspec
       const { allowed, httpStatus, error } = decision;
       return { allowed, httpStatus, error, ...(allowed ? { token: toResponse(decision.token) } : {}) };
     },
+
+    async *watchRevocations({ resumeToken }, { signal }) {
+      try {
+        for await (const response of watchRevocations(ctx, resumeToken, signal)) {
+          yield {
+            revocations: response.revocations.map(({ kind, value, revokedAt, expiresAt }) => ({
+              kind: revocationKinds[kind],
+              value,
+              revokedAt: timestampFromMs(revokedAt),
+              expiresAt: timestampFromMs(expiresAt),
+            })),
+            resumeToken: response.resumeToken,
+            snapshot: response.snapshot,
+            completeUntil: timestampFromMs(response.completeUntil),
+          };
+        }
+      } catch (error) {
+        if (!(error instanceof SlowWatcher)) throw error;
+        throw new ConnectError(error.description, Code.ResourceExhausted, { "resume-token": error.resumeToken });
+      }
+    },
   };
 }
+
+const revocationKinds = {
+  token: RevocationKind.TOKEN,
+  authorization: RevocationKind.AUTHORIZATION,
+  subject: RevocationKind.SUBJECT,
+  client: RevocationKind.CLIENT,
+  key: RevocationKind.KEY,
+  // never sent
+  client_changed: RevocationKind.UNSPECIFIED,
+};
 
 function toResponse(introspection: Introspection): MessageInitShape<typeof IntrospectResponseSchema> {
   if (!introspection.active) return { active: false };

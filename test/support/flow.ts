@@ -197,6 +197,16 @@ export async function introspect(base: string, token: string, basic = internalBa
   return (await response.json()) as Record<string, unknown>;
 }
 
+/** What every replica says within REVOCATION_MAX_STALENESS of a revocation (1 s unless set). */
+export async function introspectSettled(base: string, token: string): Promise<Record<string, unknown>> {
+  const from = performance.now();
+  for (;;) {
+    const answer = await introspect(base, token);
+    if (answer["active"] === false || performance.now() - from > 1_000) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
 export function claimsOf(jwt: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as Record<string, unknown>;
 }

@@ -41,7 +41,9 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, par
     generation: 0,
     rotations: [],
   };
-  const sid = await ctx.store.clients.standingAuthorization(secret.id, fresh, now);
+  const { authorizationId } = secret;
+  const stands = authorizationId !== null && !ctx.revoked.isAuthorizationRevoked(authorizationId);
+  const sid = stands ? authorizationId : await ctx.store.clients.standingAuthorization(secret.id, fresh, now);
   const scope = asked.join(" ");
   const authorization = { id: sid, subject: client.clientId, resource };
   return {

@@ -129,6 +129,11 @@ export class KeyRing {
     return verifyJws(key.publicKey, key.alg, jws);
   }
 
+  /** Is it a known key that nobody distrusts? For tokens whose signature was checked before. */
+  isTrusted(kid: string): boolean {
+    return this.#keys.get(kid)?.distrustedAt === null;
+  }
+
   /** The published key set (RFC 7517): pending, active and retired keys, never distrusted or refresh keys. */
   jwks(): { keys: JWK[] } {
     const now = this.#clock.now();

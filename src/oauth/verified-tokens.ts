@@ -1,0 +1,31 @@
+import { LRUCache } from "lru-cache";
+import type { AccessTokenClaims } from "./claims.ts";
+
+/** What a good signature was found on: claims are remembered, decisions never. */
+export interface VerifiedToken {
+  readonly claims: AccessTokenClaims;
+  readonly kid: string;
+}
+
+const maxBytes = 64 * 1024 * 1024;
+/** Of the claims' objects, beside the token's text. */
+const overhead = 1_200;
+
+/**
+ * Access tokens whose signature was checked once, until they expire. Bounded by bytes, least recently used out first. Only tokens
+ * of ours get in, so a flood of others neither grows it nor pushes anything out.
+ */
+export class VerifiedTokens {
+  readonly #tokens = new LRUCache<string, VerifiedToken>({
+    maxSize: maxBytes,
+    sizeCalculation: (_, token) => token.length + overhead,
+  });
+
+  get(token: string): VerifiedToken | undefined {
+    return this.#tokens.get(token);
+  }
+
+  set(token: string, verified: VerifiedToken): void {
+    this.#tokens.set(token, verified);
+  }
+}

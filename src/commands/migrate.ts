@@ -15,7 +15,11 @@ export function addMigrateCommand(program: Command, runtime: Runtime): void {
         output.print({ pending: plan }, () =>
           plan.length === 0
             ? "The schema is up to date."
-            : plan.map(({ name, sql }) => `-- ${name}\n${sql.map((line) => `${line.replace(/[;\s]*$/, "")};`).join("\n")}`).join("\n\n"),
+            : plan
+                .map(
+                  ({ name, sql }) => `-- ${name}\n${sql.map((line) => `${line.replace(/[;\s]*$/, "")};`).join("\n")}`,
+                )
+                .join("\n\n"),
         );
         return;
       }

@@ -1,0 +1,33 @@
+import { type Account, hiddenFields, TestBrowser } from "../support/flow.ts";
+
+/** Opens an authorization URL in a fresh browser, signs in, and returns the URL that the client gets. */
+export async function answerOf(authorizationUrl: URL, account: Account): Promise<URL> {
+  const browser = new TestBrowser();
+  const step = await browser.get(authorizationUrl.href);
+  const login = new URL(step.headers.get("location") ?? "", authorizationUrl);
+  const page = await browser.get(login.href);
+  const { email, password } = account;
+  const answer = await browser.post(new URL("/login", authorizationUrl).href, {
+    ...hiddenFields(await page.text()),
+    email,
+    password,
+  });
+  return new URL(answer.headers.get("location") ?? "");
+}
+
+const redirectUri = "http://127.0.0.1/callback";
+
+/** A public client, and two that authenticate in the two ways; any loopback port. */
+export const clients = [
+  { client_id: "public", token_endpoint_auth_method: "none" },
+  { client_id: "basic", token_endpoint_auth_method: "client_secret_basic", client_secret: "basic secret: %+é/ €" },
+  { client_id: "post", token_endpoint_auth_method: "client_secret_post", client_secret: "post secret: %+&=/ !" },
+].map((client) => ({
+  ...client,
+  redirect_uris: [redirectUri],
+  post_logout_redirect_uris: [redirectUri],
+  scope: "openid profile email read write",
+  first_party: true,
+}));
+
+export { redirectUri };

@@ -12,9 +12,20 @@ export interface Figure {
   readonly bar: number | null;
 }
 
+/** One thing of ours beside the same thing without us, and the share of it that must be kept. */
+export interface Result {
+  readonly bench: string;
+  readonly what: string;
+  readonly ours: number;
+  readonly baseline: number;
+  readonly ratio: number;
+  readonly bar: number;
+  readonly note: string;
+}
+
 interface Bench {
   readonly description: string;
-  run(): Promise<Figure[]>;
+  run(): Promise<readonly Figure[] | Result>;
 }
 
 /** One file a bench; add its name here. */
@@ -43,19 +54,17 @@ const machine = {
   date: new Date().toISOString(),
 };
 let missed = 0;
-const results: Record<string, readonly Figure[]> = {};
+const results: Record<string, readonly Figure[] | Result> = {};
 for (const [name, bench] of chosen) {
-  const figures = (await bench?.run()) ?? [];
-  results[name] = figures;
-  missed += figures.filter(({ value, bar }) => bar !== null && value > bar).length;
+  const result = (await bench?.run()) ?? [];
+  results[name] = result;
+  if ("ratio" in result) missed += result.ratio < result.bar ? 1 : 0;
+  else missed += result.filter(({ value, bar }) => bar !== null && value > bar).length;
 }
 if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));
 else {
   console.log(`${machine.date}  ${machine.cpu}, ${machine.memory}, Node ${machine.node}, ${machine.commit}`);
-  for (const { name, value, unit, bar } of Object.values(results).flat()) {
-    const judged = bar === null ? "" : `  ${value <= bar ? "within" : "OVER"} ${bar} ${unit}`;
-    console.log(`  ${name.padEnd(42)} ${String(value).padStart(8)} ${unit}${judged}`);
-  }
+  for (const result of Object.values(results)) console.log(lines(result).join("\n"));
 }
 process.exit(missed > 0 ? 1 : 0);
 
@@ -68,4 +77,16 @@ function commit(): string {
   } catch {
     return "no commit";
   }
+}
+
+function lines(result: readonly Figure[] | Result): string[] {
+  if ("ratio" in result) {
+    const { what, ours, baseline, ratio, bar, note } = result;
+    const judged = `${ratio.toFixed(2)} of it, ${ratio < bar ? "UNDER" : "within"} ${bar}`;
+    return [`  ${what}`, `    ${Math.round(ours)} against ${Math.round(baseline)}: ${judged}`, `    ${note}`];
+  }
+  return result.map(({ name, value, unit, bar }) => {
+    const judged = bar === null ? "" : `  ${value <= bar ? "within" : "OVER"} ${bar} ${unit}`;
+    return `  ${name.padEnd(42)} ${String(value).padStart(8)} ${unit}${judged}`;
+  });
 }

@@ -18,7 +18,7 @@ export interface PageData extends Record<string, unknown> {
 }
 
 /**
- * Sends a page in the browser's language. Pages need no script and load nothing; the policy says so.
+ * Sends a page in the browser's language. Pages need no script and load nothing but their own icon; the policy says so.
  * @param name a template of this folder
  */
 export function renderPage(
@@ -46,7 +46,7 @@ export function renderPage(
   return reply
     .header(
       "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}'; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; style-src 'sha256-${styleHash}'; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
     .header("cache-control", "no-store")

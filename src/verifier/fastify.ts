@@ -1,0 +1,44 @@
+import { toHttp } from "./decision.ts";
+import { setClaims } from "./request-claims.ts";
+import type { Verifier, VerifyOptions } from "./verifier.ts";
+
+export { claimsOf } from "./request-claims.ts";
+
+/** What is used of Fastify's request and reply: this library does not depend on Fastify. */
+export interface RequestLike {
+  readonly headers: { readonly authorization?: string | undefined };
+}
+export interface ReplyLike {
+  code(status: number): ReplyLike;
+  headers(values: Record<string, string>): ReplyLike;
+  send(body: string): ReplyLike;
+}
+type OnRequest = (request: RequestLike, reply: ReplyLike) => Promise<unknown>;
+export interface InstanceLike {
+  addHook(name: "onRequest", hook: OnRequest): unknown;
+}
+
+/**
+ * An `onRequest` hook, for one route or many. Handlers behind it read `claimsOf(request)`; requests without a good token are
+ * answered as the gateway's table says and reach nothing.
+ */
+export function requireToken(verifier: Verifier, options?: VerifyOptions): OnRequest {
+  return async (request, reply) => {
+    const decision = await verifier.verifyHeader(request.headers.authorization, options);
+    if (decision.allowed) return setClaims(request, decision.claims);
+    const { status, headers, body } = toHttp(decision);
+    return reply.code(status).headers(headers).send(body);
+  };
+}
+
+/**
+ * A plugin that puts `requireToken` before every route of the instance it is registered on, those added later included:
+ * `app.register(verifierPlugin(verifier, { scopes: ["read"] }))`.
+ */
+export function verifierPlugin(verifier: Verifier, options?: VerifyOptions): (app: InstanceLike) => Promise<void> {
+  const plugin = async (app: InstanceLike): Promise<void> => {
+    app.addHook("onRequest", requireToken(verifier, options));
+  };
+  // for the instance itself, not for a child of it (what fastify-plugin does)
+  return Object.assign(plugin, { [Symbol.for("skip-override")]: true });
+}

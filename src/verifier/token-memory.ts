@@ -1,0 +1,78 @@
+import type { VerifiedClaims } from "./decision.ts";
+import type { SigningKey } from "./key-set.ts";
+
+/** A token whose signature was checked. Claims are remembered; audience, scopes and time are judged at every call. */
+export interface RememberedToken {
+  readonly claims: VerifiedClaims;
+  readonly scopes: ReadonlySet<string>;
+  readonly key: SigningKey;
+  /** Shared answer of an allowed call. */
+  readonly allowed: { readonly allowed: true; readonly claims: VerifiedClaims };
+  /** Revision of the revoked set that `revoked` was read at. */
+  checkedAt: number;
+  revoked: boolean;
+}
+
+/** Bytes that a remembered token takes beside its text and claims: measured, rounded up. */
+const overhead = 1_000;
+
+/**
+ * Tokens by their text, bounded by bytes. Two generations: a hit in the old one moves the token to the young one; when the young
+ * one holds half the bytes it becomes the old one and the old one is dropped. So the least recently used go, and a hit costs one
+ * look-up. Only verified tokens get in: a flood of others neither grows it nor pushes anything out.
+ */
+export class TokenMemory {
+  readonly #halfBytes: number;
+  #young = new Map<string, RememberedToken>();
+  #old = new Map<string, RememberedToken>();
+  #youngBytes = 0;
+  #oldBytes = 0;
+
+  /** @param maxBytes approximate */
+  constructor(maxBytes: number) {
+    this.#halfBytes = maxBytes / 2;
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+
+  /** At most the bound. */
+  get bytes(): number {
+    return this.#youngBytes + this.#oldBytes;
+  }
+
+  get(token: string): RememberedToken | undefined {
+    const young = this.#young.get(token);
+    if (young !== undefined) return young;
+    const old = this.#old.get(token);
+    if (old === undefined) return undefined;
+    this.delete(token);
+    this.add(token, old);
+    return old;
+  }
+
+  add(token: string, remembered: RememberedToken): void {
+    const bytes = sizeOf(token);
+    if (bytes > this.#halfBytes) return;
+    if (this.#youngBytes + bytes > this.#halfBytes) {
+      this.#old = this.#young;
+      this.#oldBytes = this.#youngBytes;
+      this.#young = new Map();
+      this.#youngBytes = 0;
+    }
+    // a text of its own: a part of a longer one would keep the whole alive
+    this.#young.set(Buffer.from(token, "latin1").toString("latin1"), remembered);
+    this.#youngBytes += bytes;
+  }
+
+  delete(token: string): void {
+    if (this.#young.delete(token)) this.#youngBytes -= sizeOf(token);
+    if (this.#old.delete(token)) this.#oldBytes -= sizeOf(token);
+  }
+}
+
+/** The text, and its claims, which are shorter but stand in objects. */
+function sizeOf(token: string): number {
+  return 3 * token.length + overhead;
+}

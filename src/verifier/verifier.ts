@@ -1,0 +1,268 @@
+import { readClaims } from "./claims.ts";
+import {
+  type Decision,
+  forbidden,
+  invalidToken,
+  readBearer,
+  tokenExpired,
+  unauthorized,
+  unavailable,
+  type VerifiedClaims,
+} from "./decision.ts";
+import { Introspector } from "./introspector.ts";
+import { isSignedBy, parseJws } from "./jws.ts";
+import { KeySet } from "./key-set.ts";
+import { readOptions, type Settings, type VerifierOptions, type VerifyOptions } from "./options.ts";
+import { RevocationStream } from "./revocation-stream.ts";
+import { RevokedSet } from "./revoked-set.ts";
+import { type RememberedToken, TokenMemory } from "./token-memory.ts";
+
+export type { Allowed, Decision, Refused, VerifiedClaims } from "./decision.ts";
+export { readBearer, toHttp } from "./decision.ts";
+export type {
+  BindingCheck,
+  ServiceConnection,
+  ServiceCredentials,
+  StreamLostPolicy,
+  VerifierLog,
+  VerifierOptions,
+  VerifyOptions,
+} from "./options.ts";
+
+/** For a health endpoint or metrics. */
+export interface VerifierStatus {
+  /** Whether what was revoked is known right now; `off` without a stream. */
+  readonly stream: "fresh" | "lost" | "off";
+  /** Published keys that are known. */
+  readonly keys: number;
+  /** Unexpired revocations that are known. */
+  readonly revocations: number;
+  readonly rememberedTokens: number;
+  /** At most `maxMemoryBytes`. */
+  readonly rememberedBytes: number;
+}
+
+/** Decides about access tokens in this process, as the gateway's table says. */
+export interface Verifier {
+  /**
+   * Decides about a token. Never rejects: what cannot be known is the decision 503.
+   * @param token the access token, without `Bearer `; "" when the request carried none
+   */
+  verify(token: string, options?: VerifyOptions): Promise<Decision>;
+  /**
+   * The same at once, where nothing has to be asked: always for tokens seen before while the stream is fresh.
+   * @returns null when only `verify` can tell
+   */
+  verifyNow(token: string, options?: VerifyOptions): Decision | null;
+  /** `verify` for an Authorization header as received; null or undefined when there was none. */
+  verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision>;
+  /**
+   * Resolves when keys are known and, with a stream, the first snapshot is complete. Wait for it before taking requests: until
+   * then the policy decides. Rejects only when `close` comes first.
+   */
+  ready(): Promise<void>;
+  status(): VerifierStatus;
+  /** Ends the stream and all calls under way; every decision after it is 503. */
+  close(): Promise<void>;
+}
+
+/**
+ * Begins at once to fetch the keys and to follow the stream.
+ * @throws TypeError that names everything that is wrong with the options
+ */
+export function createVerifier(options: VerifierOptions): Verifier {
+  return new LocalVerifier(readOptions(options));
+}
+
+/** Milliseconds between two tries to get the first keys. */
+const firstKeysEvery = 1_000;
+
+class LocalVerifier implements Verifier {
+  readonly #settings: Settings;
+  readonly #keys: KeySet;
+  readonly #memory: TokenMemory;
+  readonly #revoked = new RevokedSet();
+  readonly #stream: RevocationStream | null;
+  readonly #introspector: Introspector | null;
+  readonly #ready: Promise<void>;
+  readonly #closing = Promise.withResolvers<never>();
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    const { issuer, jwksUri, stream, introspection, onStreamLost, log } = settings;
+    this.#keys = new KeySet({
+      issuer,
+      jwksUri,
+      log,
+      fetchTimeoutMs: settings.jwksTimeoutMs,
+      cooldownMs: settings.jwksCooldownMs,
+    });
+    this.#memory = new TokenMemory(settings.maxMemoryBytes);
+    this.#stream =
+      stream === undefined
+        ? null
+        : new RevocationStream({
+            connection: stream,
+            revoked: this.#revoked,
+            maxStalenessMs: settings.maxStalenessMs,
+            timeoutMs: settings.streamTimeoutMs,
+            now: settings.now,
+            log,
+          });
+    this.#introspector =
+      onStreamLost !== "introspect" || introspection === undefined
+        ? null
+        : new Introspector({
+            connection: introspection,
+            timeoutMs: settings.introspectionTimeoutMs,
+            maxUnderWay: settings.maxIntrospections,
+            log,
+          });
+    this.#ready = Promise.race([
+      Promise.all([this.#firstKeys(), this.#stream?.complete]).then(() => {}),
+      this.#closing.promise,
+    ]);
+    this.#ready.catch(() => {});
+  }
+
+  verify(token: string, options?: VerifyOptions): Promise<Decision> {
+    const decision = this.verifyNow(token, options);
+    return decision === null ? this.#ask(token, options) : Promise.resolve(decision);
+  }
+
+  verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision> {
+    const token = readBearer(header);
+    return token === null ? Promise.resolve(invalidToken) : this.verify(token, options);
+  }
+
+  verifyNow(token: string, options?: VerifyOptions): Decision | null {
+    if (this.#closed) return unavailable;
+    if (token === "") return unauthorized;
+    const now = performance.now();
+    this.#keys.keepFresh(now);
+    const read = this.#read(token);
+    if (read === null) return invalidToken;
+    if (read === "unknown key") {
+      const found = this.#keys.lookUp(now);
+      return found === "none" ? invalidToken : found === "unknowable" ? unavailable : null;
+    }
+    if (!this.#isForUs(read, options)) return invalidToken;
+    if (this.#isRevoked(read)) return invalidToken;
+    if (this.#stream !== null && now <= this.#stream.freshUntil) return this.#judge(read, options);
+    const policy = this.#settings.onStreamLost;
+    if (policy === "accept-until-expiry") return this.#judge(read, options);
+    return policy === "introspect" ? null : unavailable;
+  }
+
+  ready(): Promise<void> {
+    return this.#ready;
+  }
+
+  status(): VerifierStatus {
+    const isFresh = this.#stream !== null && performance.now() <= this.#stream.freshUntil;
+    return {
+      stream: this.#stream === null ? "off" : isFresh ? "fresh" : "lost",
+      keys: this.#keys.size,
+      revocations: this.#revoked.size,
+      rememberedTokens: this.#memory.size,
+      rememberedBytes: this.#memory.bytes,
+    };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#closing.reject(new Error("the verifier was closed"));
+    this.#closing.promise.catch(() => {});
+    this.#keys.close();
+    this.#introspector?.close();
+    await this.#stream?.close();
+  }
+
+  /** What needs waiting for: an unknown key, or the issuer's word while the stream is lost. */
+  async #ask(token: string, options: VerifyOptions | undefined): Promise<Decision> {
+    let read = this.#read(token);
+    if (read === "unknown key") {
+      const found = this.#keys.lookUp(performance.now());
+      if (typeof found !== "string") await found;
+      // now known, known not to be, or not to be known: and then at once
+      const decision = this.verifyNow(token, options);
+      if (decision !== null) return decision;
+      read = this.#read(token);
+    }
+    if (read === null) return invalidToken;
+    if (read === "unknown key" || this.#introspector === null) return unavailable;
+    const standing = await this.#introspector.ask(token);
+    if (this.#closed) return unavailable;
+    if (standing === "revoked" || this.#isRevoked(read)) return invalidToken;
+    if (standing === "expired") return tokenExpired;
+    return standing === "valid" ? this.#judge(read, options) : unavailable;
+  }
+
+  /** The token as remembered, or read and verified now. */
+  #read(token: string): RememberedToken | "unknown key" | null {
+    const known = this.#memory.get(token);
+    if (known?.key.published) return known;
+    if (known !== undefined) this.#memory.delete(token);
+    const jws = parseJws(token);
+    if (jws === null) return null;
+    const now = this.#settings.now() / 1000;
+    const claims = readClaims(jws, this.#settings, now);
+    if (claims === null || (jws.alg !== "ES256" && jws.alg !== "RS256" && jws.alg !== "EdDSA")) return null;
+    if (claims.cnf !== undefined && this.#settings.checkBinding === undefined) return null;
+    const key = this.#keys.find(jws.kid);
+    if (key === undefined) return "unknown key";
+    if (!isSignedBy(key.publicKey, key.alg, jws)) return null;
+    const scopes = new Set(claims.scope.split(" "));
+    const allowed = Object.freeze({ allowed: true, claims } as const);
+    const read: RememberedToken = { claims, scopes, key, allowed, checkedAt: -1, revoked: false };
+    if (claims.exp > now) this.#memory.add(token, read);
+    return read;
+  }
+
+  /** Judged at every call, never remembered. */
+  #isForUs({ claims }: RememberedToken, options: VerifyOptions | undefined): boolean {
+    const audience = options?.audience ?? this.#settings.audience;
+    if (typeof audience === "string" ? audience !== claims.aud : !audience.includes(claims.aud)) return false;
+    return claims.cnf === undefined || this.#isBound(claims, options?.proof);
+  }
+
+  #isBound(claims: VerifiedClaims, proof: unknown): boolean {
+    try {
+      return this.#settings.checkBinding?.(claims, proof) === true;
+    } catch (error) {
+      this.#settings.log.error({ err: error }, "checkBinding threw: the token is refused");
+      return false;
+    }
+  }
+
+  #isRevoked(token: RememberedToken): boolean {
+    const { revision } = this.#revoked;
+    if (token.checkedAt !== revision) {
+      token.revoked ||= this.#revoked.has(token.claims, token.key.kid);
+      token.checkedAt = revision;
+    }
+    return token.revoked;
+  }
+
+  #judge(token: RememberedToken, options: VerifyOptions | undefined): Decision {
+    const { exp } = token.claims;
+    if (exp + this.#settings.expiryToleranceSeconds <= this.#settings.now() / 1000) return tokenExpired;
+    const scopes = options?.scopes;
+    if (scopes !== undefined) for (const scope of scopes) if (!token.scopes.has(scope)) return forbidden;
+    return token.allowed;
+  }
+
+  async #firstKeys(): Promise<void> {
+    for (;;) {
+      await this.#keys.load();
+      if (this.#keys.loaded || this.#closed) return;
+      await new Promise<void>((resolve) => {
+        this.#timer = setTimeout(resolve, firstKeysEvery);
+      });
+    }
+  }
+}

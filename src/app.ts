@@ -12,6 +12,7 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { CallerMemory } from "./oauth/callers.ts";
 import { ClientCache } from "./oauth/client-cache.ts";
 import { applyConfiguredClients } from "./oauth/clients.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
@@ -80,6 +81,7 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
       revoked,
       verifiedTokens: new VerifiedTokens(),
       clients: new ClientCache(store.clients, revoked),
+      callers: new CallerMemory(),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock),
       log,

@@ -1,6 +1,7 @@
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { CallerMemory } from "./oauth/callers.ts";
 import type { ClientCache } from "./oauth/client-cache.ts";
 import type { KeyRing } from "./oauth/keys/key-ring.ts";
 import type { RevokedSet } from "./oauth/revocations/revoked-set.ts";
@@ -18,6 +19,7 @@ export interface Context {
   readonly revoked: RevokedSet;
   readonly verifiedTokens: VerifiedTokens;
   readonly clients: ClientCache;
+  readonly callers: CallerMemory;
   readonly passwords: Passwords;
   readonly limits: Limits;
   readonly log: Logger;

@@ -1,6 +1,7 @@
+import { LRUCache } from "lru-cache";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import type { Client } from "../store.ts";
+import type { Client, ClientSecret } from "../store.ts";
 import { requireBearer } from "./bearer.ts";
 import { authenticateBasic, authenticateClient, type ClientCredentials } from "./client-authentication.ts";
 import { findClient, scopesOf } from "./clients.ts";
@@ -11,21 +12,56 @@ export interface Caller {
   readonly scopes: ReadonlySet<string>;
 }
 
+/** What a call to the internal API brings to say who makes it. */
+export interface CallerCredentials {
+  /** The Authorization header. */
+  readonly authorization: string | null;
+  /** Subject of the TLS client certificate. */
+  readonly certificateSubject: string | null;
+  /** Of the caller, as `networkOf` names it. */
+  readonly network: string;
+}
+
+/** Callers whose credentials were checked, by Authorization header, for as long as nothing about their client changes. */
+export class CallerMemory {
+  readonly #known = new LRUCache<string, { readonly caller: Caller; readonly secret: ClientSecret }>({ max: 1_000 });
+
+  recall(ctx: Context, authorization: string): Caller | undefined {
+    const known = this.#known.get(authorization);
+    if (known === undefined) return undefined;
+    const { caller, secret } = known;
+    const ended = secret.expiresAt !== null && secret.expiresAt <= ctx.clock.now();
+    // another object is another version of the client
+    return !ended && ctx.clients.peek(caller.client.clientId) === caller.client ? caller : undefined;
+  }
+
+  remember(authorization: string, caller: Caller, secret: ClientSecret): void {
+    this.#known.set(authorization, { caller, secret });
+  }
+}
+
 /**
  * Authenticates a caller by Basic client credentials, by an access token of its own (client credentials), or by the subject of
  * its TLS certificate. A user's token is nobody here.
- * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, rate_limited
+ * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, rate_limited (by the promise)
  */
-export async function authenticateCaller(
-  ctx: Context,
-  credentials: { authorization: string | null; certificateSubject: string | null; network: string },
-): Promise<Caller> {
-  const { authorization, certificateSubject, network } = credentials;
-  if (authorization === null && certificateSubject !== null) return callerOfCertificate(ctx, certificateSubject);
-  if (authorization !== null && /^basic /i.test(authorization)) {
+export function authenticateCaller(ctx: Context, credentials: CallerCredentials): Caller | Promise<Caller> {
+  const { authorization } = credentials;
+  const known = authorization === null ? undefined : ctx.callers.recall(ctx, authorization);
+  return known ?? checkCaller(ctx, credentials);
+}
+
+async function checkCaller(ctx: Context, credentials: CallerCredentials): Promise<Caller> {
+  const { authorization } = credentials;
+  if (authorization === null) {
+    const { certificateSubject } = credentials;
+    if (certificateSubject !== null) return callerOfCertificate(ctx, certificateSubject);
+  } else if (/^basic /i.test(authorization)) {
     try {
-      const { client } = await authenticateBasic(ctx, authorization, network);
-      return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+      const { client, secret } = await authenticateBasic(ctx, authorization, credentials.network);
+      const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+      if (secret !== null) ctx.callers.remember(authorization, caller, secret);
+      return caller;
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "invalid_client") throw error;
       throw new AuthError("invalid_token", "caller authentication failed", { cause: error });

@@ -22,6 +22,11 @@ export class ClientCache {
     });
   }
 
+  /** The client if it is in memory and the memory fresh; undefined says nothing. */
+  peek(clientId: string): Client | undefined {
+    return this.#revoked.ensureFresh() === null ? this.#clients.get(clientId) : undefined;
+  }
+
   /** Disabled clients too; null: unknown. @throws AuthError unavailable */
   async find(clientId: string): Promise<Client | null> {
     const stale = this.#revoked.ensureFresh();

@@ -29,14 +29,35 @@ const inactive: Introspection = { active: false };
  * What a token is worth to this caller, who was authenticated before (RFC 7662 section 2). Every failed check of the token is
  * `active: false`; a state that cannot be read throws unavailable, never either answer.
  */
-export async function introspect(ctx: Context, caller: Client, token: string): Promise<Introspection> {
+export function introspect(ctx: Context, caller: Client, token: string): Introspection | Promise<Introspection> {
+  const known = ctx.verifiedTokens.get(token);
+  const client = known === undefined ? undefined : ctx.clients.peek(known.claims.client_id);
+  if (known === undefined || client === undefined || !ctx.keys.isTrusted(known.kid))
+    return introspectNew(ctx, caller, token);
+  if (!mayIntrospect(caller, known.claims)) return inactive;
+  return judge(ctx, known.claims, client) === "valid" ? describe(known.claims) : inactive;
+}
+
+async function introspectNew(ctx: Context, caller: Client, token: string): Promise<Introspection> {
   const claims = await readAccessToken(ctx, token);
   if (claims === null) return introspectRefreshToken(ctx, caller, token);
   if (!mayIntrospect(caller, claims)) return inactive;
   return (await standingOf(ctx, claims)) === "valid" ? describe(claims) : inactive;
 }
 
+/** One answer for each remembered token: claims do not change, whether they hold is judged each time. */
+const descriptions = new WeakMap<AccessTokenClaims, Introspection>();
+
 function describe(claims: AccessTokenClaims): Introspection {
+  let description = descriptions.get(claims);
+  if (description === undefined) {
+    description = toIntrospection(claims);
+    descriptions.set(claims, description);
+  }
+  return description;
+}
+
+function toIntrospection(claims: AccessTokenClaims): Introspection {
   const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = claims;
   return {
     active: true,
@@ -91,8 +112,18 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
 export async function standingOf(ctx: Context, claims: AccessTokenClaims): Promise<"valid" | "expired" | "revoked"> {
   const stale = ctx.revoked.ensureFresh();
   if (stale !== null) await stale;
-  const client = await findClient(ctx, claims.client_id);
-  if (client === null || ctx.revoked.isRevoked(claims) || isOfEndedSecret(ctx, client, claims)) return "revoked";
+  return judge(ctx, claims, await findClient(ctx, claims.client_id));
+}
+
+/** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */
+function judge(ctx: Context, claims: AccessTokenClaims, client: Client | null): "valid" | "expired" | "revoked" {
+  if (
+    client === null ||
+    client.disabledAt !== null ||
+    ctx.revoked.isRevoked(claims) ||
+    isOfEndedSecret(ctx, client, claims)
+  )
+    return "revoked";
   return claims.exp <= ctx.clock.seconds() ? "expired" : "valid";
 }
 

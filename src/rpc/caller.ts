@@ -10,7 +10,7 @@ import type { authenticateCaller, Caller } from "../oauth/callers.ts";
 export type Credentials = Parameters<typeof authenticateCaller>[1];
 
 /** Swapped only by tests. */
-export type Authenticate = (ctx: Context, credentials: Credentials) => Promise<Caller>;
+export type Authenticate = (ctx: Context, credentials: Credentials) => Caller | Promise<Caller>;
 
 /** One call from its arrival to its answer, on either front. */
 export class Call {

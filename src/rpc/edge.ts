@@ -112,7 +112,8 @@ export class Edge {
     try {
       const left = Math.min(context.timeoutMs() ?? MAX_CALL_MS, MAX_CALL_MS);
       if (left <= 0) throw deadlineExceeded();
-      response = await until(left, Promise.resolve((method.implementation as UnaryMethod)(request as never, context)));
+      const work = (method.implementation as UnaryMethod)(request as never, context);
+      response = work instanceof Promise ? await deadlines.until(left, work) : (work as object);
       call.outcome = "OK";
       return response;
     } catch (error) {
@@ -181,19 +182,34 @@ function deadlineExceeded(): ConnectError {
   return new ConnectError("the deadline passed", Code.DeadlineExceeded);
 }
 
-/** What work that outlives its time comes to afterwards is nobody's any more, its rejection included. */
-function until<T>(ms: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(deadlineExceeded()), ms).unref();
-    work.then(
-      (value) => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
+const sweepMs = 50;
+
+/** Deadlines of the calls at work, looked through together: a timer for each would cost a hot call a tenth of its time. */
+class Deadlines {
+  readonly #calls = new Set<{ readonly at: number; readonly expire: () => void }>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** What work that outlives its time comes to afterwards is nobody's any more, its rejection included. */
+  until<T>(ms: number, work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const call = { at: performance.now() + ms, expire: () => reject(deadlineExceeded()) };
+      this.#calls.add(call);
+      this.#timer ??= setInterval(() => this.#sweep(), sweepMs).unref();
+      work.then(resolve, reject).finally(() => this.#calls.delete(call));
+    });
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const call of this.#calls) {
+      if (call.at > now) continue;
+      this.#calls.delete(call);
+      call.expire();
+    }
+    if (this.#calls.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
 }
+
+const deadlines = new Deadlines();

@@ -127,7 +127,23 @@ function decode(schema: DescMessage, bytes: Buffer): object {
   }
 }
 
+/** Bytes of messages that are answered again and again. */
+const encoded = new WeakMap<object, Buffer | null>();
+
+/** Keeps the bytes of this message once it was sent: it must not change any more. */
+export function encodeOnce(message: object): void {
+  encoded.set(message, null);
+}
+
 function encode(schema: DescMessage, message: object): Buffer {
+  const known = encoded.get(message);
+  if (known) return known;
+  const bytes = encodeNew(schema, message);
+  if (known === null) encoded.set(message, bytes);
+  return bytes;
+}
+
+function encodeNew(schema: DescMessage, message: object): Buffer {
   const bytes = toBinary(schema, create(schema, message as never));
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import {
   type IntrospectionService,
-  type IntrospectResponseSchema,
+  type IntrospectResponse,
+  IntrospectResponseSchema,
   RevocationKind,
 } from "../../gen/auth/v1/introspection_pb.ts";
 import type { Context } from "../context.ts";
@@ -12,6 +13,7 @@ import { AuthError } from "../errors.ts";
 import { authorizeToken, type Introspection, introspect } from "../oauth/introspection.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
 import { callerOf } from "./caller.ts";
+import { encodeOnce } from "./grpc-adapter.ts";
 
 const MAX_BATCH = 1000;
 
@@ -20,8 +22,9 @@ const BATCH_STEP = 32;
 
 export function introspectionService(ctx: Context): ServiceImpl<typeof IntrospectionService> {
   return {
-    async introspect({ token }, context) {
-      return toResponse(await introspect(ctx, callerOf(context).client, token));
+    introspect({ token }, context) {
+      const introspection = introspect(ctx, callerOf(context).client, token);
+      return introspection instanceof Promise ? introspection.then(toResponse) : toResponse(introspection);
     },
 
     async batchIntrospect({ tokens }, context) {
@@ -30,7 +33,7 @@ export function introspectionService(ctx: Context): ServiceImpl<typeof Introspec
       }
       const { client } = callerOf(context);
       const { signal } = context;
-      const responses: MessageInitShape<typeof IntrospectResponseSchema>[] = [];
+      const responses: IntrospectResponse[] = [];
       for (let at = 0; at < tokens.length; at += BATCH_STEP) {
         signal.throwIfAborted();
         const step = tokens.slice(at, at + BATCH_STEP);
@@ -80,10 +83,23 @@ const revocationKinds = {
   client_changed: RevocationKind.UNSPECIFIED,
 };
 
-function toResponse(introspection: Introspection): MessageInitShape<typeof IntrospectResponseSchema> {
-  if (!introspection.active) return { active: false };
+/** Messages of introspections that are the same object each time, as those of remembered tokens are. */
+const messages = new WeakMap<Introspection, IntrospectResponse>();
+
+function toResponse(introspection: Introspection): IntrospectResponse {
+  let message = messages.get(introspection);
+  if (message === undefined) {
+    message = toMessage(introspection);
+    messages.set(introspection, message);
+    encodeOnce(message);
+  }
+  return message;
+}
+
+function toMessage(introspection: Introspection): IntrospectResponse {
+  if (!introspection.active) return create(IntrospectResponseSchema, { active: false });
   const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = introspection;
-  return {
+  return create(IntrospectResponseSchema, {
     active: true,
     scope,
     clientId: client_id,
@@ -99,5 +115,5 @@ function toResponse(introspection: Introspection): MessageInitShape<typeof Intro
     sid,
     roles: [...(roles ?? [])],
     nickname: nickname ?? "",
-  };
+  });
 }

@@ -39,7 +39,8 @@ export function standInParts(handlers: Record<string, Handler> = {}): EdgeParts 
         method.localName,
         (request: never, context: never) => {
           reached.push(method.localName);
-          return handlers[method.localName]?.(request, context) ?? {};
+          const answer = handlers[method.localName]?.(request, context) ?? {};
+          return method.methodKind === "server_streaming" ? only(answer) : answer;
         },
       ]),
     ),
@@ -89,9 +90,16 @@ export const protocols = ["gRPC", "Connect JSON", "Connect binary", "gRPC-Web"] 
 
 type Calls = Record<string, (request: object, options?: object) => Promise<object>>;
 
-/** A method by its descriptor. */
-export function call(transport: Transport, method: DescMethod, request: object, authorization?: string) {
+async function* only<T>(answer: T) {
+  yield await answer;
+}
+
+/** A method by its descriptor; of a stream the first response. */
+export async function call(transport: Transport, method: DescMethod, request: object, authorization?: string) {
   const client = createClient(method.parent, transport) as Client<DescService> as unknown as Calls;
   const headers = authorization === undefined ? {} : { authorization };
-  return (client[method.localName] as Calls[string])(request, { headers });
+  const answer = (client[method.localName] as Calls[string])(request, { headers });
+  if (method.methodKind !== "server_streaming") return await answer;
+  for await (const first of answer as unknown as AsyncIterable<object>) return first;
+  throw new Error("the stream ended without a response");
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
 import { type Language, messages } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
@@ -11,13 +11,12 @@ import {
   launchChromium,
   openProfile,
   type Profile,
+  skip,
   startClientServer,
 } from "../support/browser.ts";
 import { type Account, authorizeUrl, pkce, redeem, signUp, uniqueEmail } from "../support/flow.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((one) => one?.some(({ address }) => address === "::1"));
-const inBrowserWithIpv6 = hasIpv6 ? inBrowser : it.skip;
-if (!hasIpv6) process.stderr.write("no ::1 on this machine: the test of a client on IPv6 is skipped.\n");
 
 let app: TestApp;
 let client: ClientServer;
@@ -381,7 +380,8 @@ describe("the browser's own ways", () => {
     }),
   );
 
-  inBrowserWithIpv6("the form's answer reaches a client on an IPv6 address, which a policy cannot name", () =>
+  const withIpv6 = hasIpv6 ? inBrowser : (name: string) => skip(name, "::1 on this machine");
+  withIpv6("the form's answer reaches a client on an IPv6 address, which a policy cannot name", () =>
     withProfile("en", async ({ page }) => {
       const account = await signUp(app.url);
       const redirectUri = `${client6?.origin}/callback`;

@@ -30,12 +30,18 @@ function isExecutable(path: string): boolean {
 
 const executablePath = findChromium();
 
-/** A test in a browser; without one it is reported as skipped, by its name, and the reason is printed. */
-export const inBrowser: typeof it | typeof it.skip = executablePath === null ? it.skip : it;
-if (executablePath === null) {
-  process.stderr.write(
-    "no Chromium: the tests in a browser are skipped. Install it (Debian: chromium) or set CHROMIUM_PATH to its executable.\n",
-  );
+/** A test in a browser; without one it is reported as skipped, by its name and with the reason. */
+export function inBrowser(name: string, work: () => Promise<void>): void {
+  if (executablePath !== null) it(name, work);
+  else skip(name, "Chromium, installed or at CHROMIUM_PATH");
+}
+
+/** @param needs what this machine has not */
+export function skip(name: string, needs: string): void {
+  const title = `${name} (needs ${needs})`;
+  // by hand, too: Jest does not name the tests of a file in which all are skipped
+  process.stderr.write(`skipped: ${title}\n`);
+  it.skip(title, () => {});
 }
 
 /** Null where there is no Chromium. */

@@ -8,7 +8,14 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Figure } from "./run.ts";
 
-const main = path.resolve(import.meta.dirname, "../src/main.ts");
+const root = path.resolve(import.meta.dirname, "..");
+/** What `npm start` gives to Node, the script made absolute. */
+const { start: script } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).scripts as {
+  start: string;
+};
+const args = (script.split(" && node ").at(-1) ?? "")
+  .split(" ")
+  .map((arg) => (arg === "src/main.ts" ? path.join(root, arg) : arg));
 const runs = 5;
 const settleMs = 60_000;
 
@@ -42,8 +49,7 @@ async function timed(cwd: string, waitMs: number): Promise<{ ms: number; rssMb: 
     ISSUER: `http://localhost:${http}`,
   };
   const startedAt = performance.now();
-  const flags = ["--disable-warning=TimeoutNegativeWarning", main, "serve"];
-  const child = spawn(process.execPath, flags, { cwd, env, stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(process.execPath, args, { cwd, env, stdio: ["ignore", "ignore", "inherit"] });
   const ended = once(child, "exit");
   try {
     while (!(await answers(http ?? 0))) {

@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { createVerifier, type Verifier } from "../../src/verifier/verifier.ts";
+import { type Issuer, startIssuer } from "./issuer.ts";
+
+let issuer: Issuer;
+const open: Verifier[] = [];
+beforeAll(async () => {
+  issuer = await startIssuer();
+});
+afterAll(async () => {
+  await Promise.all(open.map((one) => one.close()));
+  await issuer.close();
+});
+
+async function readyVerifier(maxMemoryBytes: number): Promise<Verifier> {
+  const onStreamLost = "accept-until-expiry";
+  const verifier = createVerifier({ issuer: issuer.url, audience: "portal-client", onStreamLost, maxMemoryBytes });
+  open.push(verifier);
+  await verifier.ready();
+  return verifier;
+}
+const allows = (verifier: Verifier, token: string) => verifier.verifyNow(token)?.allowed === true;
+
+test("100,000 garbage tokens take no memory and push nothing out", async () => {
+  const verifier = await readyVerifier(300_000);
+  const tokens = Array.from({ length: 20 }, () => issuer.token());
+  for (const token of tokens) expect(allows(verifier, token)).toBe(true);
+  const before = verifier.status();
+  const [head = "", body = "", tail = ""] = issuer.token().split(".");
+  const heap = process.memoryUsage().heapUsed;
+  let passed = 0;
+  for (let i = 0; i < 100_000; i++) {
+    // most are refused by their form, some by their signature
+    const end =
+      i % 50 === 0
+        ? `${tail.slice(0, -7)}${String(i).padStart(6, "A")}A`
+        : `${tail.slice(0, -6)}${String(i).padStart(6, "A")}=`;
+    if (verifier.verifyNow(`${head}.${body}.${end}`)?.allowed !== false) passed++;
+  }
+  expect(passed).toBe(0);
+  expect(verifier.status()).toEqual(before);
+  expect(process.memoryUsage().heapUsed - heap).toBeLessThan(50 * 1024 * 1024);
+  // the keys are not fetched for them either
+  expect(issuer.fetched.filter((url) => url === "/oauth2/jwks")).toHaveLength(1);
+  const asked = { cpu: process.cpuUsage(), times: 20_000 };
+  for (let i = 0; i < asked.times; i++) if (!allows(verifier, tokens[i % 20] ?? "")) passed++;
+  expect(passed).toBe(0);
+  // remembered: looking a token up costs a hundredth of checking its signature
+  const { user, system } = process.cpuUsage(asked.cpu);
+  expect((user + system) / asked.times).toBeLessThan(25);
+});
+
+test("good tokens are bounded by bytes too, and the least recently used go", async () => {
+  const verifier = await readyVerifier(300_000);
+  const hot = issuer.token();
+  expect(allows(verifier, hot)).toBe(true);
+  for (let i = 0; i < 600; i++) {
+    expect(allows(verifier, issuer.token({}, {}, "EdDSA"))).toBe(true);
+    expect(allows(verifier, hot)).toBe(true);
+    expect(verifier.status().rememberedBytes).toBeLessThanOrEqual(300_000);
+  }
+  expect(verifier.status().rememberedTokens).toBeGreaterThan(40);
+  expect(verifier.status().rememberedTokens).toBeLessThan(200);
+});
+
+test("without memory every token is checked anew", async () => {
+  const verifier = await readyVerifier(0);
+  const token = issuer.token();
+  expect([allows(verifier, token), allows(verifier, token)]).toEqual([true, true]);
+  expect(verifier.status().rememberedTokens).toBe(0);
+});

@@ -13,9 +13,10 @@ const root = path.resolve(import.meta.dirname, "..");
 const { start: script } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).scripts as {
   start: string;
 };
-const args = (script.split(" && node ").at(-1) ?? "")
+const args = script
+  .replace(/^exec node /, "")
   .split(" ")
-  .map((arg) => (arg === "src/main.ts" ? path.join(root, arg) : arg));
+  .map((arg) => (arg === "src/main.ts" || arg.startsWith("./") ? path.join(root, arg) : arg));
 const runs = 5;
 const settleMs = 60_000;
 

@@ -28,7 +28,11 @@ process.exit(totals.failed > 0 ? 1 : 0);
 
 function run(project) {
   const file = join(reports, `${project}.json`);
-  const flags = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"];
+  const flags = [
+    "--experimental-vm-modules",
+    "--disable-warning=ExperimentalWarning",
+    "--disable-warning=TimeoutNegativeWarning",
+  ];
   const options = ["--selectProjects", project, "--passWithNoTests", "--json", `--outputFile=${file}`];
   const child = spawnSync(
     process.execPath,

@@ -68,7 +68,7 @@ describe("the command line", () => {
     const env = { HTTP_PORT: "none", ISSUER: "nonsense" };
     const plain = await program.run(["client", "list"], { env });
     expect(plain.status).toBe(78);
-    expect(plain.stderr).toMatch(/ISSUER: [^]*HTTP_PORT: /);
+    expect(plain.stderr).toMatch(/ISSUER: [\s\S]*HTTP_PORT: /);
     const asked = await program.run(["client", "list", "--json"], { env });
     expect(asked.status).toBe(78);
     expect(asked.json<ErrorJson>().error.code).toBe("configuration");

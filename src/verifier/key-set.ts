@@ -23,6 +23,8 @@ export interface KeySetOptions {
 const maxBytes = 1024 * 1024;
 /** Seconds: where the answer names no max-age, and the bounds within which it is believed. */
 const maxAge = { default: 300, min: 5, max: 86_400 };
+/** Milliseconds between two warnings while the issuer is away. */
+const warnEvery = 10_000;
 
 /**
  * The issuer's published keys. Used while older than their max-age as well, and then fetched anew beside: an issuer that is away
@@ -37,6 +39,7 @@ export class KeySet {
   /** `performance.now()` of the end of the newest fetch; whether it failed. */
   #triedAt = Number.NEGATIVE_INFINITY;
   #failed = false;
+  #warnedAt = Number.NEGATIVE_INFINITY;
   #fetching: Promise<void> | null = null;
   readonly #closing = new AbortController();
 
@@ -108,6 +111,9 @@ export class KeySet {
     } catch (error) {
       this.#failed = true;
       if (this.#closing.signal.aborted) return;
+      const now = performance.now();
+      if (now - this.#warnedAt < warnEvery) return;
+      this.#warnedAt = now;
       this.#options.log.warn({ err: error, knownKeys: this.#keys.size }, "the issuer's keys were not fetched");
     }
   }

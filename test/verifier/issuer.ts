@@ -1,6 +1,11 @@
 import { generateKeyPairSync, type KeyObject, randomUUID, sign } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createServer as createHttp2Server, type Http2Session } from "node:http2";
+import {
+  createServer as createHttp2Server,
+  createSecureServer,
+  type Http2Session,
+  type SecureServerOptions,
+} from "node:http2";
 import type { AddressInfo } from "node:net";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
@@ -100,7 +105,7 @@ export interface Told {
 }
 
 /** A stand-in for the issuer's internal listener: follows the contract, and breaks it on demand. */
-export async function startService(port = 0) {
+export async function startService(port = 0, tls?: SecureServerOptions) {
   const told: Told[] = [];
   const service = {
     baseUrl: "",
@@ -177,9 +182,8 @@ export async function startService(port = 0) {
     },
   };
   const sessions = new Set<Http2Session>();
-  const server = createHttp2Server(
-    connectNodeAdapter({ routes: (router) => router.service(IntrospectionService, implementation) }),
-  );
+  const adapter = connectNodeAdapter({ routes: (router) => router.service(IntrospectionService, implementation) });
+  const server = tls === undefined ? createHttp2Server(adapter) : createSecureServer(tls, adapter);
   server.on("session", (session) => {
     sessions.add(session);
     session.on("error", () => {});
@@ -187,7 +191,7 @@ export async function startService(port = 0) {
   });
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   service.port = (server.address() as AddressInfo).port;
-  service.baseUrl = `http://127.0.0.1:${service.port}`;
+  service.baseUrl = `http${tls === undefined ? "" : "s"}://127.0.0.1:${service.port}`;
   service.close = async () => {
     const closed = new Promise((resolve) => server.close(resolve));
     service.breakStreams();

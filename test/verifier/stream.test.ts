@@ -1,6 +1,8 @@
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createVerifier, type Verifier, type VerifierOptions } from "../../src/verifier/verifier.ts";
+import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import { claimsOf } from "../support/flow.ts";
 import {
   credentials,
@@ -348,4 +350,53 @@ test("close ends the stream and every call; decisions after it are 503, and read
   expect(await asked).toMatchObject({ status: 503 });
   expect(await errorOf(verifier, issuer.token())).toBe("Unavailable");
   await until(() => service.watchers === 0);
+});
+
+describe("the connection", () => {
+  test("is checked by the CA that was given, and shows the client certificate that was given", async () => {
+    const tls = {
+      key: serverKey,
+      cert: serverCertificate,
+      ca: caCertificate,
+      requestCert: true,
+      rejectUnauthorized: true,
+    };
+    const secure = await startService(0, tls);
+    const connect = (own: { ca?: string; cert?: string; key?: string }) =>
+      verifierWith({ stream: { baseUrl: secure.baseUrl, credentials, tls: own }, onStreamLost: "introspect" });
+    const good = connect({ ca: caCertificate, cert: clientCertificate, key: clientKey });
+    await good.ready();
+    expect(good.status().stream).toBe("fresh");
+    const strangers = [connect({ ca: caCertificate }), connect({ cert: clientCertificate, key: clientKey })];
+    for (const stranger of strangers) {
+      await until(() => stranger.status().keys > 0);
+      expect(await errorOf(stranger, issuer.token())).toBe("Unavailable");
+      expect(stranger.status().stream).toBe("lost");
+    }
+    expect(secure.watchers).toBe(1);
+    await Promise.all([good, ...strangers].map((one) => one.close()));
+    await secure.close();
+  });
+
+  test("to a peer that takes it and says nothing is given up in time", async () => {
+    const sockets = new Set<Socket>();
+    const mute = createServer((socket) => {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.resume();
+    });
+    await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
+    const baseUrl = `http://127.0.0.1:${(mute.address() as AddressInfo).port}`;
+    const verifier = verifierWith({ stream: { baseUrl, credentials }, introspectionTimeoutMs: 200 });
+    await until(() => verifier.status().keys > 0);
+    const from = performance.now();
+    expect(await errorOf(verifier, issuer.token())).toBe("Unavailable");
+    expect(performance.now() - from).toBeLessThan(400);
+    // the stream is tried again, each time by a new connection
+    await until(() => sockets.size >= 4);
+    await verifier.close();
+    await until(() => [...sockets].every(({ destroyed, readableEnded }) => destroyed || readableEnded));
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => mute.close(resolve));
+  });
 });

@@ -22,7 +22,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  * @returns null for anything else
  */
 export function parseJws(token: string): Jws | null {
-  if (token.length > maxTokenLength) return null;
+  if (typeof token !== "string" || token.length > maxTokenLength) return null;
   const parts = token.split(".", 4);
   if (parts.length !== 3) return null;
   const [head = "", body = "", tail = ""] = parts;

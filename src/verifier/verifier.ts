@@ -139,7 +139,8 @@ class LocalVerifier implements Verifier {
 
   verifyNow(token: string, options?: VerifyOptions): Decision | null {
     if (this.#closed) return unavailable;
-    if (token === "") return unauthorized;
+    // also for programs without types that pass undefined
+    if (!token) return unauthorized;
     const now = performance.now();
     this.#keys.keepFresh(now);
     const read = this.#read(token);

@@ -90,7 +90,7 @@ describe("the gateway's table", () => {
     expect(await errorOf(token, by)).toBe("Token Expired");
   });
 
-  test("an Authorization header is read as the service reads it", async () => {
+  test("S-137 an Authorization header is read as the service reads it, its scheme in any case", async () => {
     const token = issuer.token();
     const answers: Record<string, string> = {};
     for (const header of [
@@ -365,6 +365,24 @@ test("S-115 every proper prefix of a token is refused", async () => {
   }
   expect(passed).toEqual([]);
   expect(await errorOf(token)).toBe("allowed");
+});
+
+test("S-110 a token with any one character changed is refused", async () => {
+  const token = issuer.token();
+  const passed = [];
+  for (let at = 0; at < token.length; at++) {
+    for (const other of ["A", "B", "_", ".", "=", " ", "\u00e9"]) {
+      if (token[at] === other) continue;
+      const changed = token.slice(0, at) + other + token.slice(at + 1);
+      if ((await errorOf(changed)) !== "Invalid Token") passed.push(`${at} ${other}`);
+    }
+  }
+  expect(passed).toEqual([]);
+});
+
+test("what a program without types may pass is refused and never thrown", async () => {
+  for (const nothing of [undefined, null]) expect(await errorOf(nothing as never)).toBe("Unauthorized");
+  for (const odd of [{}, 1, Buffer.from(issuer.token())]) expect(await errorOf(odd as never)).toBe("Invalid Token");
 });
 
 test("S-119 a token that is bound to a key is refused, unless the binding is checked", async () => {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { readClaims } from "./claims.ts";
 import {
   type Decision,
@@ -77,6 +78,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
 /** Milliseconds between two tries to get the first keys. */
 const firstKeysEvery = 1_000;
 
+/** Turns of the event loop that a stream lost less than so many milliseconds ago gets to say something. */
+const catchUpTurns = 10;
+const catchUpMs = 5_000;
+
 class LocalVerifier implements Verifier {
   readonly #settings: Settings;
   readonly #keys: KeySet;
@@ -129,7 +134,7 @@ class LocalVerifier implements Verifier {
 
   verify(token: string, options?: VerifyOptions): Promise<Decision> {
     const decision = this.verifyNow(token, options);
-    return decision === null ? this.#ask(token, options) : Promise.resolve(decision);
+    return decision === null || decision === unavailable ? this.#ask(token, options) : Promise.resolve(decision);
   }
 
   verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision> {
@@ -185,6 +190,10 @@ class LocalVerifier implements Verifier {
 
   /** What needs waiting for: an unknown key, or the issuer's word while the stream is lost. */
   async #ask(token: string, options: VerifyOptions | undefined): Promise<Decision> {
+    if (await this.#catchUp()) {
+      const decision = this.verifyNow(token, options);
+      if (decision !== null) return decision;
+    }
     let read = this.#read(token);
     if (read === "unknown key") {
       const found = this.#keys.lookUp(performance.now());
@@ -195,12 +204,28 @@ class LocalVerifier implements Verifier {
       read = this.#read(token);
     }
     if (read === null) return invalidToken;
-    if (read === "unknown key" || this.#introspector === null) return unavailable;
+    if (read === "unknown key" || this.#introspector === null || this.#closed) return unavailable;
+    if (!this.#isForUs(read, options)) return invalidToken;
     const standing = await this.#introspector.ask(token);
     if (this.#closed) return unavailable;
     if (standing === "revoked" || this.#isRevoked(read)) return invalidToken;
     if (standing === "expired") return tokenExpired;
     return standing === "valid" ? this.#judge(read, options) : unavailable;
+  }
+
+  /**
+   * Where this process was busy for longer than the stream may be silent, news wait in its sockets: a few turns of the event loop
+   * bring them. @returns whether the stream is fresh
+   */
+  async #catchUp(): Promise<boolean> {
+    if (this.#stream === null) return false;
+    for (let turn = 0; turn < catchUpTurns; turn++) {
+      const lostFor = performance.now() - this.#stream.freshUntil;
+      if (lostFor <= 0) return true;
+      if (lostFor > catchUpMs) return false;
+      await nextTurn();
+    }
+    return false;
   }
 
   /** The token as remembered, or read and verified now. */

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
@@ -399,4 +401,24 @@ describe("the connection", () => {
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => mute.close(resolve));
   });
+});
+
+test("a process that was busy for longer than the stream may be silent reads what waits before it answers 503", async () => {
+  // a service in a process of its own, which talks on meanwhile
+  const script = `import { startService } from ${JSON.stringify(new URL("issuer.ts", import.meta.url).href)};
+    const service = await startService();
+    console.log(service.baseUrl);
+    process.stdin.resume().on("end", () => process.exit());`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["pipe", "pipe", "inherit"] });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const baseUrl = line.toString().trim();
+  const verifier = verifierWith({ stream: { baseUrl, credentials }, onStreamLost: "fail-closed" });
+  await verifier.ready();
+  const token = issuer.token();
+  for (const end = performance.now() + 700; performance.now() < end; );
+  expect(errorNow(verifier, token)).toBe("Unavailable");
+  expect(await errorOf(verifier, token)).toBe("allowed");
+  await verifier.close();
+  child.stdin.end();
+  await once(child, "exit");
 });

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { start } from "./start.ts";
 
 export interface Figure {
@@ -31,6 +32,10 @@ interface Bench {
 /** One file a bench; add its name here. */
 const benches: Record<string, Bench> = {
   start: { description: "the embedded default: start to first answer, memory a minute later (takes 75 s)", run: start },
+  introspect: { description: "warm introspection over gRPC against an echo server", run: introspect },
+  "introspect-cold": { description: "introspection of tokens never seen", run: introspectCold },
+  "introspect-http": { description: "HTTP introspection against a bare Fastify route", run: introspectOverHttp },
+  batch: { description: "BatchIntrospect against single calls", run: batch },
 };
 
 const { values, positionals } = parseArgs({

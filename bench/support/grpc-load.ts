@@ -14,6 +14,8 @@ interface Options {
   readonly seconds: number;
   /** Request messages, base64, sent in turn. */
   readonly messages: readonly string[];
+  /** Stop after so many calls instead of after `seconds`. */
+  readonly total?: number;
 }
 
 const options = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as Options;
@@ -64,7 +66,7 @@ function call(session: http2.ClientHttp2Session): Promise<void> {
 }
 
 async function worker(session: http2.ClientHttp2Session): Promise<void> {
-  while (performance.now() < until) await call(session);
+  while (options.total === undefined ? performance.now() < until : next < options.total) await call(session);
 }
 
 const sessions = Array.from({ length: options.connections }, () => http2.connect(`http://${options.address}`));

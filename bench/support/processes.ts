@@ -66,12 +66,12 @@ export interface Load {
 }
 
 /** One load process on the other core. */
-export async function runLoad(script: string, options: object): Promise<Load> {
+export async function runLoad(script: string, options: object, cpu = loadCpu): Promise<Load> {
   const file = join(mkdtempSync(join(tmpdir(), "auth-bench-")), "options.json");
   writeFileSync(file, JSON.stringify(options));
   const path = new URL(script, import.meta.url).pathname;
   const [program = "", ...rest] = canPin
-    ? ["taskset", "-c", loadCpu, process.execPath, path, file]
+    ? ["taskset", "-c", cpu, process.execPath, path, file]
     : [process.execPath, path, file];
   const child = spawn(program, rest, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";

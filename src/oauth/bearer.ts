@@ -15,7 +15,8 @@ export async function requireBearer(
 ): Promise<AccessTokenClaims> {
   if (authorization === null) throw new AuthError("unauthorized", "an access token is needed");
   const token = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization)?.[1];
-  const claims = token === undefined ? null : await readAccessToken(ctx, token);
+  const known = token === undefined ? null : await readAccessToken(ctx, token);
+  const claims = known?.claims ?? null;
   if (claims === null || claims.aud !== claims.client_id) {
     throw new AuthError("invalid_token", "not a valid access token for this resource");
   }

@@ -1,5 +1,6 @@
 import type { Context } from "../context.ts";
 import { parseJws } from "./keys/jws.ts";
+import type { VerifiedToken } from "./verified-tokens.ts";
 
 /** Claims of an access token (RFC 9068 section 2.2), times in seconds. */
 export interface AccessTokenClaims {
@@ -52,20 +53,21 @@ const futureTolerance = 10;
 /**
  * Reads a token that must be an access token of ours with a good signature by a trusted key; whether it is expired or revoked is
  * not looked at. A token that was checked once is remembered.
- * @returns null for anything else
+ * @returns null for anything else; a promise only where the key has to be looked up first
  */
-export async function readAccessToken(ctx: Context, token: string): Promise<AccessTokenClaims | null> {
+export function readAccessToken(ctx: Context, token: string): VerifiedToken | null | Promise<VerifiedToken | null> {
   const known = ctx.verifiedTokens.get(token);
-  if (known !== undefined) return ctx.keys.isTrusted(known.kid) ? known.claims : null;
+  if (known !== undefined) return ctx.keys.isTrusted(known.kid) ? known : null;
   const jws = parseJws(token);
   if (jws === null || !accessTypes.includes(jws.header.typ)) return null;
   const claims = jws.claims as unknown as AccessTokenClaims;
   // an ID token has no client_id: with access_token_typ JWT only its claims tell the two apart
   const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.client_id, claims.sid, claims.scope];
   if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
-  if (claims.iss !== ctx.config.issuer || !(await ctx.keys.verify("access", jws))) return null;
-  ctx.verifiedTokens.set(token, { claims, kid: jws.header.kid });
-  return claims;
+  if (claims.iss !== ctx.config.issuer) return null;
+  const remember = (verified: boolean) => (verified ? ctx.verifiedTokens.add(token, claims, jws.header.kid) : null);
+  const verified = ctx.keys.verify("access", jws);
+  return verified instanceof Promise ? verified.then(remember) : remember(verified);
 }
 
 /** Like `readAccessToken`, for refresh tokens. */

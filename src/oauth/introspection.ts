@@ -2,26 +2,38 @@ import type { Context } from "../context.ts";
 import type { Client } from "../store.ts";
 import { type AccessTokenClaims, readAccessToken, readRefreshToken } from "./claims.ts";
 import { findClient } from "./clients.ts";
+import type { VerifiedToken } from "./verified-tokens.ts";
 
 /** Answer of introspection (RFC 7662 section 2.2). */
-export type Introspection =
-  | { readonly active: false }
-  | {
-      readonly active: true;
-      readonly scope: string;
-      readonly client_id: string;
-      readonly username?: string;
-      readonly token_type: "Bearer" | "refresh_token";
-      readonly exp: number;
-      readonly iat: number;
-      readonly sub: string;
-      readonly aud: readonly string[];
-      readonly iss: string;
-      readonly jti: string;
-      readonly sid: string;
-      readonly roles?: readonly string[];
-      readonly nickname?: string;
-    };
+export type Introspection = { readonly active: false } | ActiveIntrospection;
+
+export interface ActiveIntrospection {
+  readonly active: true;
+  readonly scope: string;
+  readonly client_id: string;
+  readonly username?: string;
+  readonly token_type: "Bearer" | "refresh_token";
+  readonly exp: number;
+  readonly iat: number;
+  readonly sub: string;
+  readonly aud: readonly string[];
+  readonly iss: string;
+  readonly jti: string;
+  readonly sid: string;
+  readonly roles?: readonly string[];
+  readonly nickname?: string;
+  /** Of an introspection that is answered again and again: what each edge made of it. */
+  readonly [forms]?: Forms;
+}
+
+export const forms: unique symbol = Symbol("forms");
+
+export interface Forms {
+  /** Body of the HTTP answer. */
+  json?: string;
+  /** Message of the gRPC answer. */
+  message?: object;
+}
 
 const inactive: Introspection = { active: false };
 
@@ -30,34 +42,39 @@ const inactive: Introspection = { active: false };
  * `active: false`; a state that cannot be read throws unavailable, never either answer.
  */
 export function introspect(ctx: Context, caller: Client, token: string): Introspection | Promise<Introspection> {
-  const known = ctx.verifiedTokens.get(token);
-  const client = known === undefined ? undefined : ctx.clients.peek(known.claims.client_id);
-  if (known === undefined || client === undefined || !ctx.keys.isTrusted(known.kid))
-    return introspectNew(ctx, caller, token);
+  const known = readAccessToken(ctx, token);
+  if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
+  const client = ctx.clients.peek(known.claims.client_id);
+  if (client === undefined) return introspectSlowly(ctx, caller, token, known);
   if (!mayIntrospect(caller, known.claims)) return inactive;
-  return judge(ctx, known.claims, client) === "valid" ? describe(known.claims) : inactive;
+  return judge(ctx, known.claims, client) === "valid" ? describe(known) : inactive;
 }
 
-async function introspectNew(ctx: Context, caller: Client, token: string): Promise<Introspection> {
-  const claims = await readAccessToken(ctx, token);
-  if (claims === null) return introspectRefreshToken(ctx, caller, token);
-  if (!mayIntrospect(caller, claims)) return inactive;
-  return (await standingOf(ctx, claims)) === "valid" ? describe(claims) : inactive;
+/** Where something has to be read from the store first. */
+async function introspectSlowly(
+  ctx: Context,
+  caller: Client,
+  token: string,
+  reading: VerifiedToken | null | Promise<VerifiedToken | null>,
+): Promise<Introspection> {
+  const known = await reading;
+  if (known === null) return introspectRefreshToken(ctx, caller, token);
+  if (!mayIntrospect(caller, known.claims)) return inactive;
+  return (await standingOf(ctx, known.claims)) === "valid" ? describe(known) : inactive;
 }
 
-/** One answer for each remembered token: claims do not change, whether they hold is judged each time. */
-const descriptions = new WeakMap<AccessTokenClaims, Introspection>();
-
-function describe(claims: AccessTokenClaims): Introspection {
-  let description = descriptions.get(claims);
-  if (description === undefined) {
-    description = toIntrospection(claims);
-    descriptions.set(claims, description);
+/** One object for each token that comes again: its claims do not change, whether they hold is judged each time. */
+function describe(known: VerifiedToken): ActiveIntrospection {
+  if (known.introspection) return known.introspection;
+  if (known.introspection === undefined) {
+    known.introspection = null;
+    return toIntrospection(known.claims);
   }
-  return description;
+  known.introspection = { ...toIntrospection(known.claims), [forms]: {} };
+  return known.introspection;
 }
 
-function toIntrospection(claims: AccessTokenClaims): Introspection {
+function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
   const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = claims;
   return {
     active: true,
@@ -154,12 +171,13 @@ export async function authorizeToken(
     return { allowed: false, httpStatus, error, token: inactive };
   };
   if (token === "") return refuse(401, "Unauthorized");
-  const claims = await readAccessToken(ctx, token);
-  if (claims === null || !mayIntrospect(caller, claims)) return refuse(401, "Invalid Token");
+  const known = await readAccessToken(ctx, token);
+  if (known === null || !mayIntrospect(caller, known.claims)) return refuse(401, "Invalid Token");
+  const { claims } = known;
   const standing = await standingOf(ctx, claims);
   if (standing === "revoked") return refuse(401, "Invalid Token");
   if (standing === "expired") return refuse(401, "Token Expired");
   const held = claims.scope.split(" ");
   if (!requiredScopes.every((scope) => held.includes(scope))) return refuse(403, "Forbidden");
-  return { allowed: true, httpStatus: 200, error: "", token: describe(claims) };
+  return { allowed: true, httpStatus: 200, error: "", token: describe(known) };
 }

@@ -10,8 +10,8 @@ import { readAccessToken, readRefreshToken } from "./claims.ts";
  */
 export async function revokeToken(ctx: Context, client: Client, token: string): Promise<void> {
   const now = ctx.clock.now();
-  const access = await readAccessToken(ctx, token);
-  if (access !== null) {
+  const access = (await readAccessToken(ctx, token))?.claims;
+  if (access !== undefined) {
     if (access.client_id !== client.clientId || access.exp * 1000 <= now) return;
     await ctx.store.authorizations.revokeAccessToken(access.jti, access.exp * 1000, now);
     ctx.metrics.securityEvents.inc({ event: "access_token_revoked" });

@@ -1,10 +1,13 @@
 import { LRUCache } from "lru-cache";
 import type { AccessTokenClaims } from "./claims.ts";
+import type { ActiveIntrospection } from "./introspection.ts";
 
 /** What a good signature was found on: claims are remembered, decisions never. */
 export interface VerifiedToken {
   readonly claims: AccessTokenClaims;
   readonly kid: string;
+  /** Its introspection, from the second time on: a token that comes once leaves little behind. */
+  introspection: ActiveIntrospection | null | undefined;
 }
 
 const maxBytes = 64 * 1024 * 1024;
@@ -25,7 +28,9 @@ export class VerifiedTokens {
     return this.#tokens.get(token);
   }
 
-  set(token: string, verified: VerifiedToken): void {
+  add(token: string, claims: AccessTokenClaims, kid: string): VerifiedToken {
+    const verified: VerifiedToken = { claims, kid, introspection: undefined };
     this.#tokens.set(token, verified);
+    return verified;
   }
 }

@@ -10,7 +10,7 @@ import {
 } from "../../gen/auth/v1/introspection_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { authorizeToken, type Introspection, introspect } from "../oauth/introspection.ts";
+import { authorizeToken, forms, type Introspection, introspect } from "../oauth/introspection.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
 import { callerOf } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
@@ -83,17 +83,14 @@ const revocationKinds = {
   client_changed: RevocationKind.UNSPECIFIED,
 };
 
-/** Messages of introspections that are the same object each time, as those of remembered tokens are. */
-const messages = new WeakMap<Introspection, IntrospectResponse>();
-
 function toResponse(introspection: Introspection): IntrospectResponse {
-  let message = messages.get(introspection);
-  if (message === undefined) {
-    message = toMessage(introspection);
-    messages.set(introspection, message);
-    encodeOnce(message);
+  const kept = introspection.active ? introspection[forms] : undefined;
+  if (kept === undefined) return toMessage(introspection);
+  if (kept.message === undefined) {
+    kept.message = toMessage(introspection);
+    encodeOnce(kept.message);
   }
-  return message;
+  return kept.message as IntrospectResponse;
 }
 
 function toMessage(introspection: Introspection): IntrospectResponse {

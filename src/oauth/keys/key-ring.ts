@@ -21,6 +21,8 @@ const kinds: readonly { use: KeyUse; alg: Alg }[] = [
 ];
 
 interface RingKey extends StoredKey {
+  /** When the last token it signed is over; infinite while there is no next generation. */
+  endsAt: number;
   readonly publicKey: KeyObject;
   readonly jwk: JWK;
   /** Opened when it first signs. */
@@ -76,6 +78,10 @@ export class KeyRing {
       const known = this.#keys.get(key.kid);
       keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt: key.distrustedAt });
     }
+    for (const key of keys.values()) {
+      const next = successorOf(keys, key);
+      key.endsAt = next === undefined ? Number.POSITIVE_INFINITY : next.activeFrom + this.#tokenTtlMs[key.use] + skewMs;
+    }
     this.#keys = keys;
     this.#loadedAt = performance.now();
   }
@@ -109,7 +115,11 @@ export class KeyRing {
   /** Signs with the active key. @returns the token and the kid that signed it */
   sign(use: KeyUse, alg: Alg, typ: string, claims: object): { token: string; kid: string } {
     const now = this.#clock.now();
-    const key = this.#generations(use, alg).findLast((k) => k.activeFrom <= now && k.distrustedAt === null);
+    let key: RingKey | undefined;
+    for (const each of this.#keys.values()) {
+      if (each.use !== use || each.alg !== alg || each.activeFrom > now || each.distrustedAt !== null) continue;
+      if (key === undefined || each.generation > key.generation) key = each;
+    }
     if (key === undefined) throw new Error(`no active ${alg} key for ${use} tokens`);
     return { token: this.#signWith(key, typ, claims), kid: key.kid };
   }
@@ -121,11 +131,15 @@ export class KeyRing {
   }
 
   /** Is it signed by a key of this use that is trusted? A kid never seen is looked up once a second at most. */
-  async verify(use: KeyUse, jws: ParsedJws): Promise<boolean> {
-    if (!this.#keys.has(jws.header.kid) && performance.now() - this.#loadedAt > 1000) await this.reload();
+  verify(use: KeyUse, jws: ParsedJws): boolean | Promise<boolean> {
+    if (this.#keys.has(jws.header.kid) || performance.now() - this.#loadedAt <= 1000) return this.#verify(use, jws);
+    return this.reload().then(() => this.#verify(use, jws));
+  }
+
+  #verify(use: KeyUse, jws: ParsedJws): boolean {
     const key = this.#keys.get(jws.header.kid);
     if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
-    if (this.#clock.now() > this.#endOf(key)) return false;
+    if (this.#clock.now() > key.endsAt) return false;
     return verifyJws(key.publicKey, key.alg, jws);
   }
 
@@ -138,7 +152,7 @@ export class KeyRing {
   jwks(): { keys: JWK[] } {
     const now = this.#clock.now();
     const published = [...this.#keys.values()].filter(
-      (key) => key.use === "access" && key.distrustedAt === null && now <= this.#endOf(key),
+      (key) => key.use === "access" && key.distrustedAt === null && now <= key.endsAt,
     );
     return { keys: published.sort((a, b) => a.activeFrom - b.activeFrom).map((key) => key.jwk) };
   }
@@ -146,7 +160,8 @@ export class KeyRing {
   list(): (Pick<StoredKey, "kid" | "use" | "alg" | "generation" | "createdAt" | "activeFrom"> & { state: KeyState })[] {
     const now = this.#clock.now();
     return [...this.#keys.values()].map(({ kid, use, alg, generation, createdAt, activeFrom, distrustedAt }) => {
-      const retired = this.#retiredAt({ use, alg, generation }) <= now;
+      const retired =
+        (successorOf(this.#keys, { use, alg, generation })?.activeFrom ?? Number.POSITIVE_INFINITY) <= now;
       const state =
         distrustedAt !== null ? "distrusted" : activeFrom > now ? "pending" : retired ? "retired" : "active";
       return { kid, use, alg, generation, createdAt, activeFrom, state };
@@ -156,22 +171,11 @@ export class KeyRing {
   /** Kids whose last token ended more than a day ago. */
   outlived(): string[] {
     const dayAgo = this.#clock.now() - 86_400_000;
-    return [...this.#keys.values()].filter((key) => this.#endOf(key) < dayAgo).map((key) => key.kid);
-  }
-
-  /** When the last token it signed is over. */
-  #endOf(key: RingKey): number {
-    return this.#retiredAt(key) + this.#tokenTtlMs[key.use] + skewMs;
-  }
-
-  #retiredAt(key: Pick<StoredKey, "use" | "alg" | "generation">): number {
-    const next = this.#generations(key.use, key.alg).find((other) => other.generation > key.generation);
-    return next?.activeFrom ?? Number.POSITIVE_INFINITY;
+    return [...this.#keys.values()].filter((key) => key.endsAt < dayAgo).map((key) => key.kid);
   }
 
   #generations(use: KeyUse, alg: Alg): RingKey[] {
-    const same = [...this.#keys.values()].filter((key) => key.use === use && key.alg === alg);
-    return same.sort((a, b) => a.generation - b.generation);
+    return generationsOf(this.#keys, use, alg);
   }
 
   #signWith(key: RingKey, typ: string, claims: object): string {
@@ -195,10 +199,28 @@ export interface KeyRingOptions {
   readonly refreshTokenTtl: number;
 }
 
+function generationsOf(keys: ReadonlyMap<string, RingKey>, use: KeyUse, alg: Alg): RingKey[] {
+  const same = [...keys.values()].filter((key) => key.use === use && key.alg === alg);
+  return same.sort((a, b) => a.generation - b.generation);
+}
+
+function successorOf(
+  keys: ReadonlyMap<string, RingKey>,
+  { use, alg, generation }: Pick<StoredKey, "use" | "alg" | "generation">,
+): RingKey | undefined {
+  return generationsOf(keys, use, alg).find((other) => other.generation > generation);
+}
+
 function open(key: StoredKey): RingKey {
   const publicJwk = JSON.parse(key.publicJwk) as JWK;
   const publicKey = createPublicKey({ key: publicJwk as JsonWebKey, format: "jwk" });
-  return { ...key, publicKey, jwk: { ...publicJwk, kid: key.kid, alg: key.alg, use: "sig" }, privateKey: null };
+  return {
+    ...key,
+    publicKey,
+    jwk: { ...publicJwk, kid: key.kid, alg: key.alg, use: "sig" },
+    privateKey: null,
+    endsAt: Number.POSITIVE_INFINITY,
+  };
 }
 
 const generatePair = promisify(generateKeyPair);

@@ -42,6 +42,8 @@ export interface Config {
   readonly workers: number;
   /** Requests a minute and network on the public listener; null: not limited. */
   readonly rateLimitPerMinute: number | null;
+  /** Calls a second and client on the internal listeners of one process; null: not limited. */
+  readonly callerRateLimit: number | null;
   /** Seconds that verifiers may cache the key set. */
   readonly jwksMaxAge: number;
   readonly logLevel: string;
@@ -333,6 +335,7 @@ export function readConfig(env: Environment): Config {
     }
   }
   const rateLimit = read.integer("RATE_LIMIT_PER_MINUTE", 0, 0, 10_000_000);
+  const callerRateLimit = read.integer("CALLER_RATE_LIMIT", 0, 0, 10_000_000);
 
   const config: Config = {
     production,
@@ -359,6 +362,7 @@ export function readConfig(env: Environment): Config {
     revocationMaxStaleness: read.integer("REVOCATION_MAX_STALENESS", 1000, 50, 60_000),
     workers,
     rateLimitPerMinute: rateLimit === 0 ? null : rateLimit,
+    callerRateLimit: callerRateLimit === 0 ? null : callerRateLimit,
     jwksMaxAge: read.integer("JWKS_MAX_AGE", 300, 1, 86_400),
     logLevel: read.choice("LOG_LEVEL", ["info", "fatal", "error", "warn", "debug", "trace", "silent"], "info"),
   };

@@ -5,6 +5,7 @@ import { required_scope } from "../../gen/auth/v1/options_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { authenticateCaller, Caller } from "../oauth/callers.ts";
+import type { Load } from "./caller-limits.ts";
 
 /** What a call brings to say who makes it. */
 export type Credentials = Parameters<typeof authenticateCaller>[1];
@@ -18,6 +19,10 @@ export class Call {
   readonly startedAt = performance.now();
   /** Null until admitted. */
   caller: Caller | null = null;
+  /** What its caller has under way, this call included; null until admitted. */
+  load: Load | null = null;
+  /** When work on it must have ended, by `performance.now()`. */
+  endsAt = Number.POSITIVE_INFINITY;
   /** gRPC status name, once there is one. */
   outcome: string | null = null;
 

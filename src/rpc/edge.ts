@@ -10,6 +10,7 @@ import { Code, ConnectError, type HandlerContext, type MethodImpl, type ServiceI
 import { status } from "@grpc/grpc-js";
 import type { Context } from "../context.ts";
 import { type Authenticate, type Call, callOf, demandScope, requiredScope } from "./caller.ts";
+import { type CallerLimits, callerLimits } from "./caller-limits.ts";
 import { toConnectError } from "./error-table.ts";
 
 /** No call works longer than this, whatever deadline its client sets or leaves out. Milliseconds. */
@@ -74,19 +75,22 @@ export class Edge {
   readonly methods: readonly Method[];
   readonly #name: "grpc" | "connect";
   readonly #authenticate: Authenticate;
+  readonly #limits: CallerLimits;
 
   constructor(name: "grpc" | "connect", ctx: Context, parts: EdgeParts) {
     this.#name = name;
     this.ctx = ctx;
     this.methods = methodsOf(parts.registrations);
     this.#authenticate = parts.authenticate;
+    this.#limits = callerLimits(ctx);
   }
 
-  /** Authentication and authorization, before anything looks at the message. */
+  /** Authentication, authorization and the caller's limits, before anything looks at the message. */
   async admit(method: Method, call: Call): Promise<void> {
     try {
       call.caller = await this.#authenticate(this.ctx, call.credentials);
       demandScope(call.caller, method.scope);
+      call.load = this.#limits.enter(call.caller.client.clientId);
     } catch (error) {
       const refused = this.refuse(method, call, error);
       if (call.caller !== null) this.#audit(method, call, null, null);
@@ -112,6 +116,7 @@ export class Edge {
     try {
       const left = Math.min(context.timeoutMs() ?? MAX_CALL_MS, MAX_CALL_MS);
       if (left <= 0) throw deadlineExceeded();
+      call.endsAt = performance.now() + left;
       const work = (method.implementation as UnaryMethod)(request as never, context);
       response = work instanceof Promise ? await deadlines.until(left, work) : (work as object);
       call.outcome = "OK";
@@ -144,8 +149,9 @@ export class Edge {
     return refused;
   }
 
-  /** Counts an answered call. */
+  /** Counts an ended call. */
   finish(method: Method, call: Call): void {
+    if (call.load !== null) this.#limits.leave(call.load);
     this.ctx.metrics.requests.observe(
       { edge: this.#name, operation: method.desc.name, outcome: call.outcome ?? "UNKNOWN" },
       (performance.now() - call.startedAt) / 1000,

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { create, type DescMessage, type DescService, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescService, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
 import {
   Metadata,
@@ -12,12 +12,12 @@ import {
   type status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, certificateSubject } from "./caller.ts";
 import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
 import { refuseMalformedTimeout } from "./grpc-timeout.ts";
+import { readMessage } from "./message-reader.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type StreamingCall = ServerWritableStream<Buffer, Buffer>;
@@ -61,7 +61,7 @@ async function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback:
     await edge.admit(method, call);
     refuseMalformedTimeout(grpc.metadata);
     if (goneBy(grpc, call)) return;
-    const request = decode(method.desc.input, grpc.request);
+    const request = readMessage(method.desc.input, grpc.request);
     const response = encode(method.desc.output, await edge.perform(method, request, context));
     if (goneBy(grpc, call)) return;
     context.sendHeader(grpc);
@@ -79,7 +79,7 @@ async function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Pro
     const context = new GrpcHandlerContext(method, grpc, call);
     await edge.admit(method, call);
     refuseMalformedTimeout(grpc.metadata);
-    const request = decode(method.desc.input, grpc.request);
+    const request = readMessage(method.desc.input, grpc.request);
     for await (const message of edge.stream(method, request, context)) {
       if (goneBy(grpc, call)) return;
       context.sendHeader(grpc);
@@ -118,14 +118,6 @@ export function toStatus(error: ConnectError): StatusObject {
 }
 
 const same = (bytes: Buffer): Buffer => bytes;
-
-function decode(schema: DescMessage, bytes: Buffer): object {
-  try {
-    return fromBinary(schema, bytes);
-  } catch (cause) {
-    throw new AuthError("invalid_request", `the message is not a valid ${schema.typeName}`, { cause });
-  }
-}
 
 /** Bytes of messages that are answered again and again. */
 const encoded = new WeakMap<object, Buffer | null>();

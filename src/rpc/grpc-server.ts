@@ -1,4 +1,4 @@
-import type { Http2Server, ServerHttp2Session } from "node:http2";
+import type { Http2Server, SecureServerOptions, ServerHttp2Session } from "node:http2";
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
@@ -8,6 +8,7 @@ import { HealthImplementation, service as healthService } from "grpc-health-chec
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { Call } from "./caller.ts";
+import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
 import { readTimeoutsStrictly } from "./grpc-timeout.ts";
@@ -32,18 +33,39 @@ export interface GrpcServer {
 
 const MINUTE = 60_000;
 
+const MAX_STREAMS = 200;
+/** In one process; a caller needs a handful. */
+const MAX_CONNECTIONS = 4_096;
+
 const limits = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-  "grpc.max_concurrent_streams": 200,
   // MiB that a connection may make Node's HTTP/2 hold
   "grpc-node.max_session_memory": 32,
-  "grpc.keepalive_time_ms": MINUTE,
-  "grpc.keepalive_timeout_ms": 20_000,
+  // a peer that does not answer is gone after 14 seconds, calls and all
+  "grpc.keepalive_time_ms": 8_000,
+  "grpc.keepalive_timeout_ms": 6_000,
   "grpc.max_connection_idle_ms": 15 * MINUTE,
   // connections are renewed, so that clients find new replicas and certificates; grace for the longest call
   "grpc.max_connection_age_ms": 30 * MINUTE,
   "grpc.max_connection_age_grace_ms": 2 * MAX_CALL_MS,
   "grpc.enable_channelz": 0,
+};
+
+/** What grpc-js has no options for, given to Node's HTTP/2 server. */
+const http2Options: SecureServerOptions & { streamResetBurst: number; streamResetRate: number } = {
+  settings: {
+    maxConcurrentStreams: MAX_STREAMS,
+    // all metadata of a call: an access token and what tracing adds
+    maxHeaderListSize: 16 * 1024,
+  },
+  maxHeaderListPairs: 100,
+  // every stream may be cancelled at once, twice; whoever goes on like that loses the connection (CVE-2023-44487)
+  streamResetBurst: 2 * MAX_STREAMS,
+  streamResetRate: 30,
+  maxSessionInvalidFrames: 100,
+  maxSessionRejectedStreams: 50,
+  maxSettings: 16,
+  handshakeTimeout: PATIENCE_MS,
 };
 
 /** Starts the gRPC listener: the services of auth.v1, grpc.health.v1.Health and server reflection. */
@@ -54,6 +76,7 @@ export async function startGrpcServer(
 ): Promise<GrpcServer> {
   const edge = new Edge("grpc", ctx, parts);
   const server = new Server(limits);
+  addHttp2Options(server);
   const services = parts.registrations.map(({ service }) => service);
   for (const service of services) addService(server, edge, service);
 
@@ -75,6 +98,10 @@ export async function startGrpcServer(
   });
   const http2Servers = http2ServersOf(server);
   readTimeoutsStrictly(http2Servers);
+  for (const http2Server of http2Servers) {
+    http2Server.maxConnections = MAX_CONNECTIONS;
+    guardHttp2(http2Server);
+  }
   const sessions = sessionsOf(http2Servers);
   return {
     port,
@@ -92,6 +119,12 @@ export async function startGrpcServer(
       clearTimeout(grace);
     },
   };
+}
+
+function addHttp2Options(server: Server): void {
+  const { commonServerOptions } = server as unknown as { commonServerOptions?: object };
+  if (commonServerOptions === undefined) throw new Error("this version of grpc-js keeps its HTTP/2 options elsewhere");
+  Object.assign(commonServerOptions, http2Options);
 }
 
 /** grpc-js has no way to reach them once bound. */

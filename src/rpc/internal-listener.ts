@@ -7,11 +7,14 @@ import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
-import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
+import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
+import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
 const CLOSE_GRACE_MS = 10_000;
+/** In one process; each costs little while it is idle. */
+const MAX_CONNECTIONS = 4_096;
 
 export interface InternalListenerOptions {
   readonly host: string;
@@ -48,6 +51,8 @@ export async function startInternalListener(
   addOperatorRoutes(server, ctx, options.ready);
   const shutdown = new AbortController();
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
+  server.server.maxConnections = MAX_CONNECTIONS;
+  guardHttp1(server.server);
   await server.listen({ host: options.host, port: options.port });
   return {
     port: (server.server.address() as AddressInfo).port,
@@ -68,7 +73,7 @@ export async function startInternalListener(
 function createServer(tls: Config["internalTls"]): FastifyInstance {
   const options = {
     // the whole request must have come by then
-    requestTimeout: MAX_CALL_MS,
+    requestTimeout: PATIENCE_MS,
     // above a load balancer's usual minute, so that it is never us who closes a connection in use
     keepAliveTimeout: 75_000,
     // silence on the socket: longer than any call
@@ -77,9 +82,13 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
     return503OnClosing: true,
     forceCloseConnections: "idle" as const,
   };
-  if (tls === null) return fastify(options);
+  const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 2_000 };
+  if (tls === null) return fastify({ ...options, http });
   const mutual = tls.clientCa === null ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false };
-  return fastify({ ...options, https: { cert: tls.cert, key: tls.key, ...mutual } }) as unknown as FastifyInstance;
+  return fastify({
+    ...options,
+    https: { ...http, handshakeTimeout: PATIENCE_MS, cert: tls.cert, key: tls.key, ...mutual },
+  }) as unknown as FastifyInstance;
 }
 
 function addOperatorRoutes(server: FastifyInstance, ctx: Context, ready: InternalListenerOptions["ready"]): void {
@@ -113,14 +122,15 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
       // A token never stands in a URL, whatever the contract says of side effects
       const method = paths.get(request.routeOptions.url ?? "");
       if (request.method !== "POST" && method?.scope === "auth.introspect") return reply.code(405).send();
-    });
-    scope.addHook("onResponse", async (request, reply) => {
-      const call = calls.get(request);
-      const method = paths.get(request.routeOptions.url ?? "");
-      if (call === undefined || method === undefined) return;
-      // Connect answers a message it cannot read without telling us
-      call.outcome ??= reply.raw.statusCode === 429 ? "RESOURCE_EXHAUSTED" : "INVALID_ARGUMENT";
-      edge.finish(method, call);
+      // fastify's onResponse says nothing of a call whose client hung up
+      reply.raw.once("close", () => {
+        const call = calls.get(request);
+        if (call === undefined || method === undefined) return;
+        if (!reply.raw.writableFinished) call.outcome ??= "CANCELLED";
+        // Connect answers a message it cannot read without telling us
+        call.outcome ??= reply.raw.statusCode === 429 ? "RESOURCE_EXHAUSTED" : "INVALID_ARGUMENT";
+        edge.finish(method, call);
+      });
     });
     await scope.register(fastifyConnectPlugin, {
       // One options object for all services: a service's own would replace this one, gate and limits included
@@ -134,6 +144,7 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
       },
       grpc: false,
       readMaxBytes: MAX_MESSAGE_BYTES,
+      binaryOptions: { readUnknownFields: false },
       // Work ends after MAX_CALL_MS whatever a client asks for; a client that would wait longer is not refused for it
       maxTimeoutMs: 3_600_000,
       // small messages over a short way: nothing to unpack, so nothing to bound

@@ -10,12 +10,16 @@ import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/r
 import { exchangeToken } from "../oauth/token.ts";
 import type { Authorization } from "../store.ts";
 import { callerOf, callOf } from "./caller.ts";
+import { withinDeadline } from "./within-deadline.ts";
 
 export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
   return {
     async issueToken(request, context) {
       const { network } = callOf(context).credentials;
-      const response = await exchangeToken(ctx, { ...(await asRegistered(ctx, parametersOf(request))), network });
+      const response = await exchangeToken(withinDeadline(ctx, context), {
+        ...(await asRegistered(ctx, parametersOf(request))),
+        network,
+      });
       return {
         accessToken: response.access_token,
         refreshToken: response.refresh_token ?? "",
@@ -35,7 +39,7 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
         clientId === ""
           ? callerOf(context)
           : await authenticateClient(ctx, { ...(await asRegistered(ctx, parameters)), network });
-      await revokeToken(ctx, client, token);
+      await revokeToken(withinDeadline(ctx, context), client, token);
       return {};
     },
 

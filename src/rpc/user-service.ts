@@ -17,6 +17,7 @@ import {
   updateUser,
 } from "../users/users.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
+import { withinDeadline } from "./within-deadline.ts";
 
 export function userService(ctx: Context): ServiceImpl<typeof UserService> {
   return {
@@ -37,8 +38,8 @@ export function userService(ctx: Context): ServiceImpl<typeof UserService> {
       return { users: users.map(toUser), nextPageToken };
     },
 
-    async signUp({ email, password, nickname }) {
-      return { user: toUser(await signUp(ctx, { email, password, nickname })) };
+    async signUp({ email, password, nickname }, context) {
+      return { user: toUser(await signUp(withinDeadline(ctx, context), { email, password, nickname })) };
     },
 
     async updateUser({ uuid, nickname, roles, updateMask }, context) {
@@ -52,36 +53,39 @@ export function userService(ctx: Context): ServiceImpl<typeof UserService> {
         });
       }
       const change = { ...(paths.has("nickname") ? { nickname } : {}), ...(paths.has("roles") ? { roles } : {}) };
-      return { user: toUser(await updateUser(ctx, uuid, change)) };
+      return { user: toUser(await updateUser(withinDeadline(ctx, context), uuid, change)) };
     },
 
-    async changePassword({ uuid, currentPassword, newPassword }) {
-      await changePassword(ctx, { uuid, currentPassword, newPassword });
+    async changePassword({ uuid, currentPassword, newPassword }, context) {
+      await changePassword(withinDeadline(ctx, context), { uuid, currentPassword, newPassword });
       return {};
     },
 
     async requestPasswordReset({ email }, context) {
-      await requestPasswordReset(ctx, { email, ipAddress: callOf(context).credentials.network });
+      await requestPasswordReset(withinDeadline(ctx, context), {
+        email,
+        ipAddress: callOf(context).credentials.network,
+      });
       return {};
     },
 
-    async resetPassword({ token, newPassword }) {
-      await resetPassword(ctx, { token, newPassword });
+    async resetPassword({ token, newPassword }, context) {
+      await resetPassword(withinDeadline(ctx, context), { token, newPassword });
       return {};
     },
 
-    async disableUser({ uuid }) {
-      await setUserDisabled(ctx, uuid, true);
+    async disableUser({ uuid }, context) {
+      await setUserDisabled(withinDeadline(ctx, context), uuid, true);
       return {};
     },
 
-    async enableUser({ uuid }) {
-      await setUserDisabled(ctx, uuid, false);
+    async enableUser({ uuid }, context) {
+      await setUserDisabled(withinDeadline(ctx, context), uuid, false);
       return {};
     },
 
-    async deleteUser({ uuid }) {
-      await deleteUser(ctx, uuid);
+    async deleteUser({ uuid }, context) {
+      await deleteUser(withinDeadline(ctx, context), uuid);
       return {};
     },
   };

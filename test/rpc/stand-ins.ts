@@ -52,7 +52,7 @@ export function standInParts(handlers: Record<string, Handler> = {}): EdgeParts 
 export async function startEdges(handlers: Record<string, Handler> = {}) {
   const logged: string[] = [];
   const ctx = {
-    config: { jwksMaxAge: 300 },
+    config: { jwksMaxAge: 300, callerRateLimit: null },
     log: createLogger("info", { write: (line) => void logged.push(line) }),
     metrics: createMetrics(),
   } as unknown as Context;

@@ -1,0 +1,73 @@
+import type { Server as HttpServer } from "node:http";
+import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import { constants } from "node:http2";
+import type { Socket } from "node:net";
+
+/** A peer has this long to begin to speak, to send its whole request and to take its answer. Milliseconds. */
+export const PATIENCE_MS = 10_000;
+const sweepMs = 1_000;
+
+/** How many compactions apart streams are looked through: what is gone must not be kept for long. */
+const leastStreams = 256;
+
+/**
+ * Cuts slow and silent peers of an HTTP/2 server: connections that do not begin, requests that do not end, answers that are not
+ * taken. Streams are noted in a list that is looked through now and then, because a listener on each would cost a hot call more
+ * than the list does.
+ */
+export function guardHttp2(server: Http2Server): void {
+  let streams: { readonly stream: ServerHttp2Stream; since: number; answered: boolean }[] = [];
+  let room = leastStreams;
+  let tick = 0;
+
+  const compact = () => {
+    streams = streams.filter(({ stream }) => !stream.destroyed);
+    room = Math.max(leastStreams, streams.length * 2);
+  };
+  server.prependListener("stream", (stream: ServerHttp2Stream) => {
+    streams.push({ stream, since: tick, answered: false });
+    if (streams.length > room) compact();
+  });
+  server.on("session", (session: ServerHttp2Session) => {
+    const late = setTimeout(() => session.destroy(), PATIENCE_MS).unref();
+    session.once("remoteSettings", () => clearTimeout(late));
+    session.once("close", () => clearTimeout(late));
+  });
+  const timer = setInterval(() => {
+    tick++;
+    compact();
+    const patience = PATIENCE_MS / sweepMs;
+    for (const entry of streams) {
+      const { stream } = entry;
+      if (stream.writableEnded && !entry.answered) {
+        entry.answered = true;
+        entry.since = tick;
+      }
+      const waiting = entry.answered || !stream.readableEnded;
+      if (waiting && tick - entry.since > patience) stream.close(constants.NGHTTP2_CANCEL);
+    }
+  }, sweepMs).unref();
+  server.once("close", () => clearInterval(timer));
+}
+
+/** Cuts connections of an HTTP/1.1 server that do not take their answer. Slow requests are its own timeouts' business. */
+export function guardHttp1(server: HttpServer): void {
+  const sockets = new Set<Socket>();
+  const stuckSince = new WeakMap<Socket, { readonly bytesWaiting: number; readonly at: number }>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  const timer = setInterval(() => {
+    const now = performance.now();
+    for (const socket of sockets) {
+      const bytesWaiting = socket.writableLength;
+      const stuck = stuckSince.get(socket);
+      if (bytesWaiting === 0) stuckSince.delete(socket);
+      else if (stuck === undefined || bytesWaiting < stuck.bytesWaiting)
+        stuckSince.set(socket, { bytesWaiting, at: now });
+      else if (now - stuck.at > PATIENCE_MS) socket.destroy();
+    }
+  }, sweepMs).unref();
+  server.once("close", () => clearInterval(timer));
+}

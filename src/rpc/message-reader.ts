@@ -1,0 +1,81 @@
+import { type DescMessage, fromBinary } from "@bufbuild/protobuf";
+import { AuthError } from "../errors.ts";
+
+/** Fields in one message, those of messages in it included: a full batch has a thousand. */
+const MAX_FIELDS = 10_000;
+const MAX_DEPTH = 10;
+
+const readOptions = { readUnknownFields: false } as const;
+
+/** @throws AuthError invalid_request */
+export function readMessage(schema: DescMessage, bytes: Uint8Array): object {
+  try {
+    countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS);
+    return fromBinary(schema, bytes, readOptions);
+  } catch (cause) {
+    throw new AuthError("invalid_request", `the message is not a valid ${schema.typeName}`, { cause });
+  }
+}
+
+/**
+ * Walks over the fields before anything is made of them: a message may not cost more to read than its contract needs. Unknown
+ * fields are passed over, as they must be, but not by the million; groups and varints of more than ten bytes are none of ours.
+ * @returns how many fields are left
+ */
+function countFields(
+  schema: DescMessage,
+  bytes: Uint8Array,
+  from: number,
+  end: number,
+  depth: number,
+  left: number,
+): number {
+  if (depth > MAX_DEPTH) throw new Error("messages in messages in messages");
+  let at = from;
+  let fields = left;
+
+  /** Up to 32 bits; what is longer is cut, which no tag and no length of ours is. */
+  const varint = (): number => {
+    let value = 0;
+    for (let length = 0; length < 10; length++) {
+      if (at >= end) throw new Error("a varint ends too soon");
+      const byte = bytes[at++] as number;
+      if (length < 5) value += (byte & 0x7f) * 2 ** (7 * length);
+      if (byte < 0x80) return value;
+    }
+    throw new Error("a varint of more than ten bytes");
+  };
+
+  while (at < end) {
+    if (--fields < 0) throw new Error("too many fields");
+    const tag = varint();
+    const wireType = tag & 7;
+    if (wireType === 2) {
+      const length = varint();
+      const start = at;
+      at += length;
+      if (at > end) throw new Error("a field ends after its message");
+      const inner = nestedOf(schema, Math.floor(tag / 8));
+      if (inner !== undefined) fields = countFields(inner, bytes, start, at, depth + 1, fields);
+    } else if (wireType === 0) varint();
+    else if (wireType === 1) at += 8;
+    else if (wireType === 5) at += 4;
+    else throw new Error(`a field of wire type ${wireType}`);
+  }
+  if (at > end) throw new Error("a field ends after its message");
+  return fields;
+}
+
+const nested = new WeakMap<DescMessage, ReadonlyMap<number, DescMessage>>();
+
+/** The type of a field that holds messages. */
+function nestedOf(schema: DescMessage, number: number): DescMessage | undefined {
+  let messages = nested.get(schema);
+  if (messages === undefined) {
+    messages = new Map(
+      schema.fields.flatMap((field) => (field.message === undefined ? [] : [[field.number, field.message] as const])),
+    );
+    nested.set(schema, messages);
+  }
+  return messages.size === 0 ? undefined : messages.get(number);
+}

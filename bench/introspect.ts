@@ -43,7 +43,6 @@ async function withServiceAndEcho<T>(work: (parts: Parts) => Promise<T>): Promis
   const env = await testEnvironment({
     ACCESS_TOKEN_TTL: "3600",
     LOG_LEVEL: "error",
-    ...(process.env["BP"] ? { NODE_OPTIONS: "--cpu-prof --cpu-prof-dir=/tmp/prof" } : {}),
   });
   const url = env["ISSUER"] ?? "";
   const ours = await startPinned(serverCpu, "../../src/main.ts", ["serve"], env);

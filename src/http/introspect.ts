@@ -12,7 +12,14 @@ export function introspectEndpoint(app: FastifyInstance, ctx: Context): void {
   app.post(paths.introspect, async (request, reply) => {
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;
-    const caller = await authenticateHttpCaller(ctx, { authorization, parameters, network: networkOf(request.ip) });
+    const credentials = {
+      authorization,
+      parameters,
+      get network() {
+        return networkOf(request.ip);
+      },
+    };
+    const caller = await authenticateHttpCaller(ctx, credentials);
     if (!caller.scopes.has("auth.introspect")) throw new AuthError("forbidden", "scope auth.introspect is needed");
     const token = parameters["token"];
     if (token === undefined) throw new AuthError("invalid_request", "token is missing");

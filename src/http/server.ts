@@ -7,7 +7,6 @@ import { type FastifyInstance, type FastifyRequest, fastify, type HTTPMethods } 
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { isLoopback } from "../oauth/client-metadata.ts";
-import { paths } from "../oauth/metadata.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { consentPage } from "./consent.ts";
@@ -23,23 +22,30 @@ import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
 import { wellKnownEndpoints } from "./well-known.ts";
 
-/** One file an endpoint; each adds its routes. */
-const endpoints = [
+type Endpoint = (app: FastifyInstance, ctx: Context) => void;
+
+/** One file an endpoint; each adds its routes. What people see. */
+const pages: readonly Endpoint[] = [
   authorizeEndpoint,
   loginPage,
   signUpPage,
   consentPage,
   passwordResetPages,
+  logoutEndpoint,
+];
+/** What applications call from a browser. */
+const browserApi: readonly Endpoint[] = [
   tokenEndpoint,
-  introspectEndpoint,
   revokeEndpoint,
   userinfoEndpoint,
-  logoutEndpoint,
   wellKnownEndpoints,
   accountApi,
 ];
+/** What only servers call. */
+const serverApi: readonly Endpoint[] = [introspectEndpoint];
 
 const bodyLimit = 64 * 1024;
+const hstsSeconds = 31_536_000;
 
 /** The public listener: OAuth, OpenID Connect, the pages and the account API. */
 export async function startHttpServer(ctx: Context): Promise<{ port: number; close(): Promise<void> }> {
@@ -57,19 +63,57 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
     return503OnClosing: false,
   });
   addBodyParser(app);
-  await app.register(accepts);
-  await app.register(cookie);
-  await app.register(helmet, {
-    contentSecurityPolicy: false,
-    hsts: config.issuer.startsWith("https:") ? { maxAge: 31_536_000 } : false,
-    frameguard: { action: "deny" },
-    crossOriginResourcePolicy: false,
+  app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
+  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
+  observe(app, ctx);
+  // what may be cached says so itself
+  app.addHook("onRequest", (_request, reply, done) => {
+    reply.header("cache-control", "no-store");
+    done();
   });
-  const corsOf: FastifyCorsOptionsDelegateCallback = (request: FastifyRequest, done) => {
+  const https = config.issuer.startsWith("https:");
+  const { rateLimitPerMinute } = config;
+  if (rateLimitPerMinute !== null) {
+    app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
+  }
+  await app.register(async (scope) => {
+    await scope.register(accepts);
+    await scope.register(cookie);
+    await scope.register(helmet, {
+      contentSecurityPolicy: false,
+      hsts: https ? { maxAge: hstsSeconds } : false,
+      frameguard: { action: "deny" },
+      crossOriginResourcePolicy: false,
+    });
+    addEndpoints(scope, ctx, pages);
+  });
+  await app.register(async (scope) => {
+    sendApiHeaders(scope, https);
+    await scope.register(cors, () => corsOf(ctx));
+    addEndpoints(scope, ctx, browserApi);
+  });
+  await app.register(async (scope) => {
+    sendApiHeaders(scope, https);
+    addEndpoints(scope, ctx, serverApi);
+  });
+  await app.listen(config.http);
+  return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
+}
+
+/** An answer that is data needs no more: no browser renders it. */
+function sendApiHeaders(app: FastifyInstance, https: boolean): void {
+  app.addHook("onRequest", (_request, reply, done) => {
+    reply.header("x-content-type-options", "nosniff");
+    if (https) reply.header("strict-transport-security", `max-age=${hstsSeconds}; includeSubDomains`);
+    done();
+  });
+}
+
+function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
+  return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
-    const allowed = origin !== undefined && mayBeCalledFromBrowsers(request.url) && isAllowedOrigin(ctx, origin);
     done(null, {
-      origin: allowed ? origin : false,
+      origin: origin !== undefined && isAllowedOrigin(ctx, origin) ? origin : false,
       strictPreflight: false,
       methods: ["GET", "POST"],
       allowedHeaders: ["authorization", "content-type", "dpop"],
@@ -77,36 +121,6 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
       maxAge: 600,
     });
   };
-  await app.register(cors, () => corsOf);
-  observe(app, ctx);
-  app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
-  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
-  const { rateLimitPerMinute } = config;
-  if (rateLimitPerMinute !== null) {
-    app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
-  }
-  const known = new Map<string, Set<string>>();
-  app.addHook("onRoute", ({ url, method }) => {
-    if (url !== "*") known.set(url, (known.get(url) ?? new Set()).add(String(method)));
-  });
-  for (const endpoint of endpoints) endpoint(app, ctx);
-  refuseOtherMethods(app, new Map([...known].map(([url, methods]) => [url, new Set(methods)])));
-  await app.listen(config.http);
-  return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
-}
-
-const browserPaths = new Set<string>([
-  paths.token,
-  paths.revoke,
-  paths.userinfo,
-  paths.jwks,
-  "/.well-known/openid-configuration",
-  "/.well-known/oauth-authorization-server",
-]);
-
-function mayBeCalledFromBrowsers(url: string): boolean {
-  const path = url.split("?", 1)[0] ?? "";
-  return browserPaths.has(path) || path.startsWith("/api/users/");
 }
 
 function isAllowedOrigin({ config }: Context, origin: string): boolean {
@@ -115,18 +129,34 @@ function isAllowedOrigin({ config }: Context, origin: string): boolean {
 }
 
 function observe(app: FastifyInstance, ctx: Context): void {
-  app.addHook("onSend", async (_request, reply) => {
-    if (!reply.hasHeader("cache-control")) reply.header("cache-control", "no-store");
-  });
-  app.addHook("onResponse", async (request, reply) => {
+  const histograms = new Map<string, { observe(seconds: number): void }>();
+  app.addHook("onResponse", (request, reply, done) => {
     const operation = request.routeOptions.url ?? "unknown";
-    const outcome = String(reply.statusCode);
-    ctx.metrics.requests.observe({ edge: "http", operation, outcome }, reply.elapsedTime / 1000);
-    ctx.log.debug({ method: request.method, operation, status: reply.statusCode, ms: reply.elapsedTime }, "request");
+    const { statusCode: status, elapsedTime: ms } = reply;
+    const key = `${operation} ${status}`;
+    let histogram = histograms.get(key);
+    if (histogram === undefined) {
+      histogram = ctx.metrics.requests.labels({ edge: "http", operation, outcome: String(status) });
+      histograms.set(key, histogram);
+    }
+    histogram.observe(ms / 1000);
+    if (ctx.log.isLevelEnabled("debug")) ctx.log.debug({ method: request.method, operation, status, ms }, "request");
+    done();
   });
 }
 
-/** Every path answers methods it does not know with 405 and the ones it does. */
+/** Adds endpoints; their paths answer methods they do not know with 405 and the ones they do. */
+function addEndpoints(app: FastifyInstance, ctx: Context, endpoints: readonly Endpoint[]): void {
+  const known = new Map<string, Set<string>>();
+  let adding = true;
+  app.addHook("onRoute", ({ url, method }) => {
+    if (adding) known.set(url, (known.get(url) ?? new Set()).add(String(method)));
+  });
+  for (const endpoint of endpoints) endpoint(app, ctx);
+  adding = false;
+  refuseOtherMethods(app, known);
+}
+
 function refuseOtherMethods(app: FastifyInstance, known: ReadonlyMap<string, ReadonlySet<string>>): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
   const answer = { error: "invalid_request", error_description: "this method is not allowed here" };

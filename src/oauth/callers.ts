@@ -86,7 +86,17 @@ async function callerOfCertificate(ctx: Context, subject: string): Promise<Calle
  * for, or its own access token.
  * @throws AuthError as `authenticateCaller`, invalid_client, invalid_request
  */
-export async function authenticateHttpCaller(ctx: Context, credentials: ClientCredentials): Promise<Caller> {
+export function authenticateHttpCaller(ctx: Context, credentials: ClientCredentials): Caller | Promise<Caller> {
+  const { authorization } = credentials;
+  const alone = authorization !== null && credentials.parameters["client_secret"] === undefined;
+  const known = alone ? ctx.callers.recall(ctx, authorization) : undefined;
+  const byBasic = known?.client.metadata.token_endpoint_auth_method === "client_secret_basic";
+  const named = credentials.parameters["client_id"];
+  if (known !== undefined && byBasic && (named ?? known.client.clientId) === known.client.clientId) return known;
+  return checkHttpCaller(ctx, credentials);
+}
+
+async function checkHttpCaller(ctx: Context, credentials: ClientCredentials): Promise<Caller> {
   const { authorization, network } = credentials;
   if (authorization !== null && /^bearer /i.test(authorization)) {
     return authenticateCaller(ctx, { authorization, certificateSubject: null, network });
@@ -96,5 +106,7 @@ export async function authenticateHttpCaller(ctx: Context, credentials: ClientCr
   }
   const { client, secret } = await authenticateClient(ctx, credentials);
   if (secret === null) throw new AuthError("invalid_client", "a public client may not introspect");
-  return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+  const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
+  if (authorization !== null) ctx.callers.remember(authorization, caller, secret);
+  return caller;
 }

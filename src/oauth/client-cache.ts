@@ -24,7 +24,7 @@ export class ClientCache {
 
   /** The client if it is in memory and the memory fresh; undefined says nothing. */
   peek(clientId: string): Client | undefined {
-    return this.#revoked.ensureFresh() === null ? this.#clients.get(clientId) : undefined;
+    return this.#revoked.fresh ? this.#clients.get(clientId) : undefined;
   }
 
   /** Disabled clients too; null: unknown. @throws AuthError unavailable */

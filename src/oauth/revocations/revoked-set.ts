@@ -117,10 +117,14 @@ export class RevokedSet {
     return this.#draining || this.#closed;
   }
 
+  /** Is the state fresh enough to decide? Starts nothing where it is not. */
+  get fresh(): boolean {
+    return performance.now() - this.#freshAt <= this.#maxStalenessMs;
+  }
+
   /** Null while the state is fresh enough to decide; else a promise that it is. @throws AuthError unavailable (by the promise) */
   ensureFresh(): Promise<void> | null {
-    if (performance.now() - this.#freshAt <= this.#maxStalenessMs) return null;
-    return this.#freshen();
+    return this.fresh ? null : this.#freshen();
   }
 
   async #freshen(): Promise<void> {
@@ -131,7 +135,7 @@ export class RevokedSet {
     // a poll that takes longer than the bound leaves nothing known, whatever it brings
     const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
     if (left > 0) await withTimeout(polled, left);
-    if (performance.now() - this.#freshAt <= this.#maxStalenessMs) return;
+    if (this.fresh) return;
     throw new AuthError("unavailable", "what was revoked is not known right now", { cause, retryAfter: 1 });
   }
 

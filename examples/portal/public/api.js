@@ -6,8 +6,8 @@ import { session } from "/session.js";
  * again, once; when that fails, too, the reader goes to the login.
  * @param goToLogin called when the session is over
  */
-export function createApi({ issuer, clientId }, goToLogin) {
-  const api = axios.create({ baseURL: issuer });
+export function createApi({ issuer, clientId, api: baseURL }, goToLogin) {
+  const api = axios.create({ baseURL });
 
   api.interceptors.request.use((config) => {
     // the refresh carries it too, although it has expired
@@ -21,7 +21,7 @@ export function createApi({ issuer, clientId }, goToLogin) {
     config.repeated = true;
     try {
       const { data } = await api.post(
-        "/oauth2/token",
+        `${issuer}/oauth2/token`,
         {
           grant_type: "refresh_token",
           refresh_token: session.refreshToken,

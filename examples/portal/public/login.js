@@ -42,7 +42,7 @@ export async function finishLogin(api, { issuer, clientId }) {
   if (answer.get("iss") !== issuer) throw new Error("This answer comes from another service.");
   if (answer.has("error")) throw new Error(answer.get("error_description") ?? answer.get("error"));
   const { data } = await api.post(
-    "/oauth2/token",
+    `${issuer}/oauth2/token`,
     new URLSearchParams({
       grant_type: "authorization_code",
       code: answer.get("code") ?? "",

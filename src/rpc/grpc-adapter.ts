@@ -16,7 +16,7 @@ import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, certificateSubject } from "./caller.ts";
 import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
-import { refuseMalformedTimeout } from "./grpc-timeout.ts";
+import { refuseMalformedTimeout } from "./grpc-headers.ts";
 import { readMessage } from "./message-reader.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;

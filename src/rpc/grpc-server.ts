@@ -11,7 +11,7 @@ import { Call } from "./caller.ts";
 import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
-import { readTimeoutsStrictly } from "./grpc-timeout.ts";
+import { readHeadersStrictly } from "./grpc-headers.ts";
 import { domainParts } from "./services.ts";
 
 export interface GrpcServerOptions {
@@ -97,7 +97,7 @@ export async function startGrpcServer(
     );
   });
   const http2Servers = http2ServersOf(server);
-  readTimeoutsStrictly(http2Servers);
+  readHeadersStrictly(http2Servers);
   for (const http2Server of http2Servers) {
     http2Server.maxConnections = MAX_CONNECTIONS;
     guardHttp2(http2Server);

@@ -10,13 +10,19 @@ const unitMs: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1,
 const MAX_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
 
 /**
- * Makes a bound server read `grpc-timeout` as the protocol writes it. grpc-js finds its numbers anywhere in the text (`-1S` is a
- * second), reckons in 32 bits (`99999999H` is some other time, or none) and answers INTERNAL where there is none: so long times
- * are shortened and malformed ones marked before it looks, and the adapter refuses the marked.
+ * Makes a bound server read headers as the protocol writes them, before grpc-js looks at them. It takes any content type that
+ * begins like gRPC's for protobuf; and in `grpc-timeout` it finds its numbers anywhere in the text (`-1S` is a second), reckons in
+ * 32 bits (`99999999H` is some other time, or none) and answers INTERNAL where there is none: so long times are shortened and
+ * malformed ones marked, and the adapter refuses the marked.
  */
-export function readTimeoutsStrictly(http2Servers: readonly Http2Server[]): void {
+export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void {
   for (const http2Server of http2Servers) {
     http2Server.prependListener("stream", (_stream, headers: IncomingHttpHeaders) => {
+      const type = headers["content-type"];
+      // what is not gRPC at all is answered with 415
+      if (type !== "application/grpc" && !/^application\/grpc(\+proto)?(;|$)/.test(type ?? "")) {
+        headers["content-type"] = "unsupported";
+      }
       const text = headers["grpc-timeout"];
       if (text === undefined) return;
       const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(text)) ?? [];

@@ -3,7 +3,10 @@ import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
+import { loginFlood } from "./login-flood.ts";
+import { revokeLatency } from "./revoke-latency.ts";
 import { start } from "./start.ts";
+import { verify } from "./verify.ts";
 
 export interface Figure {
   readonly name: string;
@@ -35,6 +38,12 @@ const benches: Record<string, Bench> = {
   introspect: { description: "warm introspection over gRPC against an echo server", run: introspect },
   "introspect-cold": { description: "introspection of tokens never seen", run: introspectCold },
   "introspect-http": { description: "HTTP introspection against a bare Fastify route", run: introspectOverHttp },
+  verify: { description: "the verifier library against gRPC introspection", run: verify },
+  "revoke-latency": {
+    description: "two replicas on MariaDB, fifty watchers, a thousand revocations",
+    run: revokeLatency,
+  },
+  "login-flood": { description: "introspection while logins arrive at ten times what argon2 can do", run: loginFlood },
   batch: { description: "BatchIntrospect against single calls", run: batch },
 };
 

@@ -16,6 +16,8 @@ interface Options {
   readonly messages: readonly string[];
   /** Stop after so many calls instead of after `seconds`. */
   readonly total?: number;
+  /** Calls a second, however long answers take; as many as possible when absent. */
+  readonly perSecond?: number;
 }
 
 const options = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as Options;
@@ -65,7 +67,20 @@ function call(session: http2.ClientHttp2Session): Promise<void> {
   });
 }
 
+/** An open model: a call starts when it is due, not when the one before was answered. */
+async function openModel(session: http2.ClientHttp2Session, perSecond: number): Promise<void> {
+  const pending: Promise<void>[] = [];
+  for (let due = performance.now(); due < until; due += 1000 / perSecond) {
+    while (performance.now() < due) await new Promise(setImmediate);
+    pending.push(call(session));
+  }
+  await Promise.all(pending);
+}
+
 async function worker(session: http2.ClientHttp2Session): Promise<void> {
+  if (options.perSecond !== undefined) {
+    return openModel(session, options.perSecond / options.connections / options.streams);
+  }
   while (options.total === undefined ? performance.now() < until : next < options.total) await call(session);
 }
 

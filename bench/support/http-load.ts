@@ -10,16 +10,26 @@ interface Options {
   readonly seconds: number;
   /** Form bodies, sent in turn. */
   readonly bodies: readonly string[];
+  /** Beside `content-type`. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Requests a second, however long answers take; as many as possible when absent. */
+  readonly perSecond?: number;
 }
 
 const options = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as Options;
 const requests = options.bodies.map(
   (body) =>
     `POST ${options.path} HTTP/1.1\r\nhost: localhost\r\nauthorization: ${options.authorization}\r\n` +
+    Object.entries(options.headers ?? {})
+      .map(([name, value]) => `${name}: ${value}\r\n`)
+      .join("") +
     `content-type: application/x-www-form-urlencoded\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
 );
 let answered = 0;
 let failed = 0;
+let refused = 0;
+let withoutHint = 0;
+const refusals: number[] = [];
 let next = 0;
 const latencies: number[] = [];
 const until = performance.now() + options.seconds * 1000;
@@ -42,11 +52,16 @@ function worker(): Promise<void> {
       if (head < 0) return;
       const length = Number(/content-length: (\d+)/i.exec(buffered)?.[1]);
       if (buffered.length < head + 4 + length) return;
-      if (buffered.startsWith("HTTP/1.1 200")) answered++;
+      const took = performance.now() - sentAt;
+      if (buffered.startsWith("HTTP/1.1 429")) {
+        refused++;
+        refusals.push(took);
+        if (!/retry-after: \d/i.test(buffered)) withoutHint++;
+      } else if (/^HTTP\/1.1 (200|401)/.test(buffered)) answered++;
       else failed++;
       buffered = "";
-      latencies.push(performance.now() - sentAt);
-      if (performance.now() < until) return send();
+      latencies.push(took);
+      if (performance.now() < until) return later(send);
       socket.end();
       resolve();
     });
@@ -54,16 +69,26 @@ function worker(): Promise<void> {
 }
 
 // never asleep, so that no server pays for waking its client: a slower one would pay more often
-let loading = true;
+let loading = options.perSecond === undefined;
 const spin = () => {
   if (loading) setImmediate(spin);
 };
 spin();
+
+/** The next request of a connection: at once, or when its turn comes. A connection still waiting for an answer sends none. */
+function later(send: () => void): void {
+  if (options.perSecond === undefined) send();
+  else setTimeout(send, (Math.random() * 2 * 1000 * options.connections) / options.perSecond);
+}
 
 const from = performance.now();
 await Promise.all(Array.from({ length: options.connections }, worker));
 const seconds = (performance.now() - from) / 1000;
 loading = false;
 latencies.sort((a, b) => a - b);
+refusals.sort((a, b) => a - b);
+const refusedP99 = refusals[Math.floor(refusals.length * 0.99)] ?? 0;
 const at = (share: number) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
-process.stdout.write(`${JSON.stringify({ answered, failed, seconds, p50: at(0.5), p99: at(0.99) })}\n`);
+process.stdout.write(
+  `${JSON.stringify({ answered, failed, seconds, p50: at(0.5), p99: at(0.99), refused, withoutHint, refusedP99 })}\n`,
+);

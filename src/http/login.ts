@@ -34,6 +34,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
   });
 
   app.post("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+    ctx.passwords.refuseWhenFull();
     const form = readForm(request);
     const session = checkForm(ctx, request, await sessionOf(ctx, request), "login", form);
     const pending = await findPendingRequest(ctx, session, form["request"]);

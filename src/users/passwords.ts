@@ -1,4 +1,5 @@
-import { availableParallelism } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism, setPriority } from "node:os";
 import { hash, needsRehash, verify } from "argon2";
 import { AuthError } from "../errors.ts";
 
@@ -17,9 +18,17 @@ export class Passwords {
   readonly #waiting: (() => void)[] = [];
   readonly #onQueue: (length: number) => void;
   #running = 0;
+  #polite = false;
 
   constructor(onQueue: (length: number) => void = () => {}) {
     this.#onQueue = onQueue;
+  }
+
+  /** For callers that would do other work first. @throws AuthError rate_limited when too many wait */
+  refuseWhenFull(): void {
+    if (this.#running >= this.#slots && this.#waiting.length >= maxQueued) {
+      throw new AuthError("rate_limited", "too many logins at once; try again in 2 seconds", { retryAfter: 2 });
+    }
   }
 
   /** @throws AuthError rate_limited when too many wait */
@@ -42,22 +51,41 @@ export class Passwords {
   }
 
   async #run<T>(work: () => Promise<T>): Promise<T> {
+    this.refuseWhenFull();
     if (this.#running >= this.#slots) {
-      if (this.#waiting.length >= maxQueued) {
-        throw new AuthError("rate_limited", "too many logins at once; try again in 2 seconds", { retryAfter: 2 });
-      }
       // the slot is handed over, not freed: nobody who comes later overtakes
       const turn = new Promise<void>((resolve) => this.#waiting.push(resolve));
       this.#onQueue(this.#waiting.length);
       await turn;
     } else this.#running++;
     try {
-      return await work();
+      const result = await work();
+      if (!this.#polite) {
+        this.#polite = true;
+        yieldToOthers();
+      }
+      return result;
     } finally {
       const next = this.#waiting.shift();
       this.#onQueue(this.#waiting.length);
       if (next === undefined) this.#running--;
       else next();
+    }
+  }
+}
+
+/**
+ * Lets the threads that hash give way to the thread that answers: under a flood of logins everything else stays quick. They are
+ * libuv's, started by the first hash. Linux knows priorities of threads; elsewhere nothing is changed.
+ */
+function yieldToOthers(): void {
+  if (process.platform !== "linux") return;
+  for (const thread of readdirSync("/proc/self/task")) {
+    try {
+      const name = readFileSync(`/proc/self/task/${thread}/comm`, "utf8");
+      if (name.startsWith("libuv-worker")) setPriority(Number(thread), 19);
+    } catch {
+      // it ended meanwhile
     }
   }
 }

@@ -38,6 +38,8 @@ export async function signUp(
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkPassword(ctx: Context, email: string, password: string): Promise<UserWithPassword> {
+  // before anything is counted or read: a flood of logins must cost next to nothing
+  ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
   // counted before it is checked, so that parallel guesses over all replicas cannot outrun the count
   await ctx.limits.take("wrong_password", address);

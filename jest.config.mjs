@@ -6,6 +6,9 @@ const services = [
   "/test/e2e/.*\\.test\\.ts$",
 ];
 
+/** Builds in Go, Java and Python: only `npm run test:clients`. */
+const clients = ["/test/clients/languages\\.services\\.test\\.ts$"];
+
 const project = {
   testEnvironment: "node",
   rootDir: import.meta.dirname,
@@ -24,6 +27,12 @@ export default {
       testMatch: ["<rootDir>/test/**/*.test.ts"],
       testPathIgnorePatterns: ["/node_modules/", ...services],
     },
-    { ...project, displayName: "services", testRegex: services },
+    {
+      ...project,
+      displayName: "services",
+      testRegex: services,
+      testPathIgnorePatterns: ["/node_modules/", ...clients],
+    },
+    { ...project, displayName: "clients", testRegex: clients },
   ],
 };

@@ -1,21 +1,23 @@
-// `npm test`: everything, or with --unit what needs no MariaDB, Kafka or Chromium. Other arguments go to jest.
+// `npm test`: everything, or with --unit what needs no MariaDB, Kafka or Chromium; with --clients the clients in other languages, which
+// take minutes to build and are not in everything. Other arguments go to jest.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 const reports = join(root, "reports");
-const args = process.argv.slice(2).filter((arg) => arg !== "--unit");
+const args = process.argv.slice(2).filter((arg) => arg !== "--unit" && arg !== "--clients");
 const unitOnly = process.argv.includes("--unit");
+const clientsOnly = process.argv.includes("--clients");
 
 mkdirSync(reports, { recursive: true });
-for (const name of ["unit", "services", "summary"]) rmSync(join(reports, `${name}.json`), { force: true });
+for (const name of ["unit", "services", "clients", "summary"]) rmSync(join(reports, `${name}.json`), { force: true });
 
 // asked once here, so that a missing service is one message and parallel tests do not download the same thing
-if (!unitOnly) await requireServices();
+if (!unitOnly && !clientsOnly) await requireServices();
 
 const totals = { passed: 0, failed: 0, skipped: [] };
-for (const project of unitOnly ? ["unit"] : ["unit", "services"]) run(project);
+for (const project of clientsOnly ? ["clients"] : unitOnly ? ["unit"] : ["unit", "services"]) run(project);
 
 if (totals.skipped.length > 0) {
   console.log("\nSkipped:");

@@ -1,0 +1,233 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
+import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../support/app.ts";
+import { claimsOf, getTokens, portal, postForm, signUp } from "../support/flow.ts";
+import { hasPython, hasTool, pythonWith } from "./toolchains.ts";
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, "../..");
+const cache = join(root, ".cache/clients");
+const minutes = 60_000;
+
+interface Language {
+  readonly name: string;
+  readonly needs: string;
+  readonly present: boolean;
+  /** As its README says. @returns the command that runs it */
+  build(folder: string): Promise<[command: string, ...args: string[]]>;
+}
+
+async function make(folder: string, command: string, ...args: string[]): Promise<void> {
+  const env = {
+    ...process.env,
+    PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env["PATH"]}`,
+    GOCACHE: join(cache, "go-build"),
+  };
+  await run(command, args, { cwd: folder, env, timeout: 8 * minutes });
+}
+
+const languages: readonly Language[] = [
+  {
+    name: "go",
+    needs: "Go",
+    present: hasTool("go", ["version"]),
+    async build(folder) {
+      await make(folder, "buf", "generate");
+      await make(folder, "go", "build", "-o", "auth-client", ".");
+      return [join(folder, "auth-client")];
+    },
+  },
+  {
+    name: "java",
+    needs: "Java 17 and Maven",
+    present: hasTool("java", ["--version"], /(1[7-9]|[2-9]\d)\./) && hasTool("mvn", ["--version"]),
+    async build(folder) {
+      await make(folder, "mvn", "-q", "-B", "package");
+      return ["java", "-cp", ["target/classes", "target/lib/*"].join(delimiter), "AuthClient"];
+    },
+  },
+  {
+    name: "python",
+    needs: "Python 3 with venv and pip",
+    present: hasPython(),
+    async build(folder) {
+      const python = await pythonWith(join(folder, "requirements.txt"));
+      mkdirSync(join(folder, "gen"), { recursive: true });
+      const protos = ["introspection", "options"].map((name) => `../../../proto/auth/v1/${name}.proto`);
+      const out = ["--python_out=gen", "--grpc_python_out=gen"];
+      await make(folder, python, "-m", "grpc_tools.protoc", "-I../../../proto", ...out, ...protos);
+      return [python, "client.py"];
+    },
+  },
+];
+
+/** The way to the service, which can be cut. */
+async function startWire(address: string) {
+  const [host, port] = address.split(":");
+  const open = new Set<Socket>();
+  let cut = false;
+  const server = createServer((socket) => {
+    if (cut) return void socket.destroy();
+    const onward = connect(Number(port), host);
+    for (const [one, other] of [
+      [socket, onward],
+      [onward, socket],
+    ] as const) {
+      open.add(one);
+      one.pipe(other);
+      one.on("error", () => {});
+      one.on("close", () => {
+        open.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return {
+    address: `127.0.0.1:${(server.address() as { port: number }).port}`,
+    cut() {
+      cut = true;
+      for (const socket of open) socket.destroy();
+    },
+    mend() {
+      cut = false;
+    },
+    close() {
+      this.cut();
+      server.close();
+    },
+  };
+}
+
+type Line = Record<string, unknown>;
+
+function start(command: string, args: readonly string[], folder: string, env: Record<string, string>) {
+  const child = spawn(command, args, {
+    cwd: folder,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let out = "";
+  let log = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk) => {
+    out += chunk;
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk) => {
+    log += chunk;
+  });
+  const exit = once(child, "close").then(([code]) => code as number | null);
+  exit.catch(() => {});
+  const lines = () =>
+    out
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Line);
+  return {
+    exit,
+    lines,
+    revocationsOf: (sid: unknown) => lines().filter(({ value }) => value === sid),
+    timesLogged: (text: string) => log.split(text).length - 1,
+    async until(what: string, holds: () => boolean, withinMs: number): Promise<void> {
+      const from = performance.now();
+      while (!holds()) {
+        if (performance.now() - from > withinMs) throw new Error(`${what}: not within ${withinMs} ms\n${out}\n${log}`);
+        await sleep(10);
+      }
+    },
+    kill: () => child.kill("SIGKILL"),
+  };
+}
+
+describe("clients of the internal API, generated from the contract", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    mkdirSync(cache, { recursive: true });
+    app = await startApp();
+  });
+  afterAll(() => app?.close());
+
+  const authorize = async () => {
+    const tokens = await getTokens(app.url, await signUp(app.url));
+    const claims = claimsOf(tokens.access_token);
+    const revoke = () =>
+      postForm(`${app.url}/oauth2/revoke`, { token: tokens.refresh_token, client_id: portal.clientId });
+    return { token: tokens.access_token, sid: String(claims["sid"]), sub: claims["sub"], revoke };
+  };
+
+  for (const { name, needs, present, build } of languages) {
+    const title = `the client in ${needs.split(" ")[0]} introspects, authorizes, and follows revocations past a cut connection`;
+    (present ? it : it.skip)(
+      present ? title : `${title} (needs ${needs})`,
+      async () => {
+        const folder = join(root, "examples/clients", name);
+        const [command, ...args] = await build(folder);
+        const [own, early, missed] = [await authorize(), await authorize(), await authorize()];
+        await early.revoke();
+        const wire = await startWire(app.grpc);
+        const client = start(command, args, folder, {
+          AUTH_GRPC_ADDRESS: wire.address,
+          AUTH_CLIENT_ID: "internal-service",
+          AUTH_CLIENT_SECRET: "internal-service-secret",
+          TOKEN: own.token,
+          UNTIL_SID: own.sid,
+        });
+        try {
+          await client.until("following", () => client.timesLogged("following revocations") === 1, 20_000);
+          const [introspected, authorized, ...known] = client.lines();
+          expect(introspected).toMatchObject({ active: true, sub: own.sub, sid: own.sid, clientId: portal.clientId });
+          expect(authorized).toMatchObject({ allowed: true, httpStatus: 200, error: "" });
+          expect(known).toContainEqual(
+            expect.objectContaining({ kind: "REVOCATION_KIND_AUTHORIZATION", value: early.sid }),
+          );
+          // what was known well before the cut is behind the resume token
+          await sleep(2_000);
+          wire.cut();
+          await missed.revoke();
+          await client.until("the cut", () => client.timesLogged("the stream broke, resuming") > 0, 5_000);
+          wire.mend();
+          await client.until("what was missed", () => client.revocationsOf(missed.sid).length > 0, 15_000);
+          expect(client.revocationsOf(early.sid)).toHaveLength(1);
+          await client.until("following again", () => client.timesLogged("following revocations") === 2, 2_000);
+
+          await own.revoke();
+          await client.until("the revocation", () => client.revocationsOf(own.sid).length > 0, 1_200);
+          expect(await client.exit).toBe(0);
+          expect(client.lines().at(-1)).toMatchObject({ active: false, sub: "", scope: "" });
+        } finally {
+          client.kill();
+          wire.close();
+        }
+      },
+      10 * minutes,
+    );
+
+    (present ? it : it.skip)(
+      present
+        ? `the client in ${needs.split(" ")[0]} ends where its credentials are refused`
+        : `the client in ${needs.split(" ")[0]} ends where its credentials are refused (needs ${needs})`,
+      async () => {
+        const folder = join(root, "examples/clients", name);
+        const [command, ...args] = await build(folder);
+        const client = start(command, args, folder, {
+          AUTH_GRPC_ADDRESS: app.grpc,
+          AUTH_CLIENT_ID: "internal-service",
+          AUTH_CLIENT_SECRET: "not its secret",
+          TOKEN: "a-token",
+        });
+        try {
+          expect(await client.exit).not.toBe(0);
+          expect(client.lines()).toEqual([]);
+        } finally {
+          client.kill();
+        }
+      },
+      10 * minutes,
+    );
+  }
+});

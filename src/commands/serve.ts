@@ -35,6 +35,7 @@ function greeting({ issuer, grpc, internalHttp, production }: Config): string {
   return (
     `Auth service is up: ${issuer}/ (${internal})\n` +
     "Development clients: portal-client (public, PKCE), internal-service (secret internal-service-secret)\n" +
+    "Warning: portal-client keeps its refresh token; RFC 9700 section 2.2.2 asks for rotation, which every other client has\n" +
     "Next: the three-minute tour in README.md, or `npm run auth -- --help`\n"
   );
 }

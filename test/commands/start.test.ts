@@ -31,6 +31,7 @@ it("a first start in an empty folder prints a greeting of three lines, serves, a
   expect(lines).toEqual([
     expect.stringContaining(`http://localhost:${http}/`),
     expect.stringMatching(/portal-client.*internal-service/),
+    expect.stringContaining("RFC 9700"),
     expect.stringContaining("README.md"),
   ]);
   const ready = await fetch(`http://127.0.0.1:${internal}/readyz`);

@@ -22,6 +22,11 @@ export class ClientCache {
     this.#store = store;
     this.#revoked = revoked;
     revoked.onClientChange((clientId) => {
+      if (clientId === null) {
+        this.#clients.clear();
+        this.#loading.clear();
+        return;
+      }
       this.#clients.delete(clientId);
       // what is being read may be older than the change
       this.#loading.delete(clientId);

@@ -16,6 +16,8 @@ const overlapMs = 2 * LONGEST_TRANSACTION_MS;
 const page = 5_000;
 /** The overlap is read again after this share of the bound; between, only what has a higher id. */
 const overlapShare = 0.4;
+/** Rows about clients stay longer than this. */
+const clientRowsMs = 60_000;
 /**
  * A client's `revokedAt` and a token's `iat` may come from replicas whose clocks differ a little, and `iat` counts whole seconds:
  * so much after being disabled and enabled again a client's new tokens are refused too.
@@ -32,6 +34,9 @@ export interface Revocable {
   readonly iat: number;
 }
 
+/** Something to be forgotten when `until` is over, on the monotonic clock: a clock that is set wrong forgets nothing early. */
+type Kept<T> = T & { readonly until: number };
+
 /** A revocation as watchers get it, in the order it became known here. */
 export type KnownRevocation = StoredRevocation;
 
@@ -47,7 +52,7 @@ export class RevokedSet {
   readonly #log: Logger;
   readonly #maxStalenessMs: number;
   readonly #pollMs: number;
-  readonly #byKind: Record<RevocationKind, Map<string, Revocation>> = {
+  readonly #byKind: Record<RevocationKind, Map<string, Kept<Revocation>>> = {
     token: new Map(),
     authorization: new Map(),
     subject: new Map(),
@@ -56,12 +61,14 @@ export class RevokedSet {
     client_changed: new Map(),
   };
   /** Rows by id, in the order they were read: what watchers follow. Rows before `#first` are expired and forgotten. */
-  #rows: StoredRevocation[] = [];
+  #rows: Kept<StoredRevocation>[] = [];
   #first = 0;
   readonly #ids = new Set<number>();
-  /** Highest ids with when they were seen first: what is older than the overlap is complete below. */
+  /** Highest ids with when they were seen: what is older than the overlap is complete below. */
   #heights: { at: number; id: number }[] = [];
   #freshAt = Number.NEGATIVE_INFINITY;
+  /** When the newest poll was answered. */
+  #readAt = Number.NEGATIVE_INFINITY;
   #completeUntil = 0;
   #polling: { readonly overlap: boolean; readonly sentAt: number; readonly done: Promise<void> } | null = null;
   #again = false;
@@ -69,7 +76,7 @@ export class RevokedSet {
   #closed = false;
   #draining = false;
   #waiting = new Set<() => void>();
-  readonly #clientListeners = new Set<(clientId: string) => void>();
+  readonly #clientListeners = new Set<(clientId: string | null) => void>();
   readonly #stop: () => void;
 
   private constructor(options: RevokedSetOptions) {
@@ -80,7 +87,7 @@ export class RevokedSet {
     this.#pollMs = Math.min(pollMs, options.maxStalenessMs / 5);
     // what this replica revokes it refuses before it says so; the tail brings the id, for watchers
     this.#stop = options.store.onAppend((revocations) => {
-      for (const revocation of revocations) this.#add(revocation);
+      for (const revocation of revocations) this.#add(revocation, performance.now());
       if (this.#polling === null) void this.#poll(false).catch(() => {});
       else this.#again = true;
     });
@@ -155,8 +162,8 @@ export class RevokedSet {
     return this.#byKind.authorization.has(sid);
   }
 
-  /** Called when something about a client changed, on any replica. */
-  onClientChange(listener: (clientId: string) => void): void {
+  /** Called when something about a client changed, on any replica; null: about any of them, perhaps. */
+  onClientChange(listener: (clientId: string | null) => void): void {
     this.#clientListeners.add(listener);
   }
 
@@ -241,15 +248,18 @@ export class RevokedSet {
   /** @param overlap from the floor, which makes the state fresh; else only what is higher than everything known */
   async #read(overlap: boolean, sentAt: number): Promise<void> {
     const now = this.#clock.now();
+    const first = this.#freshAt === Number.NEGATIVE_INFINITY;
     const before = this.end;
     let highest = this.#heights.at(-1)?.id ?? 0;
     for (let from = overlap ? this.completeBelow : highest; ; ) {
-      const rows = await this.#store.after(from, page, now);
+      // expired ones too, which are few: whether they are is not for a clock to say that may be set wrong, here or where they were written
+      const rows = await this.#store.after(from, page, 0);
+      const readAt = performance.now();
       for (const row of rows) {
         if (this.#ids.has(row.id)) continue;
         this.#ids.add(row.id);
-        this.#rows.push(row);
-        this.#add(row);
+        this.#rows.push({ ...row, until: readAt + row.expiresAt - row.revokedAt });
+        this.#add(row, readAt);
       }
       const last = rows.at(-1);
       if (last === undefined) break;
@@ -257,33 +267,43 @@ export class RevokedSet {
       if (rows.length < page) break;
       from = last.id;
     }
-    this.#heights.push({ at: sentAt, id: highest });
+    const readAt = performance.now();
+    // while the store did not answer nothing was committed either: what was under way then has its whole time still to come
+    const pause = readAt - this.#readAt;
+    if (pause > this.#maxStalenessMs) this.#heights = this.#heights.map(({ at, id }) => ({ at: at + pause, id }));
+    // rows about clients may have come and gone meanwhile
+    if (pause > clientRowsMs && !first) for (const listener of this.#clientListeners) listener(null);
+    this.#readAt = readAt;
+    this.#heights.push({ at: readAt, id: highest });
     if (overlap) {
-      if (this.#freshAt === Number.NEGATIVE_INFINITY)
-        this.#heights.unshift({ at: sentAt - overlapMs, id: this.#settledId(now) });
+      if (first) this.#heights.unshift({ at: readAt - overlapMs, id: this.#settledId(now) });
       this.#freshAt = sentAt;
       this.#completeUntil = now;
     }
     // the newest height that is older than the overlap becomes the floor
     const firstYoung = this.#heights.findIndex(({ at }) => at > sentAt - overlapMs);
     if (firstYoung > 1) this.#heights = this.#heights.slice(firstYoung - 1);
-    this.#forget(now);
+    this.#forget(readAt);
     if (this.end > before) this.#announce();
   }
 
-  /** Of what the first load found, the id below which nothing is still to come: that row was written long enough ago. */
+  /**
+   * Of what the first load found, the id below which nothing is still to come. Times in rows are only as good as the clocks of their
+   * writers: among the newest page of rows none counts as settled.
+   */
   #settledId(now: number): number {
-    const settled = this.#rows.filter(({ revokedAt }) => revokedAt < now - 6 * LONGEST_TRANSACTION_MS);
+    const older = this.#rows.slice(0, Math.max(0, this.#rows.length - page));
+    const settled = older.filter(({ revokedAt }) => revokedAt < now - 6 * LONGEST_TRANSACTION_MS);
     return settled.at(-1)?.id ?? 0;
   }
 
-  #add(revocation: Revocation): void {
+  #add(revocation: Revocation, knownAt: number): void {
     const { kind, value } = revocation;
     const known = this.#byKind[kind].get(value);
     if (known === undefined || known.revokedAt < revocation.revokedAt) {
       // a later one goes to the end, so that the map stays ordered by age
       if (known !== undefined) this.#byKind[kind].delete(value);
-      this.#byKind[kind].set(value, revocation);
+      this.#byKind[kind].set(value, { ...revocation, until: knownAt + revocation.expiresAt - revocation.revokedAt });
     }
     if (kind === "client" || kind === "client_changed") {
       for (const listener of this.#clientListeners) listener(value);
@@ -292,13 +312,13 @@ export class RevokedSet {
 
   #forget(now: number): void {
     for (const map of Object.values(this.#byKind)) {
-      for (const [value, { expiresAt }] of map) {
-        if (expiresAt > now) break;
+      for (const [value, { until }] of map) {
+        if (until > now) break;
         map.delete(value);
       }
     }
     let expired = 0;
-    while ((this.#rows[expired]?.expiresAt ?? Number.POSITIVE_INFINITY) <= now) {
+    while ((this.#rows[expired]?.until ?? Number.POSITIVE_INFINITY) <= now) {
       this.#ids.delete(this.#rows[expired]?.id ?? 0);
       expired++;
     }

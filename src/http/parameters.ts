@@ -91,12 +91,14 @@ export function readQuery(request: FastifyRequest): Parameters {
 }
 
 /** The pairs of application/x-www-form-urlencoded text; what does not decode to UTF-8 is refused, not replaced. */
-function* pairsOf(text: string): Generator<[string, string]> {
-  for (const pair of text.split("&")) {
+function pairsOf(text: string): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (const pair of text.split("&", maxMembers + 2)) {
     if (pair === "") continue;
     const at = pair.indexOf("=");
-    yield at < 0 ? [formDecode(pair), ""] : [formDecode(pair.slice(0, at)), formDecode(pair.slice(at + 1))];
+    pairs.push(at < 0 ? [formDecode(pair), ""] : [formDecode(pair.slice(0, at)), formDecode(pair.slice(at + 1))]);
   }
+  return pairs;
 }
 
 function formDecode(text: string): string {
@@ -109,8 +111,9 @@ function formDecode(text: string): string {
 }
 
 /** RFC 6749 section 3.1: no parameter twice; one without a value is absent. */
-function readPairs(pairs: Iterable<[string, string]>): Parameters {
+function readPairs(pairs: readonly [string, string][]): Parameters {
   const parameters = Object.create(null) as Parameters;
+  if (pairs.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
   const seen = new Set<string>();
   for (const [name, value] of pairs) {
     if (seen.has(name)) {
@@ -118,7 +121,6 @@ function readPairs(pairs: Iterable<[string, string]>): Parameters {
       throw new AuthError(code, `${printable(name)} stands twice`);
     }
     seen.add(name);
-    if (seen.size > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
     if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} holds a NUL`);
     if (value !== "") parameters[name] = value;
   }

@@ -66,17 +66,16 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
   app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
   observe(app, ctx);
-  // what may be cached says so itself
-  app.addHook("onRequest", (_request, reply, done) => {
-    reply.header("cache-control", "no-store");
-    done();
-  });
   const https = config.issuer.startsWith("https:");
   const { rateLimitPerMinute } = config;
   if (rateLimitPerMinute !== null) {
     app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
   }
   await app.register(async (scope) => {
+    scope.addHook("onRequest", (_request, reply, done) => {
+      reply.header("cache-control", "no-store");
+      done();
+    });
     await scope.register(accepts);
     await scope.register(cookie);
     await scope.register(helmet, {
@@ -100,10 +99,10 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
   return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
 }
 
-/** An answer that is data needs no more: no browser renders it. */
+/** An answer that is data needs no more: no browser renders it. What may be cached says so itself. */
 function sendApiHeaders(app: FastifyInstance, https: boolean): void {
   app.addHook("onRequest", (_request, reply, done) => {
-    reply.header("x-content-type-options", "nosniff");
+    reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
     if (https) reply.header("strict-transport-security", `max-age=${hstsSeconds}; includeSubDomains`);
     done();
   });

@@ -8,7 +8,7 @@ import { freePorts } from "../support/app.ts";
 import { signUp } from "../support/flow.ts";
 import { main } from "./program.ts";
 
-it("a first start in an empty folder prints a greeting of three lines, serves, and ends cleanly", async () => {
+it("a first start in an empty folder prints a greeting of four lines, serves, and ends cleanly", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
   const [http, grpc, internal] = await freePorts(3);
   const child = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main], {

@@ -16,7 +16,7 @@ const leastStreams = 256;
  * than the list does.
  */
 export function guardHttp2(server: Http2Server): void {
-  let streams: { readonly stream: ServerHttp2Stream; since: number; answered: boolean }[] = [];
+  let streams: { readonly stream: ServerHttp2Stream; waitsFor: number; since: number }[] = [];
   let room = leastStreams;
   let tick = 0;
 
@@ -25,7 +25,7 @@ export function guardHttp2(server: Http2Server): void {
     room = Math.max(leastStreams, streams.length * 2);
   };
   server.prependListener("stream", (stream: ServerHttp2Stream) => {
-    streams.push({ stream, since: tick, answered: false });
+    streams.push({ stream, waitsFor: itsRequest, since: tick });
     if (streams.length > room) compact();
   });
   server.on("session", (session: ServerHttp2Session) => {
@@ -36,18 +36,26 @@ export function guardHttp2(server: Http2Server): void {
   const timer = setInterval(() => {
     tick++;
     compact();
-    const patience = PATIENCE_MS / sweepMs;
     for (const entry of streams) {
-      const { stream } = entry;
-      if (stream.writableEnded && !entry.answered) {
-        entry.answered = true;
+      const waitsFor = whatItWaitsFor(entry.stream);
+      if (waitsFor !== entry.waitsFor) {
+        entry.waitsFor = waitsFor;
         entry.since = tick;
+      } else if (waitsFor !== nothing && tick - entry.since > PATIENCE_MS / sweepMs) {
+        entry.stream.close(constants.NGHTTP2_CANCEL);
       }
-      const waiting = entry.answered || !stream.readableEnded;
-      if (waiting && tick - entry.since > patience) stream.close(constants.NGHTTP2_CANCEL);
     }
   }, sweepMs).unref();
   server.once("close", () => clearInterval(timer));
+}
+
+const nothing = -1;
+const itsRequest = -2;
+
+/** Above -1: for its peer to take so many bytes. */
+function whatItWaitsFor(stream: ServerHttp2Stream): number {
+  if (stream.writableEnded || stream.writableLength > 0) return stream.writableLength;
+  return stream.readableEnded ? nothing : itsRequest;
 }
 
 /** Cuts connections of an HTTP/1.1 server that do not take their answer. Slow requests are its own timeouts' business. */

@@ -143,9 +143,9 @@ export class Edge {
   }
 
   /** The status for an error, noted as the call's outcome. */
-  refuse(method: Method, call: Call, error: unknown): ConnectError {
+  refuse(method: Method, call: Call | null, error: unknown): ConnectError {
     const refused = toConnectError(error, (cause) => this.#report(method.name, cause));
-    call.outcome = status[refused.code] ?? "UNKNOWN";
+    if (call !== null) call.outcome = status[refused.code] ?? "UNKNOWN";
     return refused;
   }
 

@@ -16,7 +16,7 @@ import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, certificateSubject } from "./caller.ts";
 import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
-import { refuseMalformedTimeout } from "./grpc-headers.ts";
+import { refuseMarked } from "./grpc-headers.ts";
 import { readMessage } from "./message-reader.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
@@ -58,8 +58,8 @@ async function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback:
   const call = new Call(new PeerCredentials(grpc));
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
+    refuseMarked(grpc.metadata);
     await edge.admit(method, call);
-    refuseMalformedTimeout(grpc.metadata);
     if (goneBy(grpc, call)) return;
     const request = readMessage(method.desc.input, grpc.request);
     const response = encode(method.desc.output, await edge.perform(method, request, context));
@@ -77,8 +77,8 @@ async function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Pro
   const call = new Call(new PeerCredentials(grpc));
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
+    refuseMarked(grpc.metadata);
     await edge.admit(method, call);
-    refuseMalformedTimeout(grpc.metadata);
     const request = readMessage(method.desc.input, grpc.request);
     for await (const message of edge.stream(method, request, context)) {
       if (goneBy(grpc, call)) return;

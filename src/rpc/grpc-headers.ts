@@ -1,8 +1,12 @@
 import type { Http2Server, IncomingHttpHeaders } from "node:http2";
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import { AuthError } from "../errors.ts";
 
-const MALFORMED = "grpc-timeout-malformed";
+/** All metadata of a call: an access token and what tracing adds. Bytes. */
+export const MAX_METADATA_BYTES = 16 * 1024;
+
+const REFUSED = "refused-by-this-server";
 
 const unitMs: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 };
 
@@ -10,25 +14,31 @@ const unitMs: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1,
 const MAX_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
 
 /**
- * Makes a bound server read headers as the protocol writes them, before grpc-js looks at them. It takes any content type that
- * begins like gRPC's for protobuf; and in `grpc-timeout` it finds its numbers anywhere in the text (`-1S` is a second), reckons in
- * 32 bits (`99999999H` is some other time, or none) and answers INTERNAL where there is none: so long times are shortened and
- * malformed ones marked, and the adapter refuses the marked.
+ * Makes a bound server read headers as the protocol writes them, before grpc-js looks at them. It takes any amount of them, and
+ * any content type that begins like gRPC's for protobuf; in `grpc-timeout` it finds its numbers anywhere in the text (`-1S` is a
+ * second), reckons in 32 bits (`99999999H` is some other time, or none) and answers INTERNAL where there is none: so long times
+ * are shortened, and what must be refused is marked for the adapter.
  */
 export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void {
   for (const http2Server of http2Servers) {
-    http2Server.prependListener("stream", (_stream, headers: IncomingHttpHeaders) => {
+    http2Server.prependListener("stream", (_stream, headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => {
+      let size = 0;
+      for (const text of rawHeaders) size += text.length;
+      if (size > MAX_METADATA_BYTES) {
+        for (const name of Object.keys(headers)) if (!/^:|^content-type$/.test(name)) delete headers[name];
+        headers[REFUSED] = "metadata";
+      }
       const type = headers["content-type"];
       // what is not gRPC at all is answered with 415
       if (type !== "application/grpc" && !/^application\/grpc(\+proto)?(;|$)/.test(type ?? "")) {
         headers["content-type"] = "unsupported";
       }
-      const text = headers["grpc-timeout"];
-      if (text === undefined) return;
-      const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(text)) ?? [];
+      const timeout = headers["grpc-timeout"];
+      if (timeout === undefined) return;
+      const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(timeout)) ?? [];
       if (digits === undefined || unit === undefined) {
         delete headers["grpc-timeout"];
-        headers[MALFORMED] = "1";
+        headers[REFUSED] = "timeout";
       } else if (Number(digits) * (unitMs[unit] ?? 0) > MAX_SECONDS * 1000) {
         headers["grpc-timeout"] = `${MAX_SECONDS}S`;
       }
@@ -36,7 +46,10 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
   }
 }
 
-/** @throws AuthError invalid_request */
-export function refuseMalformedTimeout(metadata: Metadata): void {
-  if (metadata.get(MALFORMED).length > 0) throw new AuthError("invalid_request", "grpc-timeout is malformed");
+/** @throws AuthError invalid_request; ConnectError RESOURCE_EXHAUSTED */
+export function refuseMarked(metadata: Metadata): void {
+  const [reason] = metadata.get(REFUSED);
+  if (reason === undefined) return;
+  if (reason !== "metadata") throw new AuthError("invalid_request", "grpc-timeout is malformed");
+  throw new ConnectError("metadata is larger than 16 KiB", Code.ResourceExhausted);
 }

@@ -11,7 +11,7 @@ import { Call } from "./caller.ts";
 import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
-import { readHeadersStrictly } from "./grpc-headers.ts";
+import { MAX_METADATA_BYTES, readHeadersStrictly } from "./grpc-headers.ts";
 import { domainParts } from "./services.ts";
 
 export interface GrpcServerOptions {
@@ -55,8 +55,8 @@ const limits = {
 const http2Options: SecureServerOptions & { streamResetBurst: number; streamResetRate: number } = {
   settings: {
     maxConcurrentStreams: MAX_STREAMS,
-    // all metadata of a call: an access token and what tracing adds
-    maxHeaderListSize: 16 * 1024,
+    // what clients are told; Node does not keep them to it
+    maxHeaderListSize: MAX_METADATA_BYTES,
   },
   maxHeaderListPairs: 100,
   // every stream may be cancelled at once, twice; whoever goes on like that loses the connection (CVE-2023-44487)

@@ -1,12 +1,12 @@
 import type { AddressInfo } from "node:net";
 import { TLSSocket } from "node:tls";
-import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
+import { Code, ConnectError, createConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
+import { addConnectRoutes } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { domainParts } from "./services.ts";
@@ -109,7 +109,7 @@ function addOperatorRoutes(server: FastifyInstance, ctx: Context, ready: Interna
 
 async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: AbortSignal): Promise<void> {
   const methods = new Map(edge.methods.map((method) => [method.desc, method]));
-  const methodOf = (context: HandlerContext): Method => {
+  const methodOf = (context: Pick<HandlerContext, "method">): Method => {
     const method = methods.get(context.method);
     if (method === undefined) throw new ConnectError("not served here", Code.Unimplemented);
     return method;
@@ -132,16 +132,8 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
         edge.finish(method, call);
       });
     });
-    await scope.register(fastifyConnectPlugin, {
-      // One options object for all services: a service's own would replace this one, gate and limits included
-      routes: (router: ConnectRouter) => {
-        for (const method of edge.methods) {
-          const unary = method.desc.methodKind === "unary";
-          const serve = (request: unknown, context: HandlerContext) =>
-            unary ? edge.perform(method, request, context) : edge.stream(method, request, context);
-          router.rpc(method.desc, serve as never);
-        }
-      },
+    // One options object for all methods: a method's own would replace this one, gate and limits included
+    const router = createConnectRouter({
       grpc: false,
       readMaxBytes: MAX_MESSAGE_BYTES,
       binaryOptions: { readUnknownFields: false },
@@ -149,13 +141,23 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
       maxTimeoutMs: 3_600_000,
       // small messages over a short way: nothing to unpack, so nothing to bound
       acceptCompression: [],
-      contextValues: (request: FastifyRequest) => {
+      requestGate: (context: HandlerContext) => edge.admit(methodOf(context), callOf(context)),
+      shutdownSignal,
+    });
+    for (const method of edge.methods) {
+      const unary = method.desc.methodKind === "unary";
+      const serve = (request: unknown, context: HandlerContext) =>
+        unary ? edge.perform(method, request, context) : edge.stream(method, request, context);
+      router.rpc(method.desc, serve as never);
+    }
+    addConnectRoutes(scope, router, {
+      refuse: (method, error) => edge.refuse(methodOf({ method }), null, error),
+      report: (error) => edge.ctx.log.error({ err: error }, "a Connect call could not be answered"),
+      contextValues: (request) => {
         const call = new Call(new RequestCredentials(request));
         calls.set(request, call);
         return new CallValues(call);
       },
-      requestGate: (context: HandlerContext) => edge.admit(methodOf(context), callOf(context)),
-      shutdownSignal,
     });
   });
 }

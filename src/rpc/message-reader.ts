@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { type DescMessage, fromBinary } from "@bufbuild/protobuf";
 import { AuthError } from "../errors.ts";
 
@@ -13,8 +14,32 @@ export function readMessage(schema: DescMessage, bytes: Uint8Array): object {
     countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS);
     return fromBinary(schema, bytes, readOptions);
   } catch (cause) {
-    throw new AuthError("invalid_request", `the message is not a valid ${schema.typeName}`, { cause });
+    throw invalid(schema, cause);
   }
+}
+
+/** For a message that somebody else reads. @throws AuthError invalid_request */
+export function checkBinary(schema: DescMessage, bytes: Uint8Array): void {
+  try {
+    countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS);
+  } catch (cause) {
+    throw invalid(schema, cause);
+  }
+}
+
+/**
+ * JSON that somebody else reads: decoders put U+FFFD where text is not UTF-8, and every bracket and comma costs.
+ * @throws AuthError invalid_request
+ */
+export function checkJson(schema: DescMessage, bytes: Uint8Array): void {
+  if (!isUtf8(bytes)) throw invalid(schema, new Error("the text is not UTF-8"));
+  let parts = 0;
+  for (const byte of bytes) if (byte === 0x2c || byte === 0x5b || byte === 0x7b) parts++;
+  if (parts > MAX_FIELDS) throw invalid(schema, new Error("too many parts"));
+}
+
+function invalid(schema: DescMessage, cause: unknown): AuthError {
+  return new AuthError("invalid_request", `the message is not a valid ${schema.typeName}`, { cause });
 }
 
 /**

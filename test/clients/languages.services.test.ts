@@ -175,12 +175,16 @@ describe("clients of the internal API, generated from the contract", () => {
 
   for (const { name, needs, present, build } of languages) {
     let built: ReturnType<typeof build> | undefined;
+    const builtOnce = (folder: string) => {
+      built ??= build(folder);
+      return built;
+    };
     const title = `the client in ${needs.split(" ")[0]} introspects, authorizes, and follows revocations past a cut connection`;
     (present ? it : it.skip)(
       present ? title : `${title} (needs ${needs})`,
       async () => {
         const folder = join(root, "examples/clients", name);
-        const [command, ...args] = await (built ??= build(folder));
+        const [command, ...args] = await builtOnce(folder);
         const [own, early, missed] = [await authorize(), await authorize(), await authorize()];
         await early.revoke();
         const wire = await startWire(app.grpc);
@@ -226,7 +230,7 @@ describe("clients of the internal API, generated from the contract", () => {
         : `the client in ${needs.split(" ")[0]} ends where its credentials are refused (needs ${needs})`,
       async () => {
         const folder = join(root, "examples/clients", name);
-        const [command, ...args] = await (built ??= build(folder));
+        const [command, ...args] = await builtOnce(folder);
         const client = start(command, args, folder, {
           AUTH_GRPC_ADDRESS: app.grpc,
           AUTH_CLIENT_ID: "internal-service",

@@ -108,6 +108,7 @@ describe("slow and silent peers", () => {
       deaf.socket.on("data", (chunk) => {
         received += chunk.length;
       });
+      deaf.socket.resume();
     }, 13_500);
 
     const latencies: number[] = [];

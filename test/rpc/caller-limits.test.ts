@@ -1,0 +1,106 @@
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
+import { TokenService } from "../../gen/auth/v1/token_pb.ts";
+import { AuthError } from "../../src/errors.ts";
+import { CallerLimits, MAX_IN_FLIGHT } from "../../src/rpc/caller-limits.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import { protocols, startEdges, transportsTo } from "./stand-ins.ts";
+
+describe("limits of a caller", () => {
+  test("calls under way are counted by client, and each that ends makes room", () => {
+    const limits = new CallerLimits(null, 2);
+    const first = limits.enter("a");
+    limits.enter("a");
+    expect(() => limits.enter("a")).toThrow(AuthError);
+    limits.enter("b");
+    limits.leave(first);
+    limits.enter("a");
+    expect(() => limits.enter("a")).toThrow("more than 2 calls under way");
+  });
+
+  test("calls a second come back with time, and no more than a second's worth of them", async () => {
+    const limits = new CallerLimits(20);
+    const takeAll = () => {
+      for (let taken = 0; ; taken++) {
+        try {
+          limits.leave(limits.enter("a"));
+        } catch {
+          return taken;
+        }
+      }
+    };
+    expect(takeAll()).toBe(20);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const taken = takeAll();
+    expect(taken).toBeGreaterThanOrEqual(5);
+    expect(taken).toBeLessThanOrEqual(20);
+    limits.leave(limits.enter("b"));
+  });
+});
+
+describe("with CALLER_RATE_LIMIT", () => {
+  const secret = "a secret of at least thirty-two characters";
+  const basic = (id: string) => `Basic ${Buffer.from(`${id}:${encodeURIComponent(secret)}`).toString("base64")}`;
+  let app: TestApp;
+  let transports: Record<string, Transport>;
+
+  beforeAll(async () => {
+    const client = (client_id: string) => ({
+      client_id,
+      client_secret: secret,
+      grant_types: ["client_credentials"],
+      token_endpoint_auth_method: "client_secret_basic",
+      scope: "auth.tokens",
+    });
+    app = await startApp({ CALLER_RATE_LIMIT: "25" }, [client("busy"), client("calm")]);
+    transports = transportsTo(Number(app.grpc.split(":")[1]), Number(new URL(app.internalUrl).port));
+  });
+  afterAll(() => app.close());
+
+  test.each(protocols)(
+    "a busy client is RESOURCE_EXHAUSTED with a hint over %s, a calm one is served",
+    async (protocol) => {
+      const jwks = (id: string) =>
+        createClient(TokenService, transports[protocol]!).getJwks({}, { headers: { authorization: basic(id) } });
+      const outcomes = await Promise.all(Array.from({ length: 60 }, () => jwks("busy").catch(ConnectError.from)));
+      const refused = outcomes.filter((outcome): outcome is ConnectError => outcome instanceof ConnectError);
+      expect(refused.length).toBeGreaterThan(20);
+      for (const error of refused) {
+        expect(error.code).toBe(Code.ResourceExhausted);
+        expect(error.metadata.get("retry-after")).toBe("1");
+        expect(error.findDetails(ErrorDetailSchema)).toMatchObject([
+          { code: "AUTH_RATE_LIMITED", retryAfterSeconds: 1 },
+        ]);
+      }
+      await expect(jwks("calm")).resolves.toMatchObject({ maxAge: 300 });
+    },
+  );
+});
+
+test.each(protocols)("a client that hangs up a thousand times over %s has nothing under way", async (protocol) => {
+  const edges = await startEdges({
+    getJwks: (_request, context) =>
+      new Promise((resolve) => {
+        const { signal } = context as { signal: AbortSignal };
+        signal.addEventListener("abort", () => resolve({}));
+      }),
+  });
+  // each on its own connection: so many cancelled streams on one end it
+  const connected = () =>
+    createClient(TokenService, transportsTo(edges.grpc.port, edges.http.port)[protocol] as Transport);
+  const headers = { authorization: "Bearer all" };
+  for (let done = 0; done <= MAX_IN_FLIGHT; done += 50) {
+    edges.reached.length = 0;
+    const hangUp = new AbortController();
+    const tokens = connected();
+    const calls = Array.from({ length: 50 }, () => tokens.getJwks({}, { headers, signal: hangUp.signal }));
+    const ended = Promise.allSettled(calls);
+    while (edges.reached.length < 50) await new Promise((resolve) => setTimeout(resolve, 2));
+    hangUp.abort();
+    await ended;
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await expect(connected().revokeAuthorization({}, { headers })).resolves.toBeDefined();
+  await edges.close();
+});

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"time"
 
 	auth "example.com/auth-client/gen/auth/v1"
@@ -26,35 +27,39 @@ func (b basic) GetRequestMetadata(context.Context, ...string) (map[string]string
 }
 func (basic) RequireTransportSecurity() bool { return false }
 
+func soon() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	context.AfterFunc(ctx, cancel)
+	return ctx
+}
+
 func show(message proto.Message, err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	line, _ := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(message)
-	fmt.Println(string(line))
+	fmt.Println(protojson.MarshalOptions{EmitDefaultValues: true}.Format(message))
 }
 
 func main() {
-	secret := os.Getenv("AUTH_CLIENT_ID") + ":" + os.Getenv("AUTH_CLIENT_SECRET")
-	header := basic("Basic " + base64.StdEncoding.EncodeToString([]byte(secret)))
+	secret := []byte(os.Getenv("AUTH_CLIENT_ID") + ":" + os.Getenv("AUTH_CLIENT_SECRET"))
 	connection, err := grpc.NewClient(os.Getenv("AUTH_GRPC_ADDRESS"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(header))
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(basic("Basic "+base64.StdEncoding.EncodeToString(secret))))
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, token, ctx := auth.NewIntrospectionServiceClient(connection), os.Getenv("TOKEN"), context.Background()
-	show(client.Introspect(ctx, &auth.IntrospectRequest{Token: token}))
-	show(client.Authorize(ctx, &auth.AuthorizeRequest{Token: token, RequiredScopes: []string{"read"}}))
+	client, token := auth.NewIntrospectionServiceClient(connection), os.Getenv("TOKEN")
+	show(client.Introspect(soon(), &auth.IntrospectRequest{Token: token}))
+	show(client.Authorize(soon(), &auth.AuthorizeRequest{Token: token, RequiredScopes: []string{"read"}}))
 	resume := ""
 	for err = watch(client, &resume); err != nil; err = watch(client, &resume) {
-		switch status.Code(err) {
-		case codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument:
+		if slices.Contains([]codes.Code{codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument}, status.Code(err)) {
 			log.Fatal(err)
 		}
 		log.Print("the stream broke, resuming: ", err)
 		time.Sleep(time.Second)
 	}
-	show(client.Introspect(ctx, &auth.IntrospectRequest{Token: token}))
+	show(client.Introspect(soon(), &auth.IntrospectRequest{Token: token}))
 }
 
 // watch prints revocations until that of UNTIL_SID came (nil) or the stream broke; resume is where to continue.

@@ -48,10 +48,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, token := auth.NewIntrospectionServiceClient(connection), os.Getenv("TOKEN")
+	client, token, resume := auth.NewIntrospectionServiceClient(connection), os.Getenv("TOKEN"), ""
 	show(client.Introspect(soon(), &auth.IntrospectRequest{Token: token}))
 	show(client.Authorize(soon(), &auth.AuthorizeRequest{Token: token, RequiredScopes: []string{"read"}}))
-	resume := ""
 	for err = watch(client, &resume); err != nil; err = watch(client, &resume) {
 		if slices.Contains([]codes.Code{codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument}, status.Code(err)) {
 			log.Fatal(err)

@@ -23,6 +23,8 @@ export function addConnectRoutes(server: FastifyInstance, router: ConnectRouter,
   for (const handler of router.handlers) {
     server.all(handler.requestPath, async (request, reply) => {
       const { contextValues, refuse, report } = options;
+      // HTTP/1.0 without a host: Connect could not name the call's URL
+      if (request.headers.host === undefined) return reply.code(400).send({ error: "Bad Request" });
       const universal = universalRequestFromNodeRequest(request.raw, reply.raw, undefined, contextValues(request));
       reply.hijack();
       for (const [name, value] of Object.entries(reply.getHeaders())) {
@@ -66,15 +68,22 @@ async function* checked(
     }
   }
   const bytes = Buffer.concat(chunks);
-  // what claims to be compressed is refused for that
-  const plain = enveloped ? length >= 5 && bytes[0] === 0 : !request.header.has("content-encoding");
-  if (plain) {
-    const check = /json\b/.test(type) ? checkJson : checkBinary;
-    try {
-      check(method.input, enveloped ? bytes.subarray(5, 5 + claimed) : bytes);
-    } catch (error) {
-      throw refuse(error);
-    }
+  const check = /json\b/.test(type) ? checkJson : checkBinary;
+  try {
+    if (enveloped) for (const message of plainMessages(bytes)) check(method.input, message);
+    // what claims to be compressed is refused for that
+    else if (!request.header.has("content-encoding")) check(method.input, bytes);
+  } catch (error) {
+    throw refuse(error);
   }
   yield bytes;
+}
+
+/** The messages in their envelopes; whether there may be so many is for Connect to say. */
+function* plainMessages(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at + 5 <= bytes.length; ) {
+    const end = at + 5 + bytes.readUInt32BE(at + 1);
+    if (bytes[at] === 0) yield bytes.subarray(at + 5, end);
+    at = end;
+  }
 }

@@ -75,6 +75,7 @@ function countFields(
     if (--fields < 0) throw new Error("too many fields");
     const tag = varint();
     const wireType = tag & 7;
+    if (tag < 8) throw new Error("a field without a number");
     if (wireType === 2) {
       const length = varint();
       const start = at;

@@ -1,0 +1,35 @@
+import type { Context } from "../context.ts";
+
+/** Reading may go on, and a replay found out ends what it replayed, however little time its sender gave. */
+const always = /^(find|list|latest)|^(revoke|countWrongVerifier)$/;
+
+/** The context for work that may come to nothing: before every password that is hashed and every write, `check` may throw. */
+export function checkedContext(ctx: Context, check: () => void): Context {
+  const { store, passwords, limits } = ctx;
+  return {
+    ...ctx,
+    store: new Proxy(store, {
+      get(_, name) {
+        const value: unknown = Reflect.get(store, name, store);
+        return typeof value === "object" && value !== null ? checked(value, check) : value;
+      },
+    }),
+    passwords: checked(passwords, check),
+    limits: checked(limits, check),
+  };
+}
+
+/** The same verbs, each after the check. */
+function checked<T extends object>(target: T, check: () => void): T {
+  return new Proxy(target, {
+    get(_, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      if (typeof name !== "string" || always.test(name)) return value.bind(target);
+      return (...parameters: unknown[]) => {
+        check();
+        return value.apply(target, parameters);
+      };
+    },
+  });
+}

@@ -14,12 +14,17 @@ export function table(causes: readonly string[], credentials: readonly string[],
     if (cell === undefined) return "not run";
     return cell.outcome === "refused" ? `refused, ${Math.ceil(cell.ms ?? 0)} ms` : cell.outcome;
   };
-  const lines = [
+  const rows = [
     ["cause", ...credentials],
-    ["---", ...credentials.map(() => "---")],
     ...causes.map((cause) => [cause, ...credentials.map((credential) => textOf(cause, credential))]),
   ];
-  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const widths = ["cause", ...credentials].map((_, n) => Math.max(...rows.map((row) => row[n]?.length ?? 0)));
+  rows.splice(
+    1,
+    0,
+    widths.map((width) => "-".repeat(width)),
+  );
+  return rows.map((row) => `| ${row.map((text, n) => text.padEnd(widths[n] ?? 0)).join(" | ")} |`).join("\n");
 }
 
 export function times(cells: readonly Cell[]): { max: number; median: number; count: number } {

@@ -22,7 +22,12 @@ export function addBodyParser(app: FastifyInstance): void {
   const types = ["application/x-www-form-urlencoded", "application/json", "*"];
   app.addContentTypeParser(types, { parseAs: "buffer" }, (request, body, done) => {
     const type = request.headers["content-type"] ?? "";
-    const kind = formType.test(type) ? "form" : jsonType.test(type) ? "json" : "other";
+    const kind =
+      type === "application/x-www-form-urlencoded" || formType.test(type)
+        ? "form"
+        : jsonType.test(type)
+          ? "json"
+          : "other";
     if (request.headers["content-encoding"] !== undefined)
       return done(unsupported("content-encoding is not supported"));
     try {

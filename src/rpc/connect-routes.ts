@@ -1,47 +1,26 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { ConnectError, ConnectRouter, ContextValues } from "@connectrpc/connect";
-import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { MAX_MESSAGE_BYTES } from "./edge.ts";
 import { checkBinary, checkJson } from "./message-reader.ts";
 
-export interface ConnectRoutesOptions {
-  readonly contextValues: (request: FastifyRequest) => ContextValues;
-  readonly refuse: (method: DescMethod, error: unknown) => ConnectError;
-  /** Takes what kept a call from being answered at all. */
-  readonly report: (error: unknown) => void;
-}
-
 /**
- * The router's methods as routes. Connect reads messages itself; they pass a check of ours before it does, when the caller is
- * admitted already.
+ * Puts a check of ours before what Connect reads: it reads messages itself, when the caller is admitted already. Call when every
+ * method was added to the router.
  */
-export function addConnectRoutes(server: FastifyInstance, router: ConnectRouter, options: ConnectRoutesOptions): void {
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser("*", (_request, _payload, done) => done(null, undefined));
-  for (const handler of router.handlers) {
-    server.all(handler.requestPath, async (request, reply) => {
-      const { contextValues, refuse, report } = options;
-      // HTTP/1.0 without a host: Connect could not name the call's URL
-      if (request.headers.host === undefined) return reply.code(400).send({ error: "Bad Request" });
-      const universal = universalRequestFromNodeRequest(request.raw, reply.raw, undefined, contextValues(request));
-      reply.hijack();
-      for (const [name, value] of Object.entries(reply.getHeaders())) {
-        if (value !== undefined) reply.raw.setHeader(name, value);
-      }
-      try {
-        const check = (error: unknown) => refuse(handler.method, error);
-        const response = await handler({ ...universal, body: checked(universal, handler.method, check) });
-        await universalResponseToNodeResponse(response, reply.raw);
-      } catch (error) {
-        // of a client that hung up there is nothing to say
-        if (!reply.raw.destroyed) {
-          report(error);
-          reply.raw.destroy();
-        }
-      }
-    });
+export function checkMessages(
+  router: ConnectRouter,
+  refuse: (method: DescMethod, error: unknown) => ConnectError,
+): void {
+  for (const [index, handler] of router.handlers.entries()) {
+    const check = (error: unknown) => refuse(handler.method, error);
+    const serve = async (request: UniversalServerRequest) => {
+      const response = await handler({ ...request, body: checked(request, handler.method, check) });
+      // nothing is left to say to a client that hung up, nor to write down
+      if (request.signal.aborted) throw new ConnectError("the call ended", Code.Aborted);
+      return response;
+    };
+    router.handlers[index] = Object.assign(serve, handler) as UniversalHandler;
   }
 }
 

@@ -1,12 +1,13 @@
 import type { AddressInfo } from "node:net";
 import { TLSSocket } from "node:tls";
-import { Code, ConnectError, createConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
-import { addConnectRoutes } from "./connect-routes.ts";
+import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { domainParts } from "./services.ts";
@@ -132,8 +133,21 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
         edge.finish(method, call);
       });
     });
-    // One options object for all methods: a method's own would replace this one, gate and limits included
-    const router = createConnectRouter({
+    // HTTP/1.0 without a host: Connect could not name the call's URL
+    scope.addHook("onRequest", async (request, reply) => {
+      if (request.headers.host === undefined) return reply.code(400).send({ error: "Bad Request" });
+    });
+    await scope.register(fastifyConnectPlugin, {
+      // One options object for all methods: a method's own would replace this one, gate and limits included
+      routes: (router) => {
+        for (const method of edge.methods) {
+          const unary = method.desc.methodKind === "unary";
+          const serve = (request: unknown, context: HandlerContext) =>
+            unary ? edge.perform(method, request, context) : edge.stream(method, request, context);
+          router.rpc(method.desc, serve as never);
+        }
+        checkMessages(router, (method, error) => edge.refuse(methodOf({ method }), null, error));
+      },
       grpc: false,
       readMaxBytes: MAX_MESSAGE_BYTES,
       binaryOptions: { readUnknownFields: false },
@@ -143,16 +157,6 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
       acceptCompression: [],
       requestGate: (context: HandlerContext) => edge.admit(methodOf(context), callOf(context)),
       shutdownSignal,
-    });
-    for (const method of edge.methods) {
-      const unary = method.desc.methodKind === "unary";
-      const serve = (request: unknown, context: HandlerContext) =>
-        unary ? edge.perform(method, request, context) : edge.stream(method, request, context);
-      router.rpc(method.desc, serve as never);
-    }
-    addConnectRoutes(scope, router, {
-      refuse: (method, error) => edge.refuse(methodOf({ method }), null, error),
-      report: (error) => edge.ctx.log.error({ err: error }, "a Connect call could not be answered"),
       contextValues: (request) => {
         const call = new Call(new RequestCredentials(request));
         calls.set(request, call);

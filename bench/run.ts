@@ -51,11 +51,14 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { help: { type: "boolean", short: "h" }, json: { type: "boolean" } },
 });
-const chosen = positionals.map((name) => [name, benches[name]] as const);
+const named = positionals.length > 0 ? positionals : Object.keys(benches);
+const chosen = named.map((name) => [name, benches[name]] as const);
 const unknown = chosen.find(([, bench]) => bench === undefined);
-if (values.help || chosen.length === 0 || unknown !== undefined) {
+if (values.help || unknown !== undefined) {
   if (unknown !== undefined) console.error(`there is no bench ${unknown[0]}\n`);
-  console.log("Usage: npm run bench -- NAME... [--json]\n");
+  console.log(
+    "Usage: npm run bench -- [NAME...] [--json]\n\nWithout a name all of them, which takes about ten minutes on a quiet machine:\n",
+  );
   for (const [name, { description }] of Object.entries(benches)) console.log(`  ${name.padEnd(10)} ${description}`);
   process.exit(values.help ? 0 : 2);
 }
@@ -70,6 +73,7 @@ const machine = {
 let missed = 0;
 const results: Record<string, readonly Figure[] | Result> = {};
 for (const [name, bench] of chosen) {
+  if (!values.json) process.stderr.write(`${name} ...\n`);
   const result = (await bench?.run()) ?? [];
   results[name] = result;
   if ("ratio" in result) missed += result.ratio < result.bar ? 1 : 0;

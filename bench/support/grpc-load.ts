@@ -71,7 +71,8 @@ function call(session: http2.ClientHttp2Session): Promise<void> {
 async function openModel(session: http2.ClientHttp2Session, perSecond: number): Promise<void> {
   const pending: Promise<void>[] = [];
   for (let due = performance.now(); due < until; due += 1000 / perSecond) {
-    while (performance.now() < due) await new Promise(setImmediate);
+    const early = due - performance.now();
+    if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
     pending.push(call(session));
   }
   await Promise.all(pending);
@@ -85,7 +86,7 @@ async function worker(session: http2.ClientHttp2Session): Promise<void> {
 }
 
 // never asleep, so that no server pays for waking its client: a slower one would pay more often
-let loading = true;
+let loading = options.perSecond === undefined;
 const spin = () => {
   if (loading) setImmediate(spin);
 };

@@ -23,7 +23,7 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   try {
     const url = env["ISSUER"] ?? "";
     for (let tries = 0; tries < 300 && !output.includes("Next:"); tries++) await sleep(50);
-    expect(output.trimEnd().split("\n")).toHaveLength(3);
+    expect(output.trimEnd().split("\n")).toHaveLength(4);
     expect(workers()).toHaveLength(2);
     const account = await signUp(url);
     const tokens = await getTokens(url, account);

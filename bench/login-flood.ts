@@ -51,7 +51,7 @@ export async function loginFlood(): Promise<readonly Figure[]> {
         path: "/login",
         authorization: "none",
         headers: { cookie: [...browser.cookies].map(([name, value]) => `${name}=${value}`).join("; ") },
-        connections: 200,
+        connections: 300,
         perSecond: loginsPerSecond,
         seconds,
         bodies,

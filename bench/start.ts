@@ -70,10 +70,14 @@ async function timed(cwd: string, waitMs: number): Promise<{ ms: number; rssMb: 
 /** A request that the domain answers: the key set. */
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const call = request({ host: "127.0.0.1", port, path: "/oauth2/jwks", agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
+    const call = request(
+      { host: "127.0.0.1", port, path: "/oauth2/jwks", agent: false, timeout: 2_000 },
+      (response) => {
+        response.resume();
+        resolve(response.statusCode === 200);
+      },
+    );
+    call.once("timeout", () => call.destroy());
     call.once("error", () => resolve(false)).end();
   });
 }

@@ -44,7 +44,7 @@ function worker(): Promise<void> {
       sentAt = performance.now();
       socket.write(requests[next++ % requests.length] ?? "");
     };
-    socket.on("connect", send);
+    socket.on("connect", () => later(send));
     socket.on("error", reject);
     socket.on("data", (chunk) => {
       buffered += chunk.toString("latin1");

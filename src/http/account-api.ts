@@ -1,11 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { requireBearer } from "../oauth/bearer.ts";
+import { ownerOf, requireBearer } from "../oauth/bearer.ts";
 import { findClient } from "../oauth/clients.ts";
 import type { User } from "../store.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { changePassword, getUser, signUp } from "../users/users.ts";
+import { changePassword, signUp } from "../users/users.ts";
 import { readJson } from "./parameters.ts";
 
 /** /api/users/*: sign-up and the user's own account, JSON in the `success` envelope. */
@@ -17,7 +17,7 @@ export function accountApi(app: FastifyInstance, ctx: Context): void {
 
   app.get("/api/users/me", async (request) => {
     const { sub } = await requireBearer(ctx, request.headers.authorization ?? null, "profile");
-    return { success: true, data: describe(await getOwner(ctx, sub)) };
+    return { success: true, data: describe(await ownerOf(ctx, sub)) };
   });
 
   app.post("/api/users/me/password", async (request, reply) => {
@@ -25,7 +25,7 @@ export function accountApi(app: FastifyInstance, ctx: Context): void {
     const client = await findClient(ctx, claims.client_id);
     if (client?.metadata.first_party !== true) throw new AuthError("forbidden", "only first-party clients may do this");
     const { currentPassword, newPassword } = readJson(request);
-    const { uuid } = await getOwner(ctx, claims.sub);
+    const { uuid } = await ownerOf(ctx, claims.sub);
     await changePassword(ctx, { uuid, currentPassword, newPassword });
     return reply.code(204).send();
   });
@@ -44,12 +44,4 @@ export function accountApi(app: FastifyInstance, ctx: Context): void {
 
 function describe({ uuid, email, nickname, roles, createdAt }: User) {
   return { uuid, email, nickname, roles, createdAt: new Date(createdAt).toISOString() };
-}
-
-/** The user of a token; a client's own token belongs to nobody here. */
-async function getOwner(ctx: Context, sub: string): Promise<User> {
-  return getUser(ctx, sub).catch((error: unknown) => {
-    const nobody = error instanceof AuthError && error.code === "not_found";
-    throw nobody ? new AuthError("invalid_token", "not a token of a user") : error;
-  });
 }

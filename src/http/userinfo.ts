@@ -1,20 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { requireBearer } from "../oauth/bearer.ts";
+import { ownerOf, requireBearer } from "../oauth/bearer.ts";
 import { paths } from "../oauth/metadata.ts";
 import { userClaims } from "../oauth/token-issuer.ts";
-import { getUser } from "../users/users.ts";
 import { readForm } from "./parameters.ts";
 
 /** GET and POST /userinfo (OpenID Connect Core section 5.3). */
 export function userinfoEndpoint(app: FastifyInstance, ctx: Context): void {
   const handler = async (request: FastifyRequest) => {
     const claims = await requireBearer(ctx, bearerOf(request), "openid");
-    const user = await getUser(ctx, claims.sub).catch((error: unknown) => {
-      const gone = error instanceof AuthError && error.code === "not_found";
-      throw gone ? new AuthError("invalid_token", "the user is gone") : error;
-    });
+    const user = await ownerOf(ctx, claims.sub);
     return { sub: user.uuid, ...userClaims(user, claims.scope) };
   };
   app.get(paths.userinfo, handler);

@@ -1,5 +1,7 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import type { User } from "../store.ts";
+import { getUser } from "../users/users.ts";
 import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
 import { standingOf } from "./introspection.ts";
 
@@ -27,4 +29,12 @@ export async function requireBearer(
     throw new AuthError("forbidden", `scope ${requiredScope} is needed`);
   }
   return claims;
+}
+
+/** The user that an access token speaks for. @throws AuthError invalid_token: it is a client's own, or the user is gone */
+export async function ownerOf(ctx: Context, sub: string): Promise<User> {
+  return getUser(ctx, sub).catch((error: unknown) => {
+    const nobody = error instanceof AuthError && error.code === "not_found";
+    throw nobody ? new AuthError("invalid_token", "not a token of a user") : error;
+  });
 }

@@ -53,9 +53,7 @@ export async function authenticateClient(ctx: Context, credentials: ClientCreden
   if (client !== null && expected === method && (method === "none" || matching !== null)) {
     return { client, secret: matching };
   }
-  await ctx.limits.take("failed_client_authentication", subject);
-  ctx.metrics.securityEvents.inc({ event: "client_authentication_failed" });
-  throw refusal();
+  throw await countedRefusal(ctx, subject);
 }
 
 /** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
@@ -71,9 +69,14 @@ export async function authenticateBasic(
   const client = await findClient(ctx, basic.clientId);
   const secret = matchSecret(client, basic.secret, ctx.clock.now());
   if (client !== null && secret !== null) return { client, secret };
+  throw await countedRefusal(ctx, subject);
+}
+
+/** @throws AuthError rate_limited when this client and network failed too often */
+async function countedRefusal(ctx: Context, subject: string): Promise<AuthError> {
   await ctx.limits.take("failed_client_authentication", subject);
   ctx.metrics.securityEvents.inc({ event: "client_authentication_failed" });
-  throw refusal();
+  return refusal();
 }
 
 /** RFC 6749 section 2.3.1: both parts are form-url-encoded before base64. @returns null when it is no Basic header */

@@ -46,6 +46,10 @@ export interface Config {
   readonly callerRateLimit: number | null;
   /** Seconds that verifiers may cache the key set. */
   readonly jwksMaxAge: number;
+  /** Milliseconds after which signing keys are replaced; null: only by command. */
+  readonly keyRotationIntervalMs: number | null;
+  /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logout. */
+  readonly outboundAllowedHosts: readonly string[];
   readonly logLevel: string;
 }
 
@@ -334,6 +338,13 @@ export function readConfig(env: Environment): Config {
       read.problem("TRUST_PROXY", `${JSON.stringify(network)} is no address or network`, "10.0.0.0/8,127.0.0.1");
     }
   }
+  const outboundAllowedHosts = read.list("OUTBOUND_ALLOWED_HOSTS").map((host) => host.toLowerCase());
+  for (const host of outboundAllowedHosts) {
+    if (!/^(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?$/.test(host)) {
+      read.problem("OUTBOUND_ALLOWED_HOSTS", `${JSON.stringify(host)} is no host`, "keys.internal,10.0.0.7:8443");
+    }
+  }
+  const keyRotationDays = read.integer("KEY_ROTATION_DAYS", 90, 0, 3650);
   const rateLimit = read.integer("RATE_LIMIT_PER_MINUTE", 0, 0, 10_000_000);
   const callerRateLimit = read.integer("CALLER_RATE_LIMIT", 0, 0, 10_000_000);
 
@@ -363,6 +374,8 @@ export function readConfig(env: Environment): Config {
     workers,
     rateLimitPerMinute: rateLimit === 0 ? null : rateLimit,
     callerRateLimit: callerRateLimit === 0 ? null : callerRateLimit,
+    keyRotationIntervalMs: keyRotationDays === 0 ? null : keyRotationDays * 86_400_000,
+    outboundAllowedHosts,
     jwksMaxAge: read.integer("JWKS_MAX_AGE", 300, 1, 86_400),
     logLevel: read.choice("LOG_LEVEL", ["info", "fatal", "error", "warn", "debug", "trace", "silent"], "info"),
   };

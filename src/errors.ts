@@ -1,5 +1,6 @@
 /**
- * Every way in which a request can be refused. OAuth codes are literal (RFC 6749, 6750, 7009, 8707, OpenID Connect Core);
+ * Every way in which a request can be refused. OAuth codes are literal (RFC 6749, 6750, 7009, 7591, 8628, 8707, 9126, 9449, OpenID
+ * Connect Core);
  * the others are this service's own. Each edge has one table from these codes to what it answers.
  */
 export type AuthErrorCode =
@@ -24,6 +25,20 @@ export type AuthErrorCode =
   | "request_not_supported"
   | "request_uri_not_supported"
   | "registration_not_supported"
+  | "account_selection_required"
+  | "unmet_authentication_requirements"
+  // RFC 9126, RFC 9101
+  | "invalid_request_uri"
+  // RFC 9449
+  | "invalid_dpop_proof"
+  | "use_dpop_nonce"
+  // RFC 8628 section 3.5
+  | "authorization_pending"
+  | "slow_down"
+  | "expired_token"
+  // RFC 7591 section 3.2.2
+  | "invalid_redirect_uri"
+  | "invalid_client_metadata"
   // a refresh token that was found refused (the status is REFRESH_REJECTED_STATUS)
   | "refresh_rejected"
   // the gateway's table

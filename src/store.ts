@@ -13,6 +13,8 @@ export interface Store {
   readonly sessions: SessionStore;
   readonly revocations: RevocationStore;
   readonly keys: KeyStore;
+  readonly pushedRequests: PushedRequestStore;
+  readonly usedOnce: UsedOnceStore;
   readonly outbox: OutboxStore;
   readonly limits: LimitStore;
   readonly leases: LeaseStore;
@@ -30,12 +32,54 @@ export interface User {
   readonly email: string;
   readonly nickname: string;
   readonly roles: readonly string[];
+  /** Somebody who reads this mailbox proved it, or an administrator vouches for it. */
+  readonly emailVerified: boolean;
+  readonly claims: StandardClaims;
   readonly disabledAt: number | null;
   readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+/** Claims of OpenID Connect Core section 5.1 that a user may hold beside e-mail address and nickname. */
+export interface StandardClaims {
+  readonly name?: string | undefined;
+  readonly given_name?: string | undefined;
+  readonly family_name?: string | undefined;
+  readonly middle_name?: string | undefined;
+  readonly preferred_username?: string | undefined;
+  readonly profile?: string | undefined;
+  readonly picture?: string | undefined;
+  readonly website?: string | undefined;
+  readonly gender?: string | undefined;
+  /** `YYYY-MM-DD`, `YYYY`, or `0000-MM-DD`. */
+  readonly birthdate?: string | undefined;
+  readonly zoneinfo?: string | undefined;
+  readonly locale?: string | undefined;
+  readonly phone_number?: string | undefined;
+  readonly phone_number_verified?: boolean | undefined;
+  readonly address?: PostalAddress | undefined;
+}
+
+/** OpenID Connect Core section 5.1.1. */
+export interface PostalAddress {
+  readonly formatted?: string | undefined;
+  readonly street_address?: string | undefined;
+  readonly locality?: string | undefined;
+  readonly region?: string | undefined;
+  readonly postal_code?: string | undefined;
+  readonly country?: string | undefined;
 }
 
 export interface UserWithPassword extends User {
   readonly passwordHash: string;
+}
+
+export interface UserChange {
+  readonly nickname?: string;
+  readonly roles?: readonly string[];
+  /** In place of all that were there. */
+  readonly claims?: StandardClaims;
+  readonly emailVerified?: boolean;
 }
 
 export interface UserStore {
@@ -48,7 +92,7 @@ export interface UserStore {
   findMany(uuids: readonly string[]): Promise<User[]>;
   /** By creation, oldest first, after the given position. */
   list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]>;
-  update(uuid: string, change: { nickname?: string; roles?: readonly string[] }, now: number): Promise<boolean>;
+  update(uuid: string, change: UserChange, now: number): Promise<boolean>;
   /** A better hash of the same password; does nothing when the password was changed meanwhile. */
   rehash(uuid: string, from: string, to: string): Promise<void>;
   /** Ends every session, pending code, reset token and authorization of the user. `lost`: no longer the password it was. */
@@ -64,9 +108,12 @@ export interface UserStore {
   ): Promise<void>;
   /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
   findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
-  /** Uses the token up and sets the password; ends everything as `changePassword` does. One of N callers gets `reset`. */
+  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does. One of N callers gets `reset`. */
   redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid">;
 }
+
+/** What signs client assertions and DPoP proofs here: no RSA with PKCS #1 padding in FAPI's sense, no shared secrets. */
+export type ClientAssertionAlg = "ES256" | "PS256" | "EdDSA" | "RS256";
 
 /** Metadata of RFC 7591 section 2 and this service's extensions, complete with defaults. */
 export interface ClientMetadata {
@@ -77,8 +124,37 @@ export interface ClientMetadata {
   readonly response_types: readonly string[];
   /** Space-separated scopes it may ask for. */
   readonly scope: string;
-  readonly token_endpoint_auth_method: "none" | "client_secret_basic" | "client_secret_post";
+  readonly token_endpoint_auth_method: "none" | "client_secret_basic" | "client_secret_post" | "private_key_jwt";
+  /** The one algorithm of its assertions; absent: any that is supported. */
+  readonly token_endpoint_auth_signing_alg?: ClientAssertionAlg | undefined;
+  /** Public keys of its assertions (RFC 7517), here or at `jwks_uri`, not both. */
+  readonly jwks?: { readonly keys: readonly Readonly<Record<string, unknown>>[] } | undefined;
+  readonly jwks_uri?: string | undefined;
+  readonly application_type: "web" | "native";
+  readonly contacts?: readonly string[] | undefined;
+  readonly client_uri?: string | undefined;
+  readonly logo_uri?: string | undefined;
+  readonly policy_uri?: string | undefined;
+  readonly tos_uri?: string | undefined;
   readonly id_token_signed_response_alg: "RS256" | "ES256";
+  /** RFC 9701: signs introspection answers to this client when it asks for a JWT. */
+  readonly introspection_signed_response_alg: "RS256" | "ES256";
+  /** Seconds; a request without `max_age` has this one. */
+  readonly default_max_age?: number | undefined;
+  readonly require_auth_time: boolean;
+  /** OpenID Connect Back-Channel Logout 1.0 section 2.2. */
+  readonly backchannel_logout_uri?: string | undefined;
+  readonly backchannel_logout_session_required: boolean;
+  /** RFC 9126 section 6. */
+  readonly require_pushed_authorization_requests: boolean;
+  /** RFC 9449 section 5.2. */
+  readonly dpop_bound_access_tokens: boolean;
+  /** `fapi2`: FAPI 2.0 Security Profile, which sets and demands a good part of the above. */
+  readonly profile: "default" | "fapi2";
+  /** Audiences it may exchange tokens for (RFC 8693); none unless named. */
+  readonly token_exchange_audiences: readonly string[];
+  /** Seconds after which an unused refresh token ends; absent: only the absolute end counts. */
+  readonly refresh_token_idle_ttl?: number | undefined;
   readonly access_token_signed_response_alg: "RS256" | "ES256";
   readonly access_token_typ: "at+jwt" | "JWT";
   readonly first_party: boolean;
@@ -155,6 +231,10 @@ export interface AuthorizationCode {
   readonly redirectUri: string;
   readonly scope: string;
   readonly nonce: string | null;
+  /** The `claims` parameter (OpenID Connect Core section 5.5), JSON. */
+  readonly claims: string | null;
+  /** Thumbprint of the DPoP key that may redeem it (RFC 9449 section 10). */
+  readonly dpopJkt: string | null;
   readonly codeChallenge: string;
   readonly resource: string | null;
   readonly authTime: number;
@@ -183,7 +263,7 @@ export interface RefreshTokenState {
 /** What a subject allowed a client; its `id` is the `sid` of every token that came of it. */
 export interface Authorization {
   readonly id: string;
-  readonly grantType: "authorization_code" | "client_credentials";
+  readonly grantType: "authorization_code" | "client_credentials" | "device_code";
   readonly clientId: string;
   /** User UUID, or the client id where a client acts for itself. */
   readonly subject: string;
@@ -192,12 +272,18 @@ export interface Authorization {
   readonly scope: string;
   readonly resource: string | null;
   readonly nonce: string | null;
+  /** The `claims` parameter, JSON. */
+  readonly claims: string | null;
+  /** Thumbprint of the DPoP key its refresh tokens are bound to; null where they are not, as a confidential client's. */
+  readonly dpopJkt: string | null;
   readonly authTime: number | null;
   readonly ipAddress: string;
   readonly userAgent: string;
   readonly createdAt: number;
   /** Absolute end; no refresh moves it. */
   readonly expiresAt: number;
+  /** Of the newest refresh, where the client has an idle limit. */
+  readonly lastUsedAt: number | null;
   readonly revokedAt: number | null;
   /** Null where no refresh token was issued. */
   readonly refresh: RefreshTokenState | null;
@@ -208,8 +294,15 @@ export interface Authorization {
 }
 
 export interface AuthorizationStore {
-  /** `session_ended`: the session was logged out or its user lost it since it was read. */
-  createCode(code: NewAuthorizationCode): Promise<"created" | "session_ended">;
+  /**
+   * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
+   * `request_used`: it was before.
+   * @param pushedHash of the pushed request it answers, if any
+   */
+  createCode(
+    code: NewAuthorizationCode,
+    pushedHash?: string | null,
+  ): Promise<"created" | "session_ended" | "request_used">;
   findCode(codeHash: string): Promise<AuthorizationCode | null>;
   /**
    * Uses the code up and writes the authorization and its event, in one transaction under the user's lock.
@@ -238,6 +331,8 @@ export interface AuthorizationStore {
     next: RefreshTokenState,
     now: number,
   ): Promise<"rotated" | "lost">;
+  /** Notes a use of the refresh token, for the idle limit. */
+  touch(sid: string, now: number): Promise<void>;
   /** False: there is none, or it was revoked before. */
   revoke(sid: string, reason: string, now: number): Promise<boolean>;
   /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
@@ -245,6 +340,9 @@ export interface AuthorizationStore {
   /** The scopes that the user allowed the client, space-separated; null: never asked. */
   findConsent(userId: string, clientId: string): Promise<string | null>;
   saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
+  listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]>;
+  /** Forgets the consent and ends what it gave: pending codes and authorizations of this user and client. False: there was nothing. */
+  withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean>;
 }
 
 /** A browser's session, known by the SHA-256 of its cookie. */
@@ -267,6 +365,8 @@ export interface PendingRequest {
   readonly id: string;
   readonly sessionHash: string;
   readonly parameters: Readonly<Record<string, string>>;
+  /** SHA-256 of the request_uri it came by (RFC 9126). */
+  readonly pushedHash: string | null;
   readonly createdAt: number;
   readonly expiresAt: number;
 }
@@ -283,6 +383,10 @@ export interface SessionStore {
   signIn(session: Session, proof: { replaces: string | null; passwordHash: string }): Promise<"signed_in" | "refused">;
   /** Logs out: the session, its requests and codes go, every authorization that came of it is revoked. */
   end(idHash: string, now: number): Promise<void>;
+  /** Signed-in, unexpired ones, newest first. */
+  listOfUser(userId: string, now: number): Promise<Session[]>;
+  /** Logs out everywhere: every session, request, code and authorization of the user. */
+  endAllOf(userId: string, now: number): Promise<void>;
   /** Keeps at most `keep` requests a session, dropping the oldest. */
   saveRequest(request: PendingRequest, keep: number): Promise<void>;
   findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null>;
@@ -342,8 +446,31 @@ export interface KeyStore {
   list(): Promise<StoredKey[]>;
   /** `conflict`: another replica made that generation first. */
   add(key: StoredKey): Promise<"added" | "conflict">;
+  /** Never trusted again, anywhere, with a row in the feed. False: there is none, or it was distrusted before. */
+  distrust(kid: string, now: number): Promise<boolean>;
   /** Retired keys nobody needs any more. */
   remove(kids: readonly string[]): Promise<void>;
+}
+
+/** A pushed authorization request (RFC 9126), known by the SHA-256 of its request_uri. */
+export interface PushedRequest {
+  readonly uriHash: string;
+  readonly clientId: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
+export interface PushedRequestStore {
+  save(request: PushedRequest): Promise<void>;
+  /** Unexpired and not used up. */
+  find(uriHash: string, now: number): Promise<PushedRequest | null>;
+}
+
+/** Replay protection over all replicas: identifiers of client assertions and DPoP proofs. */
+export interface UsedOnceStore {
+  /** Of N callers one gets true. @param valueHash SHA-256, hex @param expiresAt when nothing will accept the value any more */
+  use(valueHash: string, expiresAt: number): Promise<boolean>;
 }
 
 export type OutboxStatus = "pending" | "sent" | "parked";

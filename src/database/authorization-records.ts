@@ -9,6 +9,8 @@ export interface CodeRow {
   redirect_uri: string;
   scope: string;
   nonce: string | null;
+  claims: string | null;
+  dpop_jkt: string | null;
   code_challenge: string;
   resource: string | null;
   auth_time: number;
@@ -30,6 +32,8 @@ export function codeOf(row: CodeRow): AuthorizationCode {
     redirectUri: row.redirect_uri,
     scope: row.scope,
     nonce: row.nonce,
+    claims: row.claims,
+    dpopJkt: row.dpop_jkt,
     codeChallenge: row.code_challenge,
     resource: row.resource,
     authTime: row.auth_time,
@@ -52,6 +56,8 @@ export async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<
     redirect_uri: code.redirectUri,
     scope: code.scope,
     nonce: code.nonce,
+    claims: code.claims,
+    dpop_jkt: code.dpopJkt,
     code_challenge: code.codeChallenge,
     resource: code.resource,
     auth_time: code.authTime,
@@ -72,11 +78,14 @@ export interface AuthorizationRow {
   scope: string;
   resource: string | null;
   nonce: string | null;
+  claims: string | null;
+  dpop_jkt: string | null;
   auth_time: number | null;
   ip_address: string;
   user_agent: string;
   created_at: number;
   expires_at: number;
+  last_used_at: number | null;
   revoked_at: number | null;
   refresh_jti: string | null;
   refresh_iat: number | null;
@@ -97,11 +106,14 @@ export function authorizationOf(row: AuthorizationRow): Authorization {
     scope: row.scope,
     resource: row.resource,
     nonce: row.nonce,
+    claims: row.claims,
+    dpopJkt: row.dpop_jkt,
     authTime: row.auth_time,
     ipAddress: row.ip_address,
     userAgent: row.user_agent,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
+    lastUsedAt: row.last_used_at,
     revokedAt: row.revoked_at,
     refresh: jti === null || iat === null || exp === null || kid === null ? null : { jti, iat, exp, kid },
     generation: row.generation,
@@ -130,11 +142,14 @@ export async function insertAuthorization(sql: Sql, authorization: Authorization
     scope: authorization.scope,
     resource: authorization.resource,
     nonce: authorization.nonce,
+    claims: authorization.claims,
+    dpop_jkt: authorization.dpopJkt,
     auth_time: authorization.authTime,
     ip_address: authorization.ipAddress,
     user_agent: authorization.userAgent,
     created_at: authorization.createdAt,
     expires_at: authorization.expiresAt,
+    last_used_at: authorization.lastUsedAt,
     revoked_at: authorization.revokedAt,
     refresh_jti: authorization.refresh?.jti ?? null,
     refresh_iat: authorization.refresh?.iat ?? null,

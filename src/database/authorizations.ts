@@ -17,7 +17,7 @@ import {
 } from "./authorization-records.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, rollback } from "./transaction.ts";
+import { type Database, forUpdate, rollback } from "./transaction.ts";
 import { takeEventSeq } from "./users.ts";
 
 const WRONG_VERIFIERS = 3;
@@ -35,7 +35,10 @@ export class Authorizations implements AuthorizationStore {
     this.#feed = feed;
   }
 
-  async createCode(code: NewAuthorizationCode): Promise<"created" | "session_ended"> {
+  async createCode(
+    code: NewAuthorizationCode,
+    pushedHash: string | null = null,
+  ): Promise<"created" | "session_ended" | "request_used"> {
     return this.#database.transaction(async (sql) => {
       // Holds the session: whoever ends it either waits and finds this code, or was first and this finds no session.
       const live = await sql.change(
@@ -43,6 +46,13 @@ export class Authorizations implements AuthorizationStore {
         [code.createdAt, code.sessionHash, code.userId, code.createdAt],
       );
       if (live === 0) return "session_ended";
+      if (pushedHash !== null) {
+        const first = await sql.change(
+          "UPDATE oauth2_pushed_request SET used_at = ? WHERE uri_hash = ? AND used_at IS NULL",
+          [code.createdAt, pushedHash],
+        );
+        if (first === 0) return rollback("request_used");
+      }
       await insertCode(sql, code);
       return "created";
     });
@@ -140,6 +150,10 @@ export class Authorizations implements AuthorizationStore {
     return won === 1 ? "rotated" : "lost";
   }
 
+  async touch(sid: string, now: number): Promise<void> {
+    await this.#database.change("UPDATE oauth2_authorization SET last_used_at = ? WHERE id = ?", [now, sid]);
+  }
+
   async revoke(sid: string, reason: string, now: number): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => (await this.#feed.revokeAuthorizations(sql, [sid], reason.slice(0, 64), now)) === 1,
@@ -182,5 +196,39 @@ export class Authorizations implements AuthorizationStore {
       if (!isUniqueViolation(error)) throw error;
       await update();
     }
+  }
+
+  async listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]> {
+    const rows = await this.#database.rows<{ client_id: string; scope: string; updated_at: number }>(
+      "SELECT client_id, scope, updated_at FROM oauth2_authorization_consent WHERE user_id = ? ORDER BY client_id",
+      [userId],
+    );
+    return rows.map((row) => ({ clientId: row.client_id, scope: row.scope, updatedAt: row.updated_at }));
+  }
+
+  async withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean> {
+    return this.#database.transaction(
+      async (sql) => {
+        // redemption takes the user's row too: a code is either redeemed before this and revoked here, or finds itself revoked
+        await sql.rows(`SELECT uuid FROM users WHERE uuid = ?${forUpdate(sql)}`, [userId]);
+        const forgotten = await sql.change(
+          "DELETE FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",
+          [userId, clientId],
+        );
+        const codes = await sql.change(
+          `UPDATE oauth2_authorization_code SET revoked_at = ?
+           WHERE user_id = ? AND client_id = ? AND redeemed_at IS NULL AND revoked_at IS NULL`,
+          [now, userId, clientId],
+        );
+        const authorizations = await sql.rows<{ id: string }>(
+          "SELECT id FROM oauth2_authorization WHERE subject = ? AND client_id = ? AND revoked_at IS NULL",
+          [userId, clientId],
+        );
+        const ids = authorizations.map(({ id }) => id);
+        const revoked = await this.#feed.revokeAuthorizations(sql, ids, "consent_withdrawn", now);
+        return forgotten + codes + revoked > 0;
+      },
+      { repeatable: true },
+    );
   }
 }

@@ -11,6 +11,11 @@ export async function cleanUp(database: Database, now: number, batch: number): P
   const kinds: [table: string, key: string, time: string, before: number, condition?: string][] = [
     ["oauth2_authorization_code", "code_hash", "expires_at", now - DAY],
     ["oauth2_authorization_request", "id", "expires_at", now],
+    ["oauth2_pushed_request", "uri_hash", "expires_at", now - HOUR],
+    ["oauth2_device_code", "device_code_hash", "expires_at", now - DAY],
+    ["oauth2_initial_access_token", "token_hash", "expires_at", now],
+    ["used_once", "value_hash", "expires_at", now],
+    ["logout_notice", "id", "expires_at", now],
     ["browser_session", "id_hash", "expires_at", now],
     ["password_reset_token", "token_hash", "expires_at", now],
     ["rate_limit", "limit_key", "window_ends_at", now],

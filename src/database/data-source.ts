@@ -2,6 +2,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } f
 import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
+import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -16,7 +17,7 @@ export const POOL_SIZE = 16;
 export const POOL_QUEUE = 512;
 export const CONNECT_TIMEOUT_MS = 2_000;
 
-export const migrations = [Initial1790000000000];
+export const migrations = [Initial1790000000000, Protocols1790100000000];
 export const MIGRATIONS_TABLE = "auth_migrations";
 
 export interface OpenedDataSource {

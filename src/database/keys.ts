@@ -1,5 +1,6 @@
 import { isUniqueViolation } from "../faults.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../store.ts";
+import type { RevocationFeed } from "./revocations.ts";
 import { type Database, placeholders } from "./transaction.ts";
 
 interface KeyRow {
@@ -14,7 +15,7 @@ interface KeyRow {
   distrusted_at: number | null;
 }
 
-export function keyStore(database: Database): KeyStore {
+export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
   return {
     async list() {
       const rows = await database.rows<KeyRow>("SELECT * FROM signing_key ORDER BY key_use, alg, generation");
@@ -52,6 +53,19 @@ export function keyStore(database: Database): KeyStore {
         if (isUniqueViolation(error)) return "conflict";
         throw error;
       }
+    },
+    async distrust(kid, now) {
+      return database.transaction(
+        async (sql) => {
+          const changed = await sql.change(
+            "UPDATE signing_key SET distrusted_at = ? WHERE kid = ? AND distrusted_at IS NULL",
+            [now, kid],
+          );
+          if (changed === 1) await feed.append(sql, "key", [kid], "key_distrusted", now);
+          return changed === 1;
+        },
+        { repeatable: true },
+      );
     },
     async remove(kids) {
       if (kids.length === 0) return;

@@ -12,9 +12,11 @@ import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";
 import { migrate, openDatabase, requireMigrated } from "./migrate.ts";
 import { Outbox } from "./outbox.ts";
+import { pushedRequestStore } from "./pushed-requests.ts";
 import { RevocationFeed } from "./revocations.ts";
 import { Sessions } from "./sessions.ts";
 import { type Database, databaseTime } from "./transaction.ts";
+import { usedOnceStore } from "./used-once.ts";
 import { Users } from "./users.ts";
 
 export interface StoreOptions extends DatabaseLocation {
@@ -59,7 +61,9 @@ export function storeOn(
     authorizations: new Authorizations(database, outbox, feed),
     sessions: new Sessions(database, feed),
     revocations: feed,
-    keys: keyStore(database),
+    keys: keyStore(database, feed),
+    pushedRequests: pushedRequestStore(database),
+    usedOnce: usedOnceStore(database),
     outbox,
     limits: limitStore(database),
     leases: leaseStore(database),

@@ -1,6 +1,6 @@
 import type { PendingRequest, Session, SessionStore } from "../store.ts";
 import { insert } from "./authorization-records.ts";
-import { deleteSession, endSession } from "./ending.ts";
+import { deleteSession, endEverythingOf, endSession } from "./ending.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, placeholders, type Sql } from "./transaction.ts";
 
@@ -19,8 +19,22 @@ interface RequestRow {
   id: string;
   session_hash: string;
   parameters: string;
+  pushed_hash: string | null;
   created_at: number;
   expires_at: number;
+}
+
+function sessionOf(row: SessionRow): Session {
+  return {
+    idHash: row.id_hash,
+    userId: row.user_id,
+    authTime: row.auth_time,
+    ipAddress: row.ip_address,
+    userAgent: row.user_agent,
+    createdAt: row.created_at,
+    lastSeenAt: row.last_seen_at,
+    expiresAt: row.expires_at,
+  };
 }
 
 function requestOf(row: RequestRow): PendingRequest {
@@ -28,6 +42,7 @@ function requestOf(row: RequestRow): PendingRequest {
     id: row.id,
     sessionHash: row.session_hash,
     parameters: JSON.parse(row.parameters) as Record<string, string>,
+    pushedHash: row.pushed_hash,
     createdAt: row.created_at,
     expiresAt: row.expires_at,
   };
@@ -64,17 +79,15 @@ export class Sessions implements SessionStore {
       "SELECT * FROM browser_session WHERE id_hash = ? AND expires_at > ?",
       [idHash, now],
     );
-    if (row === undefined) return null;
-    return {
-      idHash: row.id_hash,
-      userId: row.user_id,
-      authTime: row.auth_time,
-      ipAddress: row.ip_address,
-      userAgent: row.user_agent,
-      createdAt: row.created_at,
-      lastSeenAt: row.last_seen_at,
-      expiresAt: row.expires_at,
-    };
+    return row === undefined ? null : sessionOf(row);
+  }
+
+  async listOfUser(userId: string, now: number): Promise<Session[]> {
+    const rows = await this.#database.rows<SessionRow>(
+      "SELECT * FROM browser_session WHERE user_id = ? AND expires_at > ? ORDER BY created_at DESC",
+      [userId, now],
+    );
+    return rows.map(sessionOf);
   }
 
   async touch(idHash: string, now: number): Promise<void> {
@@ -122,12 +135,23 @@ export class Sessions implements SessionStore {
     await this.#database.transaction((sql) => endSession(sql, this.#feed, idHash, now), { repeatable: true });
   }
 
+  async endAllOf(userId: string, now: number): Promise<void> {
+    await this.#database.transaction(
+      async (sql) => {
+        await sql.rows(`SELECT uuid FROM users WHERE uuid = ?${forUpdate(sql)}`, [userId]);
+        await endEverythingOf(sql, this.#feed, userId, "logout_everywhere", now);
+      },
+      { repeatable: true },
+    );
+  }
+
   async saveRequest(request: PendingRequest, keep: number): Promise<void> {
     await this.#database.transaction(async (sql) => {
       await insert(sql, "oauth2_authorization_request", {
         id: request.id,
         session_hash: request.sessionHash,
         parameters: JSON.stringify(request.parameters),
+        pushed_hash: request.pushedHash,
         created_at: request.createdAt,
         expires_at: request.expiresAt,
       });

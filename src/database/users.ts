@@ -1,7 +1,7 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
 import { isUniqueViolation } from "../faults.ts";
-import type { User, UserStore, UserWithPassword } from "../store.ts";
+import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store.ts";
 import { endEverythingOf } from "./ending.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RevocationFeed } from "./revocations.ts";
@@ -12,12 +12,16 @@ interface UserRow {
   email: string;
   password_hash: string;
   roles: string;
+  email_verified_at: number | null;
   disabled_at: number | null;
   created_at: number;
   nickname: string;
+  claims: string | null;
+  updated_at: number;
 }
 
-const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.disabled_at, u.created_at, p.nickname
+const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.disabled_at, u.created_at,
+    p.nickname, p.claims, p.updated_at
   FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const BATCH = 500;
 
@@ -27,8 +31,11 @@ function userOf(row: UserRow): User {
     email: row.email,
     nickname: row.nickname,
     roles: JSON.parse(row.roles) as string[],
+    emailVerified: row.email_verified_at !== null,
+    claims: row.claims === null ? {} : (JSON.parse(row.claims) as StandardClaims),
     disabledAt: row.disabled_at,
     createdAt: row.created_at,
+    updatedAt: row.updated_at,
   };
 }
 
@@ -138,16 +145,29 @@ export class Users implements UserStore {
     return rows.map(userOf);
   }
 
-  async update(uuid: string, change: { nickname?: string; roles?: readonly string[] }, now: number): Promise<boolean> {
+  async update(uuid: string, change: UserChange, now: number): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => {
         if ((await sql.change("UPDATE users SET updated_at = ? WHERE uuid = ?", [now, uuid])) === 0) return false;
         if (change.roles !== undefined) {
           await sql.change("UPDATE users SET roles = ? WHERE uuid = ?", [JSON.stringify(change.roles), uuid]);
         }
+        if (change.emailVerified !== undefined) {
+          await sql.change("UPDATE users SET email_verified_at = ? WHERE uuid = ?", [
+            change.emailVerified ? now : null,
+            uuid,
+          ]);
+        }
         if (change.nickname !== undefined) {
           await sql.change("UPDATE user_profiles SET nickname = ?, updated_at = ? WHERE user_id = ?", [
             change.nickname,
+            now,
+            uuid,
+          ]);
+        }
+        if (change.claims !== undefined) {
+          await sql.change("UPDATE user_profiles SET claims = ?, updated_at = ? WHERE user_id = ?", [
+            JSON.stringify(change.claims),
             now,
             uuid,
           ]);
@@ -258,6 +278,10 @@ export class Users implements UserStore {
       if (used === 0) return "invalid";
       await sql.change("UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ?", [
         passwordHash,
+        now,
+        token.user_id,
+      ]);
+      await sql.change("UPDATE users SET email_verified_at = ? WHERE uuid = ? AND email_verified_at IS NULL", [
         now,
         token.user_id,
       ]);

@@ -31,6 +31,16 @@ export const answers: Record<AuthErrorCode, Answer> = {
   request_not_supported: bad("request_not_supported"),
   request_uri_not_supported: bad("request_uri_not_supported"),
   registration_not_supported: bad("registration_not_supported"),
+  account_selection_required: bad("account_selection_required"),
+  unmet_authentication_requirements: bad("unmet_authentication_requirements"),
+  invalid_request_uri: bad("invalid_request_uri"),
+  invalid_dpop_proof: bad("invalid_dpop_proof"),
+  use_dpop_nonce: bad("use_dpop_nonce"),
+  authorization_pending: bad("authorization_pending"),
+  slow_down: bad("slow_down"),
+  expired_token: bad("expired_token"),
+  invalid_redirect_uri: bad("invalid_redirect_uri"),
+  invalid_client_metadata: bad("invalid_client_metadata"),
   // the token endpoint puts REFRESH_REJECTED_STATUS in its place
   refresh_rejected: bad("invalid_grant", 401),
   // the gateway's table: these four are the whole body's `error`

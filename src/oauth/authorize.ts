@@ -74,6 +74,7 @@ export async function authorize(
       id: randomBytes(16).toString("base64url"),
       sessionHash: kept.idHash,
       parameters,
+      pushedHash: null,
       createdAt: now,
       expiresAt: now + requestLifeMs,
     };
@@ -267,22 +268,27 @@ async function issueCode(
   if (session.userId === null) throw new Error("a code needs a signed-in session");
   const code = randomToken();
   const now = ctx.clock.now();
-  const outcome = await ctx.store.authorizations.createCode({
-    codeHash: hashOf(code),
-    clientId: client.clientId,
-    userId: session.userId,
-    sessionHash: session.idHash,
-    redirectUri,
-    scope,
-    nonce,
-    codeChallenge,
-    resource,
-    authTime: session.authTime ?? now,
-    ipAddress: browser.ipAddress,
-    userAgent: browser.userAgent.slice(0, 500),
-    createdAt: now,
-    expiresAt: now + codeLifeMs,
-  });
+  const outcome = await ctx.store.authorizations.createCode(
+    {
+      codeHash: hashOf(code),
+      clientId: client.clientId,
+      userId: session.userId,
+      sessionHash: session.idHash,
+      redirectUri,
+      scope,
+      nonce,
+      claims: null,
+      dpopJkt: null,
+      codeChallenge,
+      resource,
+      authTime: session.authTime ?? now,
+      ipAddress: browser.ipAddress,
+      userAgent: browser.userAgent.slice(0, 500),
+      createdAt: now,
+      expiresAt: now + codeLifeMs,
+    },
+    null,
+  );
   if (outcome === "session_ended") throw new ClientError("login_required", "the session ended meanwhile");
   return { to: "client", location: responseUrl(ctx, request, { code }) };
 }

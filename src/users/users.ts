@@ -23,8 +23,18 @@ export async function signUp(
   const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
   if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();
   const passwordHash = await ctx.passwords.hash(password);
-  const createdAt = ctx.clock.now();
-  const user: User = { uuid: randomUUID(), email, nickname, roles: ["ROLE_USER"], disabledAt: null, createdAt };
+  const now = ctx.clock.now();
+  const user: User = {
+    uuid: randomUUID(),
+    email,
+    nickname,
+    roles: ["ROLE_USER"],
+    emailVerified: false,
+    claims: {},
+    disabledAt: null,
+    createdAt: now,
+    updatedAt: now,
+  };
   const outcome = await ctx.store.users.create(user, passwordHash, userSignup(user));
   if (outcome === "email_taken") throw taken();
   ctx.log.info({ event: "sign_up", sub: user.uuid }, "user signed up");

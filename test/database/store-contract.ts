@@ -1,6 +1,7 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { ForeignSchemaError, migrate, openDatabase, planMigrations, schemaDrift } from "../../src/database/migrate.ts";
+import { Protocols1790100000000 } from "../../src/database/migrations/1790100000000-protocols.ts";
 import { type StoreOptions, storeOn } from "../../src/database/open-store.ts";
 import { type Database, rollback } from "../../src/database/transaction.ts";
 import { passwordReset, userLogin, userSignup } from "../../src/events.ts";
@@ -22,8 +23,11 @@ export function makeUser(over: Partial<User> = {}): User {
     email: `${uuid}@example.com`,
     nickname: "Ann",
     roles: ["ROLE_USER"],
+    emailVerified: false,
+    claims: {},
     disabledAt: null,
     createdAt: NOW,
+    updatedAt: NOW,
     ...over,
   };
 }
@@ -51,6 +55,8 @@ export function makeCode(session: Session, over: Partial<NewAuthorizationCode> =
     redirectUri: "http://localhost/cb",
     scope: "openid",
     nonce: null,
+    claims: null,
+    dpopJkt: null,
     codeChallenge: "c".repeat(43),
     resource: null,
     authTime: NOW,
@@ -72,11 +78,14 @@ export function makeAuthorization(subject: string, over: Partial<Authorization> 
     scope: "openid",
     resource: null,
     nonce: null,
+    claims: null,
+    dpopJkt: null,
     authTime: NOW,
     ipAddress: "127.0.0.1",
     userAgent: "Test",
     createdAt: NOW,
     expiresAt: NOW + 30 * DAY,
+    lastUsedAt: null,
     revokedAt: null,
     refresh: { jti: randomUUID(), iat: NOW / 1000, exp: NOW / 1000 + 1000, kid: "k1" },
     generation: 0,
@@ -100,6 +109,14 @@ const metadata: Client["metadata"] = {
   refresh_token_reuse_window: 10,
   resources: [],
   resource_server_for: [],
+  application_type: "web",
+  introspection_signed_response_alg: "RS256",
+  require_auth_time: false,
+  backchannel_logout_session_required: false,
+  require_pushed_authorization_requests: false,
+  dpop_bound_access_tokens: false,
+  profile: "default",
+  token_exchange_audiences: [],
 };
 
 export async function signUp(store: Store, over: Partial<User> = {}): Promise<User> {
@@ -134,7 +151,7 @@ async function busyUser(store: Store) {
   expect(await store.authorizations.redeemCode(used.codeHash, redeemed, NOW)).toBe("redeemed");
   const reset = { tokenHash: hash(), userId: user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
   await store.users.createPasswordReset(reset, resetEvent(user));
-  const request = { id: randomUUID(), sessionHash: session.idHash, parameters: { a: "b" } };
+  const request = { id: randomUUID(), sessionHash: session.idHash, parameters: { a: "b" }, pushedHash: null };
   await store.sessions.saveRequest({ ...request, createdAt: NOW, expiresAt: NOW + 1000 }, 5);
   return { user, session, code, reset, request, sid: redeemed.authorization.id };
 }
@@ -186,11 +203,14 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     describe("schema", () => {
       it("plans every table before it makes one, and makes them once though two start at once", async () => {
         const location = { url: await freshUrl() };
-        const [plan] = await planMigrations(location);
-        expect(plan?.sql.filter((sql) => sql.startsWith("CREATE TABLE"))).toHaveLength(15);
+        const plans = await planMigrations(location);
+        const tables = plans.map(
+          ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
+        );
+        expect(tables).toEqual([15, 5]);
         const both = await Promise.all([openDatabase(location), openDatabase(location)]);
         const ran = await Promise.all(both.map(migrate));
-        expect(ran.flat()).toEqual(["Initial1790000000000"]);
+        expect(ran.flat()).toEqual(["Initial1790000000000", "Protocols1790100000000"]);
         expect(await Promise.all(both.map(migrate))).toEqual([[], []]);
         await Promise.all(both.map((each) => each.close()));
         expect(await planMigrations(location)).toEqual([]);
@@ -210,10 +230,22 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         const location = { url: await freshUrl() };
         const first = await openDatabase(location);
         await migrate(first);
+        const names = ["Initial1790000000000", "Protocols1790100000000"];
+
+        await first.change("DROP TABLE logout_notice");
+        await first.change("ALTER TABLE oauth2_authorization DROP COLUMN dpop_jkt");
+        await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[1] ?? ""]);
+        await first.change("UPDATE lease SET expires_at = 0");
+        expect(await migrate(first)).toEqual(names.slice(1));
+        expect(await schemaDrift(location)).toEqual([]);
+
+        const runner = first.dataSource.createQueryRunner();
+        await new Protocols1790100000000().down(runner);
+        await runner.release();
         for (const table of ["revocation", "outbox", "rate_limit"]) await first.change(`DROP TABLE ${table}`);
         await first.change("DELETE FROM auth_migrations");
         await first.change("UPDATE lease SET expires_at = 0");
-        expect(await migrate(first)).toEqual(["Initial1790000000000"]);
+        expect(await migrate(first)).toEqual(names);
         await first.close();
         expect(await schemaDrift(location)).toEqual([]);
       });
@@ -456,7 +488,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         const user = await signUp(store);
         const before = makeSession(null);
         await store.sessions.create(before);
-        const request = { id: randomUUID(), sessionHash: before.idHash, parameters: { state: "ü" } };
+        const request = { id: randomUUID(), sessionHash: before.idHash, parameters: { state: "ü" }, pushedHash: null };
         await store.sessions.saveRequest({ ...request, createdAt: NOW, expiresAt: NOW + 1000 }, 3);
         const after = makeSession(user.uuid);
         await store.sessions.signIn(after, { replaces: before.idHash, passwordHash: "hash-1" });
@@ -473,7 +505,12 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         const session = makeSession(null);
         await store.sessions.create(session);
         for (let n = 0; n < 5; n++) {
-          const request = { id: `${session.idHash.slice(0, 20)}-${n}`, sessionHash: session.idHash, parameters: {} };
+          const request = {
+            id: `${session.idHash.slice(0, 20)}-${n}`,
+            sessionHash: session.idHash,
+            parameters: {},
+            pushedHash: null,
+          };
           await store.sessions.saveRequest({ ...request, createdAt: NOW + n, expiresAt: NOW + 1000 }, 2);
         }
         expect((await store.sessions.latestRequest(session.idHash, NOW))?.id).toMatch(/-4$/);

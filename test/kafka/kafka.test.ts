@@ -316,8 +316,11 @@ describe("on the real store", () => {
         email: `${uuid}@example.com`,
         nickname: "n",
         roles: [],
+        emailVerified: false,
+        claims: {},
         disabledAt: null,
         createdAt: Date.now(),
+        updatedAt: Date.now(),
       };
       await store.users.create(user, "hash", userSignup(user));
     }

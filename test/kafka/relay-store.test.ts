@@ -60,8 +60,11 @@ async function signUp(store: Store, uuid: string = randomUUID()): Promise<string
     email: `${uuid}@example.com`,
     nickname: "n",
     roles: [],
+    emailVerified: false,
+    claims: {},
     disabledAt: null,
     createdAt: clock.now(),
+    updatedAt: clock.now(),
   };
   await store.users.create(user, "hash", userSignup(user));
   return uuid;

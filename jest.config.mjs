@@ -7,7 +7,10 @@ const services = [
 ];
 
 /** Builds in Go, Java and Python: only `npm run test:clients`. */
-const clients = ["/test/clients/languages\\.services\\.test\\.ts$"];
+const built = ["/test/clients/(languages|web-apps|spring-resource-server)\\.services\\.test\\.ts$"];
+
+/** Client libraries for JavaScript: `npm test` and `npm run test:clients`. */
+const libraries = ["/test/clients/(openid-client|oauth4webapi|oidc-client-ts\\.services)\\.test\\.ts$"];
 
 const project = {
   testEnvironment: "node",
@@ -31,8 +34,8 @@ export default {
       ...project,
       displayName: "services",
       testRegex: services,
-      testPathIgnorePatterns: ["/node_modules/", ...clients],
+      testPathIgnorePatterns: ["/node_modules/", ...built],
     },
-    { ...project, displayName: "clients", testRegex: clients },
+    { ...project, displayName: "clients", testRegex: [...built, ...libraries] },
   ],
 };

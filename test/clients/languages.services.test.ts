@@ -1,19 +1,16 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
 import { claimsOf, getTokens, portal, postForm, signUp } from "../support/flow.ts";
-import { hasPython, hasTool, pythonWith } from "./toolchains.ts";
+import { hasGo, hasMaven, hasPython, make, pythonWith } from "./toolchains.ts";
 
-const run = promisify(execFile);
 const root = join(import.meta.dirname, "../..");
-const cache = join(root, ".cache/clients");
 const minutes = 60_000;
 
 interface Language {
@@ -24,20 +21,11 @@ interface Language {
   build(folder: string): Promise<[command: string, ...args: string[]]>;
 }
 
-async function make(folder: string, command: string, ...args: string[]): Promise<void> {
-  const env = {
-    ...process.env,
-    PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env["PATH"]}`,
-    GOCACHE: join(cache, "go-build"),
-  };
-  await run(command, args, { cwd: folder, env, timeout: 8 * minutes });
-}
-
 const languages: readonly Language[] = [
   {
     name: "go",
     needs: "Go",
-    present: hasTool("go", ["version"]),
+    present: hasGo(),
     async build(folder) {
       await make(folder, "buf", "generate");
       await make(folder, "go", "build", "-o", "auth-client", ".");
@@ -47,7 +35,7 @@ const languages: readonly Language[] = [
   {
     name: "java",
     needs: "Java 17 and Maven",
-    present: hasTool("java", ["--version"], /(1[7-9]|[2-9]\d)\./) && hasTool("mvn", ["--version"]),
+    present: hasMaven(),
     async build(folder) {
       await make(folder, "mvn", "-q", "-B", "package");
       return ["java", "-cp", ["target/classes", "target/lib/*"].join(delimiter), "AuthClient"];
@@ -161,7 +149,6 @@ function start(command: string, args: readonly string[], folder: string, env: Re
 describe("clients of the internal API, generated from the contract", () => {
   let app: TestApp;
   beforeAll(async () => {
-    mkdirSync(cache, { recursive: true });
     app = await startApp();
   });
   afterAll(() => app?.close());

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as oauth from "oauth4webapi";
 import { startApp, type TestApp } from "../support/app.ts";
 import { signUp, TestBrowser } from "../support/flow.ts";
-import { answerOf, clients, redirectUri } from "./sign-in.ts";
+import { answerOf, asksForLogin, clients, redirectUri } from "./sign-in.ts";
 
 const options = { [oauth.allowInsecureRequests]: true };
 
@@ -45,7 +45,8 @@ describe("oauth4webapi as the client", () => {
       state,
       nonce,
     }).toString();
-    const parameters = oauth.validateAuthResponse(server, client, await answerOf(url, account), state);
+    const browser = new TestBrowser();
+    const parameters = oauth.validateAuthResponse(server, client, await answerOf(url, account, browser), state);
     const response = await oauth.authorizationCodeGrantRequest(
       server,
       client,
@@ -105,9 +106,11 @@ describe("oauth4webapi as the client", () => {
 
     const logout = new URL(server.end_session_endpoint ?? "");
     logout.searchParams.set("id_token_hint", tokens.id_token ?? "");
-    const left = await new TestBrowser().get(logout.href);
+    expect(await asksForLogin(url, browser)).toBe(false);
+    const left = await browser.get(logout.href);
     expect(left.status).toBe(200);
     expect(await left.text()).toContain("You are signed out");
+    expect(await asksForLogin(url, browser)).toBe(true);
   });
 
   it("reads a refusal as the OAuth error that it is", async () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
 import { startApp, type TestApp } from "../support/app.ts";
 import { signUp, TestBrowser } from "../support/flow.ts";
-import { answerOf, clients, redirectUri } from "./sign-in.ts";
+import { answerOf, asksForLogin, clients, redirectUri } from "./sign-in.ts";
 
 describe("openid-client as the client", () => {
   let app: TestApp;
@@ -43,7 +43,8 @@ describe("openid-client as the client", () => {
         nonce: expectedNonce,
         max_age: "1000",
       });
-      const tokens = await client.authorizationCodeGrant(config, await answerOf(url, account), {
+      const browser = new TestBrowser();
+      const tokens = await client.authorizationCodeGrant(config, await answerOf(url, account, browser), {
         pkceCodeVerifier,
         expectedState,
         expectedNonce,
@@ -77,8 +78,10 @@ describe("openid-client as the client", () => {
         post_logout_redirect_uri: redirectUri,
         state: "bye",
       });
-      const left = await new TestBrowser().get(endSession.href);
+      expect(await asksForLogin(url, browser)).toBe(false);
+      const left = await browser.get(endSession.href);
       expect(left.headers.get("location")).toBe(`${redirectUri}?state=bye`);
+      expect(await asksForLogin(url, browser)).toBe(true);
     },
   );
 

@@ -1,8 +1,11 @@
 import { type Account, hiddenFields, TestBrowser } from "../support/flow.ts";
 
-/** Opens an authorization URL in a fresh browser, signs in, and returns the URL that the client gets. */
-export async function answerOf(authorizationUrl: URL, account: Account): Promise<URL> {
-  const browser = new TestBrowser();
+/** Opens an authorization URL in a fresh browser unless one is given, signs in, and returns the URL that the client gets. */
+export async function answerOf(
+  authorizationUrl: URL,
+  account: Account,
+  browser: TestBrowser = new TestBrowser(),
+): Promise<URL> {
   const step = await browser.get(authorizationUrl.href);
   const login = new URL(step.headers.get("location") ?? "", authorizationUrl);
   const page = await browser.get(login.href);
@@ -13,6 +16,12 @@ export async function answerOf(authorizationUrl: URL, account: Account): Promise
     password,
   });
   return new URL(answer.headers.get("location") ?? "");
+}
+
+/** Whether the browser has to sign in again at this authorization URL. */
+export async function asksForLogin(authorizationUrl: URL, browser: TestBrowser): Promise<boolean> {
+  const location = (await browser.get(authorizationUrl.href)).headers.get("location") ?? "";
+  return new URL(location, authorizationUrl).pathname === "/login";
 }
 
 const redirectUri = "http://127.0.0.1/callback";

@@ -1,11 +1,17 @@
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "../..");
+/** Where builds end, beside what they download. */
+export const cache = join(root, ".cache/clients");
+/** Sources of the programs that only the tests run. */
+export const programs = join(import.meta.dirname, "programs");
 
 /** Whether the command answers; its output must match. */
 export function hasTool(command: string, args: readonly string[], output = /./): boolean {
@@ -21,11 +27,56 @@ export function hasPython(): boolean {
   return hasTool("python3", ["-c", "import sys, venv, ensurepip; print(sys.version_info >= (3, 10))"], /True/);
 }
 
+export const hasGo = (): boolean => hasTool("go", ["version"]);
+
+/** Java 17 or newer, and Maven. */
+export const hasMaven = (): boolean =>
+  hasTool("java", ["--version"], /(1[7-9]|[2-9]\d)\./) && hasTool("mvn", ["--version"]);
+
+/** Runs a build in its folder; the commands of our packages are on its PATH. */
+export async function make(folder: string, command: string, ...args: string[]): Promise<void> {
+  mkdirSync(cache, { recursive: true });
+  const env = {
+    ...process.env,
+    PATH: `${join(root, "node_modules/.bin")}${delimiter}${process.env["PATH"]}`,
+    GOCACHE: join(cache, "go-build"),
+  };
+  await run(command, args, { cwd: folder, env, timeout: 480_000 });
+}
+
+/** A program that listens at this URL: started, and answering. */
+export async function startProgram(command: readonly string[], url: string, env: Record<string, string>) {
+  const [file = "", ...args] = command;
+  const child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (chunk) => {
+      output += chunk;
+    });
+  }
+  const exited = once(child, "close");
+  exited.catch(() => {});
+  const close = async () => {
+    child.kill("SIGKILL");
+    await exited;
+  };
+  for (const from = performance.now(); ; await sleep(50)) {
+    const answers = await fetch(url).then(
+      () => true,
+      () => false,
+    );
+    if (answers) return { url, output: () => output, close };
+    if (child.exitCode === null && performance.now() - from < 120_000) continue;
+    await close();
+    throw new Error(`the program does not answer at ${url}:\n${output}`);
+  }
+}
+
 /** A virtual environment with what the requirements file names, made once for each version of the file. @returns its Python */
 export async function pythonWith(requirements: string): Promise<string> {
   const text = readFileSync(requirements);
   const name = createHash("sha256").update(text).digest("hex").slice(0, 12);
-  const folder = join(root, ".cache/clients", `python-${name}`);
+  const folder = join(cache, `python-${name}`);
   const python = join(folder, "bin/python");
   if (existsSync(join(folder, "complete"))) return python;
   rmSync(folder, { recursive: true, force: true });

@@ -2,7 +2,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { authorize } from "../oauth/authorize.ts";
 import { paths } from "../oauth/metadata.ts";
-import { browserOf, goOn, pathOf, sessionOf } from "./browser.ts";
+import { browserOf, pathOf, sessionOf } from "./browser.ts";
+import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
@@ -10,7 +11,7 @@ import { type Parameters, readForm, readQuery } from "./parameters.ts";
 export function authorizeEndpoint(app: FastifyInstance, ctx: Context): void {
   const answer = async (request: FastifyRequest, reply: FastifyReply, parameters: Parameters, status: 302 | 303) => {
     const session = await sessionOf(ctx, request);
-    return goOn(ctx, reply, await authorize(ctx, parameters, session, browserOf(request)), status);
+    return goOn(ctx, request, reply, await authorize(ctx, parameters, session, browserOf(request)), status);
   };
 
   app.get(paths.authorize, { errorHandler: onErrorPage(ctx) }, (request, reply) =>

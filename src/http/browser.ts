@@ -1,11 +1,10 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import type { Next } from "../oauth/authorize.ts";
 import { type Browser, type BrowserSession, csrfToken, findSession, isCsrfToken } from "../sessions/sessions.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** What the pages have in common: the session cookie, forms, and where a browser goes next. */
+/** What the pages have in common: the session cookie and forms. */
 
 function cookieName(ctx: Context): string {
   return ctx.config.issuer.startsWith("https:") ? "__Host-auth_session" : "auth_session";
@@ -64,11 +63,4 @@ export class FormRefused extends AuthError {
   constructor() {
     super("invalid_request", "this form is no longer valid");
   }
-}
-
-/** Sends the browser on. @param status 302 after a GET, 303 after a POST: never 307, which repeats the form (RFC 9700 section 4.12) */
-export function goOn(ctx: Context, reply: FastifyReply, next: Next, status: 302 | 303): FastifyReply {
-  if (next.to === "client") return reply.redirect(next.location, status);
-  setSessionCookie(ctx, reply, next.session);
-  return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.id}`, status);
 }

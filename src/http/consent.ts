@@ -2,7 +2,8 @@ import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
 import { getUser } from "../users/users.ts";
-import { browserOf, checkForm, FormRefused, formFields, goOn, pathOf, sessionOf } from "./browser.ts";
+import { browserOf, checkForm, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";
+import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
@@ -28,6 +29,6 @@ export function consentPage(app: FastifyInstance, ctx: Context): void {
     const pending = await findPendingRequest(ctx, session, form["request"]);
     if (pending === null || session.userId === null) throw new FormRefused();
     const allowed = form["decision"] === "allow";
-    return goOn(ctx, reply, await continueRequest(ctx, pending, session, browserOf(request), allowed), 303);
+    return goOn(ctx, request, reply, await continueRequest(ctx, pending, session, browserOf(request), allowed), 303);
   });
 }

@@ -5,8 +5,9 @@ import { continueRequest, describeRequest, findPendingRequest } from "../oauth/a
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
 import { getUser } from "../users/users.ts";
-import { browserOf, checkForm, formFields, goOn, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
+import { browserOf, checkForm, formFields, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
 import { toAuthError } from "./error-table.ts";
+import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
@@ -28,7 +29,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
       // signed in meanwhile: in another tab, or the browser went back to this page
       if (pending === null) return reply.redirect(pathOf(ctx, "/"), 302);
       const next = await continueRequest(ctx, pending, session, browserOf(request));
-      if (next.to !== "login") return goOn(ctx, reply, next, 302);
+      if (next.to !== "login") return goOn(ctx, request, reply, next, 302);
     }
     return showLogin(ctx, request, reply, session, pending, {});
   });
@@ -53,7 +54,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
     }
     setSessionCookie(ctx, reply, signedIn);
     if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-    return goOn(ctx, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
+    return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
   });
 }
 
@@ -74,5 +75,6 @@ async function showLogin(
     clientName: about?.clientName ?? null,
     requestId: pending?.id ?? null,
     redirectOrigin: about?.redirectOrigin ?? null,
+    languages: about?.languages ?? [],
   });
 }

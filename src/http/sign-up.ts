@@ -5,8 +5,9 @@ import { continueRequest, describeRequest, findPendingRequest } from "../oauth/a
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
 import { signUp } from "../users/users.ts";
-import { browserOf, checkForm, formFields, goOn, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
+import { browserOf, checkForm, formFields, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";
+import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -39,7 +40,7 @@ export function signUpPage(app: FastifyInstance, ctx: Context): void {
     const signedIn = await signIn(ctx, { email, password, browser, replaces: session });
     setSessionCookie(ctx, reply, signedIn);
     if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-    return goOn(ctx, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
+    return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
   });
 }
 

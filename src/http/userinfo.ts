@@ -1,17 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { ownerOf, requireBearer } from "../oauth/bearer.ts";
+import { requireBearer } from "../oauth/bearer.ts";
 import { paths } from "../oauth/metadata.ts";
-import { userClaims } from "../oauth/token-issuer.ts";
+import { userinfo } from "../oauth/userinfo.ts";
 import { readForm } from "./parameters.ts";
 
 /** GET and POST /userinfo (OpenID Connect Core section 5.3). */
 export function userinfoEndpoint(app: FastifyInstance, ctx: Context): void {
   const handler = async (request: FastifyRequest) => {
     const claims = await requireBearer(ctx, bearerOf(request), "openid");
-    const user = await ownerOf(ctx, claims.sub);
-    return { sub: user.uuid, ...userClaims(user, claims.scope) };
+    return userinfo(ctx, claims);
   };
   app.get(paths.userinfo, handler);
   app.post(paths.userinfo, handler);

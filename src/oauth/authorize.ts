@@ -1,11 +1,18 @@
 import { randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
-import { AuthError, type AuthErrorCode } from "../errors.ts";
+import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import { type Browser, type BrowserSession, startSession } from "../sessions/sessions.ts";
-import type { Client, PendingRequest } from "../store.ts";
-import { INTERNAL_SCOPES } from "./client-metadata.ts";
-import { findClient, scopesOf } from "./clients.ts";
+import type { PendingRequest } from "../store.ts";
+import {
+  type AuthorizationRequest,
+  ClientError,
+  type Destination,
+  type Parameters,
+  readDestination,
+  readRequest,
+} from "./authorization-request.ts";
+import { scopesOf } from "./clients.ts";
 
 const codeLifeMs = 60_000;
 const requestLifeMs = 3_600_000;
@@ -15,32 +22,9 @@ const requestsPerSession = 20;
 /** What happens next in the browser. */
 export type Next =
   | { readonly to: "client"; readonly location: string }
+  | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
   | { readonly to: "login"; readonly session: BrowserSession; readonly request: PendingRequest }
   | { readonly to: "consent"; readonly session: BrowserSession; readonly request: PendingRequest };
-
-type Parameters = Readonly<Record<string, string>>;
-
-interface AuthorizationRequest {
-  readonly client: Client;
-  readonly redirectUri: string;
-  readonly state: string | undefined;
-  readonly scope: string;
-  readonly nonce: string | null;
-  readonly codeChallenge: string;
-  readonly resource: string | null;
-  readonly prompt: readonly string[];
-  /** Seconds. */
-  readonly maxAge: number | null;
-}
-
-/** An error that the client is told of, at its redirect URI. */
-class ClientError extends Error {
-  readonly code: AuthErrorCode;
-  constructor(code: AuthErrorCode, description: string) {
-    super(description);
-    this.code = code;
-  }
-}
 
 /**
  * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
@@ -56,16 +40,14 @@ export async function authorize(
 ): Promise<Next> {
   const destination = await readDestination(ctx, parameters);
   return answeringClient(ctx, destination, async () => {
-    const request = readRequest(destination, parameters);
-    const signedIn = session?.userId !== null && session !== null;
-    const fresh =
-      signedIn && !request.prompt.includes("login") && isRecent(ctx, session, request.maxAge) ? session : null;
+    const request = await readRequest(ctx, destination, parameters);
+    const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
     if (fresh !== null) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
       if (consented) return issueCode(ctx, request, fresh, browser);
     }
     if (request.prompt.includes("none")) {
-      if (fresh === null) throw new ClientError("login_required", "the user is not signed in");
+      if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or is another one");
       throw new ClientError("consent_required", "the user has not allowed this client what it asks for");
     }
     const kept = session ?? (await startSession(ctx, browser));
@@ -97,13 +79,13 @@ export async function continueRequest(
 ): Promise<Next> {
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
-    const request = readRequest(destination, pending.parameters);
+    const request = await readRequest(ctx, destination, pending.parameters);
     // prompt=login and max_age are met by a login later than the request
     const loggedInSince = session.authTime !== null && session.authTime >= pending.createdAt;
-    const mustLogIn =
-      session.userId === null ||
-      (!loggedInSince && (request.prompt.includes("login") || !isRecent(ctx, session, request.maxAge)));
-    if (mustLogIn) return { to: "login", session, request: pending };
+    const meets = loggedInSince
+      ? isExpectedUser(session, request)
+      : !asksForLogin(request) && fits(ctx, session, request);
+    if (session.userId === null || !meets) return { to: "login", session, request: pending };
     if (allowed === false) {
       await ctx.store.sessions.deleteRequest(pending.id);
       throw new ClientError("access_denied", "the user did not allow it");
@@ -111,7 +93,7 @@ export async function continueRequest(
     if (allowed === true && session.userId !== null) {
       const { clientId } = request.client;
       const before = scopesOf((await ctx.store.authorizations.findConsent(session.userId, clientId)) ?? "");
-      const scope = [...new Set([...before, ...scopesOf(request.scope)])].join(" ");
+      const scope = [...new Set([...before, ...request.consentScopes])].join(" ");
       await ctx.store.authorizations.saveConsent(session.userId, clientId, scope, ctx.clock.now());
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
@@ -133,121 +115,45 @@ export async function findPendingRequest(
   return id === undefined ? sessions.latestRequest(session.idHash, now) : sessions.findRequest(id, session.idHash, now);
 }
 
+export interface RequestDescription {
+  readonly clientName: string;
+  readonly redirectOrigin: string;
+  readonly scopes: readonly string[];
+  readonly loginHint: string;
+  /** Preferred languages of the pages (`ui_locales`), most wanted first. */
+  readonly languages: readonly string[];
+}
+
 /** What a page shows of a kept request. @throws AuthError as `authorize` */
-export async function describeRequest(
-  ctx: Context,
-  pending: PendingRequest,
-): Promise<{ clientName: string; redirectOrigin: string; scopes: string[]; loginHint: string }> {
-  const { client, redirectUri } = await readDestination(ctx, pending.parameters);
-  const { origin, protocol } = new URL(redirectUri);
+export async function describeRequest(ctx: Context, pending: PendingRequest): Promise<RequestDescription> {
+  const destination = await readDestination(ctx, pending.parameters);
+  const { client } = destination;
+  const scopes = await readRequest(ctx, destination, pending.parameters).then(
+    ({ consentScopes }) => consentScopes,
+    () => [],
+  );
   return {
     clientName: client.metadata.client_name ?? client.clientId,
-    redirectOrigin: origin === "null" ? protocol : origin,
-    scopes: scopesOf(pending.parameters["scope"] ?? client.metadata.scope),
+    redirectOrigin: originOf(destination.redirectUri),
+    scopes,
     loginHint: pending.parameters["login_hint"] ?? "",
+    languages: scopesOf(pending.parameters["ui_locales"] ?? ""),
   };
 }
 
-interface Destination {
-  readonly client: Client;
-  readonly redirectUri: string;
-  readonly state: string | undefined;
+function asksForLogin({ prompt }: AuthorizationRequest): boolean {
+  return prompt.includes("login") || prompt.includes("select_account");
 }
 
-/** Client and redirect URI: while these are in doubt nothing is ever sent to the URI (RFC 6749 section 4.1.2.1). */
-async function readDestination(ctx: Context, parameters: Parameters): Promise<Destination> {
-  const { client_id: clientId, redirect_uri: redirectUri, state } = parameters;
-  if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
-  const client = await findClient(ctx, clientId);
-  if (client === null) throw new AuthError("invalid_client", "the client is unknown");
-  const registered = client.metadata.redirect_uris;
-  const [only] = registered;
-  if (redirectUri === undefined) {
-    if (registered.length === 1 && only !== undefined) return { client, redirectUri: only, state };
-    throw new AuthError("invalid_request", "redirect_uri is missing");
-  }
-  if (!registered.some((uri) => matchesRedirectUri(uri, redirectUri))) {
-    throw new AuthError("invalid_request", "redirect_uri is not registered for this client");
-  }
-  return { client, redirectUri, state };
+/** Is somebody signed in, lately enough, and the one the request is about? */
+function fits(ctx: Context, session: BrowserSession, request: AuthorizationRequest): boolean {
+  const { maxAge } = request;
+  const recent = maxAge === null || (session.authTime !== null && ctx.clock.now() - session.authTime <= maxAge * 1000);
+  return session.userId !== null && recent && isExpectedUser(session, request);
 }
 
-/**
- * Exact string comparison (RFC 9700 section 2.1); an application registered on a loopback address without a port may
- * listen on any (RFC 8252 section 7.3).
- */
-export function matchesRedirectUri(registered: string, given: string): boolean {
-  if (registered === given) return true;
-  const base = /^http:\/\/(127\.0\.0\.1|\[::1\])(?=[/?]|$)/.exec(registered)?.[0];
-  if (base === undefined || !given.startsWith(`${base}:`)) return false;
-  const [port] = /^\d{1,5}/.exec(given.slice(base.length + 1)) ?? [];
-  return port !== undefined && Number(port) <= 65535 && given === `${base}:${port}${registered.slice(base.length)}`;
-}
-
-function readRequest({ client, redirectUri, state }: Destination, parameters: Parameters): AuthorizationRequest {
-  for (const [name, code] of notSupported) {
-    if (parameters[name] !== undefined) throw new ClientError(code, `${name} is not supported`);
-  }
-  const responseType = parameters["response_type"];
-  if (responseType === undefined) throw new ClientError("invalid_request", "response_type is missing");
-  if (responseType !== "code") throw new ClientError("unsupported_response_type", "response_type must be code");
-  if (!client.metadata.grant_types.includes("authorization_code")) {
-    throw new ClientError("unauthorized_client", "this client is not registered for the authorization code grant");
-  }
-  if ((parameters["response_mode"] ?? "query") !== "query") {
-    throw new ClientError("invalid_request", "response_mode must be query");
-  }
-  const codeChallenge = parameters["code_challenge"];
-  if (codeChallenge === undefined)
-    throw new ClientError("invalid_request", "code_challenge is missing (PKCE, RFC 7636)");
-  if (parameters["code_challenge_method"] !== "S256") {
-    throw new ClientError("invalid_request", "code_challenge_method must be S256");
-  }
-  if (!/^[A-Za-z0-9_-]{43}$/.test(codeChallenge)) {
-    throw new ClientError("invalid_request", "code_challenge must be 43 characters of base64url");
-  }
-  const allowed = scopesOf(client.metadata.scope).filter((s) => !(INTERNAL_SCOPES as readonly string[]).includes(s));
-  const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
-  if (!asked.every((scope) => allowed.includes(scope))) {
-    throw new ClientError("invalid_scope", "the client may not ask for one of these scopes");
-  }
-  const resource = parameters["resource"] ?? null;
-  if (resource !== null && !client.metadata.resources.includes(resource)) {
-    throw new ClientError("invalid_target", "the client may not ask for this resource");
-  }
-  const prompt = scopesOf(parameters["prompt"] ?? "");
-  if (!prompt.every((value) => prompts.includes(value)) || (prompt.includes("none") && prompt.length > 1)) {
-    throw new ClientError("invalid_request", "prompt must be none alone, or login and consent");
-  }
-  const maxAge = parameters["max_age"];
-  if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) {
-    throw new ClientError("invalid_request", "max_age must be a number of seconds");
-  }
-  for (const name of ["state", "nonce"]) {
-    if ((parameters[name]?.length ?? 0) > 2000) throw new ClientError("invalid_request", `${name} is too long`);
-  }
-  return {
-    client,
-    redirectUri,
-    state,
-    scope: asked.join(" "),
-    nonce: parameters["nonce"] ?? null,
-    codeChallenge,
-    resource,
-    prompt,
-    maxAge: maxAge === undefined ? null : Number(maxAge),
-  };
-}
-
-const prompts = ["none", "login", "consent", "select_account"];
-const notSupported = [
-  ["request", "request_not_supported"],
-  ["request_uri", "request_uri_not_supported"],
-  ["registration", "registration_not_supported"],
-] as const;
-
-function isRecent(ctx: Context, session: BrowserSession, maxAge: number | null): boolean {
-  return maxAge === null || (session.authTime !== null && ctx.clock.now() - session.authTime <= maxAge * 1000);
+function isExpectedUser(session: BrowserSession, { subject }: AuthorizationRequest): boolean {
+  return subject === null || subject === session.userId;
 }
 
 async function hasConsent(ctx: Context, request: AuthorizationRequest, session: BrowserSession): Promise<boolean> {
@@ -255,7 +161,7 @@ async function hasConsent(ctx: Context, request: AuthorizationRequest, session: 
   if (session.userId === null) return false;
   const given = await ctx.store.authorizations.findConsent(session.userId, request.client.clientId);
   const scopes = scopesOf(given ?? "");
-  return given !== null && scopesOf(request.scope).every((scope) => scopes.includes(scope));
+  return given !== null && request.consentScopes.every((scope) => scopes.includes(scope));
 }
 
 async function issueCode(
@@ -264,7 +170,7 @@ async function issueCode(
   session: BrowserSession,
   browser: Browser,
 ): Promise<Next> {
-  const { client, redirectUri, scope, nonce, codeChallenge, resource } = request;
+  const { client, redirectUri, scope, nonce, claims, codeChallenge, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
   const code = randomToken();
   const now = ctx.clock.now();
@@ -277,7 +183,7 @@ async function issueCode(
       redirectUri,
       scope,
       nonce,
-      claims: null,
+      claims: claims === null ? null : JSON.stringify(claims),
       dpopJkt: null,
       codeChallenge,
       resource,
@@ -290,7 +196,7 @@ async function issueCode(
     null,
   );
   if (outcome === "session_ended") throw new ClientError("login_required", "the session ended meanwhile");
-  return { to: "client", location: responseUrl(ctx, request, { code }) };
+  return answerTo(ctx, request, { code });
 }
 
 async function answeringClient(ctx: Context, destination: Destination, work: () => Promise<Next>): Promise<Next> {
@@ -305,15 +211,20 @@ async function answeringClient(ctx: Context, destination: Destination, work: () 
           : null;
     if (told === null) throw error;
     if (!(error instanceof ClientError)) ctx.log.warn({ err: error }, "authorization request not answered");
-    const answer = { error: told.code, error_description: told.description };
-    return { to: "client", location: responseUrl(ctx, destination, answer) };
+    return answerTo(ctx, destination, { error: told.code, error_description: told.description });
   }
 }
 
 /** RFC 6749 section 4.1.2 with the issuer of RFC 9207; a query that the client registered is kept as it is. */
-function responseUrl(ctx: Context, { redirectUri, state }: Destination, answer: Record<string, string>): string {
-  const query = new URLSearchParams(answer);
-  if (state !== undefined) query.set("state", state);
-  query.set("iss", ctx.config.issuer);
-  return `${redirectUri}${redirectUri.includes("?") ? "&" : "?"}${query}`;
+function answerTo(ctx: Context, destination: Destination, answer: Record<string, string>): Next {
+  const { redirectUri, responseMode, state } = destination;
+  const fields = { ...answer, ...(state === undefined ? {} : { state }), iss: ctx.config.issuer };
+  if (responseMode === "form_post") return { to: "client-form", action: redirectUri, fields };
+  const separator = redirectUri.includes("?") ? "&" : "?";
+  return { to: "client", location: `${redirectUri}${separator}${new URLSearchParams(fields)}` };
+}
+
+function originOf(uri: string): string {
+  const { origin, protocol } = new URL(uri);
+  return origin === "null" ? protocol : origin;
 }

@@ -1,5 +1,7 @@
 import type { Context } from "../context.ts";
+import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization-request.ts";
 import { GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
+import { CLAIM_SCOPES, USER_CLAIMS } from "./user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */
 export const paths = {
@@ -22,9 +24,9 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
     jwks_uri: issuer + paths.jwks,
     introspection_endpoint: issuer + paths.introspect,
     revocation_endpoint: issuer + paths.revoke,
-    scopes_supported: ["openid", "profile", "email", ...INTERNAL_SCOPES],
+    scopes_supported: ["openid", ...CLAIM_SCOPES, "offline_access", ...INTERNAL_SCOPES],
     response_types_supported: ["code"],
-    response_modes_supported: ["query"],
+    response_modes_supported: [...RESPONSE_MODES],
     grant_types_supported: [...GRANT_TYPES],
     token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
     introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
@@ -44,22 +46,11 @@ export function openidConfiguration(ctx: Context): Record<string, unknown> {
     end_session_endpoint: issuer + paths.logout,
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256", "ES256"],
-    prompt_values_supported: ["none", "login", "consent", "select_account"],
-    claims_supported: [
-      "iss",
-      "sub",
-      "aud",
-      "exp",
-      "iat",
-      "auth_time",
-      "nonce",
-      "sid",
-      "nickname",
-      "roles",
-      "email",
-      "email_verified",
-    ],
-    claims_parameter_supported: false,
+    prompt_values_supported: [...PROMPTS],
+    acr_values_supported: [ACR],
+    claim_types_supported: ["normal"],
+    claims_supported: ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", ...USER_CLAIMS],
+    claims_parameter_supported: true,
     request_parameter_supported: false,
     request_uri_parameter_supported: false,
   };

@@ -1,8 +1,11 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
 import type { Authorization, Client, RefreshTokenState, User } from "../store.ts";
+import { ACR } from "./authorization-request.ts";
 import type { AccessTokenClaims, RefreshTokenClaims } from "./claims.ts";
+import { askedClaims } from "./claims-request.ts";
 import { scopesOf } from "./clients.ts";
+import { userClaims } from "./user-claims.ts";
 
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
 export interface TokenResponse {
@@ -98,18 +101,9 @@ export function issueIdToken(
     ...(options.nonce === null ? {} : { nonce: options.nonce }),
     at_hash: createHash("sha256").update(options.accessToken).digest().subarray(0, 16).toString("base64url"),
     sid: authorization.id,
+    acr: ACR,
     amr: ["pwd"],
-    ...userClaims(user, authorization.scope),
+    ...userClaims(user, authorization.scope, askedClaims(authorization, "id_token"), scopesOf(client.metadata.scope)),
   };
   return ctx.keys.sign("access", alg, "JWT", claims).token;
-}
-
-/** The claims about a user that these scopes release (OpenID Connect Core section 5.4). */
-export function userClaims(user: User, scope: string): Record<string, unknown> {
-  const scopes = scopesOf(scope);
-  return {
-    ...(scopes.includes("profile") ? { nickname: user.nickname, roles: user.roles } : {}),
-    // no address has been proven yet
-    ...(scopes.includes("email") ? { email: user.email, email_verified: false } : {}),
-  };
 }

@@ -9,10 +9,17 @@ import { type Language, languages, messages } from "./messages.ts";
 const eta = new Eta({ views: import.meta.dirname, cache: true });
 const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
 const styleHash = createHash("sha256").update(style).digest("base64");
+/** The one script there is: it sends the form that answers a client (form_post); without it there is a button. */
+const script = "document.forms[0].submit()";
+const scriptHash = createHash("sha256").update(script).digest("base64");
 
 export interface PageData extends Record<string, unknown> {
   /** Where a form of the page may lead: Chromium checks every hop of a form's answer against form-action. */
   redirectOrigin?: string | null;
+  /** The page sends its form by itself. */
+  submits?: boolean;
+  /** The languages an application asked for (`ui_locales`); they come before the browser's. */
+  languages?: readonly string[];
   /** The wrong fields of the form, of `fieldProblems`. */
   problems?: Record<string, string>;
 }
@@ -28,16 +35,18 @@ export function renderPage(
   name: string,
   data: PageData,
 ): FastifyReply {
-  const language = languageOf(request);
+  const language = languageOf(request, data.languages ?? []);
   const t = messages[language];
   const problems = Object.entries(data.problems ?? {});
   const texts = t.fields(ctx.config.passwordMinLength);
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
+  const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";
   const html = eta.render(`./${name}`, {
     ...data,
     t,
     language,
     style,
+    script,
     wrong: Object.fromEntries(problems.map(([field, problem]) => [field, texts[problem]])),
     firstWrong: problems[0]?.[0] ?? null,
     scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
@@ -46,7 +55,7 @@ export function renderPage(
   return reply
     .header(
       "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}'; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; style-src 'sha256-${styleHash}';${scripts} img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
     .header("cache-control", "no-store")
@@ -61,7 +70,10 @@ function formActionSource(origin: string): string {
   return origin.includes("[") ? new URL(origin).protocol : origin;
 }
 
-function languageOf(request: FastifyRequest): Language {
+function languageOf(request: FastifyRequest, wanted: readonly string[]): Language {
+  const asked = wanted.map((tag) => tag.toLowerCase().split("-")[0]);
+  const named = asked.map((tag) => languages.find((language) => language === tag)).find((tag) => tag !== undefined);
+  if (named !== undefined) return named;
   const preferred = request.language([...languages]);
   return languages.find((language) => language === preferred) ?? "en";
 }

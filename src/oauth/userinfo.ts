@@ -1,0 +1,18 @@
+import type { Context } from "../context.ts";
+import { ownerOf } from "./bearer.ts";
+import type { AccessTokenClaims } from "./claims.ts";
+import { askedClaims } from "./claims-request.ts";
+import { findClient, scopesOf } from "./clients.ts";
+import { userClaims } from "./user-claims.ts";
+
+/**
+ * The UserInfo answer (OpenID Connect Core section 5.3.2) for an access token that was checked.
+ * @throws AuthError invalid_token: a client's own token, or the user is gone
+ */
+export async function userinfo(ctx: Context, claims: AccessTokenClaims): Promise<Record<string, unknown>> {
+  const user = await ownerOf(ctx, claims.sub);
+  const authorization = await ctx.store.authorizations.find(claims.sid);
+  const asked = authorization === null ? [] : askedClaims(authorization, "userinfo");
+  const client = asked.length === 0 ? null : await findClient(ctx, claims.client_id);
+  return { sub: user.uuid, ...userClaims(user, claims.scope, asked, scopesOf(client?.metadata.scope ?? "")) };
+}

@@ -48,6 +48,25 @@ export function addUserCommands(program: Command, runtime: Runtime): void {
       print(runtime, options, changed);
     });
 
+  leaf(
+    user,
+    "claims <uuid-or-email> <file>",
+    "set the standard claims of OpenID Connect, in place of all that were there",
+    ["user claims ada@example.com ./ada.json", "user claims ada@example.com - --email-verified < ./ada.json"],
+  )
+    .option("--email-verified", "vouch for the e-mail address")
+    .option("--no-email-verified", "stop vouching for it")
+    .action(async (who: string, file: string, options: { json?: boolean; emailVerified?: boolean }) => {
+      const { updateUser } = await import("../users/users.ts");
+      const claims = readClaimsFile(await readText(runtime, file));
+      const change = {
+        claims,
+        ...(options.emailVerified === undefined ? {} : { emailVerified: options.emailVerified }),
+      };
+      const changed = await withContext(runtime, async (ctx) => updateUser(ctx, (await find(ctx, who)).uuid, change));
+      print(runtime, options, changed);
+    });
+
   const able = (name: "disable" | "enable", description: string) =>
     leaf(user, `${name} <uuid-or-email>`, description, [`user ${name} ada@example.com`]).action(
       async (who: string, options: { json?: boolean }) => {
@@ -64,6 +83,14 @@ export function addUserCommands(program: Command, runtime: Runtime): void {
   able("enable", "let a disabled account sign in again");
 }
 
+function readClaimsFile(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`the claims are not JSON: ${(error as Error).message}`);
+  }
+}
+
 async function find(ctx: Context, who: string): Promise<User> {
   const { getUser, getUserByEmail } = await import("../users/users.ts");
   return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
@@ -76,14 +103,16 @@ async function grant(ctx: Context, user: User, roles: readonly string[], revoke:
 }
 
 function print(runtime: Runtime, options: { json?: boolean | undefined }, user: User): void {
-  const { uuid, email, nickname, roles, createdAt, disabledAt } = user;
-  const json = { uuid, email, nickname, roles, createdAt: timeOf(createdAt), disabledAt: timeOf(disabledAt) || null };
+  const { uuid, email, emailVerified, nickname, roles, claims, createdAt, disabledAt } = user;
+  const known = { uuid, email, emailVerified, nickname, roles, claims };
+  const json = { ...known, createdAt: timeOf(createdAt), disabledAt: timeOf(disabledAt) || null };
   outputOf(runtime, options).print({ user: json }, () =>
     fields([
       ["uuid", uuid],
-      ["email", email],
+      ["email", emailVerified ? `${email} (verified)` : email],
       ["nickname", nickname],
       ["roles", roles.join(" ")],
+      ...(Object.keys(claims).length === 0 ? [] : [["claims", JSON.stringify(claims)] as const]),
       ["created", timeOf(createdAt)],
       ["state", disabledAt === null ? "active" : `disabled since ${timeOf(disabledAt)}`],
     ]),

@@ -1,6 +1,7 @@
+import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { User } from "../store.ts";
@@ -42,17 +43,22 @@ export function userService(ctx: Context): ServiceImpl<typeof UserService> {
       return { user: toUser(await signUp(withinDeadline(ctx, context), { email, password, nickname })) };
     },
 
-    async updateUser({ uuid, nickname, roles, updateMask }, context) {
+    async updateUser({ uuid, nickname, roles, claims, emailVerified, updateMask }, context) {
       const paths = new Set(updateMask?.paths);
-      if (paths.has("roles")) demandScope(callerOf(context), "auth.users.admin");
-      const unknown = [...paths].find((path) => path !== "nickname" && path !== "roles");
-      if (paths.size === 0 || unknown !== undefined) {
-        const message = "must name nickname, roles or both";
+      for (const path of paths) if (adminFields.has(path)) demandScope(callerOf(context), "auth.users.admin");
+      const fields: Record<string, object> = {
+        nickname: { nickname },
+        roles: { roles },
+        claims: { claims: fromClaims(claims) },
+        email_verified: { emailVerified },
+      };
+      if (paths.size === 0 || [...paths].some((path) => !Object.hasOwn(fields, path))) {
+        const message = `must name some of ${Object.keys(fields).join(", ")}`;
         throw new AuthError("invalid_input", `update_mask ${message}`, {
           violations: [{ field: "update_mask", message }],
         });
       }
-      const change = { ...(paths.has("nickname") ? { nickname } : {}), ...(paths.has("roles") ? { roles } : {}) };
+      const change = Object.assign({}, ...[...paths].map((path) => fields[path])) as Parameters<typeof updateUser>[2];
       return { user: toUser(await updateUser(withinDeadline(ctx, context), uuid, change)) };
     },
 
@@ -91,8 +97,10 @@ export function userService(ctx: Context): ServiceImpl<typeof UserService> {
   };
 }
 
+const adminFields = new Set(["roles", "email_verified"]);
+
 function toUser(user: User) {
-  const { uuid, email, nickname, roles, disabledAt, createdAt } = user;
+  const { uuid, email, nickname, roles, disabledAt, createdAt, emailVerified, claims } = user;
   return {
     uuid,
     email,
@@ -100,5 +108,14 @@ function toUser(user: User) {
     roles: [...roles],
     disabled: disabledAt !== null,
     createdAt: timestampFromMs(createdAt),
+    emailVerified,
+    claims: fromJson(StandardClaimsSchema, claims as JsonObject),
   };
+}
+
+/** The claims by their names in the standard; empty ones are not there. */
+function fromClaims(claims: StandardClaims | undefined): JsonObject {
+  return toJson(StandardClaimsSchema, claims ?? create(StandardClaimsSchema), {
+    useProtoFieldName: true,
+  }) as JsonObject;
 }

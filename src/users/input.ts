@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Config } from "../config.ts";
 import { AuthError, type FieldViolation } from "../errors.ts";
+import type { StandardClaims } from "../store.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
 /** Limits of what people type. Lengths count code points. */
@@ -109,4 +110,59 @@ const role = z.string().regex(/^ROLE_[A-Z0-9_]{1,60}$/, "must look like ROLE_USE
 export function readRoles(value: unknown): string[] {
   const roles = z.object({ roles: z.array(role).min(1, "must hold at least one role").max(50) });
   return [...new Set(check(roles, { roles: value }).roles)];
+}
+
+const text = (max: number) =>
+  z
+    .string("must be a string")
+    .min(1, "must not be empty")
+    .max(max, `must have at most ${max} characters`)
+    .refine((value) => !/\p{Cs}|\0/u.test(value), "must be valid text");
+const webUrl = text(2000).refine(
+  (value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol),
+  "must be an http or https URL",
+);
+
+/** OpenID Connect Core section 5.1. Unknown members are refused: a misspelt one would never be noticed. */
+const standardClaims = z
+  .strictObject({
+    name: text(200),
+    given_name: text(200),
+    family_name: text(200),
+    middle_name: text(200),
+    preferred_username: text(200),
+    profile: webUrl,
+    picture: webUrl,
+    website: webUrl,
+    gender: text(50),
+    birthdate: z.string().regex(/^\d{4}(-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$/, "must be YYYY-MM-DD or YYYY"),
+    zoneinfo: text(100).refine(isTimeZone, "must be a zone of the tz database, as Europe/Paris"),
+    locale: z.string().regex(/^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$/, "must be a language tag, as en-GB"),
+    phone_number: z.string().regex(/^\+[1-9]\d{4,14}(;ext=\d{1,10})?$/, "must be E.164, as +14255551212"),
+    phone_number_verified: z.boolean("must be true or false"),
+    address: z
+      .strictObject({
+        formatted: text(500),
+        street_address: text(300),
+        locality: text(100),
+        region: text(100),
+        postal_code: text(30),
+        country: text(100),
+      })
+      .partial(),
+  })
+  .partial();
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws AuthError invalid_input naming every wrong claim */
+export function readClaims(value: unknown): StandardClaims {
+  return check(standardClaims, value);
 }

@@ -4,7 +4,7 @@ import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
 import { readPageToken, writePageToken } from "../page-tokens.ts";
 import type { User, UserWithPassword } from "../store.ts";
-import { normaliseEmail, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
+import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
 
 const unknownUser = () => new AuthError("not_found", "no such user");
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -113,11 +113,19 @@ export async function listUsers(
 export async function updateUser(
   ctx: Context,
   uuid: string,
-  change: { readonly nickname?: unknown; readonly roles?: unknown },
+  change: {
+    readonly nickname?: unknown;
+    readonly roles?: unknown;
+    /** In place of all that were there. */
+    readonly claims?: unknown;
+    readonly emailVerified?: boolean;
+  },
 ): Promise<User> {
   const checked = {
     ...(change.nickname === undefined ? {} : { nickname: readNickname(change.nickname) }),
     ...(change.roles === undefined ? {} : { roles: readRoles(change.roles) }),
+    ...(change.claims === undefined ? {} : { claims: readClaims(change.claims) }),
+    ...(change.emailVerified === undefined ? {} : { emailVerified: change.emailVerified }),
   };
   await getUser(ctx, uuid);
   await ctx.store.users.update(uuid, checked, ctx.clock.now());

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file auth/v1/user.proto.
  */
 export const file_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEihgEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJzChFVcGRhdGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJEhAKCG5pY2tuYW1lGAIgASgJEg0KBXJvbGVzGAMgAygJEi8KC3VwZGF0ZV9tYXNrGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjsKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhQKDG5ld19wYXNzd29yZBgCIAEoCSIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UiIgoSRGlzYWJsZVVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRGlzYWJsZVVzZXJSZXNwb25zZSIhChFFbmFibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkVuYWJsZVVzZXJSZXNwb25zZSIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZTKkCQoLVXNlclNlcnZpY2USVAoHR2V0VXNlchIXLmF1dGgudjEuR2V0VXNlclJlcXVlc3QaGC5hdXRoLnYxLkdldFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJpCg5HZXRVc2VyQnlFbWFpbBIeLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXF1ZXN0Gh8uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmYKDUJhdGNoR2V0VXNlcnMSHS5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0Gh4uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSWgoJTGlzdFVzZXJzEhkuYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GhouYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJPCgZTaWduVXASFi5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaFy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpVcGRhdGVVc2VyEhouYXV0aC52MS5VcGRhdGVVc2VyUmVxdWVzdBobLmF1dGgudjEuVXBkYXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DaGFuZ2VQYXNzd29yZBIeLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Gh8uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJ5ChRSZXF1ZXN0UGFzc3dvcmRSZXNldBIkLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiUuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJkCg1SZXNldFBhc3N3b3JkEh0uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoeLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtEaXNhYmxlVXNlchIbLmF1dGgudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GhwuYXV0aC52MS5EaXNhYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpFbmFibGVVc2VyEhouYXV0aC52MS5FbmFibGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRW5hYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpEZWxldGVVc2VyEhouYXV0aC52MS5EZWxldGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRGVsZXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZWIGcHJvdG8z", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjsKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhQKDG5ld19wYXNzd29yZBgCIAEoCSIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UiIgoSRGlzYWJsZVVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRGlzYWJsZVVzZXJSZXNwb25zZSIhChFFbmFibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkVuYWJsZVVzZXJSZXNwb25zZSIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZTKkCQoLVXNlclNlcnZpY2USVAoHR2V0VXNlchIXLmF1dGgudjEuR2V0VXNlclJlcXVlc3QaGC5hdXRoLnYxLkdldFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJpCg5HZXRVc2VyQnlFbWFpbBIeLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXF1ZXN0Gh8uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmYKDUJhdGNoR2V0VXNlcnMSHS5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0Gh4uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSWgoJTGlzdFVzZXJzEhkuYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GhouYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJPCgZTaWduVXASFi5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaFy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpVcGRhdGVVc2VyEhouYXV0aC52MS5VcGRhdGVVc2VyUmVxdWVzdBobLmF1dGgudjEuVXBkYXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DaGFuZ2VQYXNzd29yZBIeLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Gh8uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJ5ChRSZXF1ZXN0UGFzc3dvcmRSZXNldBIkLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiUuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJkCg1SZXNldFBhc3N3b3JkEh0uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoeLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtEaXNhYmxlVXNlchIbLmF1dGgudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GhwuYXV0aC52MS5EaXNhYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpFbmFibGVVc2VyEhouYXV0aC52MS5FbmFibGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRW5hYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpEZWxldGVVc2VyEhouYXV0aC52MS5EZWxldGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRGVsZXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZWIGcHJvdG8z", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.User
@@ -52,6 +52,18 @@ export type User = Message<"auth.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp created_at = 6;
    */
   createdAt?: Timestamp | undefined;
+
+  /**
+   * Somebody who reads this mailbox proved it (by a mailed reset), or an administrator vouches for it.
+   *
+   * @generated from field: bool email_verified = 7;
+   */
+  emailVerified: boolean;
+
+  /**
+   * @generated from field: auth.v1.StandardClaims claims = 8;
+   */
+  claims?: StandardClaims | undefined;
 };
 
 /**
@@ -60,6 +72,149 @@ export type User = Message<"auth.v1.User"> & {
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
   messageDesc(file_auth_v1_user, 0);
+
+/**
+ * Claims of OpenID Connect Core section 5.1; an empty one is not there.
+ *
+ * @generated from message auth.v1.StandardClaims
+ */
+export type StandardClaims = Message<"auth.v1.StandardClaims"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string given_name = 2;
+   */
+  givenName: string;
+
+  /**
+   * @generated from field: string family_name = 3;
+   */
+  familyName: string;
+
+  /**
+   * @generated from field: string middle_name = 4;
+   */
+  middleName: string;
+
+  /**
+   * @generated from field: string preferred_username = 5;
+   */
+  preferredUsername: string;
+
+  /**
+   * A URL, as picture and website.
+   *
+   * @generated from field: string profile = 6;
+   */
+  profile: string;
+
+  /**
+   * @generated from field: string picture = 7;
+   */
+  picture: string;
+
+  /**
+   * @generated from field: string website = 8;
+   */
+  website: string;
+
+  /**
+   * @generated from field: string gender = 9;
+   */
+  gender: string;
+
+  /**
+   * `YYYY-MM-DD`, `YYYY`, or `0000-MM-DD`.
+   *
+   * @generated from field: string birthdate = 10;
+   */
+  birthdate: string;
+
+  /**
+   * As in the tz database: `Europe/Paris`.
+   *
+   * @generated from field: string zoneinfo = 11;
+   */
+  zoneinfo: string;
+
+  /**
+   * A BCP 47 tag: `en-GB`.
+   *
+   * @generated from field: string locale = 12;
+   */
+  locale: string;
+
+  /**
+   * E.164: `+14255551212`.
+   *
+   * @generated from field: string phone_number = 13;
+   */
+  phoneNumber: string;
+
+  /**
+   * @generated from field: bool phone_number_verified = 14;
+   */
+  phoneNumberVerified: boolean;
+
+  /**
+   * @generated from field: auth.v1.Address address = 15;
+   */
+  address?: Address | undefined;
+};
+
+/**
+ * Describes the message auth.v1.StandardClaims.
+ * Use `create(StandardClaimsSchema)` to create a new message.
+ */
+export const StandardClaimsSchema: GenMessage<StandardClaims> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 1);
+
+/**
+ * OpenID Connect Core section 5.1.1.
+ *
+ * @generated from message auth.v1.Address
+ */
+export type Address = Message<"auth.v1.Address"> & {
+  /**
+   * @generated from field: string formatted = 1;
+   */
+  formatted: string;
+
+  /**
+   * @generated from field: string street_address = 2;
+   */
+  streetAddress: string;
+
+  /**
+   * @generated from field: string locality = 3;
+   */
+  locality: string;
+
+  /**
+   * @generated from field: string region = 4;
+   */
+  region: string;
+
+  /**
+   * @generated from field: string postal_code = 5;
+   */
+  postalCode: string;
+
+  /**
+   * @generated from field: string country = 6;
+   */
+  country: string;
+};
+
+/**
+ * Describes the message auth.v1.Address.
+ * Use `create(AddressSchema)` to create a new message.
+ */
+export const AddressSchema: GenMessage<Address> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 2);
 
 /**
  * @generated from message auth.v1.GetUserRequest
@@ -76,7 +231,7 @@ export type GetUserRequest = Message<"auth.v1.GetUserRequest"> & {
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 1);
+  messageDesc(file_auth_v1_user, 3);
 
 /**
  * @generated from message auth.v1.GetUserResponse
@@ -93,7 +248,7 @@ export type GetUserResponse = Message<"auth.v1.GetUserResponse"> & {
  * Use `create(GetUserResponseSchema)` to create a new message.
  */
 export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 2);
+  messageDesc(file_auth_v1_user, 4);
 
 /**
  * @generated from message auth.v1.GetUserByEmailRequest
@@ -110,7 +265,7 @@ export type GetUserByEmailRequest = Message<"auth.v1.GetUserByEmailRequest"> & {
  * Use `create(GetUserByEmailRequestSchema)` to create a new message.
  */
 export const GetUserByEmailRequestSchema: GenMessage<GetUserByEmailRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 3);
+  messageDesc(file_auth_v1_user, 5);
 
 /**
  * @generated from message auth.v1.GetUserByEmailResponse
@@ -127,7 +282,7 @@ export type GetUserByEmailResponse = Message<"auth.v1.GetUserByEmailResponse"> &
  * Use `create(GetUserByEmailResponseSchema)` to create a new message.
  */
 export const GetUserByEmailResponseSchema: GenMessage<GetUserByEmailResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 4);
+  messageDesc(file_auth_v1_user, 6);
 
 /**
  * @generated from message auth.v1.BatchGetUsersRequest
@@ -146,7 +301,7 @@ export type BatchGetUsersRequest = Message<"auth.v1.BatchGetUsersRequest"> & {
  * Use `create(BatchGetUsersRequestSchema)` to create a new message.
  */
 export const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 5);
+  messageDesc(file_auth_v1_user, 7);
 
 /**
  * @generated from message auth.v1.BatchGetUsersResponse
@@ -163,7 +318,7 @@ export type BatchGetUsersResponse = Message<"auth.v1.BatchGetUsersResponse"> & {
  * Use `create(BatchGetUsersResponseSchema)` to create a new message.
  */
 export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 6);
+  messageDesc(file_auth_v1_user, 8);
 
 /**
  * @generated from message auth.v1.ListUsersRequest
@@ -189,7 +344,7 @@ export type ListUsersRequest = Message<"auth.v1.ListUsersRequest"> & {
  * Use `create(ListUsersRequestSchema)` to create a new message.
  */
 export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 7);
+  messageDesc(file_auth_v1_user, 9);
 
 /**
  * @generated from message auth.v1.ListUsersResponse
@@ -213,7 +368,7 @@ export type ListUsersResponse = Message<"auth.v1.ListUsersResponse"> & {
  * Use `create(ListUsersResponseSchema)` to create a new message.
  */
 export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 8);
+  messageDesc(file_auth_v1_user, 10);
 
 /**
  * @generated from message auth.v1.SignUpRequest
@@ -246,7 +401,7 @@ export type SignUpRequest = Message<"auth.v1.SignUpRequest"> & {
  * Use `create(SignUpRequestSchema)` to create a new message.
  */
 export const SignUpRequestSchema: GenMessage<SignUpRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 9);
+  messageDesc(file_auth_v1_user, 11);
 
 /**
  * @generated from message auth.v1.SignUpResponse
@@ -263,7 +418,7 @@ export type SignUpResponse = Message<"auth.v1.SignUpResponse"> & {
  * Use `create(SignUpResponseSchema)` to create a new message.
  */
 export const SignUpResponseSchema: GenMessage<SignUpResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 10);
+  messageDesc(file_auth_v1_user, 12);
 
 /**
  * @generated from message auth.v1.UpdateUserRequest
@@ -285,11 +440,21 @@ export type UpdateUserRequest = Message<"auth.v1.UpdateUserRequest"> & {
   roles: string[];
 
   /**
-   * `nickname`, `roles`.
+   * `nickname`, `roles`, `claims` (in place of all that were there), `email_verified`.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 4;
    */
   updateMask?: FieldMask | undefined;
+
+  /**
+   * @generated from field: auth.v1.StandardClaims claims = 5;
+   */
+  claims?: StandardClaims | undefined;
+
+  /**
+   * @generated from field: bool email_verified = 6;
+   */
+  emailVerified: boolean;
 };
 
 /**
@@ -297,7 +462,7 @@ export type UpdateUserRequest = Message<"auth.v1.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 11);
+  messageDesc(file_auth_v1_user, 13);
 
 /**
  * @generated from message auth.v1.UpdateUserResponse
@@ -314,7 +479,7 @@ export type UpdateUserResponse = Message<"auth.v1.UpdateUserResponse"> & {
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 12);
+  messageDesc(file_auth_v1_user, 14);
 
 /**
  * @generated from message auth.v1.ChangePasswordRequest
@@ -341,7 +506,7 @@ export type ChangePasswordRequest = Message<"auth.v1.ChangePasswordRequest"> & {
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 13);
+  messageDesc(file_auth_v1_user, 15);
 
 /**
  * @generated from message auth.v1.ChangePasswordResponse
@@ -354,7 +519,7 @@ export type ChangePasswordResponse = Message<"auth.v1.ChangePasswordResponse"> &
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 14);
+  messageDesc(file_auth_v1_user, 16);
 
 /**
  * @generated from message auth.v1.RequestPasswordResetRequest
@@ -371,7 +536,7 @@ export type RequestPasswordResetRequest = Message<"auth.v1.RequestPasswordResetR
  * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
  */
 export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 15);
+  messageDesc(file_auth_v1_user, 17);
 
 /**
  * @generated from message auth.v1.RequestPasswordResetResponse
@@ -384,7 +549,7 @@ export type RequestPasswordResetResponse = Message<"auth.v1.RequestPasswordReset
  * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
  */
 export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 16);
+  messageDesc(file_auth_v1_user, 18);
 
 /**
  * @generated from message auth.v1.ResetPasswordRequest
@@ -408,7 +573,7 @@ export type ResetPasswordRequest = Message<"auth.v1.ResetPasswordRequest"> & {
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 17);
+  messageDesc(file_auth_v1_user, 19);
 
 /**
  * @generated from message auth.v1.ResetPasswordResponse
@@ -421,7 +586,7 @@ export type ResetPasswordResponse = Message<"auth.v1.ResetPasswordResponse"> & {
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 18);
+  messageDesc(file_auth_v1_user, 20);
 
 /**
  * @generated from message auth.v1.DisableUserRequest
@@ -438,7 +603,7 @@ export type DisableUserRequest = Message<"auth.v1.DisableUserRequest"> & {
  * Use `create(DisableUserRequestSchema)` to create a new message.
  */
 export const DisableUserRequestSchema: GenMessage<DisableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 19);
+  messageDesc(file_auth_v1_user, 21);
 
 /**
  * @generated from message auth.v1.DisableUserResponse
@@ -451,7 +616,7 @@ export type DisableUserResponse = Message<"auth.v1.DisableUserResponse"> & {
  * Use `create(DisableUserResponseSchema)` to create a new message.
  */
 export const DisableUserResponseSchema: GenMessage<DisableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 20);
+  messageDesc(file_auth_v1_user, 22);
 
 /**
  * @generated from message auth.v1.EnableUserRequest
@@ -468,7 +633,7 @@ export type EnableUserRequest = Message<"auth.v1.EnableUserRequest"> & {
  * Use `create(EnableUserRequestSchema)` to create a new message.
  */
 export const EnableUserRequestSchema: GenMessage<EnableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 21);
+  messageDesc(file_auth_v1_user, 23);
 
 /**
  * @generated from message auth.v1.EnableUserResponse
@@ -481,7 +646,7 @@ export type EnableUserResponse = Message<"auth.v1.EnableUserResponse"> & {
  * Use `create(EnableUserResponseSchema)` to create a new message.
  */
 export const EnableUserResponseSchema: GenMessage<EnableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 22);
+  messageDesc(file_auth_v1_user, 24);
 
 /**
  * @generated from message auth.v1.DeleteUserRequest
@@ -498,7 +663,7 @@ export type DeleteUserRequest = Message<"auth.v1.DeleteUserRequest"> & {
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 23);
+  messageDesc(file_auth_v1_user, 25);
 
 /**
  * @generated from message auth.v1.DeleteUserResponse
@@ -511,7 +676,7 @@ export type DeleteUserResponse = Message<"auth.v1.DeleteUserResponse"> & {
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 24);
+  messageDesc(file_auth_v1_user, 26);
 
 /**
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
@@ -568,7 +733,8 @@ export const UserService: GenService<{
     output: typeof SignUpResponseSchema;
   },
   /**
-   * Changes the fields named in `update_mask`; `roles` also needs auth.users.admin and holds from the next refresh on.
+   * Changes the fields named in `update_mask`; `roles` and `email_verified` also need auth.users.admin;
+   * roles hold from the next refresh on.
    *
    * @generated from rpc auth.v1.UserService.UpdateUser
    */

@@ -36,4 +36,15 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
         ),
       );
     });
+
+  leaf(key, "distrust <kid>", "refuse at once everything a key has signed; an active one is replaced", [
+    "key distrust 4Tn0Yc1xJ2mJ8qVb",
+  ]).action(async (kid: string, options: { json?: boolean }) => {
+    const { distrustKey } = await import("../oauth/keys/rotation.ts");
+    const added = await withContext(runtime, (ctx) => distrustKey(ctx, kid));
+    const shown = added.map(({ activeFrom, ...rest }) => ({ ...rest, activeFrom: timeOf(activeFrom) }));
+    outputOf(runtime, options).print({ distrusted: kid, replacements: shown }, () =>
+      [`${kid} is trusted no more.`, ...shown.map((each) => `${each.kid} (${each.alg}) signs instead.`)].join("\n"),
+    );
+  });
 }

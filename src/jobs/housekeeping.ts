@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
-import { removeOutlivedKeys } from "../oauth/keys/rotation.ts";
+import { removeOutlivedKeys, rotateWhenDue } from "../oauth/keys/rotation.ts";
 
 const everyMs = 30_000;
 const leaseMs = 60_000;
@@ -22,6 +22,7 @@ export function startHousekeeping(ctx: Context): { close(): Promise<void> } {
     for (let done = 0; done < batchesPerTurn && !closing; done++) {
       if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
     }
+    await rotateWhenDue(ctx);
     await removeOutlivedKeys(ctx);
     await ctx.store.leases.release(lease);
   };

@@ -19,10 +19,10 @@ export async function requireBearer(
   const token = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization)?.[1];
   const known = token === undefined ? null : await readAccessToken(ctx, token);
   const claims = known?.claims ?? null;
-  if (claims === null || claims.aud !== claims.client_id) {
+  if (known === null || claims === null || claims.aud !== claims.client_id) {
     throw new AuthError("invalid_token", "not a valid access token for this resource");
   }
-  const standing = await standingOf(ctx, claims);
+  const standing = await standingOf(ctx, known);
   if (standing === "revoked") throw new AuthError("invalid_token", "the access token was revoked");
   if (standing === "expired") throw new AuthError("token_expired", "the access token is expired");
   if (requiredScope !== null && !claims.scope.split(" ").includes(requiredScope)) {

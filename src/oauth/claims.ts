@@ -51,13 +51,13 @@ const accessTypes = ["at+jwt", "JWT"];
 const futureTolerance = 10;
 
 /**
- * Reads a token that must be an access token of ours with a good signature by a trusted key; whether it is expired or revoked is
- * not looked at. A token that was checked once is remembered.
+ * Reads a token that must be an access token of ours with a good signature; whether it is expired or revoked, and its key still
+ * trusted, is not looked at. A token that was checked once is remembered.
  * @returns null for anything else; a promise only where the key has to be looked up first
  */
 export function readAccessToken(ctx: Context, token: string): VerifiedToken | null | Promise<VerifiedToken | null> {
   const known = ctx.verifiedTokens.get(token);
-  if (known !== undefined) return ctx.keys.isTrusted(known.kid) ? known : null;
+  if (known !== undefined) return known;
   const jws = parseJws(token);
   if (jws === null || !accessTypes.includes(jws.header.typ)) return null;
   const claims = jws.claims as unknown as AccessTokenClaims;

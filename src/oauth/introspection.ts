@@ -47,7 +47,7 @@ export function introspect(ctx: Context, caller: Client, token: string): Introsp
   const client = ctx.clients.peek(known.claims.client_id);
   if (client === undefined) return introspectSlowly(ctx, caller, token, known);
   if (!mayIntrospect(caller, known.claims)) return inactive;
-  return judge(ctx, known.claims, client) === "valid" ? describe(known) : inactive;
+  return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
 }
 
 /** Where something has to be read from the store first. */
@@ -60,7 +60,7 @@ async function introspectSlowly(
   const known = await reading;
   if (known === null) return introspectRefreshToken(ctx, caller, token);
   if (!mayIntrospect(caller, known.claims)) return inactive;
-  return (await standingOf(ctx, known.claims)) === "valid" ? describe(known) : inactive;
+  return (await standingOf(ctx, known)) === "valid" ? describe(known) : inactive;
 }
 
 /** One object for each token that comes again: its claims do not change, whether they hold is judged each time. */
@@ -126,18 +126,20 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
 /**
  * Is an access token of ours good now? Answered from memory, within REVOCATION_MAX_STALENESS of the store. Revocation is looked at first: what is revoked is `revoked` though it also expired.
  */
-export async function standingOf(ctx: Context, claims: AccessTokenClaims): Promise<"valid" | "expired" | "revoked"> {
+export async function standingOf(ctx: Context, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
   const stale = ctx.revoked.ensureFresh();
   if (stale !== null) await stale;
-  return judge(ctx, claims, await findClient(ctx, claims.client_id));
+  return judge(ctx, known, await findClient(ctx, known.claims.client_id));
 }
 
 /** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */
-function judge(ctx: Context, claims: AccessTokenClaims, client: Client | null): "valid" | "expired" | "revoked" {
+function judge(ctx: Context, known: VerifiedToken, client: Client | null): "valid" | "expired" | "revoked" {
+  const { claims } = known;
   if (
     client === null ||
     client.disabledAt !== null ||
     ctx.revoked.isRevoked(claims) ||
+    !ctx.keys.isTrusted(known.kid) ||
     isOfEndedSecret(ctx, client, claims)
   )
     return "revoked";
@@ -174,7 +176,7 @@ export async function authorizeToken(
   const known = await readAccessToken(ctx, token);
   if (known === null || !mayIntrospect(caller, known.claims)) return refuse(401, "Invalid Token");
   const { claims } = known;
-  const standing = await standingOf(ctx, claims);
+  const standing = await standingOf(ctx, known);
   if (standing === "revoked") return refuse(401, "Invalid Token");
   if (standing === "expired") return refuse(401, "Token Expired");
   const held = claims.scope.split(" ");

@@ -5,7 +5,8 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { authenticateClient } from "../oauth/client-authentication.ts";
 import { findClient } from "../oauth/clients.ts";
-import { rotateSigningKeys } from "../oauth/keys/rotation.ts";
+import { withdrawConsent } from "../oauth/consents.ts";
+import { type AddedKey, distrustKey, rotateSigningKeys } from "../oauth/keys/rotation.ts";
 import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/revocation.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import type { Authorization } from "../store.ts";
@@ -60,14 +61,28 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
       return { jwks: JSON.stringify(ctx.keys.jwks()), maxAge: ctx.config.jwksMaxAge };
     },
 
+    async withdrawConsent({ uuid, clientId }, context) {
+      await withdrawConsent(withinDeadline(ctx, context), uuid, clientId);
+      return {};
+    },
+
+    async distrustSigningKey({ kid }, context) {
+      const added = await distrustKey(withinDeadline(ctx, context), kid);
+      return { replacements: added.map(toSigningKey) };
+    },
+
     async rotateSigningKey({ alg }) {
       if (alg !== "" && alg !== "ES256" && alg !== "RS256") {
         throw new AuthError("invalid_request", "alg must be ES256, RS256 or empty");
       }
       const keys = await rotateSigningKeys(ctx, alg === "" ? null : alg);
-      return { keys: keys.map((key) => ({ ...key, activeFrom: timestampFromMs(key.activeFrom) })) };
+      return { keys: keys.map(toSigningKey) };
     },
   };
+}
+
+function toSigningKey({ kid, alg, activeFrom }: AddedKey) {
+  return { kid, alg, activeFrom: timestampFromMs(activeFrom) };
 }
 
 /** The token endpoint's parameters; an empty one is absent. */

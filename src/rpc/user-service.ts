@@ -10,6 +10,7 @@ import {
   batchGetUsers,
   changePassword,
   deleteUser,
+  endSessions,
   getUser,
   getUserByEmail,
   listUsers,
@@ -87,6 +88,11 @@ export function userService(ctx: Context): ServiceImpl<typeof UserService> {
 
     async enableUser({ uuid }, context) {
       await setUserDisabled(withinDeadline(ctx, context), uuid, false);
+      return {};
+    },
+
+    async endSessions({ uuid }, context) {
+      await endSessions(withinDeadline(ctx, context), uuid);
       return {};
     },
 

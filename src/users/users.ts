@@ -164,6 +164,14 @@ export async function setUserDisabled(ctx: Context, uuid: string, disabled: bool
   ctx.metrics.securityEvents.inc({ event });
 }
 
+/** Logs the user out everywhere: every session and authorization ends. @throws AuthError not_found */
+export async function endSessions(ctx: Context, uuid: string): Promise<void> {
+  await getUser(ctx, uuid);
+  await ctx.store.sessions.endAllOf(uuid, ctx.clock.now());
+  ctx.log.info({ event: "logged_out_everywhere", sub: uuid }, "user logged out everywhere");
+  ctx.metrics.securityEvents.inc({ event: "logged_out_everywhere" });
+}
+
 /** Removes the account for good; its address may sign up again, as another user. @throws AuthError not_found */
 export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
   await getUser(ctx, uuid);

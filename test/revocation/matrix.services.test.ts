@@ -70,9 +70,6 @@ interface Cause {
 
 /** Features that do not exist yet: their rows and columns are to come. */
 const pending = [
-  "cause: consent withdrawn (nothing withdraws one yet)",
-  "cause: signing key distrusted (nothing distrusts one yet)",
-  "cause: logout everywhere as an action of its own (password change, reset, disabling and deleting do it)",
   "credential: device code (the device flow does not exist yet)",
   "credential: exchanged token (token exchange does not exist yet)",
 ];
@@ -211,6 +208,25 @@ const causes: Cause[] = [
     act: ({ account }) => createClient(UserService, transportTo(a)).deleteUser({ uuid: account.uuid }, observer),
   },
   {
+    name: "logout everywhere",
+    ends: ofUser,
+    act: ({ account }) => createClient(UserService, transportTo(a)).endSessions({ uuid: account.uuid }, observer),
+  },
+  {
+    name: "consent withdrawn",
+    ends: ["authorization code", ...ofAuthorization],
+    act: ({ account, clientId }) =>
+      createClient(TokenService, transportTo(a)).withdrawConsent({ uuid: account.uuid, clientId }, observer),
+  },
+  {
+    name: "signing key distrusted",
+    ends: ["access token", "cached decision", ...own],
+    act: ({ tokens }) => {
+      const { kid } = JSON.parse(Buffer.from(tokens.access_token.split(".")[0] ?? "", "base64url").toString());
+      return createClient(TokenService, transportTo(a)).distrustSigningKey({ kid }, observer);
+    },
+  },
+  {
     name: "client disabled (the user's)",
     ends: ["authorization code", ...ofAuthorization],
     act: ({ clientId }) => disableClient(a.context, clientId),
@@ -233,7 +249,7 @@ const clients = [
     client_id: "observer",
     client_secret: secret,
     grant_types: ["client_credentials"],
-    scope: "auth.introspect auth.tokens auth.users.read auth.users.write auth.users.admin",
+    scope: "auth.introspect auth.tokens auth.keys auth.users.read auth.users.write auth.users.admin",
   },
   ...causes.flatMap((_, n) => [
     {

@@ -709,14 +709,17 @@ test("S-191 in production reflection needs an internal scope, and health needs n
 test("every administrative call leaves one line with client, method, target and outcome, and no secret", async () => {
   const methods = methodsOf(standInParts().registrations).filter(({ audited }) => audited);
   expect(methods.map(({ name }) => name.replace("auth.v1.", "")).sort()).toEqual([
+    "TokenService/DistrustSigningKey",
     "TokenService/IssueToken",
     "TokenService/RevokeAuthorization",
     "TokenService/RevokeToken",
     "TokenService/RotateSigningKey",
+    "TokenService/WithdrawConsent",
     "UserService/ChangePassword",
     "UserService/DeleteUser",
     "UserService/DisableUser",
     "UserService/EnableUser",
+    "UserService/EndSessions",
     "UserService/RequestPasswordReset",
     "UserService/ResetPassword",
     "UserService/SignUp",

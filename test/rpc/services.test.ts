@@ -114,6 +114,21 @@ describe.each(protocols)("over %s", (protocol) => {
       expect(unknown.code).toBe(Code.InvalidArgument);
     }
 
+    const claims = { givenName: "Grace", zoneinfo: "America/New_York", address: { country: "United States" } };
+    const described = await users().updateUser({ uuid, claims, updateMask: { paths: ["claims"] } }, as("worker"));
+    expect(described.user).toMatchObject({ claims, emailVerified: false });
+    const vouch = { uuid, emailVerified: true, updateMask: { paths: ["email_verified"] } };
+    expect((await refusalOf(users().updateUser(vouch, as("worker")))).code).toBe(Code.PermissionDenied);
+    expect((await users().updateUser(vouch, as("administrator"))).user).toMatchObject({ claims, emailVerified: true });
+    const misspelt = { uuid, claims: { zoneinfo: "Mars", phoneNumber: "555" }, updateMask: { paths: ["claims"] } };
+    const rejected = await refusalOf(users().updateUser(misspelt, as("worker")));
+    expect(
+      rejected
+        .findDetails(ErrorDetailSchema)[0]
+        ?.violations.map(({ field }) => field)
+        .sort(),
+    ).toEqual(["phone_number", "zoneinfo"]);
+
     const change = { uuid, currentPassword: "wrong", newPassword: "another long password" };
     const failed = await refusalOf(users().changePassword(change, as("worker")));
     expect([failed.code, failed.findDetails(ErrorDetailSchema)[0]?.code]).toEqual([

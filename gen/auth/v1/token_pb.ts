@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file auth/v1/token.proto.
  */
 export const file_auth_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChNhdXRoL3YxL3Rva2VuLnByb3RvEgdhdXRoLnYxIsQBChFJc3N1ZVRva2VuUmVxdWVzdBISCgpncmFudF90eXBlGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIVCg1jbGllbnRfc2VjcmV0GAMgASgJEgwKBGNvZGUYBCABKAkSFAoMcmVkaXJlY3RfdXJpGAUgASgJEhUKDWNvZGVfdmVyaWZpZXIYBiABKAkSFQoNcmVmcmVzaF90b2tlbhgHIAEoCRINCgVzY29wZRgIIAEoCRIQCghyZXNvdXJjZRgJIAEoCSKKAQoSSXNzdWVUb2tlblJlc3BvbnNlEhQKDGFjY2Vzc190b2tlbhgBIAEoCRIVCg1yZWZyZXNoX3Rva2VuGAIgASgJEhAKCGlkX3Rva2VuGAMgASgJEhIKCmV4cGlyZXNfaW4YBCABKAUSEgoKdG9rZW5fdHlwZRgFIAEoCRINCgVzY29wZRgGIAEoCSJmChJSZXZva2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIVCg1jbGllbnRfc2VjcmV0GAQgASgJIhUKE1Jldm9rZVRva2VuUmVzcG9uc2UiUAoZTGlzdEF1dGhvcml6YXRpb25zUmVxdWVzdBIMCgR1dWlkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImUKGkxpc3RBdXRob3JpemF0aW9uc1Jlc3BvbnNlEi4KDmF1dGhvcml6YXRpb25zGAEgAygLMhYuYXV0aC52MS5BdXRob3JpemF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLTAQoNQXV0aG9yaXphdGlvbhILCgNzaWQYASABKAkSEQoJY2xpZW50X2lkGAIgASgJEgsKA3N1YhgDIAEoCRINCgVzY29wZRgEIAEoCRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgppcF9hZGRyZXNzGAcgASgJEhIKCnVzZXJfYWdlbnQYCCABKAkiKQoaUmV2b2tlQXV0aG9yaXphdGlvblJlcXVlc3QSCwoDc2lkGAEgASgJIh0KG1Jldm9rZUF1dGhvcml6YXRpb25SZXNwb25zZSIQCg5HZXRKd2tzUmVxdWVzdCIwCg9HZXRKd2tzUmVzcG9uc2USDAoEandrcxgBIAEoCRIPCgdtYXhfYWdlGAIgASgFIiYKF1JvdGF0ZVNpZ25pbmdLZXlSZXF1ZXN0EgsKA2FsZxgBIAEoCSI9ChhSb3RhdGVTaWduaW5nS2V5UmVzcG9uc2USIQoEa2V5cxgBIAMoCzITLmF1dGgudjEuU2lnbmluZ0tleSJXCgpTaWduaW5nS2V5EgsKA2tpZBgBIAEoCRILCgNhbGcYAiABKAkSLwoLYWN0aXZlX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMuEECgxUb2tlblNlcnZpY2USVgoKSXNzdWVUb2tlbhIaLmF1dGgudjEuSXNzdWVUb2tlblJlcXVlc3QaGy5hdXRoLnYxLklzc3VlVG9rZW5SZXNwb25zZSIPirUYC2F1dGgudG9rZW5zElkKC1Jldm9rZVRva2VuEhsuYXV0aC52MS5SZXZva2VUb2tlblJlcXVlc3QaHC5hdXRoLnYxLlJldm9rZVRva2VuUmVzcG9uc2UiD4q1GAthdXRoLnRva2VucxJxChJMaXN0QXV0aG9yaXphdGlvbnMSIi5hdXRoLnYxLkxpc3RBdXRob3JpemF0aW9uc1JlcXVlc3QaIy5hdXRoLnYxLkxpc3RBdXRob3JpemF0aW9uc1Jlc3BvbnNlIhKQAgGKtRgLYXV0aC50b2tlbnMScQoTUmV2b2tlQXV0aG9yaXphdGlvbhIjLmF1dGgudjEuUmV2b2tlQXV0aG9yaXphdGlvblJlcXVlc3QaJC5hdXRoLnYxLlJldm9rZUF1dGhvcml6YXRpb25SZXNwb25zZSIPirUYC2F1dGgudG9rZW5zElAKB0dldEp3a3MSFy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GhguYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiEpACAYq1GAthdXRoLnRva2VucxJmChBSb3RhdGVTaWduaW5nS2V5EiAuYXV0aC52MS5Sb3RhdGVTaWduaW5nS2V5UmVxdWVzdBohLmF1dGgudjEuUm90YXRlU2lnbmluZ0tleVJlc3BvbnNlIg2KtRgJYXV0aC5rZXlzYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_timestamp]);
+  fileDesc("ChNhdXRoL3YxL3Rva2VuLnByb3RvEgdhdXRoLnYxIsQBChFJc3N1ZVRva2VuUmVxdWVzdBISCgpncmFudF90eXBlGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIVCg1jbGllbnRfc2VjcmV0GAMgASgJEgwKBGNvZGUYBCABKAkSFAoMcmVkaXJlY3RfdXJpGAUgASgJEhUKDWNvZGVfdmVyaWZpZXIYBiABKAkSFQoNcmVmcmVzaF90b2tlbhgHIAEoCRINCgVzY29wZRgIIAEoCRIQCghyZXNvdXJjZRgJIAEoCSKKAQoSSXNzdWVUb2tlblJlc3BvbnNlEhQKDGFjY2Vzc190b2tlbhgBIAEoCRIVCg1yZWZyZXNoX3Rva2VuGAIgASgJEhAKCGlkX3Rva2VuGAMgASgJEhIKCmV4cGlyZXNfaW4YBCABKAUSEgoKdG9rZW5fdHlwZRgFIAEoCRINCgVzY29wZRgGIAEoCSJmChJSZXZva2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIVCg1jbGllbnRfc2VjcmV0GAQgASgJIhUKE1Jldm9rZVRva2VuUmVzcG9uc2UiUAoZTGlzdEF1dGhvcml6YXRpb25zUmVxdWVzdBIMCgR1dWlkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImUKGkxpc3RBdXRob3JpemF0aW9uc1Jlc3BvbnNlEi4KDmF1dGhvcml6YXRpb25zGAEgAygLMhYuYXV0aC52MS5BdXRob3JpemF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLTAQoNQXV0aG9yaXphdGlvbhILCgNzaWQYASABKAkSEQoJY2xpZW50X2lkGAIgASgJEgsKA3N1YhgDIAEoCRINCgVzY29wZRgEIAEoCRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgppcF9hZGRyZXNzGAcgASgJEhIKCnVzZXJfYWdlbnQYCCABKAkiKQoaUmV2b2tlQXV0aG9yaXphdGlvblJlcXVlc3QSCwoDc2lkGAEgASgJIh0KG1Jldm9rZUF1dGhvcml6YXRpb25SZXNwb25zZSIQCg5HZXRKd2tzUmVxdWVzdCIwCg9HZXRKd2tzUmVzcG9uc2USDAoEandrcxgBIAEoCRIPCgdtYXhfYWdlGAIgASgFIiYKF1JvdGF0ZVNpZ25pbmdLZXlSZXF1ZXN0EgsKA2FsZxgBIAEoCSI9ChhSb3RhdGVTaWduaW5nS2V5UmVzcG9uc2USIQoEa2V5cxgBIAMoCzITLmF1dGgudjEuU2lnbmluZ0tleSJXCgpTaWduaW5nS2V5EgsKA2tpZBgBIAEoCRILCgNhbGcYAiABKAkSLwoLYWN0aXZlX2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjkKFldpdGhkcmF3Q29uc2VudFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkiGQoXV2l0aGRyYXdDb25zZW50UmVzcG9uc2UiKAoZRGlzdHJ1c3RTaWduaW5nS2V5UmVxdWVzdBILCgNraWQYASABKAkiRwoaRGlzdHJ1c3RTaWduaW5nS2V5UmVzcG9uc2USKQoMcmVwbGFjZW1lbnRzGAEgAygLMhMuYXV0aC52MS5TaWduaW5nS2V5MrYGCgxUb2tlblNlcnZpY2USVgoKSXNzdWVUb2tlbhIaLmF1dGgudjEuSXNzdWVUb2tlblJlcXVlc3QaGy5hdXRoLnYxLklzc3VlVG9rZW5SZXNwb25zZSIPirUYC2F1dGgudG9rZW5zElkKC1Jldm9rZVRva2VuEhsuYXV0aC52MS5SZXZva2VUb2tlblJlcXVlc3QaHC5hdXRoLnYxLlJldm9rZVRva2VuUmVzcG9uc2UiD4q1GAthdXRoLnRva2VucxJxChJMaXN0QXV0aG9yaXphdGlvbnMSIi5hdXRoLnYxLkxpc3RBdXRob3JpemF0aW9uc1JlcXVlc3QaIy5hdXRoLnYxLkxpc3RBdXRob3JpemF0aW9uc1Jlc3BvbnNlIhKQAgGKtRgLYXV0aC50b2tlbnMScQoTUmV2b2tlQXV0aG9yaXphdGlvbhIjLmF1dGgudjEuUmV2b2tlQXV0aG9yaXphdGlvblJlcXVlc3QaJC5hdXRoLnYxLlJldm9rZUF1dGhvcml6YXRpb25SZXNwb25zZSIPirUYC2F1dGgudG9rZW5zElAKB0dldEp3a3MSFy5hdXRoLnYxLkdldEp3a3NSZXF1ZXN0GhguYXV0aC52MS5HZXRKd2tzUmVzcG9uc2UiEpACAYq1GAthdXRoLnRva2VucxJlCg9XaXRoZHJhd0NvbnNlbnQSHy5hdXRoLnYxLldpdGhkcmF3Q29uc2VudFJlcXVlc3QaIC5hdXRoLnYxLldpdGhkcmF3Q29uc2VudFJlc3BvbnNlIg+KtRgLYXV0aC50b2tlbnMSbAoSRGlzdHJ1c3RTaWduaW5nS2V5EiIuYXV0aC52MS5EaXN0cnVzdFNpZ25pbmdLZXlSZXF1ZXN0GiMuYXV0aC52MS5EaXN0cnVzdFNpZ25pbmdLZXlSZXNwb25zZSINirUYCWF1dGgua2V5cxJmChBSb3RhdGVTaWduaW5nS2V5EiAuYXV0aC52MS5Sb3RhdGVTaWduaW5nS2V5UmVxdWVzdBohLmF1dGgudjEuUm90YXRlU2lnbmluZ0tleVJlc3BvbnNlIg2KtRgJYXV0aC5rZXlzYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_timestamp]);
 
 /**
  * Parameters of the token endpoint, names as RFC 6749, 7636 and 8707 have them. Empty means absent.
@@ -419,6 +419,77 @@ export const SigningKeySchema: GenMessage<SigningKey> = /*@__PURE__*/
   messageDesc(file_auth_v1_token, 13);
 
 /**
+ * @generated from message auth.v1.WithdrawConsentRequest
+ */
+export type WithdrawConsentRequest = Message<"auth.v1.WithdrawConsentRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+};
+
+/**
+ * Describes the message auth.v1.WithdrawConsentRequest.
+ * Use `create(WithdrawConsentRequestSchema)` to create a new message.
+ */
+export const WithdrawConsentRequestSchema: GenMessage<WithdrawConsentRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_token, 14);
+
+/**
+ * @generated from message auth.v1.WithdrawConsentResponse
+ */
+export type WithdrawConsentResponse = Message<"auth.v1.WithdrawConsentResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.WithdrawConsentResponse.
+ * Use `create(WithdrawConsentResponseSchema)` to create a new message.
+ */
+export const WithdrawConsentResponseSchema: GenMessage<WithdrawConsentResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_token, 15);
+
+/**
+ * @generated from message auth.v1.DistrustSigningKeyRequest
+ */
+export type DistrustSigningKeyRequest = Message<"auth.v1.DistrustSigningKeyRequest"> & {
+  /**
+   * @generated from field: string kid = 1;
+   */
+  kid: string;
+};
+
+/**
+ * Describes the message auth.v1.DistrustSigningKeyRequest.
+ * Use `create(DistrustSigningKeyRequestSchema)` to create a new message.
+ */
+export const DistrustSigningKeyRequestSchema: GenMessage<DistrustSigningKeyRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_token, 16);
+
+/**
+ * @generated from message auth.v1.DistrustSigningKeyResponse
+ */
+export type DistrustSigningKeyResponse = Message<"auth.v1.DistrustSigningKeyResponse"> & {
+  /**
+   * What signs instead; empty where the key did not sign.
+   *
+   * @generated from field: repeated auth.v1.SigningKey replacements = 1;
+   */
+  replacements: SigningKey[];
+};
+
+/**
+ * Describes the message auth.v1.DistrustSigningKeyResponse.
+ * Use `create(DistrustSigningKeyResponseSchema)` to create a new message.
+ */
+export const DistrustSigningKeyResponseSchema: GenMessage<DistrustSigningKeyResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_token, 17);
+
+/**
  * Issues and revokes tokens for internal callers, by the same code as the HTTP endpoints.
  *
  * @generated from service auth.v1.TokenService
@@ -473,6 +544,28 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof GetJwksRequestSchema;
     output: typeof GetJwksResponseSchema;
+  },
+  /**
+   * Takes back what a user allowed a client: the consent, pending codes and every authorization of the two. NOT_FOUND: there was
+   * nothing.
+   *
+   * @generated from rpc auth.v1.TokenService.WithdrawConsent
+   */
+  withdrawConsent: {
+    methodKind: "unary";
+    input: typeof WithdrawConsentRequestSchema;
+    output: typeof WithdrawConsentResponseSchema;
+  },
+  /**
+   * For a key that others may know: nothing it signed is accepted any more, on every replica within REVOCATION_MAX_STALENESS. An
+   * active one is replaced at once. NOT_FOUND: there is no such key, or it was distrusted before.
+   *
+   * @generated from rpc auth.v1.TokenService.DistrustSigningKey
+   */
+  distrustSigningKey: {
+    methodKind: "unary";
+    input: typeof DistrustSigningKeyRequestSchema;
+    output: typeof DistrustSigningKeyResponseSchema;
   },
   /**
    * Publishes a new signing key; it signs once every verifier that honours the key set's max-age has seen it.

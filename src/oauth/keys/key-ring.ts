@@ -143,6 +143,13 @@ export class KeyRing {
     return verifyJws(key.publicKey, key.alg, jws);
   }
 
+  /** Told by the feed that another replica distrusts a key: from now on, and the one that takes its place is fetched. */
+  distrust(kid: string): void {
+    const key = this.#keys.get(kid);
+    if (key !== undefined) this.#keys.set(kid, { ...key, distrustedAt: key.distrustedAt ?? this.#clock.now() });
+    this.reload().catch((error: unknown) => this.#log.warn({ err: error }, "signing keys not reloaded"));
+  }
+
   /** Is it a known key that nobody distrusts? For tokens whose signature was checked before. */
   isTrusted(kid: string): boolean {
     return this.#keys.get(kid)?.distrustedAt === null;

@@ -1,22 +1,79 @@
 import type { Context } from "../../context.ts";
+import { AuthError } from "../../errors.ts";
+import type { KeyUse, StoredKey } from "../../store.ts";
 import { KEY_RELOAD_MS } from "./key-ring.ts";
+
+export interface AddedKey {
+  readonly kid: string;
+  readonly alg: string;
+  readonly activeFrom: number;
+}
 
 /**
  * Publishes a new key of each algorithm (of `alg` alone when given). It begins to sign once every replica publishes it and
  * every verifier that honours the key set's max-age has fetched it, so that no valid token meets an unknown kid.
  */
-export async function rotateSigningKeys(
-  ctx: Context,
-  alg: "ES256" | "RS256" | null,
-): Promise<{ kid: string; alg: string; activeFrom: number }[]> {
-  const activeFrom = ctx.clock.now() + ctx.config.jwksMaxAge * 1000 + 2 * KEY_RELOAD_MS;
+export async function rotateSigningKeys(ctx: Context, alg: "ES256" | "RS256" | null): Promise<AddedKey[]> {
+  const algs = alg === null ? (["ES256", "RS256"] as const) : [alg];
+  return addKeys(
+    ctx,
+    algs.map((each) => ({ use: "access", alg: each })),
+  );
+}
+
+/** Replaces every key that has signed for the rotation interval; refresh tokens' too. */
+export async function rotateWhenDue(ctx: Context): Promise<AddedKey[]> {
+  const interval = ctx.config.keyRotationIntervalMs;
+  if (interval === null) return [];
+  const newest = new Map<string, StoredKeyInfo>();
+  for (const key of ctx.keys.list()) {
+    const kind = `${key.use} ${key.alg}`;
+    if (key.generation > (newest.get(kind)?.generation ?? 0)) newest.set(kind, key);
+  }
+  const due = [...newest.values()].filter((key) => key.activeFrom + interval <= ctx.clock.now());
+  return due.length === 0 ? [] : addKeys(ctx, due);
+}
+
+type StoredKeyInfo = Pick<StoredKey, "use" | "alg" | "generation" | "activeFrom">;
+
+async function addKeys(ctx: Context, kinds: readonly Pick<StoredKey, "use" | "alg">[]): Promise<AddedKey[]> {
   await ctx.keys.reload();
-  const added = [];
-  for (const each of alg === null ? (["ES256", "RS256"] as const) : [alg]) {
-    const key = await ctx.keys.add("access", each, activeFrom);
+  const added: AddedKey[] = [];
+  for (const { use, alg } of kinds) {
+    const key = await ctx.keys.add(use, alg, signsFrom(ctx, use));
     if (key !== null) added.push({ kid: key.kid, alg: key.alg, activeFrom: key.activeFrom });
   }
   await ctx.keys.reload();
+  if (added.length > 0) ctx.metrics.securityEvents.inc({ event: "signing_key_added" }, added.length);
+  return added;
+}
+
+/** Only published keys are cached by others; every replica must know a key before one signs with it. */
+function signsFrom(ctx: Context, use: KeyUse): number {
+  return ctx.clock.now() + (use === "access" ? ctx.config.jwksMaxAge * 1000 : 0) + 2 * KEY_RELOAD_MS;
+}
+
+/**
+ * For a key that others may know: nothing it signed is accepted any more, on every replica within REVOCATION_MAX_STALENESS. An
+ * active one is replaced at once, by a key that verifiers have not fetched yet: they look an unknown kid up.
+ * @throws AuthError not_found: there is no such key, or it was distrusted before
+ */
+export async function distrustKey(ctx: Context, kid: string): Promise<AddedKey[]> {
+  await ctx.keys.reload();
+  const key = ctx.keys.list().find((each) => each.kid === kid);
+  const added: AddedKey[] = [];
+  if (key?.state === "active") {
+    const replacement = await ctx.keys.add(key.use, key.alg, ctx.clock.now());
+    if (replacement !== null) {
+      added.push({ kid: replacement.kid, alg: replacement.alg, activeFrom: replacement.activeFrom });
+    }
+  }
+  if (!(await ctx.store.keys.distrust(kid, ctx.clock.now()))) {
+    throw new AuthError("not_found", "there is no such key, or it was distrusted before");
+  }
+  await ctx.keys.reload();
+  ctx.log.warn({ event: "key_distrusted", kid }, "signing key distrusted: nothing it signed is accepted any more");
+  ctx.metrics.securityEvents.inc({ event: "key_distrusted" });
   return added;
 }
 

@@ -77,6 +77,7 @@ export class RevokedSet {
   #draining = false;
   #waiting = new Set<() => void>();
   readonly #clientListeners = new Set<(clientId: string | null) => void>();
+  readonly #keyListeners = new Set<(kid: string) => void>();
   readonly #stop: () => void;
 
   private constructor(options: RevokedSetOptions) {
@@ -154,10 +155,6 @@ export class RevokedSet {
     return disabled !== undefined && claims.iat * 1000 <= disabled.revokedAt + issueToleranceMs;
   }
 
-  isKeyDistrusted(kid: string): boolean {
-    return this.#byKind.key.has(kid);
-  }
-
   isAuthorizationRevoked(sid: string): boolean {
     return this.#byKind.authorization.has(sid);
   }
@@ -165,6 +162,11 @@ export class RevokedSet {
   /** Called when something about a client changed, on any replica; null: about any of them, perhaps. */
   onClientChange(listener: (clientId: string | null) => void): void {
     this.#clientListeners.add(listener);
+  }
+
+  /** Called when a key was distrusted, on any replica. */
+  onKeyDistrusted(listener: (kid: string) => void): void {
+    this.#keyListeners.add(listener);
   }
 
   // What watchers follow.
@@ -305,6 +307,7 @@ export class RevokedSet {
       if (known !== undefined) this.#byKind[kind].delete(value);
       this.#byKind[kind].set(value, { ...revocation, until: knownAt + revocation.expiresAt - revocation.revokedAt });
     }
+    if (kind === "key" && known === undefined) for (const listener of this.#keyListeners) listener(value);
     if (kind === "client" || kind === "client_changed") {
       for (const listener of this.#clientListeners) listener(value);
     }

@@ -15,6 +15,7 @@ import { Limits } from "./limits.ts";
 import { CallerMemory } from "./oauth/callers.ts";
 import { ClientCache } from "./oauth/client-cache.ts";
 import { applyConfiguredClients } from "./oauth/clients.ts";
+import { ClientKeys } from "./oauth/client-keys.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
 import { VerifiedTokens } from "./oauth/verified-tokens.ts";
@@ -83,6 +84,7 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
       clients: new ClientCache(store.clients, revoked),
       callers: new CallerMemory(),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
+      clientKeys: new ClientKeys(),
       limits: new Limits(store.limits, clock),
       log,
       metrics,

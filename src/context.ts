@@ -3,6 +3,7 @@ import type { Config } from "./config.ts";
 import type { Limits } from "./limits.ts";
 import type { CallerMemory } from "./oauth/callers.ts";
 import type { ClientCache } from "./oauth/client-cache.ts";
+import type { ClientKeys } from "./oauth/client-keys.ts";
 import type { KeyRing } from "./oauth/keys/key-ring.ts";
 import type { RevokedSet } from "./oauth/revocations/revoked-set.ts";
 import type { VerifiedTokens } from "./oauth/verified-tokens.ts";
@@ -19,6 +20,7 @@ export interface Context {
   readonly revoked: RevokedSet;
   readonly verifiedTokens: VerifiedTokens;
   readonly clients: ClientCache;
+  readonly clientKeys: ClientKeys;
   readonly callers: CallerMemory;
   readonly passwords: Passwords;
   readonly limits: Limits;

@@ -219,7 +219,8 @@ export interface ClientStore {
    * The standing authorization of a secret: the current one when it is live, else `fresh` is recorded and returned.
    * Of N callers at once all get the same.
    */
-  standingAuthorization(secretId: string, fresh: Authorization, now: number): Promise<string>;
+   * @param secretId null: of a client without one, which authenticates with its key
+  standingAuthorization(secretId: string | null, fresh: Authorization, now: number): Promise<string>;
 }
 
 /** A pending authorization code (RFC 6749 section 4.1.2), known by the SHA-256 of what the browser carries. */

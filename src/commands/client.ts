@@ -161,7 +161,7 @@ async function add(ctx: Context, json: object): Promise<{ client: Client; client
   const { randomToken } = await import("../hashes.ts");
   const { AuthError } = await import("../errors.ts");
   const { client_secret, token_endpoint_auth_method: method } = json as Record<string, unknown>;
-  const generated = client_secret === undefined && method !== undefined && method !== "none";
+  const generated = client_secret === undefined && typeof method === "string" && method.startsWith("client_secret_");
   const registration = readClientRegistration(
     generated ? { ...json, client_secret: randomToken() } : json,
     ctx.config.production,

@@ -206,7 +206,8 @@ export class Clients implements ClientStore {
     });
   }
 
-  async standingAuthorization(secretId: string, fresh: Authorization, now: number): Promise<string> {
+  async standingAuthorization(secretId: string | null, fresh: Authorization, now: number): Promise<string> {
+    if (secretId === null) return this.#standingWithoutSecret(fresh, now);
     const current = `SELECT a.id FROM oauth2_client_secret s JOIN oauth2_authorization a ON a.id = s.authorization_id
       WHERE s.id = ? AND (s.expires_at IS NULL OR s.expires_at > ?) AND a.revoked_at IS NULL AND a.expires_at > ?`;
     const [live] = await this.#database.rows<{ id: string }>(current, [secretId, now, now]);
@@ -224,6 +225,26 @@ export class Clients implements ClientStore {
         await insertAuthorization(sql, fresh);
         await sql.change("UPDATE oauth2_client_secret SET authorization_id = ? WHERE id = ?", [fresh.id, secretId]);
         await this.#changed(sql, fresh.clientId, now);
+        return fresh.id;
+      },
+      { repeatable: true },
+    );
+  }
+
+  async #standingWithoutSecret(fresh: Authorization, now: number): Promise<string> {
+    const current = `SELECT id FROM oauth2_authorization WHERE subject = ? AND client_id = ?
+      AND grant_type = 'client_credentials' AND revoked_at IS NULL AND expires_at > ? ORDER BY created_at DESC, id DESC LIMIT 1`;
+    const values = [fresh.clientId, fresh.clientId, now];
+    const [live] = await this.#database.rows<{ id: string }>(current, values);
+    if (live !== undefined) return live.id;
+    return this.#database.transaction(
+      async (sql) => {
+        // a row that changes, not only a lock: on a cluster only changes collide
+        const change = "UPDATE oauth2_registered_client SET updated_at = ? WHERE client_id = ?";
+        if ((await sql.change(change, [now, fresh.clientId])) === 0) throw noSuchClient();
+        const [winner] = await sql.rows<{ id: string }>(current, values);
+        if (winner !== undefined) return winner.id;
+        await insertAuthorization(sql, fresh);
         return fresh.id;
       },
       { repeatable: true },

@@ -88,7 +88,8 @@ async function callerOfCertificate(ctx: Context, subject: string): Promise<Calle
  */
 export function authenticateHttpCaller(ctx: Context, credentials: ClientCredentials): Caller | Promise<Caller> {
   const { authorization } = credentials;
-  const alone = authorization !== null && credentials.parameters["client_secret"] === undefined;
+  const { client_secret: secret, client_assertion: assertion } = credentials.parameters;
+  const alone = authorization !== null && secret === undefined && assertion === undefined;
   const known = alone ? ctx.callers.recall(ctx, authorization) : undefined;
   const byBasic = known?.client.metadata.token_endpoint_auth_method === "client_secret_basic";
   const named = credentials.parameters["client_id"];
@@ -101,12 +102,15 @@ async function checkHttpCaller(ctx: Context, credentials: ClientCredentials): Pr
   if (authorization !== null && /^bearer /i.test(authorization)) {
     return authenticateCaller(ctx, { authorization, certificateSubject: null, network });
   }
-  if (authorization === null && credentials.parameters["client_id"] === undefined) {
+  const { client_id: named, client_assertion: assertion } = credentials.parameters;
+  if (authorization === null && named === undefined && assertion === undefined) {
     throw new AuthError("invalid_client", "client authentication is needed");
   }
   const { client, secret } = await authenticateClient(ctx, credentials);
-  if (secret === null) throw new AuthError("invalid_client", "a public client may not introspect");
+  if (client.metadata.token_endpoint_auth_method === "none") {
+    throw new AuthError("invalid_client", "a public client may not introspect");
+  }
   const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
-  if (authorization !== null) ctx.callers.remember(authorization, caller, secret);
+  if (authorization !== null && secret !== null) ctx.callers.remember(authorization, caller, secret);
   return caller;
 }

@@ -2,7 +2,9 @@ import { timingSafeEqual } from "node:crypto";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf } from "../hashes.ts";
-import type { Client, ClientSecret } from "../store.ts";
+import type { Client, ClientMetadata, ClientSecret } from "../store.ts";
+import { ASSERTION_TYPE, authenticates, claimedClient } from "./client-assertion.ts";
+import { hasSecret } from "./client-metadata.ts";
 import { findClient } from "./clients.ts";
 
 export interface ClientCredentials {
@@ -15,7 +17,7 @@ export interface ClientCredentials {
 
 export interface AuthenticatedClient {
   readonly client: Client;
-  /** The secret it authenticated with; null for a public client. */
+  /** The secret it authenticated with; null for a public client, and for one that signed an assertion with its key. */
   readonly secret: ClientSecret | null;
 }
 
@@ -24,36 +26,59 @@ const refusal = () => new AuthError("invalid_client", "client authentication fai
 const nothing = hashOf("");
 
 /**
- * Authenticates the client of a request (RFC 6749 section 2.3) by the one method it is registered for. A Bearer header is
- * not client authentication and is ignored.
+ * Authenticates the client of a request (RFC 6749 section 2.3, RFC 7523 section 2.2) by the one method it is registered for. A
+ * Bearer header is not client authentication and is ignored.
  * @throws AuthError invalid_client, invalid_request (two methods at once, no client), rate_limited
  */
 export async function authenticateClient(ctx: Context, credentials: ClientCredentials): Promise<AuthenticatedClient> {
-  const basic = readBasic(credentials.authorization);
-  const { client_id: bodyId, client_secret: bodySecret } = credentials.parameters;
-  if (basic !== null && bodySecret !== undefined) {
+  const presented = readCredentials(credentials);
+  const { clientId, method, secret, assertion } = presented;
+  const subject = `${clientId}\n${credentials.network}`;
+  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  const client = await findClient(ctx, clientId);
+  const matching = secret === undefined ? null : matchSecret(client, secret, ctx.clock.now());
+  if (client?.metadata.token_endpoint_auth_method === method) {
+    const authentic =
+      method === "private_key_jwt"
+        ? assertion !== undefined && (await authenticates(ctx, client, assertion))
+        : method === "none" || matching !== null;
+    if (authentic) return { client, secret: matching };
+  }
+  throw await countedRefusal(ctx, subject);
+}
+
+interface PresentedCredentials {
+  readonly clientId: string;
+  readonly method: ClientMetadata["token_endpoint_auth_method"];
+  readonly secret?: string | undefined;
+  /** Undefined where `method` is private_key_jwt: it was of another type, or missing. */
+  readonly assertion?: string | undefined;
+}
+
+function readCredentials({ authorization, parameters }: ClientCredentials): PresentedCredentials {
+  const basic = readBasic(authorization);
+  const { client_id: bodyId, client_secret: bodySecret, client_assertion: assertion } = parameters;
+  const type = parameters["client_assertion_type"];
+  const asserts = assertion !== undefined || type !== undefined;
+  if ([basic !== null, bodySecret !== undefined, asserts].filter(Boolean).length > 1) {
     throw new AuthError(
       "invalid_request",
-      "send the client secret in the Authorization header or in the body, not both",
+      "send one of: the client secret in the Authorization header, the client secret in the body, a client assertion",
     );
   }
   if (basic !== null && bodyId !== undefined && bodyId !== basic.clientId) {
     throw new AuthError("invalid_request", "client_id in the body differs from the Authorization header");
   }
+  if (asserts) {
+    const readable = type === ASSERTION_TYPE ? assertion : undefined;
+    const clientId = bodyId ?? (readable === undefined ? undefined : claimedClient(readable)) ?? "";
+    return { clientId, method: "private_key_jwt", assertion: readable };
+  }
   const clientId = basic?.clientId ?? bodyId;
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
-  const secret = basic?.secret ?? bodySecret;
-  const method = basic !== null ? "client_secret_basic" : secret === undefined ? "none" : "client_secret_post";
-
-  const subject = `${clientId}\n${credentials.network}`;
-  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
-  const client = await findClient(ctx, clientId);
-  const matching = secret === undefined ? null : matchSecret(client, secret, ctx.clock.now());
-  const expected = client?.metadata.token_endpoint_auth_method;
-  if (client !== null && expected === method && (method === "none" || matching !== null)) {
-    return { client, secret: matching };
-  }
-  throw await countedRefusal(ctx, subject);
+  if (basic !== null) return { clientId, method: "client_secret_basic", secret: basic.secret };
+  if (bodySecret === undefined) return { clientId, method: "none" };
+  return { clientId, method: "client_secret_post", secret: bodySecret };
 }
 
 /** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
@@ -68,7 +93,8 @@ export async function authenticateBasic(
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
   const client = await findClient(ctx, basic.clientId);
   const secret = matchSecret(client, basic.secret, ctx.clock.now());
-  if (client !== null && secret !== null) return { client, secret };
+  // a secret from before the client changed to keys is over
+  if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
   throw await countedRefusal(ctx, subject);
 }
 

@@ -239,6 +239,11 @@ function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
   return problems;
 }
 
+/** Is a client registered to authenticate with a secret? */
+export function hasSecret({ token_endpoint_auth_method: method }: ClientMetadata): boolean {
+  return method === "client_secret_basic" || method === "client_secret_post";
+}
+
 /** The clients of the first start in development. */
 export function developmentClients(): ClientRegistration[] {
   const registrations = [

@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { Client } from "../store.ts";
-import { type ClientRegistration, developmentClients } from "./client-metadata.ts";
+import { type ClientRegistration, developmentClients, hasSecret } from "./client-metadata.ts";
 
 /** A registered client that is not disabled, or null. */
 export async function findClient(ctx: Context, clientId: string): Promise<Client | null> {
@@ -74,13 +74,12 @@ async function applyClient(
   if (known.disabledBy === "file") await clients.enable(clientId, "file", now);
 }
 
-/** Registers a client from the command line. @returns its new secret, shown this once; null for a public client */
+/** Registers a client from the command line. @returns its new secret, shown this once; null where it has none */
 export async function addClient(
   ctx: Context,
   registration: ClientRegistration,
 ): Promise<{ clientSecret: string | null }> {
-  const confidential = registration.metadata.token_endpoint_auth_method !== "none";
-  const clientSecret = confidential ? (registration.clientSecret ?? randomToken()) : null;
+  const clientSecret = hasSecret(registration.metadata) ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;
   const ofFile = `${clientId} comes from the clients file: change it there`;
   if (ctx.config.clients?.some((client) => client.clientId === clientId))
@@ -124,8 +123,10 @@ export async function rotateClientSecret(
   overlap: number,
 ): Promise<{ clientSecret: string }> {
   const client = await getClient(ctx, clientId);
-  if (client.metadata.token_endpoint_auth_method === "none") {
-    throw new AuthError("invalid_request", `${clientId} is a public client: it has no secret`);
+  const { token_endpoint_auth_method: method } = client.metadata;
+  if (!hasSecret(client.metadata)) {
+    const kind = method === "none" ? "is a public client" : "authenticates with its key";
+    throw new AuthError("invalid_request", `${clientId} ${kind}: it has no secret`);
   }
   const clientSecret = randomToken();
   const now = ctx.clock.now();

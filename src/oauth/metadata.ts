@@ -1,6 +1,6 @@
 import type { Context } from "../context.ts";
 import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization-request.ts";
-import { GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
+import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */
@@ -28,9 +28,12 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
     response_types_supported: ["code"],
     response_modes_supported: [...RESPONSE_MODES],
     grant_types_supported: [...GRANT_TYPES],
-    token_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
-    introspection_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
-    revocation_endpoint_auth_methods_supported: ["none", "client_secret_basic", "client_secret_post"],
+    token_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION_METHODS],
+    token_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
+    introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION_METHODS.filter((method) => method !== "none"),
+    introspection_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
+    revocation_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION_METHODS],
+    revocation_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
     code_challenge_methods_supported: ["S256"],
     authorization_response_iss_parameter_supported: true,
     ui_locales_supported: ["en", "ko"],

@@ -591,6 +591,24 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         const ended = store.clients.standingAuthorization(secret?.id ?? "", makeAuthorization(id), NOW + 2);
         await expect(ended).rejects.toMatchObject({ code: "invalid_client" });
       });
+
+      it("gives 20 callers the same standing authorization of a client without a secret, until it is revoked", async () => {
+        const id = `c-${randomUUID()}`;
+        await store.clients.create(registration(id), null);
+        const standing = (now: number) => {
+          const fresh = makeAuthorization(id);
+          return store.clients.standingAuthorization(
+            null,
+            { ...fresh, clientId: id, grantType: "client_credentials", createdAt: now },
+            now,
+          );
+        };
+        const ids = await times(20, () => standing(NOW));
+        expect(new Set(ids).size).toBe(1);
+        expect(await standing(NOW + 1)).toBe(ids[0]);
+        await store.authorizations.revoke(ids[0] as string, "test", NOW + 2);
+        expect(await standing(NOW + 3)).not.toBe(ids[0]);
+      });
     });
 
     describe("keys", () => {

@@ -5,12 +5,17 @@ import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";
 import { issueAccessToken } from "../token-issuer.ts";
 
-/** The standing authorization of a client's own tokens outlives every one of them; it ends with the secret. */
+/**
+ * The standing authorization of a client's own tokens outlives every one of them. It ends with the secret; that of a client with
+ * keys only when it is revoked.
+ */
 const standingMs = 100 * 365 * 86_400_000;
 
 /** Client credentials (RFC 6749 section 4.4): a client acts for itself. */
 export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, parameters) => {
-  if (secret === null) throw new AuthError("unauthorized_client", "client_credentials needs a client with a secret");
+  if (client.metadata.token_endpoint_auth_method === "none") {
+    throw new AuthError("unauthorized_client", "client_credentials needs a client that authenticates");
+  }
   const allowed = scopesOf(client.metadata.scope);
   const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
   const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
@@ -44,9 +49,9 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, par
     generation: 0,
     rotations: [],
   };
-  const { authorizationId } = secret;
-  const stands = authorizationId !== null && !ctx.revoked.isAuthorizationRevoked(authorizationId);
-  const sid = stands ? authorizationId : await ctx.store.clients.standingAuthorization(secret.id, fresh, now);
+  const known = secret?.authorizationId ?? null;
+  const stands = known !== null && !ctx.revoked.isAuthorizationRevoked(known);
+  const sid = stands ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
   const scope = asked.join(" ");
   const authorization = { id: sid, subject: client.clientId, resource };
   return {

@@ -14,8 +14,10 @@ export interface Store {
   readonly revocations: RevocationStore;
   readonly keys: KeyStore;
   readonly pushedRequests: PushedRequestStore;
+  readonly deviceCodes: DeviceCodeStore;
   readonly usedOnce: UsedOnceStore;
   readonly outbox: OutboxStore;
+  readonly logoutNotices: LogoutNoticeStore;
   readonly limits: LimitStore;
   readonly leases: LeaseStore;
   /** The database's clock. Also the readiness probe: it throws while the database is away. */
@@ -218,8 +220,8 @@ export interface ClientStore {
   /**
    * The standing authorization of a secret: the current one when it is live, else `fresh` is recorded and returned.
    * Of N callers at once all get the same.
-   */
    * @param secretId null: of a client without one, which authenticates with its key
+   */
   standingAuthorization(secretId: string | null, fresh: Authorization, now: number): Promise<string>;
 }
 
@@ -294,6 +296,14 @@ export interface Authorization {
   readonly rotations: readonly (readonly [number, number])[];
 }
 
+/** What takes the place of a code. */
+export interface Redemption {
+  /** Names the call: repeated after a connection lost at COMMIT it finds its own result. */
+  readonly attemptId: string;
+  readonly authorization: Authorization;
+  readonly event: AuthEvent;
+}
+
 export interface AuthorizationStore {
   /**
    * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
@@ -312,7 +322,7 @@ export interface AuthorizationStore {
    */
   redeemCode(
     codeHash: string,
-    redemption: { attemptId: string; authorization: Authorization; event: AuthEvent },
+    redemption: Redemption,
     now: number,
   ): Promise<"redeemed" | "replayed" | "refused">;
   /** Counts a wrong code verifier; at the third the code is revoked. */
@@ -468,6 +478,62 @@ export interface PushedRequestStore {
   find(uriHash: string, now: number): Promise<PushedRequest | null>;
 }
 
+/** A device's pending request (RFC 8628), known by the SHA-256 of what the device and its user hold. */
+export interface DeviceCode {
+  readonly deviceCodeHash: string;
+  readonly userCodeHash: string;
+  readonly clientId: string;
+  readonly scope: string;
+  readonly resource: string | null;
+  /** Thumbprint of the DPoP key that may redeem it. */
+  readonly dpopJkt: string | null;
+  /** Of the device, when it asked. */
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** Null until somebody typed the code in. */
+  readonly userId: string | null;
+  /** The session that opened the code, and alone may decide. */
+  readonly sessionHash: string | null;
+  readonly authTime: number | null;
+  readonly allowedAt: number | null;
+  readonly deniedAt: number | null;
+  readonly redeemedAt: number | null;
+  readonly revokedAt: number | null;
+}
+
+export type NewDeviceCode = Omit<
+  DeviceCode,
+  "userId" | "sessionHash" | "authTime" | "allowedAt" | "deniedAt" | "redeemedAt" | "revokedAt"
+>;
+
+export interface DeviceCodeStore {
+  /** `user_code_taken`: another request has that user code. */
+  save(code: NewDeviceCode, intervalMs: number): Promise<"saved" | "user_code_taken">;
+  find(deviceCodeHash: string): Promise<DeviceCode | null>;
+  /** Counts a poll. `too_fast`: it came before the interval was over, which grows by `stepMs`. Of N at once one is in time. */
+  poll(deviceCodeHash: string, stepMs: number, now: number): Promise<"in_time" | "too_fast">;
+  /**
+   * Binds a pending code to the session whose user typed it in; again for the same session changes nothing.
+   * @returns the code; `opened_elsewhere`; `session_ended`; null: unknown, decided, revoked or expired
+   */
+  open(
+    userCodeHash: string,
+    session: { idHash: string; userId: string; authTime: number },
+    now: number,
+  ): Promise<DeviceCode | "opened_elsewhere" | "session_ended" | null>;
+  /** The decision of the session that opened the code, once. */
+  decide(
+    userCodeHash: string,
+    sessionHash: string,
+    allowed: boolean,
+    now: number,
+  ): Promise<"decided" | "opened_elsewhere" | "session_ended" | "over">;
+  /** As `redeemCode`: one of N callers gets `redeemed`, and who repeats its `attemptId`. */
+  redeem(deviceCodeHash: string, redemption: Redemption, now: number): Promise<"redeemed" | "replayed" | "refused">;
+}
+
 /** Replay protection over all replicas: identifiers of client assertions and DPoP proofs. */
 export interface UsedOnceStore {
   /** Of N callers one gets true. @param valueHash SHA-256, hex @param expiresAt when nothing will accept the value any more */
@@ -509,6 +575,28 @@ export interface OutboxStore {
   /** Puts parked events back; all of them without ids. Returns how many. */
   retry(eventIds: readonly string[] | null): Promise<number>;
   stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }>;
+}
+
+/** An authorization that ended, of a client that wants to know (OpenID Connect Back-Channel Logout 1.0). */
+export interface LogoutNotice {
+  readonly id: string;
+  readonly clientId: string;
+  readonly sid: string;
+  readonly sub: string;
+  /** Failed attempts so far. */
+  readonly attempts: number;
+  readonly createdAt: number;
+}
+
+/** Written in the transaction that ends the authorization. */
+export interface LogoutNoticeStore {
+  /** Called after every local commit that wrote notices. Returns the way to stop it. */
+  onAppend(listener: () => void): () => void;
+  /** Those whose time has come, oldest first. */
+  due(now: number, limit: number): Promise<LogoutNotice[]>;
+  delivered(id: string): Promise<void>;
+  /** Counts a failed attempt. @param nextAttemptAt null: there will be none; the row stays, to be looked at */
+  failed(id: string, reason: string, nextAttemptAt: number | null): Promise<void>;
 }
 
 export interface LimitStore {

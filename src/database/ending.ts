@@ -1,5 +1,12 @@
+import type { EndedAuthorization, LogoutNotices } from "./logout-notices.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import type { Sql, TransactionSql } from "./transaction.ts";
+
+/** Who has to hear of what ends: the replicas, and clients that asked for it. */
+export interface Tellers {
+  readonly feed: RevocationFeed;
+  readonly notices: LogoutNotices;
+}
 
 /**
  * Ends everything a user has going. The caller holds the user's row, which redemption and sign-in take too; from there the order is
@@ -7,7 +14,7 @@ import type { Sql, TransactionSql } from "./transaction.ts";
  */
 export async function endEverythingOf(
   sql: TransactionSql,
-  feed: RevocationFeed,
+  { feed, notices }: Tellers,
   userId: string,
   reason: string,
   now: number,
@@ -17,12 +24,9 @@ export async function endEverythingOf(
     userId,
   ]);
   for (const { id_hash } of sessions) await deleteSession(sql, id_hash);
-  await sql.change(
-    "UPDATE oauth2_authorization_code SET revoked_at = ? WHERE user_id = ? AND redeemed_at IS NULL AND revoked_at IS NULL",
-    [now, userId],
-  );
-  const authorizations = await sql.rows<{ id: string }>(
-    "SELECT id FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL",
+  await revokeCodes(sql, "user_id = ?", [userId], now);
+  const authorizations = await sql.rows<EndedAuthorization>(
+    "SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL",
     [userId],
   );
   await feed.revokeAuthorizations(
@@ -31,21 +35,19 @@ export async function endEverythingOf(
     reason,
     now,
   );
+  await notices.append(sql, authorizations, now);
 }
 
 export async function endSession(
   sql: TransactionSql,
-  feed: RevocationFeed,
+  { feed, notices }: Tellers,
   idHash: string,
   now: number,
 ): Promise<void> {
   await deleteSession(sql, idHash);
-  await sql.change(
-    "UPDATE oauth2_authorization_code SET revoked_at = ? WHERE session_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL",
-    [now, idHash],
-  );
-  const authorizations = await sql.rows<{ id: string }>(
-    "SELECT id FROM oauth2_authorization WHERE session_hash = ? AND revoked_at IS NULL",
+  await revokeCodes(sql, "session_hash = ?", [idHash], now);
+  const authorizations = await sql.rows<EndedAuthorization>(
+    "SELECT id, client_id, subject FROM oauth2_authorization WHERE session_hash = ? AND revoked_at IS NULL",
     [idHash],
   );
   await feed.revokeAuthorizations(
@@ -54,6 +56,24 @@ export async function endSession(
     "logout",
     now,
   );
+  await notices.append(sql, authorizations, now);
+}
+
+/** Revokes pending codes: of authorization requests, and of devices whose code was typed in. @returns how many */
+export async function revokeCodes(
+  sql: Sql,
+  condition: string,
+  parameters: readonly string[],
+  now: number,
+): Promise<number> {
+  let revoked = 0;
+  for (const table of ["oauth2_authorization_code", "oauth2_device_code"]) {
+    revoked += await sql.change(
+      `UPDATE ${table} SET revoked_at = ? WHERE ${condition} AND redeemed_at IS NULL AND revoked_at IS NULL`,
+      [now, ...parameters],
+    );
+  }
+  return revoked;
 }
 
 export async function deleteSession(sql: Sql, idHash: string): Promise<void> {

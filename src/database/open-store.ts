@@ -7,9 +7,11 @@ import { Authorizations } from "./authorizations.ts";
 import { cleanUp } from "./clean-up.ts";
 import { Clients } from "./clients.ts";
 import type { DatabaseLocation } from "./data-source.ts";
+import { DeviceCodes } from "./device-codes.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";
+import { LogoutNotices } from "./logout-notices.ts";
 import { migrate, openDatabase, requireMigrated } from "./migrate.ts";
 import { Outbox } from "./outbox.ts";
 import { pushedRequestStore } from "./pushed-requests.ts";
@@ -55,16 +57,20 @@ export function storeOn(
 ): Store {
   const outbox = new Outbox(database, sealer);
   const feed = new RevocationFeed(database, longestAccessTokenMs);
+  const notices = new LogoutNotices(database);
+  const tellers = { feed, notices };
   return {
-    users: new Users(database, outbox, feed),
+    users: new Users(database, outbox, tellers),
     clients: new Clients(database, feed),
     authorizations: new Authorizations(database, outbox, feed),
-    sessions: new Sessions(database, feed),
+    sessions: new Sessions(database, tellers),
     revocations: feed,
     keys: keyStore(database, feed),
     pushedRequests: pushedRequestStore(database),
+    deviceCodes: new DeviceCodes(database, outbox),
     usedOnce: usedOnceStore(database),
     outbox,
+    logoutNotices: notices,
     limits: limitStore(database),
     leases: leaseStore(database),
     async time() {

@@ -1,7 +1,6 @@
 import type { PendingRequest, Session, SessionStore } from "../store.ts";
 import { insert } from "./authorization-records.ts";
-import { deleteSession, endEverythingOf, endSession } from "./ending.ts";
-import type { RevocationFeed } from "./revocations.ts";
+import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { type Database, forUpdate, placeholders, type Sql } from "./transaction.ts";
 
 interface SessionRow {
@@ -63,11 +62,11 @@ async function insertSession(sql: Sql, session: Session): Promise<void> {
 
 export class Sessions implements SessionStore {
   readonly #database: Database;
-  readonly #feed: RevocationFeed;
+  readonly #tellers: Tellers;
 
-  constructor(database: Database, feed: RevocationFeed) {
+  constructor(database: Database, tellers: Tellers) {
     this.#database = database;
-    this.#feed = feed;
+    this.#tellers = tellers;
   }
 
   create(session: Session): Promise<void> {
@@ -126,20 +125,20 @@ export class Sessions implements SessionStore {
     await deleteSession(sql, old);
     if (before === undefined || before.user_id !== session.userId) return;
     // the same user gave the password again: logging out still ends what came before
-    for (const table of ["oauth2_authorization_code", "oauth2_authorization"]) {
+    for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
       await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
     }
   }
 
   async end(idHash: string, now: number): Promise<void> {
-    await this.#database.transaction((sql) => endSession(sql, this.#feed, idHash, now), { repeatable: true });
+    await this.#database.transaction((sql) => endSession(sql, this.#tellers, idHash, now), { repeatable: true });
   }
 
   async endAllOf(userId: string, now: number): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
         await sql.rows(`SELECT uuid FROM users WHERE uuid = ?${forUpdate(sql)}`, [userId]);
-        await endEverythingOf(sql, this.#feed, userId, "logout_everywhere", now);
+        await endEverythingOf(sql, this.#tellers, userId, "logout_everywhere", now);
       },
       { repeatable: true },
     );

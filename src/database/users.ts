@@ -2,9 +2,8 @@ import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
 import { isUniqueViolation } from "../faults.ts";
 import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store.ts";
-import { endEverythingOf } from "./ending.ts";
+import { endEverythingOf, type Tellers } from "./ending.ts";
 import type { Outbox } from "./outbox.ts";
-import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql } from "./transaction.ts";
 
 interface UserRow {
@@ -56,12 +55,12 @@ export async function takeEventSeq(sql: Sql, uuid: string): Promise<number | nul
 export class Users implements UserStore {
   readonly #database: Database;
   readonly #outbox: Outbox;
-  readonly #feed: RevocationFeed;
+  readonly #tellers: Tellers;
 
-  constructor(database: Database, outbox: Outbox, feed: RevocationFeed) {
+  constructor(database: Database, outbox: Outbox, tellers: Tellers) {
     this.#database = database;
     this.#outbox = outbox;
-    this.#feed = feed;
+    this.#tellers = tellers;
   }
 
   async create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken"> {
@@ -193,7 +192,7 @@ export class Users implements UserStore {
         [to, now, uuid, from],
       );
       if (changed === 0) return "lost";
-      await endEverythingOf(sql, this.#feed, uuid, "password_changed", now);
+      await endEverythingOf(sql, this.#tellers, uuid, "password_changed", now);
       return "changed";
     });
   }
@@ -208,7 +207,7 @@ export class Users implements UserStore {
           disabled ? [now, now, uuid] : [now, uuid],
         );
         if (found === 0) return false;
-        if (disabled) await endEverythingOf(sql, this.#feed, uuid, "user_disabled", now);
+        if (disabled) await endEverythingOf(sql, this.#tellers, uuid, "user_disabled", now);
         return true;
       },
       { repeatable: true },
@@ -221,8 +220,8 @@ export class Users implements UserStore {
       if ((await sql.change("DELETE FROM users WHERE uuid = ?", [uuid])) === 0) return false;
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
-      await endEverythingOf(sql, this.#feed, uuid, "user_deleted", now);
-      await this.#feed.append(sql, "subject", [uuid], "user_deleted", now);
+      await endEverythingOf(sql, this.#tellers, uuid, "user_deleted", now);
+      await this.#tellers.feed.append(sql, "subject", [uuid], "user_deleted", now);
       await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);
       return true;
     });
@@ -285,7 +284,7 @@ export class Users implements UserStore {
         now,
         token.user_id,
       ]);
-      await endEverythingOf(sql, this.#feed, token.user_id, "password_reset", now);
+      await endEverythingOf(sql, this.#tellers, token.user_id, "password_reset", now);
       return "reset";
     });
   }

@@ -1,0 +1,94 @@
+import { randomUUID } from "node:crypto";
+import type { ClientMetadata, LogoutNotice, LogoutNoticeStore } from "../store.ts";
+import { insert } from "./authorization-records.ts";
+import { type Database, placeholders, type TransactionSql } from "./transaction.ts";
+
+/** A notice nobody took in this time is deleted, told or not. */
+const keptMs = 7 * 86_400_000;
+
+interface NoticeRow {
+  id: string;
+  client_id: string;
+  sid: string;
+  sub: string;
+  attempts: number;
+  created_at: number;
+}
+
+/** An authorization that is being ended. */
+export interface EndedAuthorization {
+  readonly id: string;
+  readonly client_id: string;
+  readonly subject: string;
+}
+
+export class LogoutNotices implements LogoutNoticeStore {
+  readonly #database: Database;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Inside the transaction that ends them: one notice for each whose client has a back-channel URI. */
+  async append(sql: TransactionSql, ended: readonly EndedAuthorization[], now: number): Promise<void> {
+    const clientIds = [...new Set(ended.map(({ client_id }) => client_id))];
+    if (clientIds.length === 0) return;
+    const clients = await sql.rows<{ client_id: string; metadata: string }>(
+      `SELECT client_id, metadata FROM oauth2_registered_client WHERE disabled_at IS NULL AND client_id IN ${placeholders(clientIds.length)}`,
+      clientIds,
+    );
+    const wanting = new Set(clients.filter(({ metadata }) => wantsNotice(metadata)).map(({ client_id }) => client_id));
+    const notices = ended.filter(({ client_id }) => wanting.has(client_id));
+    for (const { id, client_id, subject } of notices) {
+      await insert(sql, "logout_notice", {
+        id: randomUUID(),
+        client_id,
+        sid: id,
+        sub: subject,
+        status: "pending",
+        attempts: 0,
+        created_at: now,
+        next_attempt_at: now,
+        expires_at: now + keptMs,
+      });
+    }
+    if (notices.length > 0) {
+      sql.afterCommit(() => {
+        for (const listener of this.#listeners) listener();
+      });
+    }
+  }
+
+  onAppend(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async due(now: number, limit: number): Promise<LogoutNotice[]> {
+    const rows = await this.#database.rows<NoticeRow>(
+      `SELECT id, client_id, sid, sub, attempts, created_at FROM logout_notice
+       WHERE status = 'pending' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
+      [now, limit],
+    );
+    return rows.map(({ id, client_id, sid, sub, attempts, created_at }) => {
+      return { id, clientId: client_id, sid, sub, attempts, createdAt: created_at };
+    });
+  }
+
+  async delivered(id: string): Promise<void> {
+    await this.#database.change("DELETE FROM logout_notice WHERE id = ?", [id]);
+  }
+
+  async failed(id: string, reason: string, nextAttemptAt: number | null): Promise<void> {
+    const status = nextAttemptAt === null ? "parked" : "pending";
+    await this.#database.change(
+      "UPDATE logout_notice SET attempts = attempts + 1, reason = ?, status = ?, next_attempt_at = ? WHERE id = ?",
+      [reason.slice(0, 500), status, nextAttemptAt ?? 0, id],
+    );
+  }
+}
+
+function wantsNotice(metadata: string): boolean {
+  return (JSON.parse(metadata) as Partial<ClientMetadata>).backchannel_logout_uri !== undefined;
+}

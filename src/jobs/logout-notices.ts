@@ -1,0 +1,44 @@
+import { randomUUID } from "node:crypto";
+import type { Context } from "../context.ts";
+import { deliverLogoutNotices } from "../oauth/backchannel-logout.ts";
+
+const everyMs = 1_000;
+const leaseMs = 15_000;
+
+/** Delivers back-channel logout notices, in one replica at a time: at once after a local logout where it is this one. */
+export function startLogoutNotices(ctx: Context): { close(): Promise<void> } {
+  const owner = randomUUID();
+  let closing = false;
+  const turn = async () => {
+    if ((await ctx.store.logoutNotices.due(ctx.clock.now(), 1)).length === 0) return;
+    const lease = await ctx.store.leases.acquire("logout-notices", owner, leaseMs);
+    if (lease === null) return;
+    while (!closing && (await deliverLogoutNotices(ctx)) > 0) {
+      if (!(await ctx.store.leases.renew(lease, leaseMs))) return;
+    }
+    await ctx.store.leases.release(lease);
+  };
+  let running = Promise.resolve();
+  let waiting = false;
+  const wake = () => {
+    if (waiting || closing) return;
+    waiting = true;
+    running = running
+      .then(() => {
+        waiting = false;
+        return turn();
+      })
+      .catch((error: unknown) => ctx.log.warn({ err: error }, "back-channel logout put off"));
+  };
+  const stop = ctx.store.logoutNotices.onAppend(wake);
+  const timer = setInterval(wake, everyMs);
+  timer.unref();
+  return {
+    close: async () => {
+      closing = true;
+      stop();
+      clearInterval(timer);
+      await running;
+    },
+  };
+}

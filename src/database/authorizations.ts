@@ -1,24 +1,18 @@
-import type { AuthEvent } from "../events.ts";
 import { isUniqueViolation } from "../faults.ts";
 import type {
   Authorization,
   AuthorizationCode,
   AuthorizationStore,
   NewAuthorizationCode,
+  Redemption,
   RefreshTokenState,
 } from "../store.ts";
-import {
-  type AuthorizationRow,
-  authorizationOf,
-  type CodeRow,
-  codeOf,
-  insertAuthorization,
-  insertCode,
-} from "./authorization-records.ts";
+import { type AuthorizationRow, authorizationOf, type CodeRow, codeOf, insertCode } from "./authorization-records.ts";
+import { revokeCodes } from "./ending.ts";
 import type { Outbox } from "./outbox.ts";
+import { redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, rollback } from "./transaction.ts";
-import { takeEventSeq } from "./users.ts";
 
 const WRONG_VERIFIERS = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
@@ -67,38 +61,12 @@ export class Authorizations implements AuthorizationStore {
 
   async redeemCode(
     codeHash: string,
-    redemption: { attemptId: string; authorization: Authorization; event: AuthEvent },
+    redemption: Redemption,
     now: number,
   ): Promise<"redeemed" | "replayed" | "refused"> {
-    const { attemptId, authorization, event } = redemption;
-    const find = "SELECT user_id, redeemed_at, attempt_id FROM oauth2_authorization_code WHERE code_hash = ?";
-    type Found = { user_id: string; redeemed_at: number | null; attempt_id: string | null };
-    const [known] = await this.#database.rows<Found>(find, [codeHash]);
-    if (known === undefined) return "refused";
-    const userId = known.user_id;
-
-    const outcome = await this.#database.transaction(
-      async (sql): Promise<"redeemed" | "replayed" | "refused"> => {
-        const seq = await takeEventSeq(sql, userId);
-        if (seq === null) return rollback("refused");
-        const won = await sql.change(
-          `UPDATE oauth2_authorization_code SET redeemed_at = ?, attempt_id = ?, authorization_id = ?
-           WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?`,
-          [now, attemptId, authorization.id, codeHash, now],
-        );
-        if (won === 0) {
-          const [code] = await sql.rows<Found>(find, [codeHash]);
-          if (code === undefined || code.redeemed_at === null) return rollback("refused");
-          return rollback(code.attempt_id === attemptId ? "redeemed" : "replayed");
-        }
-        await insertAuthorization(sql, authorization);
-        await this.#outbox.append(sql, userId, seq, event);
-        return "redeemed";
-      },
-      { repeatable: true },
-    );
-    if (outcome === "redeemed") this.#outbox.committed(userId);
-    return outcome;
+    const also = { authorization_id: redemption.authorization.id };
+    const code = { table: "oauth2_authorization_code", key: "code_hash", hash: codeHash, also } as const;
+    return redeemOnce(this.#database, this.#outbox, code, redemption, now);
   }
 
   async countWrongVerifier(codeHash: string, now: number): Promise<void> {
@@ -215,11 +183,7 @@ export class Authorizations implements AuthorizationStore {
           "DELETE FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",
           [userId, clientId],
         );
-        const codes = await sql.change(
-          `UPDATE oauth2_authorization_code SET revoked_at = ?
-           WHERE user_id = ? AND client_id = ? AND redeemed_at IS NULL AND revoked_at IS NULL`,
-          [now, userId, clientId],
-        );
+        const codes = await revokeCodes(sql, "user_id = ? AND client_id = ?", [userId, clientId], now);
         const authorizations = await sql.rows<{ id: string }>(
           "SELECT id FROM oauth2_authorization WHERE subject = ? AND client_id = ? AND revoked_at IS NULL",
           [userId, clientId],

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { authorize } from "../oauth/authorize.ts";
 import { paths } from "../oauth/metadata.ts";
+import { resolvePushedRequest } from "../oauth/pushed-authorization.ts";
 import { browserOf, pathOf, sessionOf } from "./browser.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
@@ -9,9 +10,11 @@ import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /oauth2/authorize (RFC 6749 section 3.1). */
 export function authorizeEndpoint(app: FastifyInstance, ctx: Context): void {
-  const answer = async (request: FastifyRequest, reply: FastifyReply, parameters: Parameters, status: 302 | 303) => {
+  const answer = async (request: FastifyRequest, reply: FastifyReply, given: Parameters, status: 302 | 303) => {
+    const { parameters, pushedHash } = await resolvePushedRequest(ctx, given);
     const session = await sessionOf(ctx, request);
-    return goOn(ctx, request, reply, await authorize(ctx, parameters, session, browserOf(request)), status);
+    const next = await authorize(ctx, parameters, session, browserOf(ctx, request), pushedHash);
+    return goOn(ctx, request, reply, next, status);
   };
 
   app.get(paths.authorize, { errorHandler: onErrorPage(ctx) }, (request, reply) =>

@@ -1,31 +1,45 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { rememberDevice } from "../sessions/known-devices.ts";
 import { type Browser, type BrowserSession, csrfToken, findSession, isCsrfToken } from "../sessions/sessions.ts";
 import type { Parameters } from "./parameters.ts";
 
 /** What the pages have in common: the session cookie and forms. */
 
-function cookieName(ctx: Context): string {
-  return ctx.config.issuer.startsWith("https:") ? "__Host-auth_session" : "auth_session";
+/** For how long a browser is known after a login (seconds); browsers allow 400 days at most. */
+const deviceCookieAge = 400 * 86_400;
+
+function cookieName(ctx: Context, name: "auth_session" | "auth_device"): string {
+  return ctx.config.issuer.startsWith("https:") ? `__Host-${name}` : name;
+}
+
+function cookieOptions(ctx: Context) {
+  return { path: "/", httpOnly: true, sameSite: "lax", secure: ctx.config.issuer.startsWith("https:") } as const;
 }
 
 export function sessionOf(ctx: Context, request: FastifyRequest): Promise<BrowserSession | null> {
-  return findSession(ctx, request.cookies[cookieName(ctx)]);
+  return findSession(ctx, request.cookies[cookieName(ctx, "auth_session")]);
+}
+
+/** This browser is one that the account signs in with. */
+export function setDeviceCookie(ctx: Context, request: FastifyRequest, reply: FastifyReply, email: string): void {
+  const name = cookieName(ctx, "auth_device");
+  const proof = rememberDevice(ctx, request.cookies[name], email);
+  reply.setCookie(name, proof, { ...cookieOptions(ctx), maxAge: deviceCookieAge });
 }
 
 export function setSessionCookie(ctx: Context, reply: FastifyReply, session: BrowserSession): void {
-  const secure = ctx.config.issuer.startsWith("https:");
-  reply.setCookie(cookieName(ctx), session.cookie, { path: "/", httpOnly: true, sameSite: "lax", secure });
+  reply.setCookie(cookieName(ctx, "auth_session"), session.cookie, cookieOptions(ctx));
 }
 
 export function clearSessionCookie(ctx: Context, reply: FastifyReply): void {
-  const secure = ctx.config.issuer.startsWith("https:");
-  reply.clearCookie(cookieName(ctx), { path: "/", httpOnly: true, sameSite: "lax", secure });
+  reply.clearCookie(cookieName(ctx, "auth_session"), cookieOptions(ctx));
 }
 
-export function browserOf(request: FastifyRequest): Browser {
-  return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "" };
+export function browserOf(ctx: Context, request: FastifyRequest): Browser {
+  const deviceProof = request.cookies[cookieName(ctx, "auth_device")];
+  return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
 /** A path of ours as the browser sees it: below the issuer's own path. */

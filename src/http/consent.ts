@@ -29,6 +29,12 @@ export function consentPage(app: FastifyInstance, ctx: Context): void {
     const pending = await findPendingRequest(ctx, session, form["request"]);
     if (pending === null || session.userId === null) throw new FormRefused();
     const allowed = form["decision"] === "allow";
-    return goOn(ctx, request, reply, await continueRequest(ctx, pending, session, browserOf(request), allowed), 303);
+    return goOn(
+      ctx,
+      request,
+      reply,
+      await continueRequest(ctx, pending, session, browserOf(ctx, request), allowed),
+      303,
+    );
   });
 }

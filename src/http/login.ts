@@ -5,7 +5,7 @@ import { continueRequest, describeRequest, findPendingRequest } from "../oauth/a
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
 import { getUser } from "../users/users.ts";
-import { browserOf, checkForm, formFields, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
+import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
@@ -21,14 +21,14 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
   });
 
   app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
+    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
     const { request: id } = readQuery(request);
     const pending = await findPendingRequest(ctx, session, id);
     if (id !== undefined && session.userId !== null) {
       // signed in meanwhile: in another tab, or the browser went back to this page
       if (pending === null) return reply.redirect(pathOf(ctx, "/"), 302);
-      const next = await continueRequest(ctx, pending, session, browserOf(request));
+      const next = await continueRequest(ctx, pending, session, browserOf(ctx, request));
       if (next.to !== "login") return goOn(ctx, request, reply, next, 302);
     }
     return showLogin(ctx, request, reply, session, pending, {});
@@ -40,7 +40,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
     const session = checkForm(ctx, request, await sessionOf(ctx, request), "login", form);
     const pending = await findPendingRequest(ctx, session, form["request"]);
     const { email = "", password = "" } = form;
-    const browser = browserOf(request);
+    const browser = browserOf(ctx, request);
     let signedIn: BrowserSession;
     try {
       signedIn = await signIn(ctx, { email, password, browser, replaces: session });
@@ -53,6 +53,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
       return showLogin(ctx, request, reply, session, pending, { email, problem: error.code });
     }
     setSessionCookie(ctx, reply, signedIn);
+    setDeviceCookie(ctx, request, reply, email);
     if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
     return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
   });

@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type BrowserSession, startSession } from "../sessions/sessions.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { browserOf, checkForm, formFields, sessionOf, setSessionCookie } from "./browser.ts";
+import { browserOf, checkForm, formFields, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -13,7 +13,7 @@ import { readForm, readQuery } from "./parameters.ts";
 /** GET /password-reset asks for the address, or with the mail's token for a new password. */
 export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
   app.get("/password-reset", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
+    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
     const { token } = readQuery(request);
     if (token !== undefined) return showNewPassword(ctx, request, reply, session, token, null);
@@ -38,7 +38,8 @@ export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
     const session = checkForm(ctx, request, await sessionOf(ctx, request), "password-reset-confirm", form);
     const { token = "", password = "" } = form;
     try {
-      await resetPassword(ctx, { token, newPassword: password });
+      const { email } = await resetPassword(ctx, { token, newPassword: password });
+      setDeviceCookie(ctx, request, reply, email);
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;

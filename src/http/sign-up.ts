@@ -5,7 +5,7 @@ import { continueRequest, describeRequest, findPendingRequest } from "../oauth/a
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
 import { signUp } from "../users/users.ts";
-import { browserOf, checkForm, formFields, pathOf, sessionOf, setSessionCookie } from "./browser.ts";
+import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
@@ -16,7 +16,7 @@ import { type Parameters, readForm, readQuery } from "./parameters.ts";
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: Context): void {
   app.get("/signup", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(request)));
+    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
     const pending = await findPendingRequest(ctx, session, readQuery(request)["request"]);
     return showSignUp(ctx, request, reply, session, pending, {}, null);
@@ -36,9 +36,10 @@ export function signUpPage(app: FastifyInstance, ctx: Context): void {
       reply.code(answers[error.code].status);
       return showSignUp(ctx, request, reply, session, pending, form, error);
     }
-    const browser = browserOf(request);
+    const browser = browserOf(ctx, request);
     const signedIn = await signIn(ctx, { email, password, browser, replaces: session });
     setSessionCookie(ctx, reply, signedIn);
+    setDeviceCookie(ctx, request, reply, email);
     if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
     return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
   });

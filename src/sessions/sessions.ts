@@ -4,6 +4,7 @@ import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { Session } from "../store.ts";
 import { checkPassword } from "../users/users.ts";
+import { knownDevice } from "./known-devices.ts";
 
 /** A session nobody signed in to waits this long for its login. */
 const anonymousMs = 3_600_000;
@@ -17,6 +18,8 @@ const touchMs = 60_000;
 export interface Browser {
   readonly ipAddress: string;
   readonly userAgent: string;
+  /** What it carries of accounts that signed in with it before. */
+  readonly deviceProof: string | undefined;
 }
 
 /** A session and the cookie that opens it; the store knows only the cookie's hash. */
@@ -56,7 +59,8 @@ export async function signIn(
     readonly replaces: Session | null;
   },
 ): Promise<BrowserSession> {
-  const user = await checkPassword(ctx, login.email, login.password);
+  const device = knownDevice(ctx, login.browser.deviceProof, login.email);
+  const user = await checkPassword(ctx, login.email, login.password, device);
   const session = newSession(ctx, login.browser, user.uuid);
   const outcome = await ctx.store.sessions.signIn(withoutCookie(session), {
     replaces: login.replaces?.idHash ?? null,

@@ -2,6 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import { hashOf, randomToken } from "../hashes.ts";
+import type { User } from "../store.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;
@@ -43,12 +44,13 @@ export async function requestPasswordReset(
 /**
  * Sets a new password for the newest reset token of an account, once, within ten minutes, and ends every session and
  * authorization of the account.
+ * @returns whose password it was
  * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
  */
 export async function resetPassword(
   ctx: Context,
   reset: { readonly token: unknown; readonly newPassword: unknown },
-): Promise<void> {
+): Promise<User> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
   if (typeof reset.token !== "string") throw invalidInput([{ field: "token", message: "must be a string" }]);
@@ -63,4 +65,5 @@ export async function resetPassword(
   await ctx.limits.clear("wrong_password", user.email);
   ctx.log.info({ event: "password_reset", sub: user.uuid }, "password reset");
   ctx.metrics.securityEvents.inc({ event: "password_reset" });
+  return user;
 }

@@ -43,16 +43,24 @@ export async function signUp(
 }
 
 /**
- * Is this the account's password? Ten wrong ones in a quarter of an hour close the account's login for the rest of it.
+ * Is this the account's password? Ten wrong ones in a quarter of an hour close the account's login for the rest of it, for
+ * everybody but the devices it signed in with before, which have ten of their own each: nobody can lock the owner out.
  * Unknown and disabled accounts answer as a wrong password does, after the same work.
+ * @param device one that this account signed in with before; null: any other
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
-export async function checkPassword(ctx: Context, email: string, password: string): Promise<UserWithPassword> {
+export async function checkPassword(
+  ctx: Context,
+  email: string,
+  password: string,
+  device: string | null = null,
+): Promise<UserWithPassword> {
   // before anything is counted or read: a flood of logins must cost next to nothing
   ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
   // counted before it is checked, so that parallel guesses over all replicas cannot outrun the count
-  await ctx.limits.take("wrong_password", address);
+  const subject = device === null ? address : `${address}\n${device}`;
+  await ctx.limits.take("wrong_password", subject);
   const user = await ctx.store.users.findByEmail(address);
   const active = user !== null && user.disabledAt === null;
   const right = password.length <= 512 && (await ctx.passwords.verify(active ? user.passwordHash : null, password));
@@ -61,7 +69,7 @@ export async function checkPassword(ctx: Context, email: string, password: strin
     ctx.metrics.securityEvents.inc({ event: "login_failed" });
     throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   }
-  await ctx.limits.clear("wrong_password", address);
+  await ctx.limits.clear("wrong_password", subject);
   if (!ctx.passwords.isOutdated(user.passwordHash)) return user;
   const passwordHash = await ctx.passwords.hash(password);
   await ctx.store.users.rehash(user.uuid, user.passwordHash, passwordHash);

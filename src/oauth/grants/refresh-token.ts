@@ -30,6 +30,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
   const user = await ctx.store.users.find(authorization.subject);
   if (user === null || user.disabledAt !== null) throw refused();
 
+  if (isIdle(ctx, client, authorization)) throw refused();
   const scope = narrowedScope(authorization.scope, parameters["scope"]);
   const resource = parameters["resource"];
   if (resource !== undefined && resource !== authorization.resource) {
@@ -38,6 +39,9 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
   const refreshToken = client.metadata.refresh_token_rotation
     ? await rotate(ctx, client, authorization, claims.gen)
     : presented;
+  if (client.metadata.refresh_token_idle_ttl !== undefined) {
+    await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
+  }
   const accessToken = issueAccessToken(ctx, client, authorization, user, scope);
   const response: TokenResponse = {
     access_token: accessToken,
@@ -57,6 +61,12 @@ function isLive(ctx: Context, authorization: Authorization): boolean {
   return (
     authorization.revokedAt === null && authorization.refresh !== null && authorization.expiresAt > ctx.clock.now()
   );
+}
+
+/** RFC 9700 section 4.14.2: a client may have its refresh tokens end when nobody used them for a while. */
+function isIdle(ctx: Context, client: Client, { lastUsedAt, createdAt }: Authorization): boolean {
+  const limit = client.metadata.refresh_token_idle_ttl;
+  return limit !== undefined && (lastUsedAt ?? createdAt) + limit * 1000 <= ctx.clock.now();
 }
 
 /**

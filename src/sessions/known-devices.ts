@@ -1,0 +1,38 @@
+import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Context } from "../context.ts";
+import { normaliseEmail } from "../users/input.ts";
+
+/**
+ * A browser that an account signed in with before carries a proof of it, so that somebody else's wrong passwords cannot lock the
+ * owner out: its attempts are counted apart from everyone's (OWASP device cookies). A proof signs nobody in.
+ * The value is a random id and, after it, one seal for each of the last accounts: `id.seal.seal`.
+ */
+
+const accountsPerDevice = 4;
+const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
+
+/** @param proof the browser's cookie, if any @returns what names the device, or null when this account never signed in with it */
+export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
+  if (proof === undefined || !form.test(proof)) return null;
+  const [id = "", ...seals] = proof.split(".");
+  const expected = Buffer.from(sealOf(ctx, id, email));
+  return seals.some((seal) => timingSafeEqual(Buffer.from(seal), expected)) ? id : null;
+}
+
+/** The proof for a browser in which this account has just signed in, or shown that it reads its mail. */
+export function rememberDevice(ctx: Context, proof: string | undefined, email: string): string {
+  const [id = "", ...seals] = proof !== undefined && form.test(proof) ? proof.split(".") : [randomId()];
+  const fresh = sealOf(ctx, id, email);
+  return [id, ...[fresh, ...seals.filter((seal) => seal !== fresh)].slice(0, accountsPerDevice)].join(".");
+}
+
+function randomId(): string {
+  return randomBytes(16).toString("base64url");
+}
+
+function sealOf(ctx: Context, id: string, email: string): string {
+  const key = Buffer.from(hkdfSync("sha256", ctx.config.keyEncryptionKey, "", "auth-service known devices v1", 32));
+  return createHmac("sha256", key)
+    .update(`${id}\n${normaliseEmail(email)}`)
+    .digest("base64url");
+}

@@ -16,6 +16,7 @@ import { loginPage } from "./login.ts";
 import { logoutEndpoint } from "./logout.ts";
 import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
+import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
@@ -35,6 +36,7 @@ const pages: readonly Endpoint[] = [
 ];
 /** What applications call from a browser. */
 const browserApi: readonly Endpoint[] = [
+  pushedAuthorizationEndpoint,
   tokenEndpoint,
   revokeEndpoint,
   userinfoEndpoint,

@@ -13,6 +13,7 @@ import {
   readRequest,
 } from "./authorization-request.ts";
 import { scopesOf } from "./clients.ts";
+import { invalidRequestUri } from "./pushed-authorization.ts";
 
 const codeLifeMs = 60_000;
 const requestLifeMs = 3_600_000;
@@ -30,21 +31,26 @@ export type Next =
  * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
  * another one a login for which the request is kept with the browser's session.
  * @param parameters each stood there once, none is empty
- * @throws AuthError invalid_request, invalid_client: shown on a page, never sent to a redirect URI nobody registered
+ * @param pushedHash of the request_uri that brought them (`resolvePushedRequest`); null: they came by the browser
+ * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI nobody registered
  */
 export async function authorize(
   ctx: Context,
   parameters: Parameters,
   session: BrowserSession | null,
   browser: Browser,
+  pushedHash: string | null = null,
 ): Promise<Next> {
   const destination = await readDestination(ctx, parameters);
+  if (destination.client.metadata.require_pushed_authorization_requests && pushedHash === null) {
+    throw new AuthError("invalid_request", "this client has to push its authorization requests (RFC 9126 section 5)");
+  }
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, parameters);
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
     if (fresh !== null) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
-      if (consented) return issueCode(ctx, request, fresh, browser);
+      if (consented) return issueCode(ctx, request, fresh, browser, pushedHash);
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or is another one");
@@ -56,7 +62,7 @@ export async function authorize(
       id: randomBytes(16).toString("base64url"),
       sessionHash: kept.idHash,
       parameters,
-      pushedHash: null,
+      pushedHash,
       createdAt: now,
       expiresAt: now + requestLifeMs,
     };
@@ -98,7 +104,7 @@ export async function continueRequest(
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
     }
-    const next = await issueCode(ctx, request, session, browser);
+    const next = await issueCode(ctx, request, session, browser, pending.pushedHash);
     await ctx.store.sessions.deleteRequest(pending.id);
     return next;
   });
@@ -169,6 +175,7 @@ async function issueCode(
   request: AuthorizationRequest,
   session: BrowserSession,
   browser: Browser,
+  pushedHash: string | null,
 ): Promise<Next> {
   const { client, redirectUri, scope, nonce, claims, codeChallenge, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
@@ -193,8 +200,9 @@ async function issueCode(
       createdAt: now,
       expiresAt: now + codeLifeMs,
     },
-    null,
+    pushedHash,
   );
+  if (outcome === "request_used") throw invalidRequestUri();
   if (outcome === "session_ended") throw new ClientError("login_required", "the session ended meanwhile");
   return answerTo(ctx, request, { code });
 }

@@ -6,6 +6,7 @@ import { CLAIM_SCOPES, USER_CLAIMS } from "./user-claims.ts";
 /** Paths of the public listener, below the issuer. */
 export const paths = {
   authorize: "/oauth2/authorize",
+  pushedAuthorization: "/oauth2/par",
   token: "/oauth2/token",
   introspect: "/oauth2/introspect",
   revoke: "/oauth2/revoke",
@@ -20,6 +21,8 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
   return {
     issuer,
     authorization_endpoint: issuer + paths.authorize,
+    pushed_authorization_request_endpoint: issuer + paths.pushedAuthorization,
+    require_pushed_authorization_requests: false,
     token_endpoint: issuer + paths.token,
     jwks_uri: issuer + paths.jwks,
     introspection_endpoint: issuer + paths.introspect,

@@ -1,0 +1,16 @@
+import type { FastifyInstance } from "fastify";
+import type { Context } from "../context.ts";
+import { networkOf } from "../limits.ts";
+import { paths } from "../oauth/metadata.ts";
+import { pushAuthorizationRequest } from "../oauth/pushed-authorization.ts";
+import { readForm } from "./parameters.ts";
+
+/** POST /oauth2/par (RFC 9126 section 2). */
+export function pushedAuthorizationEndpoint(app: FastifyInstance, ctx: Context): void {
+  app.post(paths.pushedAuthorization, async (request, reply) => {
+    const parameters = readForm(request);
+    const authorization = request.headers.authorization ?? null;
+    const network = networkOf(request.ip);
+    return reply.code(201).send(await pushAuthorizationRequest(ctx, { parameters, authorization, network }));
+  });
+}

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { loginFlood } from "./login-flood.ts";
 import { revokeLatency } from "./revoke-latency.ts";
+import { rotate } from "./rotate.ts";
 import { start } from "./start.ts";
 import { verify } from "./verify.ts";
 
@@ -44,6 +45,7 @@ const benches: Record<string, Bench> = {
     run: revokeLatency,
   },
   "login-flood": { description: "introspection while logins arrive at ten times what argon2 can do", run: loginFlood },
+  rotate: { description: "a hundred key rotations under five hundred verifications a second", run: rotate },
   batch: { description: "BatchIntrospect against single calls", run: batch },
 };
 

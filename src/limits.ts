@@ -13,6 +13,8 @@ const rules = {
   sign_up: { limit: 100, windowMs: 3_600_000 },
   /** Per account. */
   password_reset: { limit: 5, windowMs: 3_600_000 },
+  /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
+  wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /** Per client and network. */
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;
@@ -69,6 +71,13 @@ export class Limits {
     const left = endsAt - this.#clock.now();
     if (left > 0) throw tooMany(left);
     this.#usedUp.delete(key);
+  }
+
+  /** Takes one use back: of what turned out to be none. */
+  async giveBack(rule: LimitRule, subject: string): Promise<void> {
+    const key = keyOf(rule, subject);
+    this.#usedUp.delete(key);
+    await this.#store.giveBack(key);
   }
 
   /** Forgets every use of the window, as after a right password. */

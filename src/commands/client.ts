@@ -37,7 +37,11 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
     .option("--name <text>", "name shown on the consent page")
     .option("--redirect-uri <uri>", "where codes may go; repeatable", collect)
     .option("--post-logout-redirect-uri <uri>", "where a logout may return to; repeatable", collect)
-    .option("--grant-type <type>", "authorization_code, refresh_token, client_credentials; repeatable", collect)
+    .option(
+      "--grant-type <type>",
+      "authorization_code, refresh_token, client_credentials or an URN of RFC 8628, 8693; repeatable",
+      collect,
+    )
     .option("--scope <scopes>", "scopes it may ask for, separated by spaces")
     .option("--public", "no secret: an app in a browser or on a device")
     .option("--auth-method <method>", "client_secret_basic (default) or client_secret_post")

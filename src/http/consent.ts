@@ -16,6 +16,7 @@ export function consentPage(app: FastifyInstance, ctx: Context): void {
     const pending = await findPendingRequest(ctx, session, readQuery(request)["request"]);
     if (pending === null) throw new FormRefused();
     const about = await describeRequest(ctx, pending);
+    if (about === null) throw new FormRefused();
     return renderPage(ctx, request, reply, "consent", {
       fields: formFields(session, "consent", { request: pending.id }),
       account: (await getUser(ctx, session.userId)).email,

@@ -10,6 +10,8 @@ import { isLoopback } from "../oauth/client-metadata.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { consentPage } from "./consent.ts";
+import { devicePages } from "./device.ts";
+import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
 import { sendError } from "./error-table.ts";
 import { introspectEndpoint } from "./introspect.ts";
 import { loginPage } from "./login.ts";
@@ -31,6 +33,7 @@ const pages: readonly Endpoint[] = [
   loginPage,
   signUpPage,
   consentPage,
+  devicePages,
   passwordResetPages,
   logoutEndpoint,
 ];
@@ -38,6 +41,7 @@ const pages: readonly Endpoint[] = [
 const browserApi: readonly Endpoint[] = [
   pushedAuthorizationEndpoint,
   tokenEndpoint,
+  deviceAuthorizationEndpoint,
   revokeEndpoint,
   userinfoEndpoint,
   wellKnownEndpoints,

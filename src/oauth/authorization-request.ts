@@ -125,7 +125,7 @@ export async function readRequest(
 }
 
 /** Scopes that a user's token of this client may have. */
-function userScopesOf(client: Client): string[] {
+export function userScopesOf(client: Client): string[] {
   return scopesOf(client.metadata.scope).filter((scope) => !(INTERNAL_SCOPES as readonly string[]).includes(scope));
 }
 

@@ -25,7 +25,8 @@ export type Next =
   | { readonly to: "client"; readonly location: string }
   | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
   | { readonly to: "login"; readonly session: BrowserSession; readonly request: PendingRequest }
-  | { readonly to: "consent"; readonly session: BrowserSession; readonly request: PendingRequest };
+  | { readonly to: "consent"; readonly session: BrowserSession; readonly request: PendingRequest }
+  | { readonly to: "device"; readonly session: BrowserSession; readonly request: PendingRequest };
 
 /**
  * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
@@ -57,18 +58,47 @@ export async function authorize(
       throw new ClientError("consent_required", "the user has not allowed this client what it asks for");
     }
     const kept = session ?? (await startSession(ctx, browser));
-    const now = ctx.clock.now();
-    const pending: PendingRequest = {
-      id: randomBytes(16).toString("base64url"),
-      sessionHash: kept.idHash,
-      parameters,
-      pushedHash,
-      createdAt: now,
-      expiresAt: now + requestLifeMs,
-    };
-    await ctx.store.sessions.saveRequest(pending, requestsPerSession);
+    const pending = await keepRequest(ctx, kept, parameters, pushedHash);
     return { to: fresh === null ? "login" : "consent", session: kept, request: pending };
   });
+}
+
+/**
+ * Keeps a request of the device page (RFC 8628 section 3.3) while its browser signs in. It has no `client_id`, which tells it from
+ * every request of a client.
+ */
+export async function requestDeviceLogin(
+  ctx: Context,
+  session: BrowserSession | null,
+  browser: Browser,
+  userCode: string | null,
+): Promise<Next> {
+  const kept = session ?? (await startSession(ctx, browser));
+  const parameters: Parameters = userCode === null ? {} : { user_code: userCode };
+  return { to: "login", session: kept, request: await keepRequest(ctx, kept, parameters, null) };
+}
+
+function isOfDevicePage({ parameters }: PendingRequest): boolean {
+  return parameters["client_id"] === undefined;
+}
+
+async function keepRequest(
+  ctx: Context,
+  session: BrowserSession,
+  parameters: Parameters,
+  pushedHash: string | null,
+): Promise<PendingRequest> {
+  const now = ctx.clock.now();
+  const pending: PendingRequest = {
+    id: randomBytes(16).toString("base64url"),
+    sessionHash: session.idHash,
+    parameters,
+    pushedHash,
+    createdAt: now,
+    expiresAt: now + requestLifeMs,
+  };
+  await ctx.store.sessions.saveRequest(pending, requestsPerSession);
+  return pending;
 }
 
 /**
@@ -83,6 +113,7 @@ export async function continueRequest(
   browser: Browser,
   allowed?: boolean,
 ): Promise<Next> {
+  if (isOfDevicePage(pending)) return { to: session.userId === null ? "login" : "device", session, request: pending };
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, pending.parameters);
@@ -130,8 +161,9 @@ export interface RequestDescription {
   readonly languages: readonly string[];
 }
 
-/** What a page shows of a kept request. @throws AuthError as `authorize` */
-export async function describeRequest(ctx: Context, pending: PendingRequest): Promise<RequestDescription> {
+/** What a page shows of a kept request; null where no client made it. @throws AuthError as `authorize` */
+export async function describeRequest(ctx: Context, pending: PendingRequest): Promise<RequestDescription | null> {
+  if (isOfDevicePage(pending)) return null;
   const destination = await readDestination(ctx, pending.parameters);
   const { client } = destination;
   const scopes = await readRequest(ctx, destination, pending.parameters).then(

@@ -12,7 +12,9 @@ export const INTERNAL_SCOPES = [
   "auth.users.admin",
 ] as const;
 
-export const GRANT_TYPES = ["authorization_code", "refresh_token", "client_credentials"] as const;
+export const DEVICE_CODE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
+
+export const GRANT_TYPES = ["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE_GRANT] as const;
 
 export const CLIENT_AUTHENTICATION_METHODS = [
   "none",

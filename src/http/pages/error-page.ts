@@ -23,6 +23,7 @@ export function onErrorPage(ctx: Context) {
 /** The page of a refused form, new: for the same request where the form names one. */
 function retryPath(request: FastifyRequest): string | null {
   const path = request.routeOptions.url ?? "";
+  if (path === "/device/decision") return "/device";
   if (path === "/password-reset/confirm") return "/password-reset";
   if (path !== "/login" && path !== "/signup" && path !== "/consent") return path;
   const { request: id } = readForm(request);

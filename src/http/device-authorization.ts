@@ -1,0 +1,16 @@
+import type { FastifyInstance } from "fastify";
+import type { Context } from "../context.ts";
+import { networkOf } from "../limits.ts";
+import { authorizeDevice } from "../oauth/device-authorization.ts";
+import { paths } from "../oauth/metadata.ts";
+import { readForm } from "./parameters.ts";
+
+/** POST /oauth2/device_authorization (RFC 8628 section 3.1). */
+export function deviceAuthorizationEndpoint(app: FastifyInstance, ctx: Context): void {
+  app.post(paths.deviceAuthorization, (request) => {
+    const parameters = readForm(request);
+    const { authorization = null, "user-agent": userAgent = "" } = request.headers;
+    const credentials = { parameters, authorization, network: networkOf(request.ip) };
+    return authorizeDevice(ctx, credentials, { ipAddress: request.ip, userAgent });
+  });
+}

@@ -6,6 +6,7 @@ import { batch, introspect, introspectCold, introspectOverHttp } from "./introsp
 import { loginFlood } from "./login-flood.ts";
 import { revokeLatency } from "./revoke-latency.ts";
 import { rotate } from "./rotate.ts";
+import { security } from "./security.ts";
 import { start } from "./start.ts";
 import { verify } from "./verify.ts";
 
@@ -45,6 +46,7 @@ const benches: Record<string, Bench> = {
     run: revokeLatency,
   },
   "login-flood": { description: "introspection while logins arrive at ten times what argon2 can do", run: loginFlood },
+  security: { description: "the rows of docs/standards.md that speak of milliseconds or medians", run: security },
   rotate: { description: "a hundred key rotations under five hundred verifications a second", run: rotate },
   batch: { description: "BatchIntrospect against single calls", run: batch },
 };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
@@ -6,6 +7,8 @@ import type { User } from "../store.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;
+/** The answer comes after so long whether there is an account or not: the time of the work would tell. */
+const answerAfterMs = 100;
 
 /**
  * Publishes a `password-reset` event for the account of this address. The answer is the same, and comes as soon, whether there
@@ -17,6 +20,10 @@ export async function requestPasswordReset(
   request: { readonly email: unknown; readonly ipAddress: string },
 ): Promise<void> {
   const email = readEmail(request.email);
+  await Promise.all([publishReset(ctx, email, request.ipAddress), sleep(answerAfterMs)]);
+}
+
+async function publishReset(ctx: Context, email: string, ipAddress: string): Promise<void> {
   const counted = await ctx.limits.tryTake("password_reset", email);
   const user = await ctx.store.users.findByEmail(email);
   if (!counted || user === null || user.disabledAt !== null) return;
@@ -26,7 +33,7 @@ export async function requestPasswordReset(
   const resetUrl = new URL(ctx.config.passwordResetUrl);
   resetUrl.searchParams.set("token", resetToken);
   const event = passwordReset(
-    { uuid: user.uuid, email, resetToken, resetUrl: resetUrl.href, expiresAt, ipAddress: request.ipAddress },
+    { uuid: user.uuid, email, resetToken, resetUrl: resetUrl.href, expiresAt, ipAddress },
     now,
   );
   const reset = { tokenHash: hashOf(resetToken), userId: user.uuid, createdAt: now, expiresAt };

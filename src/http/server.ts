@@ -2,7 +2,6 @@ import type { AddressInfo } from "node:net";
 import accepts from "@fastify/accepts";
 import cookie from "@fastify/cookie";
 import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
-import helmet from "@fastify/helmet";
 import { type FastifyInstance, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
@@ -78,27 +77,18 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
     app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
   }
   await app.register(async (scope) => {
-    scope.addHook("onRequest", (_request, reply, done) => {
-      reply.header("cache-control", "no-store");
-      done();
-    });
+    sendHeaders(scope, https, pageHeaders);
     await scope.register(accepts);
     await scope.register(cookie);
-    await scope.register(helmet, {
-      contentSecurityPolicy: false,
-      hsts: https ? { maxAge: hstsSeconds } : false,
-      frameguard: { action: "deny" },
-      crossOriginResourcePolicy: false,
-    });
     addEndpoints(scope, ctx, pages);
   });
   await app.register(async (scope) => {
-    sendApiHeaders(scope, https);
+    sendHeaders(scope, https, dataHeaders);
     await scope.register(cors, () => corsOf(ctx));
     addEndpoints(scope, ctx, browserApi);
   });
   await app.register(async (scope) => {
-    sendApiHeaders(scope, https);
+    sendHeaders(scope, https, dataHeaders);
     addEndpoints(scope, ctx, serverApi);
   });
   await app.listen(config.http);
@@ -106,10 +96,26 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
 }
 
 /** An answer that is data needs no more: no browser renders it. What may be cached says so itself. */
-function sendApiHeaders(app: FastifyInstance, https: boolean): void {
+const dataHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
+
+/** Helmet's set, written down: its plugin makes every header anew for each request. Pages add their own content security policy. */
+const pageHeaders = {
+  ...dataHeaders,
+  "cross-origin-opener-policy": "same-origin",
+  "origin-agent-cluster": "?1",
+  "referrer-policy": "no-referrer",
+  "x-dns-prefetch-control": "off",
+  "x-download-options": "noopen",
+  "x-frame-options": "DENY",
+  "x-permitted-cross-domain-policies": "none",
+  "x-xss-protection": "0",
+} as const;
+
+function sendHeaders(app: FastifyInstance, https: boolean, always: Readonly<Record<string, string>>): void {
+  const hsts = { "strict-transport-security": `max-age=${hstsSeconds}; includeSubDomains` };
+  const headers = https ? { ...always, ...hsts } : always;
   app.addHook("onRequest", (_request, reply, done) => {
-    reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
-    if (https) reply.header("strict-transport-security", `max-age=${hstsSeconds}; includeSubDomains`);
+    reply.headers(headers);
     done();
   });
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { ownerOf, requireBearer } from "../oauth/bearer.ts";
@@ -6,22 +6,26 @@ import { findClient } from "../oauth/clients.ts";
 import type { User } from "../store.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { changePassword, signUp } from "../users/users.ts";
+import { proofOf } from "./dpop.ts";
 import { readJson } from "./parameters.ts";
 
 /** /api/users/*: sign-up and the user's own account, JSON in the `success` envelope. */
 export function accountApi(app: FastifyInstance, ctx: Context): void {
+  const bearer = (request: FastifyRequest, scope: string | null) =>
+    requireBearer(ctx, request.headers.authorization ?? null, scope, proofOf(ctx, request));
+
   app.post("/api/users/signup", async (request, reply) => {
     const user = await signUp(ctx, readJson(request));
     return reply.code(201).send({ success: true, data: describe(user) });
   });
 
   app.get("/api/users/me", async (request) => {
-    const { sub } = await requireBearer(ctx, request.headers.authorization ?? null, "profile");
+    const { sub } = await bearer(request, "profile");
     return { success: true, data: describe(await ownerOf(ctx, sub)) };
   });
 
   app.post("/api/users/me/password", async (request, reply) => {
-    const claims = await requireBearer(ctx, request.headers.authorization ?? null, null);
+    const claims = await bearer(request, null);
     const client = await findClient(ctx, claims.client_id);
     if (client?.metadata.first_party !== true) throw new AuthError("forbidden", "only first-party clients may do this");
     const { currentPassword, newPassword } = readJson(request);

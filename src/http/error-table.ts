@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError, type AuthErrorCode } from "../errors.ts";
+import { DPOP_ALGS } from "../oauth/dpop.ts";
 import { printable } from "./parameters.ts";
 
 /** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer. */
@@ -57,12 +58,18 @@ export const answers: Record<AuthErrorCode, Answer> = {
   unavailable: { status: 503, oauth: "temporarily_unavailable", account: "AUTH_UNAVAILABLE" },
 };
 
-/** RFC 6750 section 3: what stands in WWW-Authenticate beside the gateway's bodies. */
+/** RFC 6750 section 3: what stands in WWW-Authenticate, after the scheme, beside the gateway's bodies. */
 const challenges: Partial<Record<AuthErrorCode, string>> = {
-  unauthorized: "Bearer",
-  invalid_token: 'Bearer error="invalid_token", error_description="The access token is not valid"',
-  token_expired: 'Bearer error="invalid_token", error_description="The access token expired"',
-  forbidden: 'Bearer error="insufficient_scope"',
+  unauthorized: "",
+  invalid_token: ' error="invalid_token", error_description="The access token is not valid"',
+  token_expired: ' error="invalid_token", error_description="The access token expired"',
+  forbidden: ' error="insufficient_scope"',
+};
+/** RFC 9449 section 7.1: the same and these where a request came with scheme DPoP. */
+const proofChallenges: Partial<Record<AuthErrorCode, string>> = {
+  ...challenges,
+  invalid_dpop_proof: ' error="invalid_dpop_proof"',
+  use_dpop_nonce: ' error="use_dpop_nonce"',
 };
 
 /** Any thrown thing as an AuthError: what is not one is logged with its cause and shown as server_error. */
@@ -88,8 +95,13 @@ export function sendError(ctx: Context, request: FastifyRequest, reply: FastifyR
   const { oauth, account } = answers[error.code];
   reply.code(status).header("cache-control", "no-store");
   if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
-  const challenge = challenges[error.code];
-  if (challenge !== undefined) return reply.header("www-authenticate", challenge).send({ error: oauth });
+  const byProof = /^dpop /i.test(request.headers.authorization ?? "");
+  const challenge = (byProof ? proofChallenges : challenges)[error.code];
+  if (challenge !== undefined) {
+    const header = byProof ? `DPoP${challenge}, algs="${DPOP_ALGS.join(" ")}"` : `Bearer${challenge}`;
+    reply.code(status === 400 ? 401 : status).header("www-authenticate", header);
+    return reply.send({ error: oauth });
+  }
   if (error.code === "invalid_client" && request.headers.authorization !== undefined) {
     reply.header("www-authenticate", 'Basic realm="client", charset="UTF-8"');
   }

@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { paths } from "../oauth/metadata.ts";
 import { pushAuthorizationRequest } from "../oauth/pushed-authorization.ts";
+import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/par (RFC 9126 section 2). */
@@ -11,6 +12,7 @@ export function pushedAuthorizationEndpoint(app: FastifyInstance, ctx: Context):
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;
     const network = networkOf(request.ip);
-    return reply.code(201).send(await pushAuthorizationRequest(ctx, { parameters, authorization, network }));
+    const credentials = { parameters, authorization, network };
+    return reply.code(201).send(await pushAuthorizationRequest(ctx, credentials, proofOf(ctx, request)));
   });
 }

@@ -11,6 +11,7 @@ import { authorizeEndpoint } from "./authorize.ts";
 import { consentPage } from "./consent.ts";
 import { devicePages } from "./device.ts";
 import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
+import { offerNonces } from "./dpop.ts";
 import { sendError } from "./error-table.ts";
 import { introspectEndpoint } from "./introspect.ts";
 import { loginPage } from "./login.ts";
@@ -85,6 +86,7 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
   await app.register(async (scope) => {
     sendHeaders(scope, https, dataHeaders);
     await scope.register(cors, () => corsOf(ctx));
+    offerNonces(scope, ctx);
     addEndpoints(scope, ctx, browserApi);
   });
   await app.register(async (scope) => {
@@ -128,7 +130,7 @@ function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
       strictPreflight: false,
       methods: ["GET", "POST"],
       allowedHeaders: ["authorization", "content-type", "dpop"],
-      exposedHeaders: ["retry-after", "www-authenticate"],
+      exposedHeaders: ["retry-after", "www-authenticate", "dpop-nonce"],
       maxAge: 600,
     });
   };

@@ -6,6 +6,7 @@ import { hashOf } from "../hashes.ts";
 import { networkOf } from "../limits.ts";
 import { paths } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";
+import { proofOf } from "./dpop.ts";
 import { readFormOrJson } from "./parameters.ts";
 
 /** A client that answers every 401 with a refresh would call without end: the third refusal of one token says 429. */
@@ -20,7 +21,8 @@ export function tokenEndpoint(app: FastifyInstance, ctx: Context): void {
     const parameters = readFormOrJson(request);
     try {
       const authorization = request.headers.authorization ?? null;
-      return await exchangeToken(ctx, { parameters, authorization, network: networkOf(request.ip) });
+      const network = networkOf(request.ip);
+      return await exchangeToken(ctx, { parameters, authorization, network, dpop: proofOf(ctx, request) });
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "refresh_rejected") throw error;
       const body = { error: "invalid_grant", error_description: error.description };

@@ -4,12 +4,13 @@ import { AuthError } from "../errors.ts";
 import { requireBearer } from "../oauth/bearer.ts";
 import { paths } from "../oauth/metadata.ts";
 import { userinfo } from "../oauth/userinfo.ts";
+import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 
 /** GET and POST /userinfo (OpenID Connect Core section 5.3). */
 export function userinfoEndpoint(app: FastifyInstance, ctx: Context): void {
   const handler = async (request: FastifyRequest) => {
-    const claims = await requireBearer(ctx, bearerOf(request), "openid");
+    const claims = await requireBearer(ctx, bearerOf(request), "openid", proofOf(ctx, request));
     return userinfo(ctx, claims);
   };
   app.get(paths.userinfo, handler);

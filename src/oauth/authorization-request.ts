@@ -29,6 +29,8 @@ export interface AuthorizationRequest extends Destination {
   readonly nonce: string | null;
   readonly claims: ClaimsRequest | null;
   readonly codeChallenge: string;
+  /** Thumbprint of the key that the code is for (RFC 9449 section 10). */
+  readonly dpopJkt: string | null;
   readonly resource: string | null;
   readonly prompt: readonly string[];
   /** Seconds. */
@@ -117,6 +119,7 @@ export async function readRequest(
     nonce: parameters["nonce"] ?? null,
     claims,
     codeChallenge: readChallenge(parameters),
+    dpopJkt: readThumbprint(parameters["dpop_jkt"]),
     resource: readResource(client, parameters["resource"]),
     prompt: readPrompt(parameters["prompt"]),
     maxAge: readMaxAge(parameters["max_age"]) ?? client.metadata.default_max_age ?? null,
@@ -145,6 +148,12 @@ function readChallenge(parameters: Parameters): string {
   }
   if (/^[A-Za-z0-9_-]{43}$/.test(challenge)) return challenge;
   throw new ClientError("invalid_request", "code_challenge must be 43 characters of base64url");
+}
+
+function readThumbprint(given: string | undefined): string | null {
+  if (given === undefined) return null;
+  if (/^[A-Za-z0-9_-]{43}$/.test(given)) return given;
+  throw new ClientError("invalid_request", "dpop_jkt must be 43 characters of base64url");
 }
 
 function readResource(client: Client, resource: string | undefined): string | null {

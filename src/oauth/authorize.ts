@@ -209,7 +209,7 @@ async function issueCode(
   browser: Browser,
   pushedHash: string | null,
 ): Promise<Next> {
-  const { client, redirectUri, scope, nonce, claims, codeChallenge, resource } = request;
+  const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
   const code = randomToken();
   const now = ctx.clock.now();
@@ -223,7 +223,7 @@ async function issueCode(
       scope,
       nonce,
       claims: claims === null ? null : JSON.stringify(claims),
-      dpopJkt: null,
+      dpopJkt,
       codeChallenge,
       resource,
       authTime: session.authTime ?? now,

@@ -17,6 +17,8 @@ export interface AccessTokenClaims {
   /** Of a user; absent where a client acts for itself. */
   readonly roles?: readonly string[];
   readonly nickname?: string;
+  /** The key it is bound to (RFC 9449 section 6.1). */
+  readonly cnf?: { readonly jkt: string };
 }
 
 /** Claims of a refresh token. Its key is in no published set, and the authorization's row decides. */

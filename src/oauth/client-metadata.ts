@@ -93,7 +93,8 @@ export function publicKeyProblem(jwk: Readonly<Record<string, unknown>>): string
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: "jwk" });
     const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
-    if (type === "rsa") return (details?.modulusLength ?? 0) >= 2048 ? null : "RSA keys must have at least 2048 bits";
+    const bits = details?.modulusLength ?? 0;
+    if (type === "rsa") return bits >= 2048 && bits <= 8192 ? null : "RSA keys must have 2048 to 8192 bits";
     if (type === "ec" && details?.namedCurve === "prime256v1") return null;
     return type === "ed25519" ? null : "must be an RSA, P-256 or Ed25519 key";
   } catch {

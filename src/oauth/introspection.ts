@@ -2,6 +2,7 @@ import type { Context } from "../context.ts";
 import type { Client } from "../store.ts";
 import { type AccessTokenClaims, readAccessToken, readRefreshToken } from "./claims.ts";
 import { findClient } from "./clients.ts";
+import { type TokenType, tokenTypeOf } from "./token-issuer.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
 
 /** Answer of introspection (RFC 7662 section 2.2). */
@@ -12,7 +13,7 @@ export interface ActiveIntrospection {
   readonly scope: string;
   readonly client_id: string;
   readonly username?: string;
-  readonly token_type: "Bearer" | "refresh_token";
+  readonly token_type: TokenType | "refresh_token";
   readonly exp: number;
   readonly iat: number;
   readonly sub: string;
@@ -22,6 +23,8 @@ export interface ActiveIntrospection {
   readonly sid: string;
   readonly roles?: readonly string[];
   readonly nickname?: string;
+  /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
+  readonly cnf?: { readonly jkt: string };
   /** Of an introspection that is answered again and again: what each edge made of it. */
   readonly [forms]?: Forms;
 }
@@ -75,13 +78,13 @@ function describe(known: VerifiedToken): ActiveIntrospection {
 }
 
 function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
-  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = claims;
+  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf } = claims;
   return {
     active: true,
     scope,
     client_id,
     ...(nickname === undefined ? {} : { username: nickname }),
-    token_type: "Bearer",
+    token_type: tokenTypeOf(cnf?.jkt ?? null),
     exp,
     iat,
     sub,
@@ -91,6 +94,7 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
     sid,
     ...(roles === undefined ? {} : { roles }),
     ...(nickname === undefined ? {} : { nickname }),
+    ...(cnf === undefined ? {} : { cnf }),
   };
 }
 
@@ -107,7 +111,7 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
   const current = authorization.generation === claims.gen || !caller.metadata.refresh_token_rotation;
   if (!current || authorization.expiresAt <= ctx.clock.now()) return inactive;
   const { iss, sub, aud, exp, iat, jti, sid } = claims;
-  const { scope, clientId } = authorization;
+  const { scope, clientId, dpopJkt } = authorization;
   return {
     active: true,
     scope,
@@ -120,6 +124,7 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
     iss,
     jti,
     sid,
+    ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
   };
 }
 
@@ -162,12 +167,17 @@ export interface BearerDecision {
   readonly token: Introspection;
 }
 
-/** Decides as the gateway's table says. @param token empty: the request carried none */
+/**
+ * Decides as the gateway's table says.
+ * @param token empty: the request carried none
+ * @param bindingChecked whether the caller checks the proof itself: without one a token that is bound to a key is good for nobody
+ */
 export async function authorizeToken(
   ctx: Context,
   caller: Client,
   token: string,
   requiredScopes: readonly string[],
+  bindingChecked: boolean,
 ): Promise<BearerDecision> {
   const refuse = (httpStatus: 401 | 403, error: BearerDecision["error"]): BearerDecision => {
     return { allowed: false, httpStatus, error, token: inactive };
@@ -176,6 +186,7 @@ export async function authorizeToken(
   const known = await readAccessToken(ctx, token);
   if (known === null || !mayIntrospect(caller, known.claims)) return refuse(401, "Invalid Token");
   const { claims } = known;
+  if (claims.cnf !== undefined && !bindingChecked) return refuse(401, "Invalid Token");
   const standing = await standingOf(ctx, known);
   if (standing === "revoked") return refuse(401, "Invalid Token");
   if (standing === "expired") return refuse(401, "Token Expired");

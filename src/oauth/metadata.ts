@@ -1,6 +1,7 @@
 import type { Context } from "../context.ts";
 import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization-request.ts";
 import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
+import { DPOP_ALGS } from "./dpop.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */
@@ -43,6 +44,7 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
     code_challenge_methods_supported: ["S256"],
     authorization_response_iss_parameter_supported: true,
     ui_locales_supported: ["en", "ko"],
+    dpop_signing_alg_values_supported: [...DPOP_ALGS],
   };
 }
 

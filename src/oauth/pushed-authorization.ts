@@ -3,6 +3,7 @@ import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import { ClientError, type Parameters, readDestination, readRequest } from "./authorization-request.ts";
 import { authenticateClient, type ClientCredentials } from "./client-authentication.ts";
+import { checkProof, needsNonce, type PresentedProof } from "./dpop.ts";
 
 const prefix = "urn:ietf:params:oauth:request_uri:";
 /** From push to the browser's arrival, seconds. */
@@ -12,19 +13,26 @@ const maxBytes = 16 * 1024;
 
 /**
  * Pushed authorization requests (RFC 9126 section 2): the client authenticates as at the token endpoint, and the request is
- * checked as it will be at the authorization endpoint.
- * @throws AuthError as `authenticateClient`, and what the authorization endpoint would have told the client
+ * checked as it will be at the authorization endpoint. A DPoP proof binds its code to the key as `dpop_jkt` does (RFC 9449
+ * section 10.1).
+ * @throws AuthError as `authenticateClient`, invalid_dpop_proof, use_dpop_nonce, and what the authorization endpoint would have told the client
  */
 export async function pushAuthorizationRequest(
   ctx: Context,
   credentials: ClientCredentials,
+  dpop: PresentedProof | null,
 ): Promise<{ request_uri: string; expires_in: number }> {
   const { client } = await authenticateClient(ctx, credentials);
   const { client_secret: _, client_assertion: __, client_assertion_type: ___, ...rest } = credentials.parameters;
   if (rest["request_uri"] !== undefined) {
     throw new AuthError("invalid_request", "request_uri cannot be pushed (RFC 9126 section 2.1)");
   }
-  const parameters: Parameters = { ...rest, client_id: client.clientId };
+  const jkt = dpop === null ? null : await checkProof(ctx, dpop, { accessToken: null, nonce: needsNonce(client) });
+  if (jkt !== null && (rest["dpop_jkt"] ?? jkt) !== jkt) {
+    throw new AuthError("invalid_dpop_proof", "dpop_jkt names another key than the proof");
+  }
+  const bound = jkt === null ? {} : { dpop_jkt: jkt };
+  const parameters: Parameters = { ...rest, ...bound, client_id: client.clientId };
   if (client.metadata.profile === "fapi2" && parameters["redirect_uri"] === undefined) {
     throw new AuthError("invalid_request", "redirect_uri is missing (FAPI 2.0 section 5.3.2.2)");
   }

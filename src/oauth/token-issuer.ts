@@ -7,6 +7,13 @@ import { askedClaims } from "./claims-request.ts";
 import { scopesOf } from "./clients.ts";
 import { userClaims } from "./user-claims.ts";
 
+export type TokenType = "Bearer" | "DPoP";
+
+/** How a token is sent: with a proof where it is bound to a key (RFC 9449 section 5). */
+export function tokenTypeOf(dpopJkt: string | null): TokenType {
+  return dpopJkt === null ? "Bearer" : "DPoP";
+}
+
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
 export interface TokenResponse {
   access_token: string;
@@ -14,17 +21,22 @@ export interface TokenResponse {
   id_token?: string;
   /** Seconds. */
   expires_in: number;
-  token_type: "Bearer";
+  token_type: TokenType;
   scope: string;
 }
 
-/** An access token of an authorization (RFC 9068). @param user null where the client acts for itself */
+/**
+ * An access token of an authorization (RFC 9068).
+ * @param user null where the client acts for itself
+ * @param dpopJkt thumbprint of the key it is bound to, as the client proved it with this request
+ */
 export function issueAccessToken(
   ctx: Context,
   client: Client,
   authorization: Pick<Authorization, "id" | "subject" | "resource">,
   user: User | null,
   scope: string,
+  dpopJkt: string | null,
 ): string {
   const now = ctx.clock.seconds();
   const claims: AccessTokenClaims = {
@@ -38,6 +50,7 @@ export function issueAccessToken(
     sid: authorization.id,
     scope,
     ...(user === null ? {} : { roles: user.roles, nickname: user.nickname }),
+    ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
   };
   const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
   return ctx.keys.sign("access", alg, typ, claims).token;

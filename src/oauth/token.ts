@@ -2,6 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type AuthenticatedClient, authenticateClient } from "./client-authentication.ts";
 import { DEVICE_CODE_GRANT, type GRANT_TYPES } from "./client-metadata.ts";
+import { type PresentedProof, provenKey } from "./dpop.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
@@ -17,12 +18,19 @@ export interface TokenRequest {
   readonly authorization: string | null;
   /** Of the caller, as `networkOf` names it. */
   readonly network: string;
+  readonly dpop: PresentedProof | null;
+}
+
+/** A client that authenticated, and the key that it proved to hold: its tokens are bound to that. */
+export interface Grantee extends AuthenticatedClient {
+  /** Thumbprint; null: no proof was sent, and none is needed. */
+  readonly dpopJkt: string | null;
 }
 
 /** A grant: what it is given is a client that authenticated and may use it. */
 export type Grant = (
   ctx: Context,
-  authenticated: AuthenticatedClient,
+  grantee: Grantee,
   parameters: Readonly<Record<string, string>>,
 ) => Promise<TokenResponse>;
 
@@ -36,7 +44,7 @@ const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
 /**
  * The token endpoint (RFC 6749 section 3.2), for HTTP and gRPC.
  * @throws AuthError invalid_request, invalid_client, unauthorized_client, unsupported_grant_type, invalid_scope,
- * invalid_target, invalid_grant, refresh_rejected, authorization_pending, slow_down, access_denied, expired_token, rate_limited,
+ * invalid_target, invalid_grant, invalid_dpop_proof, use_dpop_nonce, refresh_rejected, authorization_pending, slow_down, access_denied, expired_token, rate_limited,
  * unavailable
  */
 export async function exchangeToken(ctx: Context, request: TokenRequest): Promise<TokenResponse> {
@@ -50,7 +58,8 @@ export async function exchangeToken(ctx: Context, request: TokenRequest): Promis
   if (!authenticated.client.metadata.grant_types.includes(grantType)) {
     throw new AuthError("unauthorized_client", `this client is not registered for grant_type ${grantType}`);
   }
-  const response = await grants[grantType as keyof typeof grants](ctx, authenticated, parameters);
+  const dpopJkt = await provenKey(ctx, authenticated.client, request.dpop);
+  const response = await grants[grantType as keyof typeof grants](ctx, { ...authenticated, dpopJkt }, parameters);
   ctx.metrics.tokensIssued.inc({ grant_type: grantType });
   return response;
 }

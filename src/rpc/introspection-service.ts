@@ -44,8 +44,8 @@ export function introspectionService(ctx: Context): ServiceImpl<typeof Introspec
       return { responses };
     },
 
-    async authorize({ token, requiredScopes }, context) {
-      const decision = await authorizeToken(ctx, callerOf(context).client, token, requiredScopes);
+    async authorize({ token, requiredScopes, bindingChecked }, context) {
+      const decision = await authorizeToken(ctx, callerOf(context).client, token, requiredScopes, bindingChecked);
       const { allowed, httpStatus, error } = decision;
       return { allowed, httpStatus, error, ...(allowed ? { token: toResponse(decision.token) } : {}) };
     },
@@ -95,7 +95,8 @@ function toResponse(introspection: Introspection): IntrospectResponse {
 
 function toMessage(introspection: Introspection): IntrospectResponse {
   if (!introspection.active) return create(IntrospectResponseSchema, { active: false });
-  const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname } = introspection;
+  const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf } =
+    introspection;
   return create(IntrospectResponseSchema, {
     active: true,
     scope,
@@ -112,5 +113,6 @@ function toMessage(introspection: Introspection): IntrospectResponse {
     sid,
     roles: [...(roles ?? [])],
     nickname: nickname ?? "",
+    ...(cnf === undefined ? {} : { cnf }),
   });
 }

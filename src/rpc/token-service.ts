@@ -20,6 +20,8 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
       const response = await exchangeToken(withinDeadline(ctx, context), {
         ...(await asRegistered(ctx, parametersOf(request))),
         network,
+        // no proof comes this way: clients whose tokens must be bound are refused
+        dpop: null,
       });
       return {
         accessToken: response.access_token,

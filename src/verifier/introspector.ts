@@ -16,7 +16,7 @@ const logEvery = 10_000;
 
 /**
  * Asks the issuer about a token. `Authorize` without scopes rather than `Introspect`: only it tells a token that was revoked from
- * one that is over. One call a token at a time, which callers share.
+ * one that is over. Binding to a key is this library's to check. One call a token at a time, which callers share.
  */
 export class Introspector {
   readonly #options: IntrospectorOptions;
@@ -46,7 +46,10 @@ export class Introspector {
   async #call(token: string): Promise<Standing> {
     const client = this.#client;
     try {
-      const answer = await client.calls.authorize({ token }, { timeoutMs: this.#options.timeoutMs });
+      const answer = await client.calls.authorize(
+        { token, bindingChecked: true },
+        { timeoutMs: this.#options.timeoutMs },
+      );
       if (answer.allowed) return "valid";
       if (answer.error === "Token Expired") return "expired";
       if (answer.error === "Invalid Token") return "revoked";

@@ -55,7 +55,10 @@ export interface Verifier {
    * @returns null when only `verify` can tell
    */
   verifyNow(token: string, options?: VerifyOptions): Decision | null;
-  /** `verify` for an Authorization header as received; null or undefined when there was none. */
+  /**
+   * `verify` for an Authorization header as received; null or undefined when there was none. Tokens that are bound to a DPoP key
+   * are refused here: who takes those checks the proof and calls `verify` with it.
+   */
   verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision>;
   /**
    * Resolves when keys are known and, with a stream, the first snapshot is complete. Wait for it before taking requests: until
@@ -139,7 +142,11 @@ class LocalVerifier implements Verifier {
 
   verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision> {
     const token = readBearer(header);
-    return token === null ? Promise.resolve(invalidToken) : this.verify(token, options);
+    if (token === null) return Promise.resolve(invalidToken);
+    // RFC 9449 section 7.2: what is bound to a DPoP key is never good as a Bearer token, whatever checkBinding says
+    return this.verify(token, options).then((decision) =>
+      decision.allowed && decision.claims.cnf?.["jkt"] !== undefined ? invalidToken : decision,
+    );
   }
 
   verifyNow(token: string, options?: VerifyOptions): Decision | null {

@@ -402,6 +402,18 @@ test("S-119 a token that is bound to a key is refused, unless the binding is che
   expect(await checking.verify(bound)).toMatchObject({ error: "Invalid Token" });
 });
 
+test("S-145 a token that is bound to a DPoP key is never good as a Bearer token, whatever checkBinding says", async () => {
+  const trusting = verifierWith({ checkBinding: () => true });
+  await trusting.ready();
+  const bound = issuer.token({ cnf: { jkt: "thumbprint" } });
+  expect(await trusting.verify(bound)).toMatchObject({ allowed: true });
+  for (const scheme of ["Bearer", "bearer", "DPoP"]) {
+    expect(await trusting.verifyHeader(`${scheme} ${bound}`)).toMatchObject({ error: "Invalid Token" });
+  }
+  const certificate = issuer.token({ cnf: { "x5t#S256": "thumbprint" } });
+  expect(await trusting.verifyHeader(`Bearer ${certificate}`)).toMatchObject({ allowed: true });
+});
+
 test("wrong options are told all together", () => {
   const wrong = () =>
     createVerifier({ issuer: "auth.example", audience: [], maxStalenessMs: 1, stream: { baseUrl: "auth:9091" } });

@@ -6,7 +6,7 @@ import { hashOf } from "../../hashes.ts";
 import type { Authorization, AuthorizationCode } from "../../store.ts";
 import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";
-import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../token-issuer.ts";
+import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse, tokenTypeOf } from "../token-issuer.ts";
 
 /** A second use this soon after the first is a double click or a retry: refused, but nobody is robbed (milliseconds). */
 const doubleSubmitMs = 2_000;
@@ -15,7 +15,7 @@ const refused = () =>
   new AuthError("invalid_grant", "the code is unknown, expired, used, or was issued to another client");
 
 /** Authorization code with PKCE (RFC 6749 section 4.1.3, RFC 7636 section 4.6). */
-export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters) => {
+export const authorizationCodeGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const { code: presented, redirect_uri: redirectUri, code_verifier: verifier } = parameters;
   if (presented === undefined) throw new AuthError("invalid_request", "code is missing");
   if (verifier === undefined) throw new AuthError("invalid_request", "code_verifier is missing");
@@ -31,6 +31,7 @@ export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters)
     await ctx.store.authorizations.countWrongVerifier(codeHash, ctx.clock.now());
     throw refused();
   }
+  if (code.dpopJkt !== null && code.dpopJkt !== dpopJkt) throw refused();
   if (code.redeemedAt !== null) throw await replayed(ctx, code);
   if (code.revokedAt !== null || code.expiresAt <= ctx.clock.now()) throw refused();
 
@@ -50,7 +51,8 @@ export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters)
     scope: code.scope,
     nonce: code.nonce,
     claims: code.claims,
-    dpopJkt: code.dpopJkt,
+    // a client that authenticates is bound by that (RFC 9449 section 5)
+    dpopJkt: client.metadata.token_endpoint_auth_method === "none" ? dpopJkt : null,
     authTime: code.authTime,
     ipAddress: code.ipAddress,
     userAgent: code.userAgent,
@@ -62,7 +64,7 @@ export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters)
     generation: 0,
     rotations: [],
   };
-  const accessToken = issueAccessToken(ctx, client, authorization, user, code.scope);
+  const accessToken = issueAccessToken(ctx, client, authorization, user, code.scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,
     ...(refresh === null ? {} : { refresh_token: refresh.token }),
@@ -70,7 +72,7 @@ export const authorizationCodeGrant: Grant = async (ctx, { client }, parameters)
       ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: code.nonce }) }
       : {}),
     expires_in: ctx.config.accessTokenTtl,
-    token_type: "Bearer",
+    token_type: tokenTypeOf(dpopJkt),
     scope: code.scope,
   };
   // everything is signed before the transaction: it decides who wins and holds the row no longer than that

@@ -3,7 +3,7 @@ import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store.ts";
 import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";
-import { issueAccessToken } from "../token-issuer.ts";
+import { issueAccessToken, tokenTypeOf } from "../token-issuer.ts";
 
 /**
  * The standing authorization of a client's own tokens outlives every one of them. It ends with the secret; that of a client with
@@ -12,7 +12,7 @@ import { issueAccessToken } from "../token-issuer.ts";
 const standingMs = 100 * 365 * 86_400_000;
 
 /** Client credentials (RFC 6749 section 4.4): a client acts for itself. */
-export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, parameters) => {
+export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJkt }, parameters) => {
   if (client.metadata.token_endpoint_auth_method === "none") {
     throw new AuthError("unauthorized_client", "client_credentials needs a client that authenticates");
   }
@@ -55,9 +55,9 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret }, par
   const scope = asked.join(" ");
   const authorization = { id: sid, subject: client.clientId, resource };
   return {
-    access_token: issueAccessToken(ctx, client, authorization, null, scope),
+    access_token: issueAccessToken(ctx, client, authorization, null, scope, dpopJkt),
     expires_in: ctx.config.accessTokenTtl,
-    token_type: "Bearer",
+    token_type: tokenTypeOf(dpopJkt),
     scope,
   };
 };

@@ -10,13 +10,14 @@ import {
   issueRefreshToken,
   repeatRefreshToken,
   type TokenResponse,
+  tokenTypeOf,
 } from "../token-issuer.ts";
 
 const refused = () =>
   new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
 
 /** Refresh (RFC 6749 section 6): the signature is checked, then the authorization's row decides. */
-export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
+export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
   const claims = await readRefreshToken(ctx, presented);
@@ -25,6 +26,10 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
   if (authorization === null || !isLive(ctx, authorization)) throw refused();
   if (authorization.clientId !== client.clientId) {
     ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "refresh token presented by another client");
+    throw refused();
+  }
+  if (authorization.dpopJkt !== null && authorization.dpopJkt !== dpopJkt) {
+    ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "refresh token presented with another key");
     throw refused();
   }
   const user = await ctx.store.users.find(authorization.subject);
@@ -36,13 +41,15 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
   if (resource !== undefined && resource !== authorization.resource) {
     throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
   }
-  const refreshToken = client.metadata.refresh_token_rotation
-    ? await rotate(ctx, client, authorization, claims.gen)
-    : presented;
+  // bound to the client's own authentication, and what it gives to a key (FAPI 2.0 section 5.3.2.1-9): nothing is won by rotating
+  const constrained = dpopJkt !== null && client.metadata.token_endpoint_auth_method !== "none";
+  const keeps = constrained && claims.gen === authorization.generation;
+  const refreshToken =
+    client.metadata.refresh_token_rotation && !keeps ? await rotate(ctx, client, authorization, claims.gen) : presented;
   if (client.metadata.refresh_token_idle_ttl !== undefined) {
     await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
   }
-  const accessToken = issueAccessToken(ctx, client, authorization, user, scope);
+  const accessToken = issueAccessToken(ctx, client, authorization, user, scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,
     refresh_token: refreshToken,
@@ -51,7 +58,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client }, parameters) => {
       ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: null }) }
       : {}),
     expires_in: ctx.config.accessTokenTtl,
-    token_type: "Bearer",
+    token_type: tokenTypeOf(dpopJkt),
     scope,
   };
   return response;

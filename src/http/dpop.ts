@@ -1,0 +1,19 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { dpopNonce, type PresentedProof } from "../oauth/dpop.ts";
+
+/** The DPoP header of a request. The URL it must speak of is ours as clients know it, whatever proxies made of it. */
+export function proofOf(ctx: Context, request: FastifyRequest): PresentedProof | null {
+  const proof = request.headers["dpop"];
+  if (proof === undefined) return null;
+  const url = `${ctx.config.issuer}${request.routeOptions.url ?? ""}`;
+  return { proof: String(proof), method: request.method, url };
+}
+
+/** Who sends a proof learns the nonce of the next one, whatever the answer is (RFC 9449 section 8.2). */
+export function offerNonces(app: FastifyInstance, ctx: Context): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    if (request.headers["dpop"] !== undefined) reply.header("dpop-nonce", dpopNonce(ctx));
+    done();
+  });
+}

@@ -15,6 +15,8 @@ const rules = {
   password_reset: { limit: 5, windowMs: 3_600_000 },
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
+  /** Clients that register themselves, per network. */
+  client_registration: { limit: 300, windowMs: 3_600_000 },
   /** Per client and network. */
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;

@@ -203,6 +203,17 @@ export interface ClientStore {
     client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
     secretHash: string | null,
   ): Promise<"created" | "exists">;
+  /** A token that lets clients register themselves (RFC 7591 section 3), known by its SHA-256. */
+  saveInitialAccessToken(token: { tokenHash: string; uses: number; createdAt: number; expiresAt: number }): Promise<void>;
+  /** Is it unexpired, with a use left? */
+  hasInitialAccessToken(tokenHash: string, now: number): Promise<boolean>;
+  /** Registers a client for one use of an initial access token: both or neither. */
+  register(
+    client: Pick<Client, "clientId" | "metadata" | "createdAt">,
+    hashes: { initialToken: string; registrationToken: string; secret: string | null },
+  ): Promise<"registered" | "token_refused">;
+  /** The client that registered itself and got this token for it (RFC 7592); null: no such pair, or disabled. */
+  findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null>;
   /** `source` changes too, when given: a file may take over a client of the development set. */
   replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void>;
   disable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
@@ -320,11 +331,7 @@ export interface AuthorizationStore {
    * One of N callers gets `redeemed`. `attemptId` names the call: repeated after a connection lost at COMMIT it gets
    * `redeemed` again. `refused`: expired, revoked, or the user is gone or disabled.
    */
-  redeemCode(
-    codeHash: string,
-    redemption: Redemption,
-    now: number,
-  ): Promise<"redeemed" | "replayed" | "refused">;
+  redeemCode(codeHash: string, redemption: Redemption, now: number): Promise<"redeemed" | "replayed" | "refused">;
   /** Counts a wrong code verifier; at the third the code is revoked. */
   countWrongVerifier(codeHash: string, now: number): Promise<void>;
   find(sid: string): Promise<Authorization | null>;

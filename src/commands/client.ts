@@ -64,6 +64,27 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
       );
     });
 
+  leaf(client, "registration-token", "a token with which clients may register themselves (RFC 7591); shown this once", [
+    "client registration-token",
+    "client registration-token --uses 20 --expires 3600",
+  ])
+    .option("--uses <number>", "how many clients may register with it", "1")
+    .option("--expires <seconds>", "for how long", "86400")
+    .action(async (options: { json?: boolean; uses: string; expires: string }) => {
+      const uses = wholeNumber("--uses", options.uses, 1_000_000);
+      const expiresIn = wholeNumber("--expires", options.expires, 31_536_000);
+      if (uses === 0 || expiresIn === 0) throw new UsageError("--uses and --expires must be 1 at least");
+      const { createInitialAccessToken } = await import("../oauth/client-registration.ts");
+      const { token, expiresAt } = await withContext(runtime, (ctx) =>
+        createInitialAccessToken(ctx, { uses, expiresIn }),
+      );
+      outputOf(runtime, options).print(
+        { initial_access_token: token, uses, expires_at: timeOf(expiresAt) },
+        () =>
+          `initial_access_token  ${token}\nGood for ${uses} registrations until ${timeOf(expiresAt)}. Kept only as a hash: write it down now.`,
+      );
+    });
+
   leaf(client, "list", "every client, disabled ones too", ["client list", "client list --json"]).action(
     async (options: { json?: boolean }) => {
       const { listClients } = await import("../oauth/clients.ts");

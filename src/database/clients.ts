@@ -4,7 +4,7 @@ import { isUniqueViolation } from "../faults.ts";
 import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, forUpdate, type Sql, type TransactionSql } from "./transaction.ts";
+import { type Database, forUpdate, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 
 interface ClientRow {
   client_id: string;
@@ -70,6 +70,22 @@ function clientsOf(rows: readonly ClientRow[]): Client[] {
   return [...clients.values()];
 }
 
+async function insertClient(
+  sql: Sql,
+  client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
+  registrationTokenHash: string | null,
+): Promise<void> {
+  await insert(sql, "oauth2_registered_client", {
+    client_id: client.clientId,
+    metadata: JSON.stringify(client.metadata),
+    source: client.source,
+    file_secret_hash: client.fileSecretHash,
+    registration_token_hash: registrationTokenHash,
+    created_at: client.createdAt,
+    updated_at: client.createdAt,
+  });
+}
+
 async function insertSecret(sql: Sql, clientId: string, hash: string, now: number): Promise<void> {
   await insert(sql, "oauth2_client_secret", {
     id: randomUUID(),
@@ -103,14 +119,7 @@ export class Clients implements ClientStore {
   ): Promise<"created" | "exists"> {
     try {
       await this.#database.transaction(async (sql) => {
-        await insert(sql, "oauth2_registered_client", {
-          client_id: client.clientId,
-          metadata: JSON.stringify(client.metadata),
-          source: client.source,
-          file_secret_hash: client.fileSecretHash,
-          created_at: client.createdAt,
-          updated_at: client.createdAt,
-        });
+        await insertClient(sql, client, null);
         if (secretHash !== null) await insertSecret(sql, client.clientId, secretHash, client.createdAt);
       });
       return "created";
@@ -118,6 +127,52 @@ export class Clients implements ClientStore {
       if (isUniqueViolation(error)) return "exists";
       throw error;
     }
+  }
+
+  async saveInitialAccessToken(token: {
+    tokenHash: string;
+    uses: number;
+    createdAt: number;
+    expiresAt: number;
+  }): Promise<void> {
+    await insert(this.#database, "oauth2_initial_access_token", {
+      token_hash: token.tokenHash,
+      uses_left: token.uses,
+      created_at: token.createdAt,
+      expires_at: token.expiresAt,
+    });
+  }
+
+  async hasInitialAccessToken(tokenHash: string, now: number): Promise<boolean> {
+    const rows = await this.#database.rows(
+      "SELECT 1 AS good FROM oauth2_initial_access_token WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
+      [tokenHash, now],
+    );
+    return rows.length === 1;
+  }
+
+  async register(
+    client: Pick<Client, "clientId" | "metadata" | "createdAt">,
+    hashes: { initialToken: string; registrationToken: string; secret: string | null },
+  ): Promise<"registered" | "token_refused"> {
+    return this.#database.transaction(async (sql): Promise<"registered" | "token_refused"> => {
+      const used = await sql.change(
+        "UPDATE oauth2_initial_access_token SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
+        [hashes.initialToken, client.createdAt],
+      );
+      if (used === 0) return rollback("token_refused");
+      await insertClient(sql, { ...client, source: "registration", fileSecretHash: null }, hashes.registrationToken);
+      if (hashes.secret !== null) await insertSecret(sql, client.clientId, hashes.secret, client.createdAt);
+      return "registered";
+    });
+  }
+
+  async findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null> {
+    const rows = await this.#database.rows<ClientRow>(
+      `${SELECT_CLIENTS} WHERE c.client_id = ? AND c.registration_token_hash = ? AND c.source = 'registration' AND c.disabled_at IS NULL`,
+      [clientId, registrationTokenHash],
+    );
+    return clientsOf(rows)[0] ?? null;
   }
 
   async replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void> {

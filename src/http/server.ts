@@ -19,6 +19,7 @@ import { logoutEndpoint } from "./logout.ts";
 import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
+import { registrationEndpoints } from "./registration.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
@@ -48,7 +49,7 @@ const browserApi: readonly Endpoint[] = [
   accountApi,
 ];
 /** What only servers call. */
-const serverApi: readonly Endpoint[] = [introspectEndpoint];
+const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoints];
 
 const bodyLimit = 64 * 1024;
 const hstsSeconds = 31_536_000;

@@ -141,6 +141,9 @@ const metadata = z.object({
   tls_client_auth_subject_dn: z.string().min(1).max(500).optional(),
 });
 
+/** Every member that a registration may have beside the client's id and secret. */
+export const METADATA_MEMBERS: readonly string[] = Object.keys(metadata.shape);
+
 const registration = metadata.extend({
   client_id: z.string().regex(/^[\x21-\x7e]{1,100}$/, "must be 1 to 100 printable ASCII characters without spaces"),
   client_secret: z.string().min(1).max(200).optional(),

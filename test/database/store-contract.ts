@@ -635,6 +635,44 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
       });
     });
 
+    describe("registration", () => {
+      it("registers exactly as many clients as an initial access token has uses, of 20 at once", async () => {
+        const tokenHash = hash();
+        await store.clients.saveInitialAccessToken({ tokenHash, uses: 3, createdAt: NOW, expiresAt: NOW + 1000 });
+        expect(await store.clients.hasInitialAccessToken(tokenHash, NOW)).toBe(true);
+        expect(await store.clients.hasInitialAccessToken(tokenHash, NOW + 1000)).toBe(false);
+        const ids = Array.from({ length: 20 }, () => `r-${randomUUID()}`);
+        const answers = await Promise.all(
+          ids.map((clientId) =>
+            store.clients.register(
+              { clientId, metadata, createdAt: NOW },
+              { initialToken: tokenHash, registrationToken: hash(clientId), secret: hash("s") },
+            ),
+          ),
+        );
+        expect(answers.filter((answer) => answer === "registered")).toHaveLength(3);
+        expect(await store.clients.hasInitialAccessToken(tokenHash, NOW)).toBe(false);
+        const found = await Promise.all(ids.map((id) => store.clients.find(id)));
+        expect(found.filter((client) => client !== null)).toHaveLength(3);
+        const own = found.find((client) => client !== null);
+        const id = own?.clientId ?? "";
+        expect(own).toMatchObject({ source: "registration", secrets: [{ hash: hash("s") }] });
+        expect(await store.clients.findRegistered(id, hash(id))).toMatchObject({ clientId: id });
+        expect(await store.clients.findRegistered(id, hash("other"))).toBeNull();
+        await store.clients.disable(id, "command", NOW);
+        expect(await store.clients.findRegistered(id, hash(id))).toBeNull();
+      });
+
+      it("uses up no expired token", async () => {
+        const tokenHash = hash();
+        await store.clients.saveInitialAccessToken({ tokenHash, uses: 1, createdAt: NOW, expiresAt: NOW + 1000 });
+        const late = { clientId: `r-${randomUUID()}`, metadata, createdAt: NOW + 1000 };
+        const hashes = { initialToken: tokenHash, registrationToken: hash(), secret: null };
+        expect(await store.clients.register(late, hashes)).toBe("token_refused");
+        expect(await store.clients.register({ ...late, createdAt: NOW }, hashes)).toBe("registered");
+      });
+    });
+
     describe("device codes", () => {
       async function opened(): Promise<{ code: NewDeviceCode; user: User; session: Session }> {
         const user = makeUser();
@@ -925,6 +963,10 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.authorizations.findConsent(user.uuid, "c");
   await store.sessions.latestRequest(session.idHash, NOW);
   await store.sessions.touch(session.idHash, NOW + 1);
+  await store.clients.hasInitialAccessToken(hash(), NOW);
+  const walked = { clientId: `walk-${randomUUID()}`, metadata, createdAt: NOW };
+  await store.clients.register(walked, { initialToken: hash(), registrationToken: hash(), secret: null });
+  await store.clients.findRegistered("portal", hash());
   const device = makeDeviceCode();
   await store.deviceCodes.save(device, 5_000);
   await store.deviceCodes.find(device.deviceCodeHash);
@@ -979,6 +1021,9 @@ async function fill(database: Database, store: Store): Promise<void> {
   for (let n = 0; n < 4; n++) await times(40, async () => busyUser(store));
   await times(100, (n) => store.limits.take(`fill-${n}`, 5, 1_000_000, NOW));
   await times(100, () => store.deviceCodes.save(makeDeviceCode(), 5_000));
+  await times(100, () =>
+    store.clients.saveInitialAccessToken({ tokenHash: hash(), uses: 1, createdAt: NOW, expiresAt: NOW + 1000 }),
+  );
   await times(100, (n) => store.leases.acquire(`fill-${n}`, "x", 1_000_000));
   await times(100, (n) => store.authorizations.revokeAccessToken(`fill-${n}`, NOW + 1000, NOW));
   if (database.dialect === "sqlite") return;

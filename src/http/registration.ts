@@ -1,0 +1,34 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { Context } from "../context.ts";
+import { networkOf } from "../limits.ts";
+import {
+  type ConfigurationRequest,
+  deleteRegistration,
+  readRegistration,
+  registerClient,
+  replaceRegistration,
+} from "../oauth/client-registration.ts";
+import { paths } from "../oauth/metadata.ts";
+import { readJson } from "./parameters.ts";
+
+/** POST /oauth2/register (RFC 7591), and GET, PUT, DELETE /oauth2/register/:client_id (RFC 7592). */
+export function registrationEndpoints(app: FastifyInstance, ctx: Context): void {
+  app.post(paths.register, async (request, reply) => {
+    const { authorization = null } = request.headers;
+    const registration = { authorization, network: networkOf(request.ip), json: readJson(request) };
+    return reply.code(201).send(await registerClient(ctx, registration));
+  });
+
+  const configuration = `${paths.register}/:client_id`;
+  app.get(configuration, (request) => readRegistration(ctx, configurationRequest(request)));
+  app.put(configuration, (request) => replaceRegistration(ctx, configurationRequest(request), readJson(request)));
+  app.delete(configuration, async (request, reply) => {
+    await deleteRegistration(ctx, configurationRequest(request));
+    return reply.code(204).send();
+  });
+}
+
+function configurationRequest(request: FastifyRequest): ConfigurationRequest {
+  const { client_id: clientId } = request.params as { client_id: string };
+  return { clientId, authorization: request.headers.authorization ?? null };
+}

@@ -115,7 +115,7 @@ function formDecode(text: string): string {
   }
 }
 
-/** RFC 6749 section 3.1: no parameter twice; one without a value is absent. */
+/** RFC 6749 section 3.1: no parameter twice, `p[]` not either, which other readers take for `p`; one without a value is absent. */
 function readPairs(pairs: readonly [string, string][]): Parameters {
   const parameters = Object.create(null) as Parameters;
   if (pairs.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
@@ -126,6 +126,7 @@ function readPairs(pairs: readonly [string, string][]): Parameters {
       throw new AuthError(code, `${printable(name)} stands twice`);
     }
     seen.add(name);
+    if (/[[\]]/.test(name)) throw new AuthError("invalid_request", `${printable(name)}: no parameter is an array`);
     if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} holds a NUL`);
     if (value !== "") parameters[name] = value;
   }

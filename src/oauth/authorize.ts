@@ -243,15 +243,15 @@ async function answeringClient(ctx: Context, destination: Destination, work: () 
   try {
     return await work();
   } catch (error) {
-    const told =
-      error instanceof ClientError
-        ? { code: error.code as string, description: error.message }
-        : error instanceof AuthError && error.code === "unavailable"
-          ? { code: "temporarily_unavailable", description: "try again in a moment" }
-          : null;
-    if (told === null) throw error;
-    if (!(error instanceof ClientError)) ctx.log.warn({ err: error }, "authorization request not answered");
-    return answerTo(ctx, destination, { error: told.code, error_description: told.description });
+    const told = (code: string, description: string) =>
+      answerTo(ctx, destination, { error: code, error_description: description });
+    if (error instanceof ClientError) return told(error.code, error.message);
+    if (error instanceof AuthError && error.code !== "unavailable") throw error;
+    // RFC 6749 section 4.1.2.1: a status of 5xx would never reach the client
+    ctx.log.error({ err: error }, "authorization request not answered");
+    return error instanceof AuthError
+      ? told("temporarily_unavailable", "try again in a moment")
+      : told("server_error", "something went wrong here; it was written to the log");
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Context } from "../context.ts";
 import type { Client, LogoutNotice } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { findClient } from "./clients.ts";
 import { OutboundFailure, outboundFetch } from "./outbound.ts";
 
@@ -27,7 +28,7 @@ async function deliver(ctx: Context, notice: LogoutNotice): Promise<void> {
   if (client === null || uri === undefined) return logoutNotices.delivered(notice.id);
   const problem = await tell(ctx, client, uri, notice);
   if (problem === null) {
-    ctx.metrics.securityEvents.inc({ event: "logout_notice_delivered" });
+    securityEvent(ctx, "logout_notice_delivered", { client_id: notice.clientId, sid: notice.sid });
     return logoutNotices.delivered(notice.id);
   }
   const pause = Math.min(firstPauseMs * 2 ** notice.attempts, longestPauseMs) * (0.75 + Math.random() / 2);

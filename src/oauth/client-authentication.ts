@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf } from "../hashes.ts";
 import type { Client, ClientMetadata, ClientSecret } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./client-assertion.ts";
 import { hasSecret } from "./client-metadata.ts";
 import { findClient } from "./clients.ts";
@@ -101,7 +102,7 @@ export async function authenticateBasic(
 /** @throws AuthError rate_limited when this client and network failed too often */
 async function countedRefusal(ctx: Context, subject: string): Promise<AuthError> {
   await ctx.limits.take("failed_client_authentication", subject);
-  ctx.metrics.securityEvents.inc({ event: "client_authentication_failed" });
+  securityEvent(ctx, "client_authentication_failed", { network: subject.split("\n")[1] });
   return refusal();
 }
 

@@ -3,7 +3,8 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { Client, ClientMetadata } from "../store.ts";
-import { INTERNAL_SCOPES, METADATA_MEMBERS, readClientRegistration } from "./client-metadata.ts";
+import { securityEvent } from "../telemetry.ts";
+import { INTERNAL_SCOPES, METADATA_MEMBERS, readClientRegistration, TOKEN_EXCHANGE_GRANT } from "./client-metadata.ts";
 import { scopesOf } from "./clients.ts";
 import { paths } from "./metadata.ts";
 import { CLAIM_SCOPES } from "./user-claims.ts";
@@ -46,7 +47,7 @@ const answersOnly: readonly string[] = [
 ];
 
 /** Grants in which nobody is asked, or another's token is used. */
-const operatorsGrants: readonly string[] = ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE_GRANT];
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -97,8 +98,7 @@ export async function registerClient(
     secret: clientSecret === null ? null : hashOf(clientSecret),
   });
   if (outcome === "token_refused") throw refused();
-  ctx.log.info({ event: "client_registered", client_id: clientId }, "a client registered itself");
-  ctx.metrics.securityEvents.inc({ event: "client_registered" });
+  securityEvent(ctx, "client_registered", { client_id: clientId });
   const secret = clientSecret === null ? {} : { client_secret: clientSecret, client_secret_expires_at: 0 };
   return { ...informationOf(ctx, client, registrationToken), ...secret };
 }
@@ -136,7 +136,7 @@ export async function replaceRegistration(ctx: Context, request: ConfigurationRe
 export async function deleteRegistration(ctx: Context, request: ConfigurationRequest): Promise<void> {
   const { clientId } = await registeredClient(ctx, request);
   await ctx.store.clients.disable(clientId, "command", ctx.clock.now());
-  ctx.log.info({ event: "client_deleted", client_id: clientId }, "a client deleted its registration");
+  securityEvent(ctx, "client_deleted", { client_id: clientId });
 }
 
 /** The same refusal for an unknown client, a wrong token and a deleted client. */

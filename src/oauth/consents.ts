@@ -1,5 +1,6 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { securityEvent } from "../telemetry.ts";
 
 /**
  * Takes back what a user allowed a client. Everything that came of it ends: the consent, pending codes, authorizations.
@@ -9,6 +10,5 @@ export async function withdrawConsent(ctx: Context, userId: string, clientId: st
   if (!(await ctx.store.authorizations.withdrawConsent(userId, clientId, ctx.clock.now()))) {
     throw new AuthError("not_found", "this user has allowed this client nothing");
   }
-  ctx.log.info({ event: "consent_withdrawn", sub: userId, client_id: clientId }, "consent withdrawn");
-  ctx.metrics.securityEvents.inc({ event: "consent_withdrawn" });
+  securityEvent(ctx, "consent_withdrawn", { sub: userId, client_id: clientId });
 }

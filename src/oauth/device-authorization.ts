@@ -4,6 +4,7 @@ import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { Browser, BrowserSession } from "../sessions/sessions.ts";
 import type { Client, DeviceCode } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { userScopesOf } from "./authorization-request.ts";
 import { authenticateClient, type ClientCredentials } from "./client-authentication.ts";
 import { DEVICE_CODE_GRANT } from "./client-metadata.ts";
@@ -133,8 +134,8 @@ export async function decideDeviceCode(
   }
   const outcome = await ctx.store.deviceCodes.decide(code.userCodeHash, session.idHash, allowed, ctx.clock.now());
   if (outcome !== "decided") throw refusalOf(outcome === "over" ? null : outcome);
-  ctx.log.info({ event: "device_code", client_id: code.clientId, sub: userId, allowed }, "device code decided");
-  ctx.metrics.securityEvents.inc({ event: allowed ? "device_code_allowed" : "device_code_denied" });
+  const event = allowed ? "device_code_allowed" : "device_code_denied";
+  securityEvent(ctx, event, { client_id: code.clientId, sub: userId });
 }
 
 interface OpenedCode {
@@ -156,7 +157,7 @@ async function open(ctx: Context, session: BrowserSession, typed: string): Promi
   const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
   const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
   if (opened === null || typeof opened === "string" || client === null) {
-    ctx.metrics.securityEvents.inc({ event: "device_code_refused" });
+    securityEvent(ctx, "device_code_refused", {});
     throw refusalOf(typeof opened === "string" ? opened : null);
   }
   await ctx.limits.giveBack("wrong_user_code", userId);

@@ -2,6 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { readPageToken, writePageToken } from "../page-tokens.ts";
 import type { Authorization, Client } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 
 /**
@@ -14,19 +15,19 @@ export async function revokeToken(ctx: Context, client: Client, token: string): 
   if (access !== undefined) {
     if (access.client_id !== client.clientId || access.exp * 1000 <= now) return;
     await ctx.store.authorizations.revokeAccessToken(access.jti, access.exp * 1000, now);
-    ctx.metrics.securityEvents.inc({ event: "access_token_revoked" });
+    securityEvent(ctx, "access_token_revoked", { client_id: client.clientId, sid: access.sid });
     return;
   }
   const refresh = await readRefreshToken(ctx, token);
   if (refresh === null || refresh.aud !== client.clientId) return;
   await ctx.store.authorizations.revoke(refresh.sid, "token_revoked", now);
-  ctx.metrics.securityEvents.inc({ event: "authorization_revoked" });
+  securityEvent(ctx, "authorization_revoked", { client_id: client.clientId, sid: refresh.sid });
 }
 
 /** Ends one authorization. @throws AuthError not_found */
 export async function revokeAuthorization(ctx: Context, sid: string): Promise<void> {
   if (await ctx.store.authorizations.revoke(sid, "revoked_by_operator", ctx.clock.now())) {
-    ctx.metrics.securityEvents.inc({ event: "authorization_revoked" });
+    securityEvent(ctx, "authorization_revoked", { sid });
     return;
   }
   if ((await ctx.store.authorizations.find(sid)) === null) throw new AuthError("not_found", "no such authorization");

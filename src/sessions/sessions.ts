@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { Session } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";
 
@@ -67,15 +68,14 @@ export async function signIn(
     passwordHash: user.passwordHash,
   });
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
-  ctx.log.info({ event: "login", sub: user.uuid }, "user signed in");
-  ctx.metrics.securityEvents.inc({ event: "login" });
+  securityEvent(ctx, "login", { sub: user.uuid });
   return session;
 }
 
 /** Ends the session and every authorization that came of it. */
 export async function endSession(ctx: Context, idHash: string): Promise<void> {
   await ctx.store.sessions.end(idHash, ctx.clock.now());
-  ctx.metrics.securityEvents.inc({ event: "logout" });
+  securityEvent(ctx, "logout", {});
 }
 
 /** What a form must bring back: bound to the session's cookie and to what the form is about. */

@@ -4,6 +4,7 @@ import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import { hashOf, randomToken } from "../hashes.ts";
 import type { User } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;
@@ -44,8 +45,7 @@ async function publishReset(ctx: Context, email: string, ipAddress: string): Pro
     if (error instanceof AuthError && error.code === "not_found") return;
     throw error;
   }
-  ctx.log.info({ event: "password_reset_requested", sub: user.uuid }, "password reset requested");
-  ctx.metrics.securityEvents.inc({ event: "password_reset_requested" });
+  securityEvent(ctx, "password_reset_requested", { sub: user.uuid });
 }
 
 /**
@@ -70,7 +70,6 @@ export async function resetPassword(
   const outcome = await ctx.store.users.redeemPasswordReset(tokenHash, passwordHash, ctx.clock.now());
   if (outcome === "invalid") throw invalid();
   await ctx.limits.clear("wrong_password", user.email);
-  ctx.log.info({ event: "password_reset", sub: user.uuid }, "password reset");
-  ctx.metrics.securityEvents.inc({ event: "password_reset" });
+  securityEvent(ctx, "password_reset", { sub: user.uuid });
   return user;
 }

@@ -4,6 +4,7 @@ import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
 import { readPageToken, writePageToken } from "../page-tokens.ts";
 import type { User, UserWithPassword } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
 
 const unknownUser = () => new AuthError("not_found", "no such user");
@@ -37,8 +38,7 @@ export async function signUp(
   };
   const outcome = await ctx.store.users.create(user, passwordHash, userSignup(user));
   if (outcome === "email_taken") throw taken();
-  ctx.log.info({ event: "sign_up", sub: user.uuid }, "user signed up");
-  ctx.metrics.securityEvents.inc({ event: "sign_up" });
+  securityEvent(ctx, "sign_up", { sub: user.uuid });
   return user;
 }
 
@@ -65,8 +65,7 @@ export async function checkPassword(
   const active = user !== null && user.disabledAt === null;
   const right = password.length <= 512 && (await ctx.passwords.verify(active ? user.passwordHash : null, password));
   if (!active || !right) {
-    ctx.log.info({ event: "login_failed", sub: user?.uuid }, "login failed");
-    ctx.metrics.securityEvents.inc({ event: "login_failed" });
+    securityEvent(ctx, "login_failed", { sub: user?.uuid });
     throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   }
   await ctx.limits.clear("wrong_password", subject);
@@ -159,31 +158,26 @@ export async function changePassword(
     ctx.clock.now(),
   );
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
-  ctx.log.info({ event: "password_changed", sub: user.uuid }, "password changed");
-  ctx.metrics.securityEvents.inc({ event: "password_changed" });
+  securityEvent(ctx, "password_changed", { sub: user.uuid });
 }
 
 /** A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */
 export async function setUserDisabled(ctx: Context, uuid: string, disabled: boolean): Promise<void> {
   await getUser(ctx, uuid);
   if (!(await ctx.store.users.setDisabled(uuid, disabled, ctx.clock.now()))) throw unknownUser();
-  const event = disabled ? "user_disabled" : "user_enabled";
-  ctx.log.info({ event, sub: uuid }, event.replace("_", " "));
-  ctx.metrics.securityEvents.inc({ event });
+  securityEvent(ctx, disabled ? "user_disabled" : "user_enabled", { sub: uuid });
 }
 
 /** Logs the user out everywhere: every session and authorization ends. @throws AuthError not_found */
 export async function endSessions(ctx: Context, uuid: string): Promise<void> {
   await getUser(ctx, uuid);
   await ctx.store.sessions.endAllOf(uuid, ctx.clock.now());
-  ctx.log.info({ event: "logged_out_everywhere", sub: uuid }, "user logged out everywhere");
-  ctx.metrics.securityEvents.inc({ event: "logged_out_everywhere" });
+  securityEvent(ctx, "logged_out_everywhere", { sub: uuid });
 }
 
 /** Removes the account for good; its address may sign up again, as another user. @throws AuthError not_found */
 export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
   await getUser(ctx, uuid);
   if (!(await ctx.store.users.delete(uuid, ctx.clock.now()))) throw unknownUser();
-  ctx.log.info({ event: "user_deleted", sub: uuid }, "user deleted");
-  ctx.metrics.securityEvents.inc({ event: "user_deleted" });
+  securityEvent(ctx, "user_deleted", { sub: uuid });
 }

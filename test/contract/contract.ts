@@ -807,7 +807,7 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
       await postJson(`${next()}/api/users/password-reset`, { email: account.email });
       const { event } = await waitForEvent(d, ({ topic, key }) => topic === "password-reset" && key === account.uuid);
       const lines = d.apps.flatMap((app) => app.logs).join("\n");
-      expect(lines).toContain("user signed up");
+      expect(lines).toContain(`"event":"sign_up"`);
       for (const secret of [
         account.password,
         code,

@@ -4,6 +4,7 @@ import { AuthError } from "../../errors.ts";
 import { userLogin } from "../../events.ts";
 import { hashOf } from "../../hashes.ts";
 import type { Authorization, AuthorizationCode } from "../../store.ts";
+import { securityEvent } from "../../telemetry.ts";
 import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse, tokenTypeOf } from "../token-issuer.ts";
@@ -92,8 +93,7 @@ async function replayed(ctx: Context, code: AuthorizationCode): Promise<AuthErro
   const now = ctx.clock.now();
   if (code.redeemedAt !== null && code.authorizationId !== null && now - code.redeemedAt > doubleSubmitMs) {
     await ctx.store.authorizations.revoke(code.authorizationId, "code_replayed", now);
-    ctx.metrics.securityEvents.inc({ event: "code_replayed" });
-    ctx.log.warn({ client_id: code.clientId, sid: code.authorizationId }, "authorization code used twice: revoked");
+    securityEvent(ctx, "code_replayed", { client_id: code.clientId, sid: code.authorizationId });
   }
   return refused();
 }

@@ -1,6 +1,7 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { Authorization, Client } from "../../store.ts";
+import { securityEvent } from "../../telemetry.ts";
 import { readRefreshToken } from "../claims.ts";
 import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";
@@ -25,11 +26,11 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const authorization = await ctx.store.authorizations.find(claims.sid);
   if (authorization === null || !isLive(ctx, authorization)) throw refused();
   if (authorization.clientId !== client.clientId) {
-    ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "refresh token presented by another client");
+    securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });
     throw refused();
   }
   if (authorization.dpopJkt !== null && authorization.dpopJkt !== dpopJkt) {
-    ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "refresh token presented with another key");
+    securityEvent(ctx, "refresh_token_with_other_key", { client_id: client.clientId, sid: authorization.id });
     throw refused();
   }
   const user = await ctx.store.users.find(authorization.subject);
@@ -104,8 +105,7 @@ async function rotate(ctx: Context, client: Client, found: Authorization, genera
     throw refused();
   }
   await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
-  ctx.metrics.securityEvents.inc({ event: "refresh_token_reused" });
-  ctx.log.warn({ client_id: client.clientId, sid: authorization.id }, "old refresh token used again: revoked");
+  securityEvent(ctx, "refresh_token_reused", { client_id: client.clientId, sid: authorization.id });
   throw refused();
 }
 

@@ -1,6 +1,7 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { KeyUse, StoredKey } from "../../store.ts";
+import { securityEvent } from "../../telemetry.ts";
 import { KEY_RELOAD_MS } from "./key-ring.ts";
 
 export interface AddedKey {
@@ -44,7 +45,7 @@ async function addKeys(ctx: Context, kinds: readonly Pick<StoredKey, "use" | "al
     if (key !== null) added.push({ kid: key.kid, alg: key.alg, activeFrom: key.activeFrom });
   }
   await ctx.keys.reload();
-  if (added.length > 0) ctx.metrics.securityEvents.inc({ event: "signing_key_added" }, added.length);
+  for (const { kid, alg } of added) securityEvent(ctx, "signing_key_added", { kid, alg });
   return added;
 }
 
@@ -72,8 +73,7 @@ export async function distrustKey(ctx: Context, kid: string): Promise<AddedKey[]
     throw new AuthError("not_found", "there is no such key, or it was distrusted before");
   }
   await ctx.keys.reload();
-  ctx.log.warn({ event: "key_distrusted", kid }, "signing key distrusted: nothing it signed is accepted any more");
-  ctx.metrics.securityEvents.inc({ event: "key_distrusted" });
+  securityEvent(ctx, "signing_key_distrusted", { kid });
   return added;
 }
 

@@ -19,6 +19,22 @@ export interface AccessTokenClaims {
   readonly nickname?: string;
   /** The key it is bound to (RFC 9449 section 6.1). */
   readonly cnf?: { readonly jkt: string };
+  /** Who acts for the subject, and for whom before (RFC 8693 section 4.1). */
+  readonly act?: Actor;
+  /** The tokens that it was exchanged from, the last one first: what ends one of them ends this one. */
+  readonly exchanged_from?: readonly ExchangedToken[];
+}
+
+export interface Actor {
+  readonly sub: string;
+  readonly act?: Actor;
+}
+
+/** What a token is revoked by, beside subject and authorization, which its exchange does not change. */
+export interface ExchangedToken {
+  readonly jti: string;
+  readonly client_id: string;
+  readonly kid: string;
 }
 
 /** Claims of a refresh token. Its key is in no published set, and the authorization's row decides. */

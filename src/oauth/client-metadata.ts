@@ -14,7 +14,15 @@ export const INTERNAL_SCOPES = [
 
 export const DEVICE_CODE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 
-export const GRANT_TYPES = ["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE_GRANT] as const;
+export const TOKEN_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+export const GRANT_TYPES = [
+  "authorization_code",
+  "refresh_token",
+  "client_credentials",
+  DEVICE_CODE_GRANT,
+  TOKEN_EXCHANGE_GRANT,
+] as const;
 
 export const CLIENT_AUTHENTICATION_METHODS = [
   "none",
@@ -214,7 +222,7 @@ function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
   if (grants.includes("authorization_code") && client.redirect_uris.length === 0) {
     problems.push("redirect_uris: the authorization_code grant needs at least one");
   }
-  for (const grant of ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]) {
+  for (const grant of ["client_credentials", TOKEN_EXCHANGE_GRANT]) {
     if (grants.includes(grant) && method === "none") {
       problems.push(`grant_types: ${grant} needs a client that authenticates`);
     }

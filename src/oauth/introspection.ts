@@ -1,6 +1,6 @@
 import type { Context } from "../context.ts";
 import type { Client } from "../store.ts";
-import { type AccessTokenClaims, readAccessToken, readRefreshToken } from "./claims.ts";
+import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";
 import { findClient } from "./clients.ts";
 import { type TokenType, tokenTypeOf } from "./token-issuer.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
@@ -25,6 +25,7 @@ export interface ActiveIntrospection {
   readonly nickname?: string;
   /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
   readonly cnf?: { readonly jkt: string };
+  readonly act?: Actor;
   /** Of an introspection that is answered again and again: what each edge made of it. */
   readonly [forms]?: Forms;
 }
@@ -48,7 +49,9 @@ export function introspect(ctx: Context, caller: Client, token: string): Introsp
   const known = readAccessToken(ctx, token);
   if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
   const client = ctx.clients.peek(known.claims.client_id);
-  if (client === undefined) return introspectSlowly(ctx, caller, token, known);
+  if (client === undefined || known.claims.exchanged_from !== undefined) {
+    return introspectSlowly(ctx, caller, token, known);
+  }
   if (!mayIntrospect(caller, known.claims)) return inactive;
   return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
 }
@@ -78,7 +81,7 @@ function describe(known: VerifiedToken): ActiveIntrospection {
 }
 
 function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
-  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf } = claims;
+  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf, act } = claims;
   return {
     active: true,
     scope,
@@ -95,12 +98,13 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
     ...(roles === undefined ? {} : { roles }),
     ...(nickname === undefined ? {} : { nickname }),
     ...(cnf === undefined ? {} : { cnf }),
+    ...(act === undefined ? {} : { act }),
   };
 }
 
-/** A token for a client's own use any caller may look at; one for a resource only that resource's server. */
-function mayIntrospect(caller: Client, claims: AccessTokenClaims): boolean {
-  return claims.aud === claims.client_id || caller.metadata.resource_server_for.includes(claims.aud);
+/** A token for a client's own use any caller may look at; one for somebody else only who it is for. */
+function mayIntrospect(caller: Client, { aud, client_id }: AccessTokenClaims): boolean {
+  return aud === client_id || aud === caller.clientId || caller.metadata.resource_server_for.includes(aud);
 }
 
 async function introspectRefreshToken(ctx: Context, caller: Client, token: string): Promise<Introspection> {
@@ -132,9 +136,16 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
  * Is an access token of ours good now? Answered from memory, within REVOCATION_MAX_STALENESS of the store. Revocation is looked at first: what is revoked is `revoked` though it also expired.
  */
 export async function standingOf(ctx: Context, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
+  const { claims } = known;
+  // their ids are in the feed; clients, secrets and keys of what it was exchanged from are looked at here
+  for (const { client_id, kid } of claims.exchanged_from ?? []) {
+    const client = await findClient(ctx, client_id);
+    const ended = client === null || isOfEndedSecret(ctx, client, { ...claims, client_id });
+    if (ended || !ctx.keys.isTrusted(kid)) return "revoked";
+  }
   const stale = ctx.revoked.ensureFresh();
   if (stale !== null) await stale;
-  return judge(ctx, known, await findClient(ctx, known.claims.client_id));
+  return judge(ctx, known, await findClient(ctx, claims.client_id));
 }
 
 /** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */

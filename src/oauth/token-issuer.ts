@@ -17,6 +17,8 @@ export function tokenTypeOf(dpopJkt: string | null): TokenType {
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
 export interface TokenResponse {
   access_token: string;
+  /** Of an exchange (RFC 8693 section 2.2.1). */
+  issued_token_type?: string;
   refresh_token?: string;
   id_token?: string;
   /** Seconds. */

@@ -1,12 +1,13 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type AuthenticatedClient, authenticateClient } from "./client-authentication.ts";
-import { DEVICE_CODE_GRANT, type GRANT_TYPES } from "./client-metadata.ts";
+import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "./client-metadata.ts";
 import { type PresentedProof, provenKey } from "./dpop.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
 import { refreshTokenGrant } from "./grants/refresh-token.ts";
+import { tokenExchangeGrant } from "./grants/token-exchange.ts";
 import type { TokenResponse } from "./token-issuer.ts";
 
 export type { TokenResponse } from "./token-issuer.ts";
@@ -39,13 +40,14 @@ const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
   refresh_token: refreshTokenGrant,
   client_credentials: clientCredentialsGrant,
   [DEVICE_CODE_GRANT]: deviceCodeGrant,
+  [TOKEN_EXCHANGE_GRANT]: tokenExchangeGrant,
 };
 
 /**
  * The token endpoint (RFC 6749 section 3.2), for HTTP and gRPC.
  * @throws AuthError invalid_request, invalid_client, unauthorized_client, unsupported_grant_type, invalid_scope,
- * invalid_target, invalid_grant, invalid_dpop_proof, use_dpop_nonce, refresh_rejected, authorization_pending, slow_down, access_denied, expired_token, rate_limited,
- * unavailable
+ * invalid_target, invalid_grant, invalid_dpop_proof, use_dpop_nonce, refresh_rejected, authorization_pending, slow_down,
+ * access_denied, expired_token, rate_limited, unavailable
  */
 export async function exchangeToken(ctx: Context, request: TokenRequest): Promise<TokenResponse> {
   const { parameters } = request;

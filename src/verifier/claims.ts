@@ -24,7 +24,7 @@ export function readClaims(jws: Jws, rules: ClaimRules, now: number): VerifiedCl
   const { claims } = jws;
   for (const name of required) if (typeof claims[name] !== "string") return null;
   for (const name of foreign) if (Object.hasOwn(claims, name)) return null;
-  const { iss, exp, iat, nbf, roles, nickname, cnf } = claims;
+  const { iss, exp, iat, nbf, roles, nickname, cnf, exchanged_from } = claims;
   if (iss !== rules.issuer || claims["sub"] === "" || claims["jti"] === "") return null;
   const latest = now + rules.clockToleranceSeconds;
   if (!isTime(exp) || !isTime(iat) || iat > latest) return null;
@@ -32,7 +32,18 @@ export function readClaims(jws: Jws, rules: ClaimRules, now: number): VerifiedCl
   if (roles !== undefined && !(Array.isArray(roles) && roles.every((role) => typeof role === "string"))) return null;
   if (nickname !== undefined && typeof nickname !== "string") return null;
   if (cnf !== undefined && (cnf === null || typeof cnf !== "object" || Array.isArray(cnf))) return null;
+  if (exchanged_from !== undefined && !isChain(exchanged_from)) return null;
   return deepFreeze(claims) as unknown as VerifiedClaims;
+}
+
+function isChain(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.every((from: unknown) => {
+      const { jti, client_id, kid } = (from ?? {}) as Record<string, unknown>;
+      return [jti, client_id, kid].every((member) => typeof member === "string");
+    })
+  );
 }
 
 function isTime(value: unknown): value is number {

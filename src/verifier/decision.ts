@@ -17,6 +17,10 @@ export interface VerifiedClaims {
   readonly nickname?: string;
   /** The key it is bound to (RFC 7800); only where a `checkBinding` was given. */
   readonly cnf?: Readonly<Record<string, unknown>>;
+  /** Who acts for the subject (RFC 8693 section 4.1). */
+  readonly act?: Readonly<Record<string, unknown>>;
+  /** The tokens it was exchanged from: what ends one of them ends this one. */
+  readonly exchanged_from?: readonly { readonly jti: string; readonly client_id: string; readonly kid: string }[];
 }
 
 export interface Allowed {

@@ -16,6 +16,8 @@ const issueTolerance = 2_000;
 /** Milliseconds of the issuer's time between two looks for what may be forgotten. */
 const sweepEvery = 10_000;
 
+const none: NonNullable<VerifiedClaims["exchanged_from"]> = [];
+
 /** What the stream told. Entries are merged and never taken back: each ends by its own time. */
 export class RevokedSet {
   readonly #entries: Readonly<Record<RevokedBy, Map<string, Entry>>> = {
@@ -44,10 +46,17 @@ export class RevokedSet {
   }
 
   has(claims: VerifiedClaims, kid: string): boolean {
-    const { token, authorization, subject, client, key } = this.#entries;
+    const { token, authorization, subject, key } = this.#entries;
     if (token.has(claims.jti) || authorization.has(claims.sid) || subject.has(claims.sub) || key.has(kid)) return true;
-    const disabled = client.get(claims.client_id);
-    return disabled !== undefined && claims.iat * 1000 <= disabled.revokedAt + issueTolerance;
+    for (const from of claims.exchanged_from ?? none) {
+      if (token.has(from.jti) || key.has(from.kid) || this.#isClientRevoked(from.client_id, claims.iat)) return true;
+    }
+    return this.#isClientRevoked(claims.client_id, claims.iat);
+  }
+
+  #isClientRevoked(clientId: string, iat: number): boolean {
+    const disabled = this.#entries.client.get(clientId);
+    return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueTolerance;
   }
 
   /** Forgets what applies to no token any more. @param now the issuer's time, milliseconds since 1970 */

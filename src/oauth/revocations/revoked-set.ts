@@ -32,6 +32,8 @@ export interface Revocable {
   readonly client_id: string;
   /** Seconds. */
   readonly iat: number;
+  /** What it was exchanged from ends it too. */
+  readonly exchanged_from?: readonly { readonly jti: string; readonly client_id: string }[];
 }
 
 /** Something to be forgotten when `until` is over, on the monotonic clock: a clock that is set wrong forgets nothing early. */
@@ -149,10 +151,20 @@ export class RevokedSet {
 
   /** Call only while fresh. */
   isRevoked(claims: Revocable): boolean {
-    const { token, authorization, subject, client } = this.#byKind;
+    const { token, authorization, subject } = this.#byKind;
     if (token.has(claims.jti) || authorization.has(claims.sid) || subject.has(claims.sub)) return true;
-    const disabled = client.size === 0 ? undefined : client.get(claims.client_id);
-    return disabled !== undefined && claims.iat * 1000 <= disabled.revokedAt + issueToleranceMs;
+    if (claims.exchanged_from !== undefined) {
+      for (const { jti, client_id } of claims.exchanged_from) {
+        if (token.has(jti) || this.#isClientRevoked(client_id, claims.iat)) return true;
+      }
+    }
+    return this.#isClientRevoked(claims.client_id, claims.iat);
+  }
+
+  #isClientRevoked(clientId: string, iat: number): boolean {
+    const { client } = this.#byKind;
+    const disabled = client.size === 0 ? undefined : client.get(clientId);
+    return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueToleranceMs;
   }
 
   isAuthorizationRevoked(sid: string): boolean {

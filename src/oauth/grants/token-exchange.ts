@@ -1,0 +1,118 @@
+import { randomUUID } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { AuthError } from "../../errors.ts";
+import type { Client } from "../../store.ts";
+import { type AccessTokenClaims, readAccessToken } from "../claims.ts";
+import { scopesOf } from "../clients.ts";
+import { standingOf } from "../introspection.ts";
+import type { Grant } from "../token.ts";
+import { tokenTypeOf } from "../token-issuer.ts";
+import type { VerifiedToken } from "../verified-tokens.ts";
+
+const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+/** Exchanges between the first token and the last. */
+const longestChain = 5;
+
+const invalid = (description: string) => new AuthError("invalid_request", description);
+
+/**
+ * Token exchange (RFC 8693): a service that was called with a token gets one for the service that it calls next. Denied but for
+ * audiences that the client is registered to exchange for. What is issued is never worth more than what was given: it has at most
+ * its scope and its life, and ends with it, whatever ends it.
+ */
+export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
+  if (client.metadata.token_endpoint_auth_method === "none") {
+    throw new AuthError("unauthorized_client", "token exchange needs a client that authenticates");
+  }
+  const requested = parameters["requested_token_type"] ?? ACCESS_TOKEN;
+  if (requested !== ACCESS_TOKEN) throw invalid(`requested_token_type must be ${ACCESS_TOKEN}`);
+  const { claims: subject, kid } = await readToken(ctx, parameters, "subject_token", dpopJkt);
+  if (subject.aud !== client.clientId && !client.metadata.resource_server_for.includes(subject.aud)) {
+    throw invalid("subject_token was not made for this client");
+  }
+  await checkActor(ctx, client, parameters, dpopJkt);
+  const before = subject.exchanged_from ?? [];
+  if (before.length >= longestChain) throw invalid("subject_token was exchanged too often");
+  const aud = readTarget(client, parameters);
+  const scope = narrowedScope(subject.scope, parameters["scope"]);
+  const now = ctx.clock.seconds();
+  const { sub, sid, roles, nickname } = subject;
+  const claims: AccessTokenClaims = {
+    iss: ctx.config.issuer,
+    sub,
+    aud,
+    exp: Math.min(subject.exp, now + ctx.config.accessTokenTtl),
+    iat: now,
+    jti: randomUUID(),
+    client_id: client.clientId,
+    sid,
+    scope,
+    ...(roles === undefined ? {} : { roles }),
+    ...(nickname === undefined ? {} : { nickname }),
+    ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
+    act: { sub: client.clientId, ...(subject.act === undefined ? {} : { act: subject.act }) },
+    exchanged_from: [{ jti: subject.jti, client_id: subject.client_id, kid }, ...before],
+  };
+  const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
+  ctx.log.debug({ client_id: client.clientId, sub, sid, aud }, "token exchanged");
+  return {
+    access_token: ctx.keys.sign("access", alg, typ, claims).token,
+    issued_token_type: ACCESS_TOKEN,
+    expires_in: claims.exp - now,
+    token_type: tokenTypeOf(dpopJkt),
+    scope,
+  };
+};
+
+/** RFC 8693 section 2.1. A token that is bound to a key is exchanged only by whoever proves to hold it. */
+async function readToken(
+  ctx: Context,
+  parameters: Readonly<Record<string, string>>,
+  name: "subject_token" | "actor_token",
+  dpopJkt: string | null,
+): Promise<VerifiedToken> {
+  const token = parameters[name];
+  if (token === undefined) throw invalid(`${name} is missing`);
+  if (parameters[`${name}_type`] !== ACCESS_TOKEN) throw invalid(`${name}_type must be ${ACCESS_TOKEN}`);
+  const known = await readAccessToken(ctx, token);
+  if (known === null || (await standingOf(ctx, known)) !== "valid") {
+    throw invalid(`${name} is not an access token of this server, or is expired or revoked`);
+  }
+  const { cnf } = known.claims;
+  if (cnf !== undefined && cnf.jkt !== dpopJkt) throw invalid(`${name} is bound to a key: send a proof of that key`);
+  return known;
+}
+
+/** The client acts for itself: a token that says who acts must be its own. */
+async function checkActor(
+  ctx: Context,
+  client: Client,
+  parameters: Readonly<Record<string, string>>,
+  dpopJkt: string | null,
+): Promise<void> {
+  if (parameters["actor_token"] === undefined) {
+    if (parameters["actor_token_type"] === undefined) return;
+    throw invalid("actor_token_type without actor_token");
+  }
+  const { claims } = await readToken(ctx, parameters, "actor_token", dpopJkt);
+  if (claims.sub !== client.clientId || claims.client_id !== client.clientId) {
+    throw invalid("actor_token must be the client's own");
+  }
+}
+
+/** @returns the one audience of the new token */
+function readTarget(client: Client, { audience, resource }: Readonly<Record<string, string>>): string {
+  const target = audience ?? resource;
+  if (target === undefined) throw invalid("audience or resource is missing");
+  const one = resource === undefined || resource === target;
+  if (one && client.metadata.token_exchange_audiences.includes(target)) return target;
+  throw new AuthError("invalid_target", "the client may not exchange tokens for this audience");
+}
+
+function narrowedScope(given: string, asked: string | undefined): string {
+  if (asked === undefined) return given;
+  const allowed = scopesOf(given);
+  const scopes = scopesOf(asked);
+  if (scopes.length > 0 && scopes.every((scope) => allowed.includes(scope))) return scopes.join(" ");
+  throw new AuthError("invalid_scope", "an exchange cannot ask for more than the subject token has");
+}

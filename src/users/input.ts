@@ -53,6 +53,8 @@ async function passwordProblem(config: Config, password: unknown, personal: read
   if (characters < config.passwordMinLength) return `must have at least ${config.passwordMinLength} characters`;
   if (characters > maxPassword) return `must have at most ${maxPassword} characters`;
   if (/\p{Cs}/u.test(password)) return "must be valid Unicode";
+  // no form could send it, and some programs would end the password there
+  if (password.includes("\0")) return "must not hold a NUL character";
   if (config.passwordBlocklist && (await isCommonPassword(password, personal))) {
     return "is too common: choose another, or a few words";
   }

@@ -33,7 +33,7 @@ export class Passwords {
 
   /** @throws AuthError rate_limited when too many wait */
   hash(password: string): Promise<string> {
-    return this.#run(() => hash(normalise(password), parameters));
+    return this.#run(async () => inOrder(await hash(normalise(password), parameters)));
   }
 
   /**
@@ -88,6 +88,11 @@ function yieldToOthers(): void {
       // it ended meanwhile
     }
   }
+}
+
+/** The package sorts the parameters by name; the PHC string format has them as m, t, p, and other programs read only that. */
+function inOrder(passwordHash: string): string {
+  return passwordHash.replace(/\$m=(\d+),p=(\d+),t=(\d+)\$/, "$m=$1,t=$3,p=$2$");
 }
 
 /** The same text in another Unicode form is the same password (NIST SP 800-63B-4 section 3.1.1.2). */

@@ -4,11 +4,13 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateHttpCaller } from "../oauth/callers.ts";
 import type { ClientCredentials } from "../oauth/client-authentication.ts";
-import { forms, introspect } from "../oauth/introspection.ts";
+import { forms, introspect, signIntrospection } from "../oauth/introspection.ts";
 import { paths } from "../oauth/metadata.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 
-/** POST /oauth2/introspect (RFC 7662): the HTTP twin of IntrospectionService.Introspect. */
+const jwtType = "application/token-introspection+jwt";
+
+/** POST /oauth2/introspect (RFC 7662, RFC 9701): the HTTP twin of IntrospectionService.Introspect. */
 export function introspectEndpoint(app: FastifyInstance, ctx: Context): void {
   app.post(paths.introspect, async (request, reply) => {
     const parameters = readForm(request);
@@ -17,12 +19,28 @@ export function introspectEndpoint(app: FastifyInstance, ctx: Context): void {
     const token = parameters["token"];
     if (token === undefined) throw new AuthError("invalid_request", "token is missing");
     const introspection = await introspect(ctx, caller.client, token);
+    if (asksForJwt(request.headers.accept)) {
+      return reply.type(jwtType).send(signIntrospection(ctx, caller.client, introspection));
+    }
     const kept = introspection.active ? introspection[forms] : undefined;
     if (kept === undefined) return introspection;
     reply.type("application/json; charset=utf-8");
     kept.json ??= JSON.stringify(introspection);
     return kept.json;
   });
+}
+
+/** RFC 9701 section 4: only who names the type gets it, and not where JSON is wanted more. */
+function asksForJwt(accept: string | undefined): boolean {
+  if (accept === undefined || !accept.includes(jwtType)) return false;
+  const wanted = new Map<string, number>();
+  for (const each of accept.split(",")) {
+    const [type = "", ...parameters] = each.split(";").map((part) => part.trim().toLowerCase());
+    const q = parameters.find((parameter) => parameter.startsWith("q="));
+    wanted.set(type, q === undefined ? 1 : Number(q.slice(2)));
+  }
+  const asked = wanted.get(jwtType) ?? 0;
+  return asked > 0 && asked >= (wanted.get("application/json") ?? 0);
 }
 
 /** A class and no literal: a getter in a literal is another shape for every request, which V8 keeps and collects at a high price. */

@@ -56,6 +56,17 @@ export function introspect(ctx: Context, caller: Client, token: string): Introsp
   return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
 }
 
+/** An introspection as a JWT for the caller (RFC 9701 section 5). It tells of the moment of its `iat` and has no end. */
+export function signIntrospection(ctx: Context, caller: Client, introspection: Introspection): string {
+  const { introspection_signed_response_alg: alg } = caller.metadata;
+  return ctx.keys.sign("access", alg, "token-introspection+jwt", {
+    iss: ctx.config.issuer,
+    aud: caller.clientId,
+    iat: ctx.clock.seconds(),
+    token_introspection: introspection,
+  }).token;
+}
+
 /** Where something has to be read from the store first. */
 async function introspectSlowly(
   ctx: Context,

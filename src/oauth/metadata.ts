@@ -41,6 +41,7 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
     token_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
     introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION_METHODS.filter((method) => method !== "none"),
     introspection_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
+    introspection_signing_alg_values_supported: ["RS256", "ES256"],
     revocation_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION_METHODS],
     revocation_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
     code_challenge_methods_supported: ["S256"],

@@ -4,6 +4,7 @@ import cookie from "@fastify/cookie";
 import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
 import { type FastifyInstance, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { isLoopback } from "../oauth/client-metadata.ts";
 import { accountApi } from "./account-api.ts";
@@ -73,6 +74,7 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
   app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
   observe(app, ctx);
+  refuseTwins(app);
   const https = config.issuer.startsWith("https:");
   const { rateLimitPerMinute } = config;
   if (rateLimitPerMinute !== null) {
@@ -140,6 +142,29 @@ function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
 function isAllowedOrigin({ config }: Context, origin: string): boolean {
   if (config.corsOrigins !== "loopback") return config.corsOrigins.includes(origin);
   return URL.canParse(origin) && isLoopback(new URL(origin).hostname) && new URL(origin).origin === origin;
+}
+
+/** Headers of which Node keeps the first and drops the rest: what stands before this service may have kept another. */
+const single = new Set(["host", "authorization", "content-type"]);
+
+function refuseTwins(app: FastifyInstance): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    const { rawHeaders } = request.raw;
+    let seen = "";
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i] ?? "";
+      // most names are told apart by their length
+      if (name.length !== 4 && name.length !== 12 && name.length !== 13) continue;
+      const lower = name.toLowerCase();
+      if (!single.has(lower)) continue;
+      if (seen.includes(lower)) {
+        reply.header("connection", "close");
+        return done(new AuthError("invalid_request", `the header ${lower} stands twice`));
+      }
+      seen += `${lower} `;
+    }
+    done();
+  });
 }
 
 function observe(app: FastifyInstance, ctx: Context): void {

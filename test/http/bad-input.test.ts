@@ -304,7 +304,7 @@ describe("origins", () => {
       method: "POST",
       headers: { origin: "http://localhost:3000" },
     });
-    expect(answer.headers.get("access-control-expose-headers")).toBe("retry-after, www-authenticate");
+    expect(answer.headers.get("access-control-expose-headers")).toBe("retry-after, www-authenticate, dpop-nonce");
   });
 });
 

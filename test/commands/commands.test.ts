@@ -128,6 +128,19 @@ describe("the command line", () => {
     });
   });
 
+  it("makes a token with which clients register themselves, kept only as a hash", async () => {
+    const { status, stdout } = await program.run("client registration-token --uses 2 --expires 60 --json".split(" "));
+    expect(status).toBe(0);
+    const made = JSON.parse(stdout) as { initial_access_token: string; uses: number; expires_at: string };
+    expect(made).toMatchObject({ initial_access_token: expect.stringMatching(/^[\w-]{43}$/), uses: 2 });
+    const left = Date.parse(made.expires_at) - Date.now();
+    expect(left).toBeGreaterThan(40_000);
+    expect(left).toBeLessThan(70_000);
+    for (const wrong of ["--uses 0", "--expires 0", "--expires soon"]) {
+      expect((await program.run(["client", "registration-token", ...wrong.split(" ")])).status).toBe(2);
+    }
+  });
+
   it("registers from a file or standard input, and says everything that is wrong", async () => {
     const file = path.join(program.folder, "registration.json");
     writeFileSync(

@@ -359,6 +359,8 @@ export interface AuthorizationStore {
   findConsent(userId: string, clientId: string): Promise<string | null>;
   saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
   listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]>;
+  /** What the user's live authorizations are for: one entry a client and scope, since the oldest of them. */
+  listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]>;
   /** Forgets the consent and ends what it gave: pending codes and authorizations of this user and client. False: there was nothing. */
   withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean>;
 }

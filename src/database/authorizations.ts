@@ -174,6 +174,15 @@ export class Authorizations implements AuthorizationStore {
     return rows.map((row) => ({ clientId: row.client_id, scope: row.scope, updatedAt: row.updated_at }));
   }
 
+  async listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]> {
+    const rows = await this.#database.rows<{ client_id: string; scope: string; since: number }>(
+      `SELECT client_id, scope, MIN(created_at) AS since FROM oauth2_authorization
+       WHERE subject = ? AND revoked_at IS NULL AND expires_at > ? GROUP BY client_id, scope ORDER BY client_id, scope`,
+      [userId, now],
+    );
+    return rows.map((row) => ({ clientId: row.client_id, scope: row.scope, since: Number(row.since) }));
+  }
+
   async withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => {

@@ -4,7 +4,6 @@ import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store.ts";
-import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
@@ -12,14 +11,8 @@ import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 
-/** GET and POST /login, and the page that a browser with nothing else to do ends on. */
+/** GET and POST /login. */
 export function loginPage(app: FastifyInstance, ctx: Context): void {
-  app.get("/", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = await sessionOf(ctx, request);
-    const account = session === null || session.userId === null ? null : (await getUser(ctx, session.userId)).email;
-    return renderPage(ctx, request, reply, "home", { account });
-  });
-
   app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);

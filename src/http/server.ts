@@ -7,6 +7,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { isLoopback } from "../oauth/client-metadata.ts";
+import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { consentPage } from "./consent.ts";
@@ -32,6 +33,7 @@ type Endpoint = (app: FastifyInstance, ctx: Context) => void;
 /** One file an endpoint; each adds its routes. What people see. */
 const pages: readonly Endpoint[] = [
   authorizeEndpoint,
+  accountPage,
   loginPage,
   signUpPage,
   consentPage,

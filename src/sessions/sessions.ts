@@ -34,7 +34,7 @@ export async function findSession(ctx: Context, cookie: string | undefined): Pro
   const now = ctx.clock.now();
   const session = await ctx.store.sessions.find(hashOf(cookie), now);
   if (session === null) return null;
-  if (session.userId !== null && session.lastSeenAt + idleMs <= now) return null;
+  if (isIdle(session, now)) return null;
   if (session.lastSeenAt + touchMs < now) await ctx.store.sessions.touch(session.idHash, now);
   return { ...session, cookie };
 }
@@ -70,6 +70,49 @@ export async function signIn(
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   securityEvent(ctx, "login", { sub: user.uuid });
   return session;
+}
+
+/** A signed-in browser as the user it belongs to sees it. */
+export interface OwnSession {
+  /** Names it to this user's current session alone: neither the cookie nor what the store knows it by. */
+  readonly handle: string;
+  readonly isCurrent: boolean;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly since: number;
+}
+
+/** Where the user of a session is signed in: that session first, then the newest. */
+export async function listOwnSessions(ctx: Context, current: BrowserSession): Promise<OwnSession[]> {
+  const own = (await liveSessionsOf(ctx, current)).map((session) => ({
+    handle: handleOf(current, session.idHash),
+    isCurrent: session.idHash === current.idHash,
+    ipAddress: session.ipAddress,
+    userAgent: session.userAgent,
+    since: session.createdAt,
+  }));
+  return own.sort((a, b) => Number(b.isCurrent) - Number(a.isCurrent));
+}
+
+/** Ends one of the user's own sessions, and what came of it; one that is over already stays so. */
+export async function endOwnSession(ctx: Context, current: BrowserSession, handle: string): Promise<void> {
+  // looked for among the user's own: no handle leads to somebody else's
+  const found = (await liveSessionsOf(ctx, current)).find(({ idHash }) => handleOf(current, idHash) === handle);
+  if (found !== undefined) await endSession(ctx, found.idHash);
+}
+
+async function liveSessionsOf(ctx: Context, { userId }: BrowserSession): Promise<Session[]> {
+  if (userId === null) return [];
+  const now = ctx.clock.now();
+  return (await ctx.store.sessions.listOfUser(userId, now)).filter((session) => !isIdle(session, now));
+}
+
+function handleOf(current: BrowserSession, idHash: string): string {
+  return createHmac("sha256", current.cookie).update(`session ${idHash}`).digest("base64url");
+}
+
+function isIdle(session: Session, now: number): boolean {
+  return session.userId !== null && session.lastSeenAt + idleMs <= now;
 }
 
 /** Ends the session and every authorization that came of it. */

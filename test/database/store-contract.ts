@@ -486,6 +486,37 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         expect(rest).toEqual(all.slice(1));
       });
 
+      it("lists what live authorizations are for, once a client and scope, and where the user is signed in", async () => {
+        const { user, session, sid } = await busyUser(store);
+        for (const over of [
+          { createdAt: NOW + 1, scope: "openid" },
+          { createdAt: NOW + 2, scope: "openid email" },
+          { createdAt: NOW - 5, clientId: "album" },
+          { createdAt: NOW - 4, clientId: "album" },
+          { expiresAt: NOW, clientId: "over" },
+        ]) {
+          const code = makeCode(session);
+          await store.authorizations.createCode(code);
+          const each = redemption(user, session);
+          const authorization = { ...each.authorization, ...over };
+          await store.authorizations.redeemCode(code.codeHash, { ...each, authorization }, NOW);
+        }
+        expect(await store.authorizations.listGrants(user.uuid, NOW)).toEqual([
+          { clientId: "album", scope: "openid", since: NOW - 5 },
+          { clientId: "portal", scope: "openid", since: NOW },
+          { clientId: "portal", scope: "openid email", since: NOW + 2 },
+        ]);
+        await store.authorizations.revoke(sid, "test", NOW);
+        expect((await store.authorizations.listGrants(user.uuid, NOW))[1]?.since).toBe(NOW + 1);
+        expect(await store.authorizations.listGrants((await signUp(store)).uuid, NOW)).toEqual([]);
+
+        await store.sessions.create(makeSession(null));
+        const second = { ...makeSession(user.uuid), createdAt: NOW + 1 };
+        await store.sessions.create(second);
+        expect(await store.sessions.listOfUser(user.uuid, NOW)).toEqual([second, session]);
+        expect(await store.sessions.listOfUser(user.uuid, session.expiresAt)).toEqual([]);
+      });
+
       it("remembers revoked access tokens and consents", async () => {
         const jti = randomUUID();
         const told: string[] = [];
@@ -504,6 +535,8 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
         await times(5, () => store.authorizations.saveConsent(user.uuid, "c", "openid", NOW));
         await store.authorizations.saveConsent(user.uuid, "c", "openid profile", NOW);
         expect(await store.authorizations.findConsent(user.uuid, "c")).toBe("openid profile");
+        const consent = { clientId: "c", scope: "openid profile", updatedAt: NOW };
+        expect(await store.authorizations.listConsents(user.uuid)).toEqual([consent]);
       });
     });
 
@@ -961,6 +994,9 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.authorizations.rotateRefreshToken(sid, 0, { jti: "j", iat: 1, exp: 2, kid: "k" }, NOW);
   await store.revocations.after(0, 10, NOW);
   await store.authorizations.findConsent(user.uuid, "c");
+  await store.authorizations.listConsents(user.uuid);
+  await store.authorizations.listGrants(user.uuid, NOW);
+  await store.sessions.listOfUser(user.uuid, NOW);
   await store.sessions.latestRequest(session.idHash, NOW);
   await store.sessions.touch(session.idHash, NOW + 1);
   await store.clients.hasInitialAccessToken(hash(), NOW);

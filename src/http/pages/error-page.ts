@@ -24,6 +24,7 @@ export function onErrorPage(ctx: Context) {
 function retryPath(request: FastifyRequest): string | null {
   const path = request.routeOptions.url ?? "";
   if (path === "/device/decision") return "/device";
+  if (path.startsWith("/account/")) return "/";
   if (path === "/password-reset/confirm") return "/password-reset";
   if (path !== "/login" && path !== "/signup" && path !== "/consent") return path;
   const { request: id } = readForm(request);

@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../../context.ts";
 import { pathOf } from "../browser.ts";
 import { type Language, languages, messages } from "./messages.ts";
+import { nameBrowser } from "./user-agent.ts";
 
 const eta = new Eta({ views: import.meta.dirname, cache: true });
 const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
@@ -50,6 +51,8 @@ export function renderPage(
     wrong: Object.fromEntries(problems.map(([field, problem]) => [field, texts[problem]])),
     firstWrong: problems[0]?.[0] ?? null,
     scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
+    browserText: (userAgent: string) => nameBrowser(t, userAgent),
+    timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
   return reply
@@ -63,6 +66,13 @@ export function renderPage(
     .header("vary", "accept-language")
     .type("text/html; charset=utf-8")
     .send(html);
+}
+
+/** How times read in a language and a zone of the tz database, the zone named. */
+function timesIn(language: Language, zone: string): (at: number) => string {
+  const parts = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" } as const;
+  const format = new Intl.DateTimeFormat(language, { ...parts, timeZone: zone, timeZoneName: "short" });
+  return (at) => format.format(at);
 }
 
 /** CSP's grammar knows no IPv6 address: there the scheme has to do. */

@@ -99,6 +99,8 @@ export async function listen(
   let connections = 0;
   const server = createServer(answer).on("connection", () => connections++);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // a test that fails before it closes this does not keep the process
+  server.unref();
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     url: `http://${host}`,

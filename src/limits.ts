@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
@@ -99,15 +99,29 @@ function keyOf(rule: LimitRule | "request", subject: string): string {
   return createHash("sha256").update(`${rule}\n${subject}`).digest("hex");
 }
 
-/** What limits count as one network: an IPv4 address, or the /64 of an IPv6 address. */
+/** What limits count as one network, however it is spelt: an IPv4 address, or the /64 of an IPv6 address. */
 export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (isIPv4(address) || !isIPv6(address)) return address;
-  const [head = "", tail] = (address.split("%")[0] ?? "").split("::");
-  const groups = head === "" ? [] : head.split(":");
-  const after = tail === undefined || tail === "" ? [] : tail.split(":");
-  while (tail !== undefined && groups.length + after.length < 8) groups.push("0");
-  const first = [...groups, ...after].slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
-  return `${first.join(":")}::/64`;
+  // a proxy may name the port too
+  const [, bracketed, beforePort] = /^\[(.+)\](?::\d+)?$|^([\d.]+):\d+$/.exec(address) ?? [];
+  const [bare = ""] = (bracketed ?? beforePort ?? address).split("%");
+  if (!isIPv6(bare)) return bare;
+  const groups = groupsOf(bare);
+  if (groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff") {
+    return groups
+      .slice(6)
+      .map((group) => Number.parseInt(group, 16))
+      .flatMap((two) => [two >> 8, two & 255])
+      .join(".");
+  }
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}
+
+/** The eight groups of an IPv6 address, in the one spelling that the URL standard has for each. */
+function groupsOf(address: string): string[] {
+  const [head = "", tail = ""] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
+  const [before, after] = [head, tail].map((part) => part.split(":").filter((group) => group !== "")) as [
+    string[],
+    string[],
+  ];
+  return [...before, ...Array<string>(8 - before.length - after.length).fill("0"), ...after];
 }

@@ -1,0 +1,103 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { afterEach, describe, expect, it } from "@jest/globals";
+import { networkOf } from "../../src/limits.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import { postForm, signUp, TestBrowser } from "../support/flow.ts";
+
+const octet = () => randomInt(1, 255);
+const someone = () => `${octet()}.${octet()}.${octet()}.${octet()}`;
+/** An address of one /64, in one of its spellings. */
+const neighbour = () => {
+  const host = [1, 2, 3, 4].map(() => randomBytes(2).toString("hex")).join(":");
+  const prefixes = ["2001:db8:0:7", "2001:0db8:0000:0007", "2001:DB8:0:7"];
+  return `${prefixes[randomInt(3)]}:${host}`;
+};
+/** Ways to write 192.0.2.77. */
+const spellings = [
+  "192.0.2.77",
+  "::ffff:192.0.2.77",
+  "::FFFF:192.0.2.77",
+  "::ffff:c000:24d",
+  "0:0:0:0:0:ffff:c000:024d",
+  "0000::ffff:192.0.2.77",
+  "192.0.2.77:51234",
+  "[::ffff:192.0.2.77]:443",
+];
+
+let app: TestApp | undefined;
+afterEach(() => app?.close());
+
+/** How many of `count` requests were let through. */
+async function letThrough(count: number, headers: (n: number) => Record<string, string>): Promise<number> {
+  const statuses: number[] = [];
+  for (let n = 0; n < count; n++) {
+    const response = await fetch(`${app?.url}/.well-known/openid-configuration`, { headers: headers(n) });
+    await response.arrayBuffer();
+    statuses.push(response.status);
+  }
+  return statuses.filter((status) => status === 200).length;
+}
+
+describe("what counts as one network", () => {
+  it("S-046 knows an address by any of its spellings, and IPv6 by the /64", () => {
+    expect([...new Set(spellings.map(networkOf))]).toEqual(["192.0.2.77"]);
+    expect([...new Set(Array.from({ length: 200 }, () => networkOf(neighbour())))]).toEqual(["2001:db8:0:7::/64"]);
+    expect([networkOf("::1"), networkOf("fe80::1%eth0"), networkOf("64:ff9b::c000:24d")]).toEqual([
+      "0:0:0:0::/64",
+      "fe80:0:0:0::/64",
+      "64:ff9b:0:0::/64",
+    ]);
+    expect(networkOf("2001:db8:0:8::1")).not.toBe(networkOf("2001:db8:0:7::1"));
+  });
+
+  it("S-046 counts a peer that is no proxy of ours once, whatever its headers say", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "20" });
+    const headers = () => ({
+      "x-forwarded-for": randomInt(2) === 0 ? someone() : neighbour(),
+      forwarded: `for=${someone()}`,
+      "x-real-ip": someone(),
+      "x-client-ip": someone(),
+      "true-client-ip": someone(),
+    });
+    expect(await letThrough(40, headers)).toBe(20);
+  });
+
+  it("S-046 counts by the address that our proxy saw, not by those that were sent to it", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "20", TRUST_PROXY: "loopback" });
+    const forged = () => ({ "x-forwarded-for": `${someone()}, ${neighbour()}, 198.51.100.9` });
+    expect(await letThrough(30, forged)).toBe(20);
+    expect(await letThrough(30, () => ({ "x-forwarded-for": neighbour() }))).toBe(20);
+    const spelt = (n: number) => ({ "x-forwarded-for": spellings[n % spellings.length] ?? "" });
+    expect(await letThrough(30, spelt)).toBe(20);
+    expect(await letThrough(5, () => ({ "x-forwarded-for": "198.51.100.10" }))).toBe(5);
+  });
+
+  it("S-046 counts failed client authentications in one network together", async () => {
+    app = await startApp({ TRUST_PROXY: "loopback" });
+    const url = app.url;
+    const wrong = async (from: string) => {
+      const authorization = `Basic ${Buffer.from("internal-service:wrong").toString("base64")}`;
+      const headers = { authorization, "x-forwarded-for": from };
+      const response = await postForm(`${url}/oauth2/token`, { grant_type: "client_credentials" }, headers);
+      await response.arrayBuffer();
+      return response.status;
+    };
+    const statuses: number[] = [];
+    for (let n = 0; n < 210; n++) statuses.push(await wrong(neighbour()));
+    expect(statuses.filter((status) => status === 401)).toHaveLength(200);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(10);
+    expect(await wrong("2001:db8:0:8::1")).toBe(401);
+  });
+
+  it("S-046 counts wrong passwords by account, wherever they come from", async () => {
+    app = await startApp({ TRUST_PROXY: "loopback" });
+    const account = await signUp(app.url);
+    const statuses: number[] = [];
+    for (let n = 0; n < 20; n++) {
+      const browser = new TestBrowser({ "x-forwarded-for": n % 2 === 0 ? someone() : neighbour() });
+      const answer = await browser.submit(`${app.url}/login`, { email: account.email, password: "wrong" });
+      statuses.push(answer.status);
+    }
+    expect(statuses).toEqual([...Array(10).fill(401), ...Array(10).fill(429)]);
+  });
+});

@@ -100,6 +100,8 @@ const securityEvents = {
   refresh_token_reused: "warn",
   refresh_token_of_other_client: "warn",
   refresh_token_with_other_key: "warn",
+  bound_token_without_proof: "warn",
+  bound_token_with_other_key: "warn",
 } as const;
 
 /** One line in the log with `event`, and one more in `auth_security_events_total`. @param fields ids only, nothing secret */

@@ -1,6 +1,7 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { User } from "../store.ts";
+import { securityEvent } from "../telemetry.ts";
 import { getUser } from "../users/users.ts";
 import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
 import { findClient } from "./clients.ts";
@@ -47,12 +48,16 @@ async function requireBinding(
   if (claims.cnf === undefined && presented === null) return;
   if (claims.cnf === undefined)
     throw new AuthError("invalid_token", "the access token is bound to no key: send it as Bearer");
+  // a good token without its key is the sign of a stolen one
+  const misused = { client_id: claims.client_id, sid: claims.sid };
   if (presented === null || proof === null) {
+    securityEvent(ctx, "bound_token_without_proof", misused);
     throw new AuthError("invalid_token", "the access token is bound to a key: send it as DPoP with a proof");
   }
   const client = await findClient(ctx, claims.client_id);
   const nonce = client !== null && needsNonce(client);
   if ((await checkProof(ctx, proof, { accessToken: presented, nonce })) === claims.cnf.jkt) return;
+  securityEvent(ctx, "bound_token_with_other_key", misused);
   throw new AuthError("invalid_token", "the access token is bound to another key");
 }
 

@@ -33,6 +33,7 @@ describe("private_key_jwt", () => {
       keyed("keyed"),
       keyed("other"),
       keyed("guessed"),
+      keyed("device", { grant_types: ["urn:ietf:params:oauth:grant-type:device_code"], scope: "openid" }),
       keyed("only-ps256", { token_endpoint_auth_signing_alg: "PS256" }),
       keyed("without-kid", { jwks: { keys: [{ ...second.bare }, { ...keys.ES256.bare }] } }),
       { client_id: "secretive", client_secret: "a secret of the client", ...common },
@@ -305,7 +306,9 @@ describe("private_key_jwt", () => {
     const form = { token: own.access_token, ...(await withAssertion(keys.ES256, "keyed", app.url)) };
     expect((await postForm(`${app.url}/oauth2/revoke`, form)).status).toBe(200);
     expect(await ask(own.access_token)).toEqual({ active: false });
-    for (const path of ["token", "introspect", "revoke"]) {
+    const device = await withAssertion(keys.ES256, "device", app.url);
+    expect((await postForm(`${app.url}/oauth2/device_authorization`, device)).status).toBe(200);
+    for (const path of ["token", "introspect", "revoke", "par", "device_authorization"]) {
       const response = await postForm(`${app.url}/oauth2/${path}`, {
         client_id: "keyed",
         grant_type: "client_credentials",

@@ -331,6 +331,7 @@ describe("a bound token", () => {
     expect(inBody.status).toBe(401);
     const without = await answer(await fetch(userinfoUrl(), { headers: { authorization: `DPoP ${token}` } }));
     expect([without.status, without.body]).toEqual([401, { error: "Invalid Token" }]);
+    expect(app.logs.filter((line) => line.includes("bound_token_without_proof")).length).toBeGreaterThanOrEqual(4);
     expect(without.headers.get("www-authenticate")).toMatch(/^DPoP error="invalid_token".*algs="ES256 PS256 EdDSA"$/);
   });
 
@@ -339,6 +340,7 @@ describe("a bound token", () => {
     const token = body.access_token ?? "";
     const stolen = await use(token, other);
     expect([stolen.status, stolen.body]).toEqual([401, { error: "Invalid Token" }]);
+    expect(app.logs.some((line) => line.includes("bound_token_with_other_key"))).toBe(true);
     const second = (await signIn(portal.clientId)).body.access_token ?? "";
     const claims: Record<string, unknown>[] = [
       { ath: undefined },

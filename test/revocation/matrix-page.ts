@@ -42,7 +42,6 @@ export function page(
   causes: readonly string[],
   credentials: readonly string[],
   cells: readonly Cell[],
-  pending: readonly string[],
   date: Date,
 ): string {
   const { max, median, count } = times(cells);
@@ -70,8 +69,10 @@ higher id, for as long as a transaction may take, so each replica reads the newe
 
 - **browser session**: the cookie of the login, on the login and consent pages and the authorization endpoint.
 - **authorization code**: not yet redeemed.
+- **device code**: allowed on the device page, not yet redeemed.
 - **access token**: at this service's own resources, here \`/userinfo\`.
 - **cached decision**: introspection of an access token that the other replica had introspected just before.
+- **exchanged token**: what a gateway got for the access token (RFC 8693), introspected by the service it is for.
 - **refresh token**: at the token endpoint.
 - **client's own token**: of client credentials, introspected.
 - **Bearer caller of gRPC**: that token as credentials of a call to the internal API.
@@ -85,11 +86,7 @@ accepted again. ${count} times: at the most ${max} ms, median ${median} ms.
 ${table(causes, credentials, cells)}
 
 ${notes.join("\n")}${notes.length > 0 ? "\n\n" : ""}"Stays good" is a promise too: half a second later the credential still worked. Logging out ends what came of that browser's session.
-Password change, reset, disabling and deletion end everything of the user. Revoking an access token ends that token alone; revoking a
+Password change, reset, disabling and deletion end everything of the user. Revoking an access token ends that token and what it was exchanged for; revoking a
 refresh token, or using an old one or a code again, ends its authorization.
-
-## Not there yet
-
-${pending.map((each) => `- ${each}`).join("\n")}
 `;
 }

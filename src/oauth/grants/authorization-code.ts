@@ -28,6 +28,9 @@ export const authorizationCodeGrant: Grant = async (ctx, { client, dpopJkt }, pa
   if (code === null || code.clientId !== client.clientId) throw refused();
   // PKCE binds the code to its request: leaving the URI out is OAuth 2.1 section 4.1.3, a different one is refused
   if (redirectUri !== undefined && redirectUri !== code.redirectUri) throw refused();
+  // RFC 9700 section 4.8.2: a verifier proves nothing where no challenge was made
+  if (code.codeChallenge === "")
+    throw new AuthError("invalid_request", "the code was asked for without code_challenge");
   if (createHash("sha256").update(verifier).digest("base64url") !== code.codeChallenge) {
     await ctx.store.authorizations.countWrongVerifier(codeHash, ctx.clock.now());
     throw refused();

@@ -3,6 +3,7 @@ import path from "node:path";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp } from "../support/app.ts";
 import { getTokens, introspect, postForm, signUp } from "../support/flow.ts";
+import { makeKey } from "../support/keys.ts";
 import { Program } from "./program.ts";
 
 interface ErrorJson {
@@ -166,6 +167,18 @@ describe("the command line", () => {
     const own = await program.run(["client", "add", "--from-file", "-"], { input });
     expect(own.status).toBe(0);
     expect(own.stdout).not.toContain("known-already");
+
+    const keyed = {
+      client_id: "with-keys",
+      token_endpoint_auth_method: "private_key_jwt",
+      jwks: { keys: [(await makeKey()).jwk] },
+      grant_types: ["client_credentials"],
+    };
+    const shown = await program.run(["client", "add", "--from-file", "-", "--json"], { input: JSON.stringify(keyed) });
+    expect(shown.json<ClientJson>()).toMatchObject({ client: { client_id: "with-keys", secrets: [] } });
+    expect(shown.json<ClientJson>()).not.toHaveProperty("client_secret");
+    const rotated = await program.run(["client", "rotate-secret", "with-keys", "--json"]);
+    expect(rotated.json<ErrorJson>().error.message).toMatch(/authenticates with its key/);
 
     const wrong = { client_id: "w", redirect_uris: ["http://example.com/"], grant_types: ["password"] };
     const refused = await program.run(["client", "add", "--from-file", "-", "--json"], {

@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { exportSPKI } from "jose";
 import { startApp, type TestApp } from "../support/app.ts";
-import { getTokens, introspect, portal, postForm, refresh, signUp } from "../support/flow.ts";
+import { getTokens, introspect, portal, postForm, postJson, refresh, signUp } from "../support/flow.ts";
 import {
   assertionOf,
   assertionType,
@@ -316,6 +316,23 @@ describe("private_key_jwt", () => {
       });
       expect([response.status, await response.json()]).toMatchObject([401, { error: "invalid_client" }]);
     }
+  });
+
+  it("S-096 ends a secret when its client changes to keys, on the internal listener too", async () => {
+    const client = { client_id: "moving", grant_types: ["client_credentials"], scope: "auth.introspect" };
+    const authorization = `Basic ${Buffer.from("moving:the secret of moving").toString("base64")}`;
+    const ask = async (at: TestApp) => {
+      const url = `${at.internalUrl}/auth.v1.IntrospectionService/Introspect`;
+      return (await postJson(url, { token: "x" }, { authorization })).status;
+    };
+    const before = await startApp({}, [{ ...client, client_secret: "the secret of moving" }]);
+    expect(await ask(before)).toBe(200);
+    await before.close();
+    const jwks = { keys: [keys.ES256.jwk] };
+    const env = { DATABASE_URL: before.env["DATABASE_URL"] ?? "" };
+    const after = await startApp(env, [{ ...client, token_endpoint_auth_method: "private_key_jwt", jwks }]);
+    expect(await ask(after)).toBe(401);
+    await after.close();
   });
 
   it("S-097 counts failed assertions: the two hundred and first of a minute is 429", async () => {

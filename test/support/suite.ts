@@ -79,10 +79,11 @@ export class SuiteModule {
       method === "GET"
         ? await this.browser.get(`${endpoint}?${new URLSearchParams(request)}`)
         : await this.browser.post(endpoint, request, { origin: "https://suite.example" });
-    return { ...(await this.#follow(first)), request, verifier };
+    return { ...(await this.follow(first)), request, verifier };
   }
 
-  async #follow(first: Response): Promise<Omit<Visit, "request" | "verifier">> {
+  /** From the authorization endpoint's answer on: signs in, allows what it is asked. */
+  async follow(first: Response): Promise<Omit<Visit, "request" | "verifier">> {
     const forms: string[] = [];
     let response = first;
     for (let step = 0; step < 8; step++) {

@@ -535,7 +535,7 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
         }
       });
 
-      it("refuses with 401 and no challenge, and the third time within a minute with 429", async () => {
+      it("S-089 refuses with 401 and no challenge, and the third time within a minute with 429", async () => {
         const tokens = await getTokens(d.bases, await signUp(next()));
         await postForm(`${next()}/oauth2/revoke`, { token: tokens.refresh_token, client_id: portal.clientId });
         const base = next();

@@ -95,7 +95,7 @@ function toResponse(introspection: Introspection): IntrospectResponse {
 
 function toMessage(introspection: Introspection): IntrospectResponse {
   if (!introspection.active) return create(IntrospectResponseSchema, { active: false });
-  const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf } =
+  const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf, act } =
     introspection;
   return create(IntrospectResponseSchema, {
     active: true,
@@ -114,5 +114,6 @@ function toMessage(introspection: Introspection): IntrospectResponse {
     roles: [...(roles ?? [])],
     nickname: nickname ?? "",
     ...(cnf === undefined ? {} : { cnf }),
+    ...(act === undefined ? {} : { act }),
   });
 }

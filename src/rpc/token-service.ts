@@ -30,6 +30,7 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
         expiresIn: response.expires_in,
         tokenType: response.token_type,
         scope: response.scope,
+        issuedTokenType: response.issued_token_type ?? "",
       };
     },
 
@@ -99,6 +100,13 @@ function parametersOf(request: IssueTokenRequest): Record<string, string> {
     refresh_token: request.refreshToken,
     scope: request.scope,
     resource: request.resource,
+    device_code: request.deviceCode,
+    subject_token: request.subjectToken,
+    subject_token_type: request.subjectTokenType,
+    actor_token: request.actorToken,
+    actor_token_type: request.actorTokenType,
+    audience: request.audience,
+    requested_token_type: request.requestedTokenType,
   });
 }
 

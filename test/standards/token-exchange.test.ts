@@ -1,10 +1,23 @@
+import { Code, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
+import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import type { Context } from "../../src/context.ts";
 import { disableClient, rotateClientSecret } from "../../src/oauth/clients.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { RevokedSet } from "../../src/verifier/revoked-set.ts";
 import { startApp, type TestApp } from "../support/app.ts";
-import { type Account, claimsOf, getTokens, introspect, postForm, signUp, type Tokens } from "../support/flow.ts";
+import {
+  type Account,
+  claimsOf,
+  getTokens,
+  internalBasic,
+  introspect,
+  postForm,
+  signUp,
+  type Tokens,
+} from "../support/flow.ts";
 
 import { makeKey, proofOf, type TestKey } from "../support/keys.ts";
 
@@ -138,6 +151,25 @@ describe("token exchange", () => {
     }
     expect((await introspect(app.url, token, basic("orders")))["act"]).toEqual(act);
     expect(await errorOf(ask("orders", token, { audience: "stock" }))).toEqual([400, "invalid_request"]);
+  });
+
+  it("S-146 gRPC exchanges and introspects alike", async () => {
+    const transport = createGrpcTransport({ baseUrl: `http://${app.grpc}` });
+    const { access_token: subjectToken } = await tokensFor();
+    const form = { grantType: grant, clientId: "gateway", clientSecret: secretOf("gateway") };
+    const exchange = { ...form, subjectToken, subjectTokenType: accessToken, audience: "orders" };
+    const issuing = createClient(TokenService, transport);
+    const headers = { headers: { authorization: internalBasic } };
+    const answer = await issuing.issueToken(exchange, headers);
+    expect(answer).toMatchObject({ issuedTokenType: accessToken, refreshToken: "" });
+    const introspecting = createClient(IntrospectionService, transport);
+    const orders = { headers: { authorization: basic("orders") } };
+    expect(await introspecting.introspect({ token: answer.accessToken }, orders)).toMatchObject({
+      active: true,
+      act: { sub: "gateway" },
+    });
+    const unlisted = issuing.issueToken({ ...exchange, audience: "stock" }, headers);
+    await expect(unlisted).rejects.toMatchObject({ code: Code.InvalidArgument });
   });
 
   it("S-146 never outlives the subject token", async () => {

@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file auth/v1/introspection.proto.
  */
 export const file_auth_v1_introspection: GenFile = /*@__PURE__*/
-  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIpkCChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkSIgoDY25mGBAgASgLMhUuYXV0aC52MS5Db25maXJtYXRpb24iGwoMQ29uZmlybWF0aW9uEgsKA2prdBgBIAEoCSIoChZCYXRjaEludHJvc3BlY3RSZXF1ZXN0Eg4KBnRva2VucxgBIAMoCSJJChdCYXRjaEludHJvc3BlY3RSZXNwb25zZRIuCglyZXNwb25zZXMYASADKAsyGy5hdXRoLnYxLkludHJvc3BlY3RSZXNwb25zZSJTChBBdXRob3JpemVSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhcKD3JlcXVpcmVkX3Njb3BlcxgCIAMoCRIXCg9iaW5kaW5nX2NoZWNrZWQYAyABKAgidAoRQXV0aG9yaXplUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBITCgtodHRwX3N0YXR1cxgCIAEoBRINCgVlcnJvchgDIAEoCRIqCgV0b2tlbhgEIAEoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIi8KF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0EhQKDHJlc3VtZV90b2tlbhgBIAEoCSKgAQoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEigKC3Jldm9jYXRpb25zGAEgAygLMhMuYXV0aC52MS5SZXZvY2F0aW9uEhQKDHJlc3VtZV90b2tlbhgCIAEoCRIQCghzbmFwc2hvdBgDIAEoCBIyCg5jb21wbGV0ZV91bnRpbBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiogEKClJldm9jYXRpb24SJQoEa2luZBgBIAEoDjIXLmF1dGgudjEuUmV2b2NhdGlvbktpbmQSDQoFdmFsdWUYAiABKAkSLgoKcmV2b2tlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqwQEKDlJldm9jYXRpb25LaW5kEh8KG1JFVk9DQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhkKFVJFVk9DQVRJT05fS0lORF9UT0tFThABEiEKHVJFVk9DQVRJT05fS0lORF9BVVRIT1JJWkFUSU9OEAISGwoXUkVWT0NBVElPTl9LSU5EX1NVQkpFQ1QQAxIaChZSRVZPQ0FUSU9OX0tJTkRfQ0xJRU5UEAQSFwoTUkVWT0NBVElPTl9LSU5EX0tFWRAFMqYDChRJbnRyb3NwZWN0aW9uU2VydmljZRJaCgpJbnRyb3NwZWN0EhouYXV0aC52MS5JbnRyb3NwZWN0UmVxdWVzdBobLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0EmkKD0JhdGNoSW50cm9zcGVjdBIfLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVxdWVzdBogLmF1dGgudjEuQmF0Y2hJbnRyb3NwZWN0UmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSVwoJQXV0aG9yaXplEhkuYXV0aC52MS5BdXRob3JpemVSZXF1ZXN0GhouYXV0aC52MS5BdXRob3JpemVSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdBJuChBXYXRjaFJldm9jYXRpb25zEiAuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBohLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0MAFiBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_timestamp]);
+  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIrYCChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkSIgoDY25mGBAgASgLMhUuYXV0aC52MS5Db25maXJtYXRpb24SGwoDYWN0GBEgASgLMg4uYXV0aC52MS5BY3RvciIxCgVBY3RvchILCgNzdWIYASABKAkSGwoDYWN0GAIgASgLMg4uYXV0aC52MS5BY3RvciIbCgxDb25maXJtYXRpb24SCwoDamt0GAEgASgJIigKFkJhdGNoSW50cm9zcGVjdFJlcXVlc3QSDgoGdG9rZW5zGAEgAygJIkkKF0JhdGNoSW50cm9zcGVjdFJlc3BvbnNlEi4KCXJlc3BvbnNlcxgBIAMoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIlMKEEF1dGhvcml6ZVJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPcmVxdWlyZWRfc2NvcGVzGAIgAygJEhcKD2JpbmRpbmdfY2hlY2tlZBgDIAEoCCJ0ChFBdXRob3JpemVSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhMKC2h0dHBfc3RhdHVzGAIgASgFEg0KBWVycm9yGAMgASgJEioKBXRva2VuGAQgASgLMhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiLwoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSFAoMcmVzdW1lX3Rva2VuGAEgASgJIqABChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USKAoLcmV2b2NhdGlvbnMYASADKAsyEy5hdXRoLnYxLlJldm9jYXRpb24SFAoMcmVzdW1lX3Rva2VuGAIgASgJEhAKCHNuYXBzaG90GAMgASgIEjIKDmNvbXBsZXRlX3VudGlsGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKiAQoKUmV2b2NhdGlvbhIlCgRraW5kGAEgASgOMhcuYXV0aC52MS5SZXZvY2F0aW9uS2luZBINCgV2YWx1ZRgCIAEoCRIuCgpyZXZva2VkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCrBAQoOUmV2b2NhdGlvbktpbmQSHwobUkVWT0NBVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVUkVWT0NBVElPTl9LSU5EX1RPS0VOEAESIQodUkVWT0NBVElPTl9LSU5EX0FVVEhPUklaQVRJT04QAhIbChdSRVZPQ0FUSU9OX0tJTkRfU1VCSkVDVBADEhoKFlJFVk9DQVRJT05fS0lORF9DTElFTlQQBBIXChNSRVZPQ0FUSU9OX0tJTkRfS0VZEAUypgMKFEludHJvc3BlY3Rpb25TZXJ2aWNlEloKCkludHJvc3BlY3QSGi5hdXRoLnYxLkludHJvc3BlY3RSZXF1ZXN0GhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSaQoPQmF0Y2hJbnRyb3NwZWN0Eh8uYXV0aC52MS5CYXRjaEludHJvc3BlY3RSZXF1ZXN0GiAuYXV0aC52MS5CYXRjaEludHJvc3BlY3RSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdBJXCglBdXRob3JpemUSGS5hdXRoLnYxLkF1dGhvcml6ZVJlcXVlc3QaGi5hdXRoLnYxLkF1dGhvcml6ZVJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0Em4KEFdhdGNoUmV2b2NhdGlvbnMSIC5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiEuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QwAWIGcHJvdG8z", [file_auth_v1_options, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.IntrospectRequest
@@ -142,6 +142,13 @@ export type IntrospectResponse = Message<"auth.v1.IntrospectResponse"> & {
    * @generated from field: auth.v1.Confirmation cnf = 16;
    */
   cnf?: Confirmation | undefined;
+
+  /**
+   * Unset: nobody acts for the subject.
+   *
+   * @generated from field: auth.v1.Actor act = 17;
+   */
+  act?: Actor | undefined;
 };
 
 /**
@@ -150,6 +157,34 @@ export type IntrospectResponse = Message<"auth.v1.IntrospectResponse"> & {
  */
 export const IntrospectResponseSchema: GenMessage<IntrospectResponse> = /*@__PURE__*/
   messageDesc(file_auth_v1_introspection, 1);
+
+/**
+ * Who acts for the subject of a token that was exchanged (RFC 8693 section 4.1).
+ *
+ * @generated from message auth.v1.Actor
+ */
+export type Actor = Message<"auth.v1.Actor"> & {
+  /**
+   * The client id.
+   *
+   * @generated from field: string sub = 1;
+   */
+  sub: string;
+
+  /**
+   * Who acted before.
+   *
+   * @generated from field: auth.v1.Actor act = 2;
+   */
+  act?: Actor | undefined;
+};
+
+/**
+ * Describes the message auth.v1.Actor.
+ * Use `create(ActorSchema)` to create a new message.
+ */
+export const ActorSchema: GenMessage<Actor> = /*@__PURE__*/
+  messageDesc(file_auth_v1_introspection, 2);
 
 /**
  * The key that a token is bound to (RFC 7800): it is worth nothing without a proof made with it.
@@ -170,7 +205,7 @@ export type Confirmation = Message<"auth.v1.Confirmation"> & {
  * Use `create(ConfirmationSchema)` to create a new message.
  */
 export const ConfirmationSchema: GenMessage<Confirmation> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 2);
+  messageDesc(file_auth_v1_introspection, 3);
 
 /**
  * @generated from message auth.v1.BatchIntrospectRequest
@@ -189,7 +224,7 @@ export type BatchIntrospectRequest = Message<"auth.v1.BatchIntrospectRequest"> &
  * Use `create(BatchIntrospectRequestSchema)` to create a new message.
  */
 export const BatchIntrospectRequestSchema: GenMessage<BatchIntrospectRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 3);
+  messageDesc(file_auth_v1_introspection, 4);
 
 /**
  * @generated from message auth.v1.BatchIntrospectResponse
@@ -208,7 +243,7 @@ export type BatchIntrospectResponse = Message<"auth.v1.BatchIntrospectResponse">
  * Use `create(BatchIntrospectResponseSchema)` to create a new message.
  */
 export const BatchIntrospectResponseSchema: GenMessage<BatchIntrospectResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 4);
+  messageDesc(file_auth_v1_introspection, 5);
 
 /**
  * @generated from message auth.v1.AuthorizeRequest
@@ -242,7 +277,7 @@ export type AuthorizeRequest = Message<"auth.v1.AuthorizeRequest"> & {
  * Use `create(AuthorizeRequestSchema)` to create a new message.
  */
 export const AuthorizeRequestSchema: GenMessage<AuthorizeRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 5);
+  messageDesc(file_auth_v1_introspection, 6);
 
 /**
  * @generated from message auth.v1.AuthorizeResponse
@@ -280,7 +315,7 @@ export type AuthorizeResponse = Message<"auth.v1.AuthorizeResponse"> & {
  * Use `create(AuthorizeResponseSchema)` to create a new message.
  */
 export const AuthorizeResponseSchema: GenMessage<AuthorizeResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 6);
+  messageDesc(file_auth_v1_introspection, 7);
 
 /**
  * @generated from message auth.v1.WatchRevocationsRequest
@@ -299,7 +334,7 @@ export type WatchRevocationsRequest = Message<"auth.v1.WatchRevocationsRequest">
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 7);
+  messageDesc(file_auth_v1_introspection, 8);
 
 /**
  * @generated from message auth.v1.WatchRevocationsResponse
@@ -340,7 +375,7 @@ export type WatchRevocationsResponse = Message<"auth.v1.WatchRevocationsResponse
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 8);
+  messageDesc(file_auth_v1_introspection, 9);
 
 /**
  * A token is refused when a revocation of its `jti`, `sid`, `sub`, `client_id` or signing key applies to it.
@@ -378,7 +413,7 @@ export type Revocation = Message<"auth.v1.Revocation"> & {
  * Use `create(RevocationSchema)` to create a new message.
  */
 export const RevocationSchema: GenMessage<Revocation> = /*@__PURE__*/
-  messageDesc(file_auth_v1_introspection, 9);
+  messageDesc(file_auth_v1_introspection, 10);
 
 /**
  * @generated from enum auth.v1.RevocationKind

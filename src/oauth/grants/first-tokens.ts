@@ -1,0 +1,58 @@
+import { randomUUID } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { userLogin } from "../../events.ts";
+import type { Authorization, Redemption, User } from "../../store.ts";
+import { scopesOf } from "../clients.ts";
+import type { Grantee } from "../token.ts";
+import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse, tokenTypeOf } from "../token-issuer.ts";
+
+/** What a user allowed, as the code tells that a client redeems. */
+export type Allowed = Pick<
+  Authorization,
+  "grantType" | "sessionHash" | "scope" | "resource" | "nonce" | "claims" | "authTime" | "ipAddress" | "userAgent"
+>;
+
+/**
+ * The authorization that takes the place of a code, and the answer with its first tokens. All of it is signed before the
+ * transaction, which then only decides who wins and holds the row no longer than that.
+ */
+export function firstTokens(
+  ctx: Context,
+  { client, dpopJkt }: Grantee,
+  user: User,
+  allowed: Allowed,
+): { redemption: Redemption; response: TokenResponse } {
+  const { scope, resource, nonce, ipAddress, userAgent } = allowed;
+  const now = ctx.clock.now();
+  const exp = ctx.clock.seconds() + ctx.config.refreshTokenTtl;
+  const identity = { id: randomUUID(), subject: user.uuid, clientId: client.clientId, resource };
+  const refresh = client.metadata.grant_types.includes("refresh_token")
+    ? issueRefreshToken(ctx, identity, 0, exp)
+    : null;
+  const authorization: Authorization = {
+    ...allowed,
+    ...identity,
+    // a client that authenticates is bound by that (RFC 9449 section 5)
+    dpopJkt: client.metadata.token_endpoint_auth_method === "none" ? dpopJkt : null,
+    createdAt: now,
+    expiresAt: refresh === null ? now + ctx.config.accessTokenTtl * 1000 : exp * 1000,
+    lastUsedAt: null,
+    revokedAt: null,
+    refresh: refresh?.state ?? null,
+    generation: 0,
+    rotations: [],
+  };
+  const accessToken = issueAccessToken(ctx, client, authorization, user, scope, dpopJkt);
+  const response: TokenResponse = {
+    access_token: accessToken,
+    ...(refresh === null ? {} : { refresh_token: refresh.token }),
+    ...(scopesOf(scope).includes("openid")
+      ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce }) }
+      : {}),
+    expires_in: ctx.config.accessTokenTtl,
+    token_type: tokenTypeOf(dpopJkt),
+    scope,
+  };
+  const event = userLogin(user, { ipAddress, userAgent }, now);
+  return { redemption: { attemptId: randomUUID(), authorization, event }, response };
+}

@@ -42,7 +42,7 @@ const imports: Import[] = [...sources].flatMap(([file, text]) =>
 
 /** Shapes without a life of their own, and leaves that know nothing of the rest: for everybody. */
 const shapes = ["clock", "config", "context", "events", "store", "telemetry", "limits", "sealing"];
-const leaves = ["errors", "events", "store", "hashes", "page-tokens"];
+const leaves = ["errors", "events", "store", "hashes", "page-tokens", "security-events"];
 
 /** Who may import what runs in whom (types of `shapes` aside). */
 const allowed: Record<string, readonly string[] | "everything"> = {
@@ -65,6 +65,7 @@ const allowed: Record<string, readonly string[] | "everything"> = {
   kafka: ["events", "store", "gen"],
   clock: [],
   errors: [],
+  "security-events": [],
   events: [],
   hashes: [],
   "page-tokens": ["errors"],

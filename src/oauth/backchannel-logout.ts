@@ -1,6 +1,6 @@
 import type { Context } from "../context.ts";
+import { securityEvent } from "../security-events.ts";
 import type { Client, LogoutNotice } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { findClient } from "./clients.ts";
 import { OutboundFailure, outboundFetch } from "./outbound.ts";
 

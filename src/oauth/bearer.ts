@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { securityEvent } from "../security-events.ts";
 import type { User } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { getUser } from "../users/users.ts";
 import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
 import { findClient } from "./clients.ts";

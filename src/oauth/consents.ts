@@ -1,6 +1,6 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { securityEvent } from "../telemetry.ts";
+import { securityEvent } from "../security-events.ts";
 import { scopesOf } from "./clients.ts";
 
 /** A client that may do something in a user's name. */

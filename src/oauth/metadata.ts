@@ -45,9 +45,9 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
     revocation_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION_METHODS],
     revocation_endpoint_auth_signing_alg_values_supported: [...ASSERTION_ALGS],
     code_challenge_methods_supported: ["S256"],
+    dpop_signing_alg_values_supported: [...DPOP_ALGS],
     authorization_response_iss_parameter_supported: true,
     ui_locales_supported: ["en", "ko"],
-    dpop_signing_alg_values_supported: [...DPOP_ALGS],
   };
 }
 
@@ -58,6 +58,8 @@ export function openidConfiguration(ctx: Context): Record<string, unknown> {
     ...authorizationServerMetadata(ctx),
     userinfo_endpoint: issuer + paths.userinfo,
     end_session_endpoint: issuer + paths.logout,
+    backchannel_logout_supported: true,
+    backchannel_logout_session_supported: true,
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256", "ES256"],
     prompt_values_supported: [...PROMPTS],

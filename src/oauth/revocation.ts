@@ -1,8 +1,8 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { readPageToken, writePageToken } from "../page-tokens.ts";
+import { securityEvent } from "../security-events.ts";
 import type { Authorization, Client } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 
 /**

@@ -2,8 +2,8 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { hashOf, randomToken } from "../hashes.ts";
+import { securityEvent } from "../security-events.ts";
 import type { Session } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";
 

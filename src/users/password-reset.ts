@@ -3,8 +3,8 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import { hashOf, randomToken } from "../hashes.ts";
+import { securityEvent } from "../security-events.ts";
 import type { User } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;

@@ -3,8 +3,8 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
 import { readPageToken, writePageToken } from "../page-tokens.ts";
+import { securityEvent } from "../security-events.ts";
 import type { User, UserWithPassword } from "../store.ts";
-import { securityEvent } from "../telemetry.ts";
 import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
 
 const unknownUser = () => new AuthError("not_found", "no such user");

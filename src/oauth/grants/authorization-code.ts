@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import { hashOf } from "../../hashes.ts";
+import { securityEvent } from "../../security-events.ts";
 import type { AuthorizationCode } from "../../store.ts";
-import { securityEvent } from "../../telemetry.ts";
 import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";
 

@@ -1,7 +1,7 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
+import { securityEvent } from "../../security-events.ts";
 import type { Authorization, Client } from "../../store.ts";
-import { securityEvent } from "../../telemetry.ts";
 import { readRefreshToken } from "../claims.ts";
 import { scopesOf } from "../clients.ts";
 import type { Grant } from "../token.ts";

@@ -1,0 +1,45 @@
+import type { Logger, Metrics } from "./telemetry.ts";
+
+/** What a person who watches over accounts and keys wants to know; those that point at an attack are warnings. */
+const securityEvents = {
+  sign_up: "info",
+  login: "info",
+  login_failed: "info",
+  logout: "info",
+  logged_out_everywhere: "info",
+  logout_notice_delivered: "info",
+  password_changed: "info",
+  password_reset_requested: "info",
+  password_reset: "info",
+  user_disabled: "info",
+  user_enabled: "info",
+  user_deleted: "info",
+  consent_withdrawn: "info",
+  access_token_revoked: "info",
+  authorization_revoked: "info",
+  token_exchanged: "info",
+  device_code_allowed: "info",
+  device_code_denied: "info",
+  device_code_refused: "info",
+  client_registered: "info",
+  client_deleted: "info",
+  signing_key_added: "info",
+  signing_key_distrusted: "warn",
+  client_authentication_failed: "warn",
+  code_replayed: "warn",
+  refresh_token_reused: "warn",
+  refresh_token_of_other_client: "warn",
+  refresh_token_with_other_key: "warn",
+  bound_token_without_proof: "warn",
+  bound_token_with_other_key: "warn",
+} as const;
+
+/** One line in the log with `event`, and one more in `auth_security_events_total`. @param fields ids only, nothing secret */
+export function securityEvent(
+  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+  event: keyof typeof securityEvents,
+  fields: Readonly<Record<string, unknown>>,
+): void {
+  log[securityEvents[event]]({ event, ...fields }, event.replaceAll("_", " "));
+  metrics.securityEvents.inc({ event });
+}

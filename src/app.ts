@@ -8,14 +8,15 @@ import { AuthError } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
 import { startClockSync } from "./jobs/clock-sync.ts";
 import { startHousekeeping } from "./jobs/housekeeping.ts";
+import { startLogoutNotices } from "./jobs/logout-notices.ts";
 import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
 import { CallerMemory } from "./oauth/callers.ts";
 import { ClientCache } from "./oauth/client-cache.ts";
-import { applyConfiguredClients } from "./oauth/clients.ts";
 import { ClientKeys } from "./oauth/client-keys.ts";
+import { applyConfiguredClients } from "./oauth/clients.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
 import { VerifiedTokens } from "./oauth/verified-tokens.ts";
@@ -74,6 +75,7 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
     });
     const maxStalenessMs = config.revocationMaxStaleness;
     const revoked = await RevokedSet.open({ store: store.revocations, clock, log, maxStalenessMs });
+    revoked.onKeyDistrusted((kid) => keys.distrust(kid));
     return {
       config,
       store,
@@ -82,9 +84,9 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
       revoked,
       verifiedTokens: new VerifiedTokens(),
       clients: new ClientCache(store.clients, revoked),
+      clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
-      clientKeys: new ClientKeys(),
       limits: new Limits(store.limits, clock),
       log,
       metrics,
@@ -142,6 +144,8 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
     closers.push(() => relay.close());
     const housekeeping = startHousekeeping(context);
     closers.push(housekeeping.close);
+    const logoutNotices = startLogoutNotices(context);
+    closers.push(logoutNotices.close);
 
     const ready = async () => {
       if (draining) return { ready: false, reason: "shutting down" };

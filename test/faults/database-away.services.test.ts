@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { startReplicas, type TestApp } from "../support/app.ts";
+import { freePorts, startApp, startReplicas, type TestApp } from "../support/app.ts";
 import {
   authorizeUrl,
   getCode,
@@ -86,4 +86,38 @@ describe("while the database is frozen", () => {
     expect(await introspect(app.url, fresh.access_token)).toMatchObject({ active: true });
     expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(200);
   }, 60_000);
+
+  it("S-029 tells the client where its redirect URI is beyond doubt, and shows a page without details where it is not", async () => {
+    // one that still knows its clients for a while, and one that must not rely on what it knew
+    const patient = await startApp({ ...app.env, ...(await ownListeners()), REVOCATION_MAX_STALENESS: "60000" });
+    try {
+      for (const { url } of [patient, app]) await new TestBrowser().get(authorizeUrl(url));
+      if (database.pid === null) throw new Error("the server is not ours to freeze");
+      process.kill(database.pid, "SIGSTOP");
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      const [told, shown] = await Promise.all(
+        [patient, app].map(({ url }) => new TestBrowser().get(authorizeUrl(url, { state: "mine" }))),
+      );
+      const location = new URL(told?.headers.get("location") ?? "none:");
+      expect(`${location.origin}${location.pathname}`).toBe(portal.redirectUri);
+      expect(Object.fromEntries(location.searchParams)).toEqual({
+        error: "temporarily_unavailable",
+        error_description: expect.any(String),
+        state: "mine",
+        iss: patient.url,
+      });
+      expect([shown?.status, shown?.headers.get("location")]).toEqual([503, null]);
+      expect(shown?.headers.get("content-type")).toContain("text/html");
+      expect(await shown?.text()).not.toMatch(/mysql|ECONN|SELECT|\.ts\b|127\.0\.0\.1/i);
+    } finally {
+      if (database.pid !== null) process.kill(database.pid, "SIGCONT");
+      await patient.close();
+    }
+  }, 60_000);
 });
+
+async function ownListeners(): Promise<Record<string, string>> {
+  const [http, grpc, internal] = await freePorts(3);
+  const ports = { HTTP_PORT: String(http), GRPC_PORT: String(grpc), INTERNAL_HTTP_PORT: String(internal) };
+  return { ...ports, ISSUER: `http://localhost:${http}` };
+}

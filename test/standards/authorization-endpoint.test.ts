@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { readConfig } from "../../src/config.ts";
 import { randomToken } from "../../src/hashes.ts";
 import { matchesRedirectUri } from "../../src/oauth/authorization-request.ts";
+import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
 import { disableClient } from "../../src/oauth/clients.ts";
+import { Program } from "../commands/program.ts";
 import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
 import {
   type Account,
@@ -12,6 +14,7 @@ import {
   hiddenFields,
   pkce,
   portal,
+  postJson,
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
@@ -114,7 +117,7 @@ describe("redirect URIs", () => {
     await expectNoRedirect(await Promise.all(refused.map((redirectUri) => ask({ ...native, redirectUri }))), before);
   });
 
-  it.each([
+  const unregistrable: [what: string, uri: string][] = [
     ["http on another machine", "http://app.example/cb"],
     ["a fragment", "https://app.example/cb#f"],
     ["an empty fragment", "https://app.example/cb#"],
@@ -126,9 +129,32 @@ describe("redirect URIs", () => {
     ["a user", "https://good.example@evil.example/cb"],
     ["a backslash", "https://app.example\\@evil.example/cb"],
     ["no scheme", "//app.example/cb"],
-  ])("S-004 registers no redirect URI with %s", async (_, uri) => {
+  ];
+
+  it.each(unregistrable)("S-004 registers no redirect URI with %s", async (_, uri) => {
     const env = await testEnvironment({}, [{ client_id: "new", redirect_uris: ["https://fine.example/cb", uri] }]);
     expect(() => readConfig(env)).toThrow(/CLIENTS_FILE: client 1: redirect_uris\.1: /);
+  });
+
+  it("S-004 registers none of them by the command line, or for a client that registers itself", async () => {
+    const program = await Program.migrated();
+    const uris = unregistrable.map(([, uri]) => uri);
+    const { status, stderr } = await program.run([
+      "client",
+      "add",
+      "new",
+      ...uris.flatMap((uri) => ["--redirect-uri", uri]),
+    ]);
+    expect(status).toBe(1);
+    for (const index of uris.keys()) expect(stderr).toContain(`redirect_uris.${index}: `);
+
+    const { token } = await createInitialAccessToken(app.context, { uses: 100, expiresIn: 60 });
+    for (const uri of uris) {
+      const body = { redirect_uris: [uri] };
+      const response = await postJson(`${app.url}/oauth2/register`, body, { authorization: `Bearer ${token}` });
+      const { error } = (await response.json()) as { error: string };
+      expect([uri, response.status, error]).toEqual([uri, 400, "invalid_redirect_uri"]);
+    }
   });
 
   it("S-005 S-006 shows a page for a missing, unknown or disabled client and for a URI left open, and repeats nothing of it", async () => {

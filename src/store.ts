@@ -204,7 +204,12 @@ export interface ClientStore {
     secretHash: string | null,
   ): Promise<"created" | "exists">;
   /** A token that lets clients register themselves (RFC 7591 section 3), known by its SHA-256. */
-  saveInitialAccessToken(token: { tokenHash: string; uses: number; createdAt: number; expiresAt: number }): Promise<void>;
+  saveInitialAccessToken(token: {
+    tokenHash: string;
+    uses: number;
+    createdAt: number;
+    expiresAt: number;
+  }): Promise<void>;
   /** Is it unexpired, with a use left? */
   hasInitialAccessToken(tokenHash: string, now: number): Promise<boolean>;
   /** Registers a client for one use of an initial access token: both or neither. */

@@ -50,7 +50,7 @@ const clients = [
   service("doomed-gateway", { resource_server_for: [gatewayUri], token_exchange_audiences: ["orders"] }),
   service("listless", { resource_server_for: [gatewayUri] }),
   service("billing", { grant_types: ["client_credentials"], resource_server_for: ["https://billing.example"] }),
-  service("worker", { token_exchange_audiences: ["orders"] }),
+  service("worker", { token_exchange_audiences: ["orders"], resources: [gatewayUri] }),
 ];
 const basic = (id: string) => `Basic ${Buffer.from(`${id}:${secretOf(id)}`).toString("base64")}`;
 
@@ -97,8 +97,8 @@ describe("token exchange", () => {
     const response = await answering;
     return [response.status, ((await response.json()) as { error: string }).error];
   }
-  async function ownToken(id: string): Promise<string> {
-    const form = { grant_type: "client_credentials" };
+  async function ownToken(id: string, more: Parameters = {}): Promise<string> {
+    const form = { grant_type: "client_credentials", ...more };
     const response = await postForm(`${app.url}/oauth2/token`, form, { authorization: basic(id) });
     return ((await response.json()) as { access_token: string }).access_token;
   }
@@ -314,7 +314,7 @@ describe("token exchange", () => {
   });
 
   it("S-146 an exchanged token of a service ends with the secret that its first one was got for", async () => {
-    const { access_token: token } = await exchanged("worker", await ownToken("worker"));
+    const { access_token: token } = await exchanged("gateway", await ownToken("worker", { resource: gatewayUri }));
     expect((await introspect(app.url, token, basic("orders")))["active"]).toBe(true);
     await rotateClientSecret(context, "worker", 10);
     expect((await introspect(app.url, token, basic("orders")))["active"]).toBe(true);

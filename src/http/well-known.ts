@@ -16,6 +16,8 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: Context): void {
 function sendCacheable(request: FastifyRequest, reply: FastifyReply, json: string, maxAge: number): FastifyReply {
   const etag = `"${createHash("sha256").update(json).digest("base64url").slice(0, 22)}"`;
   reply.header("cache-control", `public, max-age=${maxAge}`).header("etag", etag);
+  // the same for everybody: browser apps of any origin verify signatures, and caches keep one copy
+  reply.header("access-control-allow-origin", "*").removeHeader("vary");
   if (request.headers["if-none-match"] === etag) return reply.code(304).send();
   return reply.type("application/json").send(json);
 }

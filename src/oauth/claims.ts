@@ -110,11 +110,9 @@ export async function readIdTokenHint(ctx: Context, token: string): Promise<IdTo
   return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
 }
 
-function hasTimes(ctx: Context, claims: { exp: number; iat: number }): boolean {
-  return (
-    Number.isSafeInteger(claims.exp) &&
-    claims.exp > 0 &&
-    Number.isSafeInteger(claims.iat) &&
-    claims.iat <= ctx.clock.seconds() + futureTolerance
-  );
+function hasTimes(ctx: Context, { exp, iat, nbf }: { exp: number; iat: number; nbf?: unknown }): boolean {
+  const latest = ctx.clock.seconds() + futureTolerance;
+  // ours have no nbf: one that has is held to it (RFC 7519 section 4.1.5)
+  const begun = nbf === undefined || (Number.isSafeInteger(nbf) && (nbf as number) <= latest);
+  return Number.isSafeInteger(exp) && exp > 0 && Number.isSafeInteger(iat) && iat <= latest && begun;
 }

@@ -95,7 +95,7 @@ describe("two replicas on one database", () => {
         expect([path, name, response.status >= 400 && response.status < 500]).toEqual([path, name, true]);
       }
     }
-    const values = [
+    const values: unknown[] = [
       { injected_column: 1 },
       { $ne: "injected_column" },
       ["injected_column"],

@@ -27,8 +27,9 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
     return showLogin(ctx, request, reply, session, pending, {});
   });
 
-  app.post("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    ctx.passwords.refuseWhenFull();
+  // where too many logins wait one more is refused before anything of it is read
+  const onRequest = async () => ctx.passwords.refuseWhenFull();
+  app.post("/login", { onRequest, errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const form = readForm(request);
     const session = checkForm(ctx, request, await sessionOf(ctx, request), "login", form);
     const pending = await findPendingRequest(ctx, session, form["request"]);

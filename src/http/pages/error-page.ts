@@ -16,6 +16,8 @@ export function onErrorPage(ctx: Context) {
       code: refused ? "form" : error.code,
       description: error.description,
       retry: refused && request.method === "POST" ? retryPath(request) : null,
+      // a flood ends here: its page is not made again and again
+      ...(error.code === "rate_limited" ? { sameForAll: error.code } : {}),
     });
   };
 }

@@ -21,6 +21,8 @@ export interface PageData extends Record<string, unknown> {
   submits?: boolean;
   /** The languages an application asked for (`ui_locales`); they come before the browser's. */
   languages?: readonly string[];
+  /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
+  sameForAll?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
   problems?: Record<string, string>;
 }
@@ -37,12 +39,27 @@ export function renderPage(
   data: PageData,
 ): FastifyReply {
   const language = languageOf(request, data.languages ?? []);
+  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
+  const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";
+  const html = data.sameForAll === undefined ? htmlOf(ctx, language, name, data) : madeOnce(ctx, language, name, data);
+  return reply
+    .header(
+      "content-security-policy",
+      `default-src 'none'; style-src 'sha256-${styleHash}';${scripts} img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+    )
+    .header("referrer-policy", "no-referrer")
+    .header("cache-control", "no-store")
+    .header("content-language", language)
+    .header("vary", "accept-language")
+    .type("text/html; charset=utf-8")
+    .send(html);
+}
+
+function htmlOf(ctx: Context, language: Language, name: string, data: PageData): string {
   const t = messages[language];
   const problems = Object.entries(data.problems ?? {});
   const texts = t.fields(ctx.config.passwordMinLength);
-  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
-  const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";
-  const html = eta.render(`./${name}`, {
+  return eta.render(`./${name}`, {
     ...data,
     t,
     language,
@@ -55,17 +72,18 @@ export function renderPage(
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
-  return reply
-    .header(
-      "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}';${scripts} img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
-    )
-    .header("referrer-policy", "no-referrer")
-    .header("cache-control", "no-store")
-    .header("content-language", language)
-    .header("vary", "accept-language")
-    .type("text/html; charset=utf-8")
-    .send(html);
+}
+
+/** By service, what the page says, and language: bounded by the error codes. */
+const made = new WeakMap<Context, Map<string, string>>();
+
+function madeOnce(ctx: Context, language: Language, name: string, data: PageData): string {
+  const pages = made.get(ctx) ?? new Map<string, string>();
+  made.set(ctx, pages);
+  const key = `${name} ${data.sameForAll} ${language}`;
+  const html = pages.get(key) ?? htmlOf(ctx, language, name, data);
+  pages.set(key, html);
+  return html;
 }
 
 /** How times read in a language and a zone of the tz database, the zone named. */

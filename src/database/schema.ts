@@ -243,7 +243,6 @@ export const schema: Readonly<Record<string, TableShape>> = {
       dpop_jkt: "varchar(64)?",
       interval_ms: "int",
       last_polled_at: "bigint?",
-      opened_by: "char(64)?",
       user_id: "char(36)?",
       session_hash: "char(64)?",
       auth_time: "bigint?",

@@ -40,8 +40,8 @@ export function standardsPage() {
       const tests = titles.get(row) ?? [];
       const reason = reasons[row];
       if (tests.length === 0 && reason === undefined) uncovered.push(`${row} (${level})`);
-      const shown = [...tests.map(({ title, file }) => `${escape(title)} (\`${file}\`)`), ...(reason ? [reason] : [])];
-      lines.push(`| ${row} | ${level} | ${escape(source)} | ${shown.join("<br>") || "none yet"} |`);
+      const shown = [...tests.map(({ title, file }) => `${cell(title)} (\`${file}\`)`), ...(reason ? [reason] : [])];
+      lines.push(`| ${row} | ${level} | ${cell(source)} | ${shown.join("<br>") || "none yet"} |`);
     }
   }
   return { text: `${lines.join("\n")}\n`, uncovered };
@@ -75,7 +75,7 @@ function sourcesOf(folder) {
     .sort();
 }
 
-function escape(text) {
+function cell(text) {
   return text.replaceAll("|", "\\|").replaceAll("<", "&lt;");
 }
 
@@ -86,6 +86,8 @@ if (process.argv[1] === import.meta.filename) {
     console.error("docs/standards.md is not what the tests say: npm run docs:standards");
     process.exitCode = 1;
   }
-  console.log(uncovered.length === 0 ? "Every row has a test or a reason." : `Without test or reason: ${uncovered.join(", ")}`);
+  console.log(
+    uncovered.length === 0 ? "Every row has a test or a reason." : `Without test or reason: ${uncovered.join(", ")}`,
+  );
   if (process.argv.includes("--check") && uncovered.some((row) => row.includes("(M)"))) process.exitCode = 1;
 }

@@ -147,6 +147,8 @@ export interface ClientMetadata {
   /** OpenID Connect Back-Channel Logout 1.0 section 2.2. */
   readonly backchannel_logout_uri?: string | undefined;
   readonly backchannel_logout_session_required: boolean;
+  /** False only by an operator, for a confidential client that knows no PKCE; every other request needs a challenge. */
+  readonly require_pkce: boolean;
   /** RFC 9126 section 6. */
   readonly require_pushed_authorization_requests: boolean;
   /** RFC 9449 section 5.2. */
@@ -254,6 +256,7 @@ export interface AuthorizationCode {
   readonly claims: string | null;
   /** Thumbprint of the DPoP key that may redeem it (RFC 9449 section 10). */
   readonly dpopJkt: string | null;
+  /** Empty: the client asked without one. */
   readonly codeChallenge: string;
   readonly resource: string | null;
   readonly authTime: number;

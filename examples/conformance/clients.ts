@@ -5,7 +5,8 @@ const everyScope = "openid profile email address phone offline_access";
 /** The clients of the plans with static registration, as CLIENTS_FILE holds them. None is first-party: the suite sees consent, too. */
 export function clientsOf(options: ConformanceOptions, { clients, fapiKeys }: Secrets): object[] {
   const base = suiteBaseOf(options);
-  const common = { redirect_uris: [`${base}/callback`], scope: everyScope };
+  // the suite's OpenID Connect plans send no PKCE; these clients authenticate, so an operator may let them go without
+  const common = { redirect_uris: [`${base}/callback`], scope: everyScope, require_pkce: false };
   return [
     { ...common, client_id: "basic-1", client_secret: clients["basic-1"] },
     { ...common, client_id: "basic-2", client_secret: clients["basic-2"] },

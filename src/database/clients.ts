@@ -32,6 +32,7 @@ const addedLater = {
   introspection_signed_response_alg: "RS256",
   require_auth_time: false,
   backchannel_logout_session_required: false,
+  require_pkce: true,
   require_pushed_authorization_requests: false,
   dpop_bound_access_tokens: false,
   profile: "default",

@@ -28,6 +28,7 @@ export interface AuthorizationRequest extends Destination {
   readonly consentScopes: readonly string[];
   readonly nonce: string | null;
   readonly claims: ClaimsRequest | null;
+  /** Empty where the client needs none and sent none. */
   readonly codeChallenge: string;
   /** Thumbprint of the key that the code is for (RFC 9449 section 10). */
   readonly dpopJkt: string | null;
@@ -118,7 +119,7 @@ export async function readRequest(
     consentScopes: [...new Set([...scope, ...scopesOfClaims(claims).filter((s) => allowed.includes(s))])],
     nonce: parameters["nonce"] ?? null,
     claims,
-    codeChallenge: readChallenge(parameters),
+    codeChallenge: readChallenge(client, parameters),
     dpopJkt: readThumbprint(parameters["dpop_jkt"]),
     resource: readResource(client, parameters["resource"]),
     prompt: readPrompt(parameters["prompt"]),
@@ -140,10 +141,11 @@ function readScope(client: Client, given: string | undefined): string[] {
 }
 
 /** PKCE with S256 alone (RFC 7636 section 4.2, OAuth 2.1 section 4.1.1). */
-function readChallenge(parameters: Parameters): string {
-  const challenge = parameters["code_challenge"];
+function readChallenge(client: Client, parameters: Parameters): string {
+  const { code_challenge: challenge, code_challenge_method: method } = parameters;
+  if (challenge === undefined && method === undefined && !client.metadata.require_pkce) return "";
   if (challenge === undefined) throw new ClientError("invalid_request", "code_challenge is missing (PKCE, RFC 7636)");
-  if (parameters["code_challenge_method"] !== "S256") {
+  if (method !== "S256") {
     throw new ClientError("invalid_request", "code_challenge_method must be S256");
   }
   if (/^[A-Za-z0-9_-]{43}$/.test(challenge)) return challenge;

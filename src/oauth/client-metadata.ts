@@ -137,6 +137,7 @@ const metadata = z.object({
   require_auth_time: z.boolean().default(false),
   backchannel_logout_uri: webPage.optional(),
   backchannel_logout_session_required: z.boolean().default(false),
+  require_pkce: z.boolean().default(true),
   require_pushed_authorization_requests: z.boolean().optional(),
   dpop_bound_access_tokens: z.boolean().optional(),
   profile: z.enum(["default", "fapi2"]).default("default"),
@@ -237,6 +238,9 @@ function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
   if (method === "private_key_jwt" && client.jwks === undefined && client.jwks_uri === undefined) {
     problems.push("jwks: private_key_jwt needs the client's public keys, in jwks or at jwks_uri");
   }
+  if (!client.require_pkce && method === "none") {
+    problems.push("require_pkce: a client that does not authenticate needs PKCE (RFC 9700 section 2.1.1)");
+  }
   if (client.profile === "fapi2") {
     const demands: [keyof ClientMetadata, boolean, string][] = [
       ["token_endpoint_auth_method", method === "private_key_jwt", "must be private_key_jwt"],
@@ -246,6 +250,7 @@ function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
       ["access_token_signed_response_alg", client.access_token_signed_response_alg === "ES256", "must be ES256"],
       ["require_pushed_authorization_requests", client.require_pushed_authorization_requests, "must be true"],
       ["dpop_bound_access_tokens", client.dpop_bound_access_tokens, "must be true"],
+      ["require_pkce", client.require_pkce, "must be true"],
       ["refresh_token_rotation", !client.refresh_token_rotation, "must be false"],
     ];
     for (const [member, met, demand] of demands) {

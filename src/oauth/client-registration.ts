@@ -12,6 +12,7 @@ import { CLAIM_SCOPES } from "./user-claims.ts";
 /** Members that widen what a client may do, or weaken it: an operator's, never its own. */
 const operatorsOnly: readonly string[] = [
   "first_party",
+  "require_pkce",
   "resources",
   "resource_server_for",
   "token_exchange_audiences",

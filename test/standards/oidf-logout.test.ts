@@ -50,6 +50,7 @@ describe("OpenID Foundation conformance: the plans of logout", () => {
       client_secret: client.clientSecret,
       redirect_uris: [client.redirectUri],
       post_logout_redirect_uris: [postLogout],
+      require_pkce: false,
       backchannel_logout_uri: `${base}/backchannel_logout`,
       backchannel_logout_session_required: true,
       scope: "openid",

@@ -43,7 +43,7 @@ const profileClaims = [
 
 /**
  * The modules of oidcc-basic-certification-test-plan: what each sends, and what it asserts. The suite itself runs elsewhere
- * (examples/conformance); PKCE, which it does not send, is the one thing added.
+ * (examples/conformance). It sends no PKCE but in one module, so its clients are registered to go without.
  */
 describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", () => {
   let app: TestApp;
@@ -55,6 +55,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
       token_endpoint_auth_method: method,
       redirect_uris: [redirectUri],
       scope: "openid profile email address phone offline_access",
+      require_pkce: false,
     }));
     app = await startApp({ REFRESH_REJECTED_STATUS: "400" }, clients);
     account = await signUp(app.url, { nickname: "ada" });
@@ -104,7 +105,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     expect(response.status).toBe(201);
     const { client_id: clientId, client_secret: clientSecret } = (await response.json()) as Record<string, string>;
     const registered = { ...basic, clientId: clientId ?? "", clientSecret: clientSecret ?? "" };
-    const { header } = await start(registered).signIn();
+    const { header } = await start(registered).signInWithPkce();
     expect(header).toMatchObject({ alg: "RS256", kid: expect.any(String) });
   });
 
@@ -341,18 +342,36 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
 
   it("S-129 oidcc-ensure-request-with-valid-pkce-succeeds: and without the verifier there are no tokens", async () => {
     const module = start();
-    const visit = await module.authorize();
+    const visit = await module.authorizeWithPkce();
     const { code_verifier: verifier = "", ...without } = module.redemption(visit);
     expect((await module.token(without)).status).toBe(400);
     expect(verifier).toMatch(/^[A-Za-z0-9_-]{43}$/);
-    expect((await module.redeem(await module.authorize())).claims.sub).toBe(account.uuid);
+    expect((await module.redeem(await module.authorizeWithPkce())).claims.sub).toBe(account.uuid);
   });
 
-  it("S-129 S-011 every module without code_challenge ends in invalid_request, since PKCE is asked of everybody", async () => {
+  it("S-011 asks PKCE of every client that no operator let go without, and never lets a public one", async () => {
+    const strict = clientOf("strict", "client_secret_basic");
+    const { app: other, url } = await startApp({}, [
+      { client_id: "strict", client_secret: strict.clientSecret, redirect_uris: [strict.redirectUri], scope: "openid" },
+    ]).then((app) => ({ app, url: app.url }));
+    try {
+      const user = await signUp(url);
+      const module = new SuiteModule({ url, issuer: url }, strict, user);
+      expect(module.errorOf(await module.authorize())).toBe("invalid_request");
+      expect(module.errorOf(await module.authorize({ prompt: "none" }))).toBe("invalid_request");
+      expect((await module.redeem(await module.authorizeWithPkce())).claims.sub).toBe(user.uuid);
+    } finally {
+      await other.close();
+    }
+    const open = { client_id: "open", redirect_uris: [strict.redirectUri], require_pkce: false };
+    await expect(startApp({}, [open])).rejects.toThrow(/require_pkce/);
+  });
+
+  it("S-066 wants the verifier of a challenge that was sent, and S-070 the redirect URI where there was none", async () => {
     const module = start();
-    const visit = await module.authorize({ code_challenge: undefined, code_challenge_method: undefined });
-    expect(module.errorOf(visit)).toBe("invalid_request");
-    const silent = { code_challenge: undefined, code_challenge_method: undefined, prompt: "none" };
-    expect(module.errorOf(await module.authorize(silent))).toBe("invalid_request");
+    const bound = module.redemption(await module.authorizeWithPkce());
+    expect((await module.token({ ...bound, code_verifier: "" })).status).toBe(400);
+    const { redirect_uri: _, ...without } = module.redemption(await module.authorize());
+    expect((await module.token(without)).status).toBe(400);
   });
 });

@@ -3,8 +3,8 @@ import { createRemoteJWKSet, type JWTVerifyResult, jwtVerify } from "jose";
 import { type Account, hiddenFields, pkce, postForm, TestBrowser, type Tokens } from "./flow.ts";
 
 /**
- * What a module of the OpenID Foundation's conformance suite does: a browser of its own, requests as the suite writes them, and the
- * checks it makes of every answer. PKCE is added, which the suite sends in one module only.
+ * What a module of the OpenID Foundation's conformance suite does: a browser of its own, requests as the suite writes them (without
+ * PKCE but in one module), and the checks it makes of every answer.
  */
 
 export interface SuiteClient {
@@ -31,7 +31,8 @@ export interface Visit {
   readonly page: { readonly status: number; readonly html: string } | null;
   /** What was sent. */
   readonly request: Readonly<Record<string, string>>;
-  readonly verifier: string;
+  /** Null: sent without PKCE. */
+  readonly verifier: string | null;
 }
 
 export type IdToken = JWTVerifyResult["payload"] & Record<string, unknown>;
@@ -60,7 +61,6 @@ export class SuiteModule {
     method: "GET" | "POST" = "GET",
     order: (names: string[]) => string[] = (names) => names,
   ): Promise<Visit> {
-    const { verifier, challenge } = pkce();
     const whole: Record<string, string | undefined> = {
       client_id: this.client.clientId,
       redirect_uri: this.client.redirectUri,
@@ -68,8 +68,6 @@ export class SuiteModule {
       state: randomBytes(8).toString("hex"),
       nonce: randomBytes(8).toString("hex"),
       response_type: "code",
-      code_challenge: challenge,
-      code_challenge_method: "S256",
       ...changes,
     };
     const names = order(Object.keys(whole).filter((name) => whole[name] !== undefined));
@@ -79,7 +77,13 @@ export class SuiteModule {
       method === "GET"
         ? await this.browser.get(`${endpoint}?${new URLSearchParams(request)}`)
         : await this.browser.post(endpoint, request, { origin: "https://suite.example" });
-    return { ...(await this.follow(first)), request, verifier };
+    return { ...(await this.follow(first)), request, verifier: null };
+  }
+
+  async authorizeWithPkce(changes: Record<string, string | undefined> = {}): Promise<Visit> {
+    const { verifier, challenge } = pkce();
+    const visit = await this.authorize({ code_challenge: challenge, code_challenge_method: "S256", ...changes });
+    return { ...visit, verifier };
   }
 
   /** From the authorization endpoint's answer on: signs in, allows what it is asked. */
@@ -154,7 +158,8 @@ export class SuiteModule {
   redemption(visit: Visit): Record<string, string> {
     const { redirectUri } = this.client;
     const code = this.codeOf(visit);
-    return { grant_type: "authorization_code", code, redirect_uri: redirectUri, code_verifier: visit.verifier };
+    const form = { grant_type: "authorization_code", code, redirect_uri: redirectUri };
+    return visit.verifier === null ? form : { ...form, code_verifier: visit.verifier };
   }
 
   /** Code for tokens; the ID token is checked as a client must (OpenID Connect Core section 3.1.3.7). */
@@ -181,6 +186,11 @@ export class SuiteModule {
   async signIn(changes: Record<string, string | undefined> = {}) {
     const visit = await this.authorize(changes);
     return { visit, ...(await this.redeem(visit)) };
+  }
+
+  /** Of a client that registered itself: no operator let it go without. */
+  async signInWithPkce() {
+    return this.redeem(await this.authorizeWithPkce());
   }
 
   userinfo(token: string, init: RequestInit = {}): Promise<Response> {

@@ -18,19 +18,23 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const { client, dpopJkt } = grantee;
   const { code: presented, redirect_uri: redirectUri, code_verifier: verifier } = parameters;
   if (presented === undefined) throw new AuthError("invalid_request", "code is missing");
-  if (verifier === undefined) throw new AuthError("invalid_request", "code_verifier is missing");
-  if (!/^[A-Za-z0-9\-._~]{43,128}$/.test(verifier)) {
+  if (verifier === undefined && client.metadata.require_pkce) {
+    throw new AuthError("invalid_request", "code_verifier is missing");
+  }
+  if (verifier !== undefined && !/^[A-Za-z0-9\-._~]{43,128}$/.test(verifier)) {
     throw new AuthError("invalid_request", "code_verifier must be 43 to 128 characters of A-Z a-z 0-9 - . _ ~");
   }
   const codeHash = hashOf(presented);
   const code = await ctx.store.authorizations.findCode(codeHash);
   if (code === null || code.clientId !== client.clientId) throw refused();
   // PKCE binds the code to its request: leaving the URI out is OAuth 2.1 section 4.1.3, a different one is refused
-  if (redirectUri !== undefined && redirectUri !== code.redirectUri) throw refused();
+  const bound = code.codeChallenge !== "";
+  if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) throw refused();
   // RFC 9700 section 4.8.2: a verifier proves nothing where no challenge was made
-  if (code.codeChallenge === "")
+  if (!bound && verifier !== undefined)
     throw new AuthError("invalid_request", "the code was asked for without code_challenge");
-  if (createHash("sha256").update(verifier).digest("base64url") !== code.codeChallenge) {
+  if (!bound && client.metadata.require_pkce) throw refused();
+  if (bound && hashOfVerifier(verifier) !== code.codeChallenge) {
     await ctx.store.authorizations.countWrongVerifier(codeHash, ctx.clock.now());
     throw refused();
   }
@@ -51,6 +55,11 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   if (outcome === "refused") throw refused();
   return response;
 };
+
+/** RFC 7636 section 4.6. */
+function hashOfVerifier(verifier: string | undefined): string | null {
+  return verifier === undefined ? null : createHash("sha256").update(verifier).digest("base64url");
+}
 
 /** RFC 6749 section 4.1.2: a code used twice takes with it what its first use gave. A transaction of its own, then refused. */
 async function replayed(ctx: Context, code: AuthorizationCode): Promise<AuthError> {

@@ -25,6 +25,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   if (claims === null || claims.exp <= ctx.clock.seconds()) throw refused();
   const authorization = await ctx.store.authorizations.find(claims.sid);
   if (authorization === null || !isLive(ctx, authorization)) throw refused();
+  if (claims.aud !== authorization.clientId) throw refused();
   if (authorization.clientId !== client.clientId) {
     securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });
     throw refused();

@@ -181,8 +181,8 @@ describe("the proof key of a code", () => {
   it("S-066 must come with the code: without it, or with an empty one, there is no token", async () => {
     const { code_verifier: verifier = "", ...rest } = await exchange();
     for (const post of [postForm, postJson]) {
-      expect(await outcome(post(endpoint(), rest))).toEqual([400, "invalid_request"]);
-      expect(await outcome(post(endpoint(), { ...rest, code_verifier: "" }))).toEqual([400, "invalid_request"]);
+      expect(await outcome(post(endpoint(), rest))).toEqual([400, "invalid_grant"]);
+      expect(await outcome(post(endpoint(), { ...rest, code_verifier: "" }))).toEqual([400, "invalid_grant"]);
     }
     expect((await postForm(endpoint(), { ...rest, code_verifier: verifier })).status).toBe(200);
   });
@@ -196,7 +196,7 @@ describe("the proof key of a code", () => {
     await authorizations.createCode({ ...asked, codeHash: hashOf(parameters.code), codeChallenge: "" }, null);
     expect(await outcome(postForm(endpoint(), parameters))).toEqual([400, "invalid_request"]);
     const { code_verifier: _, ...without } = parameters as Record<string, string>;
-    expect(await outcome(postForm(endpoint(), without))).toEqual([400, "invalid_request"]);
+    expect(await outcome(postForm(endpoint(), without))).toEqual([400, "invalid_grant"]);
     expect(codeRow(parameters["code"] ?? "")).toEqual(untouched);
   });
 

@@ -18,8 +18,9 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const { client, dpopJkt } = grantee;
   const { code: presented, redirect_uri: redirectUri, code_verifier: verifier } = parameters;
   if (presented === undefined) throw new AuthError("invalid_request", "code is missing");
+  // of a code that needs one, a missing verifier is one that does not fit (RFC 7636 section 4.6)
   if (verifier === undefined && client.metadata.require_pkce) {
-    throw new AuthError("invalid_request", "code_verifier is missing");
+    throw new AuthError("invalid_grant", "code_verifier is missing");
   }
   if (verifier !== undefined && !/^[A-Za-z0-9\-._~]{43,128}$/.test(verifier)) {
     throw new AuthError("invalid_request", "code_verifier must be 43 to 128 characters of A-Z a-z 0-9 - . _ ~");

@@ -7,7 +7,9 @@ const only = process.env["SEED"];
 const interleavings = only !== undefined ? 1 : Number(process.env["INTERLEAVINGS"] ?? (long ? 100_000 : 1_200));
 
 /** Seeds that once found something wrong. */
-const regressions = [2, 8, 11, 22, 31, 55, 86, 130, 135, 143, 167, 213, 231];
+const regressions = [
+  2, 8, 11, 22, 31, 55, 86, 130, 135, 143, 167, 213, 231, 12587, 35969, 41641, 58991, 60895, 87349, 97216,
+];
 
 async function failuresOf(seed: number): Promise<string | null> {
   const interleaving = new Interleaving(seed);

@@ -96,7 +96,8 @@ export class Truth {
 
   /**
    * @param applied what a watcher has, of which the first `known` rows were found complete before
-   * @returns a revocation committed before `sentAt` that it lacks though tokens live that it applies to
+   * @returns a revocation committed before `sentAt` that it lacks though tokens live that it applies to. They do so for the row's own
+   * span after its commit: by its times of day, which a clock that was an hour ahead may have written, it could stay for longer.
    */
   missing(watcher: { readonly applied: ReadonlySet<string>; known: number }, sentAt: number): string | null {
     const { rows, time } = this.#database;
@@ -104,8 +105,8 @@ export class Truth {
     while (watcher.known < rows.length && has(rows[watcher.known] as TruthRow)) watcher.known++;
     for (let n = watcher.known; n < rows.length; n++) {
       const row = rows[n] as TruthRow;
-      if (row.committedAt < sentAt && row.expiresAt > time.wall && !has(row))
-        return `${row.kind} ${row.value} (row ${row.id})`;
+      const over = row.committedAt + row.expiresAt - row.revokedAt <= time.now || row.expiresAt <= time.wall;
+      if (row.committedAt < sentAt && !over && !has(row)) return `${row.kind} ${row.value} (row ${row.id})`;
     }
     return null;
   }

@@ -182,7 +182,7 @@ async function startProgram({ server, installer, basedir }: Programs): Promise<M
       failure = error;
     });
     const url = `mysql://test:${password}@127.0.0.1:${port}/`;
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 120_000;
     while (!(await answers(url))) {
       if (failure !== undefined) throw failure;
       if (child.exitCode !== null || Date.now() > deadline) throw new Error("MariaDB did not come up");

@@ -1,4 +1,6 @@
+import { isAscii } from "node:buffer";
 import { type KeyObject, sign, verify } from "node:crypto";
+import { LRUCache } from "lru-cache";
 
 /** Header of every token of ours: nothing else is accepted (no jku, jwk, x5u, x5c, crit; RFC 8725 section 3.10). */
 export interface JwsHeader {
@@ -41,9 +43,11 @@ export function verifyJws(key: KeyObject, alg: JwsHeader["alg"], jws: ParsedJws)
  * imports the key anew at each call, which costs a third of the verification.
  */
 function toDer(signature: Buffer): Buffer {
-  const r = integer(signature.subarray(0, 32));
-  const s = integer(signature.subarray(32));
-  return Buffer.concat([Buffer.from([0x30, r.length + s.length]), r, s]);
+  const der = Buffer.allocUnsafe(72);
+  const end = putInteger(der, putInteger(der, 2, signature, 0), signature, 32);
+  der[0] = 0x30;
+  der[1] = end - 2;
+  return der.subarray(0, end);
 }
 
 /** The other way round: each number in exactly 32 bytes. */
@@ -59,13 +63,21 @@ function fromDer(der: Buffer): Buffer {
   return signature;
 }
 
-/** DER INTEGER of an unsigned number: no leading zeros but the one that keeps it positive. */
-function integer(bytes: Buffer): Buffer {
-  let start = 0;
-  while (start < bytes.length - 1 && bytes[start] === 0) start++;
-  const sign = (bytes[start] ?? 0) >= 0x80 ? [0] : [];
-  return Buffer.from([0x02, sign.length + bytes.length - start, ...sign, ...bytes.subarray(start)]);
+/** DER INTEGER of the 32 bytes from `from`: no leading zeros but the one that keeps it positive. @returns where it ends */
+function putInteger(der: Buffer, at: number, signature: Buffer, from: number): number {
+  let start = from;
+  while (start < from + 31 && signature[start] === 0) start++;
+  const zero = (signature[start] ?? 0) >= 0x80 ? 1 : 0;
+  const length = zero + from + 32 - start;
+  der[at] = 0x02;
+  der[at + 1] = length;
+  if (zero === 1) der[at + 2] = 0;
+  signature.copy(der, at + 2 + zero, start, from + 32);
+  return at + 2 + length;
 }
+
+/** Headers that were read before: every token of a key and kind has the same. What does not read is not remembered. */
+const headers = new LRUCache<string, JwsHeader>({ max: 100 });
 
 /**
  * Takes a compact JWS apart as strictly as we write it: canonical unpadded base64url, JSON without white space or repeated
@@ -76,14 +88,22 @@ export function parseJws(token: string): ParsedJws | null {
   const parts = token.split(".");
   if (parts.length !== 3) return null;
   const [head = "", body = "", tail = ""] = parts;
-  const header = decode(head);
-  const claims = decode(body);
+  const header = headers.get(head) ?? readHeader(head);
+  const claims = header === null ? null : decode(body);
   const signature = Buffer.from(tail, "base64url");
   if (header === null || claims === null || tail === "" || signature.toString("base64url") !== tail) return null;
-  const { alg, typ, kid } = header;
-  if (Object.keys(header).length !== 3 || typeof typ !== "string" || typeof kid !== "string") return null;
+  return { header, claims, signingInput: token.slice(0, head.length + 1 + body.length), signature };
+}
+
+function readHeader(head: string): JwsHeader | null {
+  const json = decode(head);
+  if (json === null || Object.keys(json).length !== 3) return null;
+  const { alg, typ, kid } = json;
+  if (typeof typ !== "string" || typeof kid !== "string") return null;
   if (alg !== "ES256" && alg !== "RS256" && alg !== "EdDSA") return null;
-  return { header: { alg, typ, kid }, claims, signingInput: `${head}.${body}`, signature };
+  const header: JwsHeader = { alg, typ, kid };
+  headers.set(head, header);
+  return header;
 }
 
 function encode(json: object): string {
@@ -94,7 +114,7 @@ function decode(part: string): Record<string, unknown> | null {
   const bytes = Buffer.from(part, "base64url");
   if (bytes.length === 0 || bytes.toString("base64url") !== part) return null;
   try {
-    const text = utf8.decode(bytes);
+    const text = isAscii(bytes) ? bytes.toString("latin1") : utf8.decode(bytes);
     const json: unknown = JSON.parse(text);
     // what we wrote reads back to the same text; repeated names and white space do not
     if (json === null || typeof json !== "object" || Array.isArray(json) || JSON.stringify(json) !== text) return null;

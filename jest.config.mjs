@@ -9,8 +9,10 @@ const services = [
 /** Builds in Go, Java and Python: only `npm run test:clients`. */
 const built = ["/test/clients/(languages|web-apps|spring-resource-server)\\.services\\.test\\.ts$"];
 
-/** Client libraries for JavaScript: `npm test` and `npm run test:clients`. */
-const libraries = ["/test/clients/(openid-client|oauth4webapi|oidc-client-ts\\.services)\\.test\\.ts$"];
+/** Client libraries for JavaScript and the gateway: `npm test` and `npm run test:clients`. */
+const libraries = [
+  "/test/clients/((fapi-)?openid-client|oauth4webapi|oidc-client-ts\\.services|(portal-)?gateway(\\.services)?)\\.test\\.ts$",
+];
 
 const project = {
   testEnvironment: "node",

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { create, type DescMessage, type DescService, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
 import {
   Metadata,
@@ -136,8 +137,23 @@ function encode(schema: DescMessage, message: object): Buffer {
 }
 
 function encodeNew(schema: DescMessage, message: object): Buffer {
+  const list = schema.fields.length === 1 ? schema.fields[0] : undefined;
+  if (list?.fieldKind === "list" && list.message !== undefined) {
+    return encodeList(list.number, list.message, (message as Record<string, readonly object[]>)[list.localName] ?? []);
+  }
   const bytes = toBinary(schema, create(schema, message as never));
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** A message that is a list of messages and nothing else: those whose bytes are kept need no encoding. */
+function encodeList(number: number, schema: DescMessage, messages: readonly object[]): Buffer {
+  const head = new BinaryWriter();
+  const parts: Uint8Array[] = [];
+  for (const message of messages) {
+    const bytes = encode(schema, message);
+    parts.push(head.tag(number, WireType.LengthDelimited).uint32(bytes.length).finish(), bytes);
+  }
+  return Buffer.concat(parts);
 }
 
 /** Looks at the connection only when somebody asks. */

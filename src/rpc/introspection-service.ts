@@ -35,11 +35,12 @@ export function introspectionService(ctx: Context): ServiceImpl<typeof Introspec
       const { signal } = context;
       const responses: IntrospectResponse[] = [];
       for (let at = 0; at < tokens.length; at += BATCH_STEP) {
+        if (at > 0) await nextTurn();
         signal.throwIfAborted();
-        const step = tokens.slice(at, at + BATCH_STEP);
-        const answers = await Promise.all(step.map((token) => introspect(ctx, client, token)));
-        responses.push(...answers.map(toResponse));
-        await nextTurn();
+        const step = tokens.slice(at, at + BATCH_STEP).map((token) => introspect(ctx, client, token));
+        const waits = step.some((answer) => answer instanceof Promise);
+        const answers = waits ? await Promise.all(step) : (step as Introspection[]);
+        for (const answer of answers) responses.push(toResponse(answer));
       }
       return { responses };
     },

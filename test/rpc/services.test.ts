@@ -71,8 +71,12 @@ describe.each(protocols)("over %s", (protocol) => {
       expect(answer).toMatchObject({ active: true, clientId: id, sub: id, tokenType: "Bearer" });
       expect(answer.exp - answer.iat).toBe(120n);
       const bearer = { headers: { authorization: `Bearer ${token}` } };
-      const batch = await introspection().batchIntrospect({ tokens: ["x", token, ""] }, bearer);
-      expect(batch.responses.map(({ active }) => active)).toEqual([false, true, false]);
+      // again and again: what is answered often is kept as bytes
+      for (let times = 0; times < 3; times++) {
+        const { responses } = await introspection().batchIntrospect({ tokens: ["x", token, "", token] }, bearer);
+        expect(responses.map(({ active }) => active)).toEqual([false, true, false, true]);
+        expect([responses[1], responses[3]]).toEqual([answer, answer]);
+      }
       await tokens().revokeToken({ token, clientId: id, clientSecret: secret }, as("worker"));
       expect((await introspection().introspect({ token }, as("worker"))).active).toBe(false);
       expect((await refusalOf(introspection().introspect({ token }, bearer))).rawMessage).toBe("Invalid Token");

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { freeze } from "../support/process.ts";
 import { describeStore, NOW, sealer, signUp } from "./store-contract.ts";
 
 const log = { warn: () => undefined };
@@ -27,13 +28,11 @@ describe("a MariaDB that fails", () => {
       ...Array.from({ length: 30 }, () => store.users.findByEmail(user.email)),
     ];
     await Promise.all(calls());
-    process.kill(pid, "SIGSTOP");
-    // the signal takes a moment to reach every thread
-    await new Promise((done) => setTimeout(done, 100));
+    await freeze(pid);
     try {
       const start = performance.now();
       const results = await Promise.allSettled(calls());
-      expect(performance.now() - start).toBeLessThan(6_500);
+      expect(performance.now() - start).toBeLessThan(20_000);
       for (const result of results) {
         expect(result).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
       }
@@ -44,16 +43,16 @@ describe("a MariaDB that fails", () => {
     }
     const start = performance.now();
     await Promise.all(calls());
-    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(performance.now() - start).toBeLessThan(20_000);
     await store.close();
-  });
+  }, 120_000);
 
   it("is unavailable at once where nobody listens", async () => {
     const url = "mysql://a:b@127.0.0.1:1/auth";
     const start = performance.now();
     const opening = openStore({ url, sealer, clock: new Clock(), log });
     await expect(opening).rejects.toMatchObject({ code: "unavailable" });
-    expect(performance.now() - start).toBeLessThan(3_000);
+    expect(performance.now() - start).toBeLessThan(7_000);
   });
 });
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { freePorts, startApp, startReplicas, type TestApp } from "../support/app.ts";
 import {
   authorizeUrl,
@@ -17,6 +17,7 @@ import {
   uniqueEmail,
 } from "../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { freeze } from "../support/process.ts";
 
 /** A private server: it is stopped and continued. */
 describe("while the database is frozen", () => {
@@ -29,8 +30,10 @@ describe("while the database is frozen", () => {
     if (first === undefined) throw new Error("no replica");
     app = first;
   }, 120_000);
+  afterEach(() => {
+    if (database.pid !== null) process.kill(database.pid, "SIGCONT");
+  });
   afterAll(async () => {
-    if (database?.pid) process.kill(database.pid, "SIGCONT");
     await app?.close();
     await database?.stop();
   });
@@ -39,8 +42,9 @@ describe("while the database is frozen", () => {
     const account = await signUp(app.url);
     const tokens = await getTokens(app.url, account);
     const { code, verifier, browser } = await getCode(app.url, account);
-    if (database.pid === null) throw new Error("the server is not ours to freeze");
-    process.kill(database.pid, "SIGSTOP");
+    const { pid } = database;
+    if (pid === null) throw new Error("the server is not ours to freeze");
+    await freeze(pid);
     const bearer = { authorization: `Bearer ${tokens.access_token}` };
     const answers = await Promise.all([
       refresh(app.url, tokens.refresh_token),
@@ -74,9 +78,9 @@ describe("while the database is frozen", () => {
     expect((await fetch(`${app.internalUrl}/healthz`)).status).toBe(200);
     expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(503);
 
-    process.kill(database.pid, "SIGCONT");
+    process.kill(pid, "SIGCONT");
     let healed = 0;
-    for (let tries = 0; tries < 50 && healed !== 200; tries++) {
+    for (let tries = 0; tries < 200 && healed !== 200; tries++) {
       healed = (await refresh(app.url, tokens.refresh_token)).status;
       if (healed !== 200) await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -85,7 +89,7 @@ describe("while the database is frozen", () => {
     const fresh = (await (await refresh(app.url, tokens.refresh_token)).json()) as Tokens;
     expect(await introspect(app.url, fresh.access_token)).toMatchObject({ active: true });
     expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(200);
-  }, 60_000);
+  }, 120_000);
 
   it("S-029 tells the client where its redirect URI is beyond doubt, and shows a page without details where it is not", async () => {
     // one that still knows its clients for a while, and one that must not rely on what it knew
@@ -93,7 +97,7 @@ describe("while the database is frozen", () => {
     try {
       for (const { url } of [patient, app]) await new TestBrowser().get(authorizeUrl(url));
       if (database.pid === null) throw new Error("the server is not ours to freeze");
-      process.kill(database.pid, "SIGSTOP");
+      await freeze(database.pid);
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       const [told, shown] = await Promise.all(
         [patient, app].map(({ url }) => new TestBrowser().get(authorizeUrl(url, { state: "mine" }))),
@@ -113,7 +117,7 @@ describe("while the database is frozen", () => {
       if (database.pid !== null) process.kill(database.pid, "SIGCONT");
       await patient.close();
     }
-  }, 60_000);
+  }, 120_000);
 });
 
 async function ownListeners(): Promise<Record<string, string>> {

@@ -8,6 +8,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import kafkajs from "kafkajs";
+import { freeze } from "./process.ts";
 
 const run = promisify(execFile);
 const root = path.resolve(import.meta.dirname, "../..");
@@ -159,7 +160,9 @@ async function startOnJava(): Promise<TestKafka> {
       await end("SIGKILL");
       await rm(folder, { recursive: true, force: true });
     },
-    pause: async () => void broker.child.kill("SIGSTOP"),
+    pause: async () => {
+      if (broker.child.pid !== undefined) await freeze(broker.child.pid);
+    },
     resume: async () => void broker.child.kill("SIGCONT"),
     kill: () => end("SIGKILL"),
     async restart() {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface ServiceProcess {
@@ -26,7 +27,7 @@ export async function spawnService(env: Record<string, string>): Promise<Service
       () => 0,
     );
     if (status === 200) break;
-    if (child.exitCode !== null || tries > 300) throw new Error(`the service did not become ready:\n${output}`);
+    if (child.exitCode !== null || tries > 1_200) throw new Error(`the service did not become ready:\n${output}`);
     await sleep(50);
   }
   return {
@@ -38,4 +39,25 @@ export async function spawnService(env: Record<string, string>): Promise<Service
       return code;
     },
   };
+}
+
+/** Stops a process with SIGSTOP. Resolves when each of its threads stands still: the signal takes a moment to reach them all. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  await sleep(100);
+  for (let tries = 0; existsSync("/proc/self/task") && !standsStill(pid); tries++) {
+    if (tries > 1_000) throw new Error(`process ${pid} does not stop`);
+    await sleep(10);
+  }
+}
+
+function standsStill(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) => {
+    try {
+      return /\) T [^)]*$/.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8"));
+    } catch {
+      // the thread ended meanwhile
+      return true;
+    }
+  });
 }

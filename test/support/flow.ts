@@ -204,11 +204,27 @@ export async function introspect(base: string, token: string, basic = internalBa
 
 /** What every replica says within REVOCATION_MAX_STALENESS of a revocation (1 s unless set). */
 export async function introspectSettled(base: string, token: string): Promise<Record<string, unknown>> {
+  let answer: Record<string, unknown> = {};
+  await acceptedUntil(async () => {
+    answer = await introspect(base, token);
+    return answer["active"] !== false;
+  }, 1_000);
+  return answer;
+}
+
+/**
+ * Asks until it is refused, or was asked later than `boundMs` from now and is good still. What counts is when a question was asked:
+ * on a machine that is busy the answer may take long.
+ * @returns milliseconds until the last question that was answered with "good" was asked, 0 where there was none
+ */
+export async function acceptedUntil(isGood: () => boolean | Promise<boolean>, boundMs: number): Promise<number> {
   const from = performance.now();
-  for (;;) {
-    const answer = await introspect(base, token);
-    if (answer["active"] === false || performance.now() - from > 1_000) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 25));
+  for (let last = 0; ; ) {
+    const asked = performance.now() - from;
+    if (!(await isGood())) return last;
+    last = asked;
+    if (asked > boundMs) return last;
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

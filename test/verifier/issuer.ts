@@ -206,7 +206,7 @@ export { RevocationKind };
 export const credentials = { clientId: "internal-service", clientSecret: "internal-service-secret" };
 
 /** Waits until it holds. @returns milliseconds that it took */
-export async function until(holds: () => boolean | Promise<boolean>, ms = 5_000): Promise<number> {
+export async function until(holds: () => boolean | Promise<boolean>, ms = 20_000): Promise<number> {
   const from = performance.now();
   while (!(await holds())) {
     if (performance.now() - from > ms) throw new Error(`did not happen within ${ms} ms: ${holds}`);

@@ -7,13 +7,15 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { createVerifier, type Decision, type Verifier } from "../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
-import { getTokens, internalBasic, postForm, refresh, signUp } from "../support/flow.ts";
+import { acceptedUntil, getTokens, internalBasic, postForm, refresh, signUp } from "../support/flow.ts";
 import { credentials, until } from "./issuer.ts";
 
 /** The library against the service itself: two replicas, of which it follows one while the other one is told to revoke. */
 let watched: TestApp;
 let told: TestApp;
 let verifier: Verifier;
+/** Forgives a process that stood still for a while. */
+let patient: Verifier;
 let introspecting: Verifier;
 
 beforeAll(async () => {
@@ -22,12 +24,19 @@ beforeAll(async () => {
   const connection = { baseUrl: `http://${watched.grpc}`, credentials };
   const options = { issuer: watched.env["ISSUER"] ?? "", audience: ["portal-client", "internal-service"] };
   verifier = createVerifier({ ...options, stream: connection, onStreamLost: "fail-closed" });
-  introspecting = createVerifier({ ...options, introspection: connection, onStreamLost: "introspect" });
-  await Promise.all([verifier.ready(), introspecting.ready()]);
+  patient = createVerifier({ ...options, stream: connection, onStreamLost: "fail-closed", maxStalenessMs: 60_000 });
+  const introspectionTimeoutMs = 10_000;
+  introspecting = createVerifier({
+    ...options,
+    introspection: connection,
+    introspectionTimeoutMs,
+    onStreamLost: "introspect",
+  });
+  await Promise.all([verifier, patient, introspecting].map((one) => one.ready()));
 });
 const open: Verifier[] = [];
 afterAll(async () => {
-  await Promise.all([verifier, introspecting, ...open].map((one) => one.close()));
+  await Promise.all([verifier, patient, introspecting, ...open].map((one) => one.close()));
   await watched.close();
   await told.close();
 });
@@ -41,21 +50,27 @@ async function refusesAfter(token: string, act: () => Promise<unknown>): Promise
   await until(() => now(token) === "allowed");
   expect(outcome(await introspecting.verify(token))).toBe("allowed");
   await act();
-  expect(await until(() => now(token) === "Invalid Token")).toBeLessThan(1_000);
-  await until(async () => outcome(await introspecting.verify(token)) === "Invalid Token", 1_500);
+  const [followed, asked] = await Promise.all([
+    acceptedUntil(() => now(token) === "allowed", 1_000),
+    acceptedUntil(async () => outcome(await introspecting.verify(token)) === "allowed", 1_000),
+  ]);
+  expect(followed).toBeLessThan(1_000);
+  expect(asked).toBeLessThan(1_000);
+  await until(() => now(token) === "Invalid Token");
+  await until(async () => outcome(await introspecting.verify(token)) === "Invalid Token");
 }
 
 describe("a token of the service", () => {
   test("is allowed with the claims it was made with; its scopes are judged", async () => {
     const account = await signUp(watched.url);
     const { access_token } = await getTokens(watched.url, account);
-    const decision = await verifier.verify(access_token, { scopes: ["profile", "read"] });
+    const decision = await patient.verify(access_token, { scopes: ["profile", "read"] });
     expect(decision).toMatchObject({
       allowed: true,
       claims: { sub: account.uuid, client_id: "portal-client", nickname: "nick", roles: ["ROLE_USER"] },
     });
-    expect(outcome(await verifier.verify(access_token, { scopes: ["auth.tokens"] }))).toBe("Forbidden");
-    expect(outcome(await verifier.verify(access_token, { audience: "internal-service" }))).toBe("Invalid Token");
+    expect(outcome(await patient.verify(access_token, { scopes: ["auth.tokens"] }))).toBe("Forbidden");
+    expect(outcome(await patient.verify(access_token, { audience: "internal-service" }))).toBe("Invalid Token");
   });
 
   test("S-114 passes only where it is an access token", async () => {
@@ -68,7 +83,7 @@ describe("a token of the service", () => {
     });
     open.push(lenient);
     await lenient.ready();
-    for (const by of [verifier, lenient]) {
+    for (const by of [patient, lenient]) {
       expect(outcome(await by.verify(tokens.access_token))).toBe("allowed");
       expect(outcome(await by.verify(tokens.id_token))).toBe("Invalid Token");
       // signed by a key that is in no key set
@@ -114,12 +129,13 @@ test("a client's own token is good here too, and the stream takes it as credenti
     const answer = await postForm(`${watched.url}/oauth2/token`, form, { authorization: internalBasic });
     return ((await answer.json()) as { access_token: string }).access_token;
   };
-  expect(outcome(await verifier.verify(await token(), { scopes: ["auth.introspect"] }))).toBe("allowed");
+  expect(outcome(await patient.verify(await token(), { scopes: ["auth.introspect"] }))).toBe("allowed");
   const other = createVerifier({
     issuer: watched.env["ISSUER"] ?? "",
     audience: "internal-service",
     stream: { baseUrl: `http://${told.grpc}`, credentials: { token } },
     onStreamLost: "fail-closed",
+    maxStalenessMs: 60_000,
   });
   open.push(other);
   await other.ready();
@@ -129,10 +145,15 @@ test("a client's own token is good here too, and the stream takes it as credenti
 test("the stream stays fresh for seconds on end", async () => {
   await until(() => verifier.status().stream === "fresh");
   const samples: string[] = [];
-  for (const end = performance.now() + 4_000; performance.now() < end; ) {
-    samples.push(verifier.status().stream);
+  let from = performance.now();
+  for (let last = from; samples.length < 600; ) {
     await new Promise((resolve) => setTimeout(resolve, 5));
+    const now = performance.now();
+    // this process, the service in it too, stood still: give them a moment
+    if (now - last > 200) from = now + 1_000;
+    last = now;
+    if (now >= from) samples.push(verifier.status().stream);
   }
   // a machine that is busy with other tests may lose it for a moment
   expect(samples.filter((state) => state !== "fresh").length).toBeLessThan(samples.length / 10);
-});
+}, 60_000);

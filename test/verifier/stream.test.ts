@@ -34,14 +34,18 @@ afterEach(async () => {
   await Promise.all([issuer.close(), service.close()]);
 });
 
+/** Loses its stream soon. All others forgive a process that stood still for a while. */
+const impatient = { maxStalenessMs: 500, streamTimeoutMs: 400 };
+
 function verifierWith(options: Partial<VerifierOptions> = {}): Verifier {
   const at = (level: string) => (details: object, message: string) => void logged.push({ level, message, details });
   const made = createVerifier({
     issuer: issuer.url,
     audience: "portal-client",
     stream: { baseUrl: service.baseUrl, credentials },
-    maxStalenessMs: 500,
-    streamTimeoutMs: 400,
+    maxStalenessMs: 30_000,
+    streamTimeoutMs: 30_000,
+    introspectionTimeoutMs: 10_000,
     log: { info: at("info"), warn: at("warn"), error: at("error") },
     ...options,
   });
@@ -72,7 +76,8 @@ describe("what is revoked", () => {
       const other = issuer.token({ sub: "user of another" });
       expect([errorNow(verifier, token), errorNow(verifier, other)]).toEqual(["allowed", "allowed"]);
       service.revoke(kind, String(claimsOf(token)[claim]));
-      expect(await until(() => errorNow(verifier, token) === "Invalid Token")).toBeLessThan(500);
+      // not only with the next stream
+      expect(await until(() => errorNow(verifier, token) === "Invalid Token")).toBeLessThan(10_000);
       expect(errorNow(verifier, other)).toBe("allowed");
     }
     const [es256, rs256] = [issuer.token(), issuer.token({}, {}, "RS256")];
@@ -137,17 +142,18 @@ describe("the snapshot", () => {
 describe("after a break", () => {
   test("the stream goes on where it stopped, and what happened meanwhile is known", async () => {
     service.revoke(RevocationKind.TOKEN, "a");
-    const verifier = verifierWith({ onStreamLost: "fail-closed" });
+    const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await verifier.ready();
     const token = issuer.token();
-    expect(errorNow(verifier, token)).toBe("allowed");
+    await until(() => errorNow(verifier, token) === "allowed");
     service.refuse = new ConnectError("shutting down", Code.Unavailable);
     service.breakStreams();
     service.revoke(RevocationKind.TOKEN, String(claimsOf(token)["jti"]));
     await until(() => verifier.status().stream === "lost");
     service.refuse = null;
-    await until(() => errorNow(verifier, token) === "Invalid Token", 10_000);
-    expect(service.resumeTokens.at(-1)).toBe("1");
+    await until(() => errorNow(verifier, token) === "Invalid Token");
+    expect(service.resumeTokens.slice(1)).toContain("1");
+    expect(service.resumeTokens.slice(1)).not.toContain("");
   });
 
   test("a resume token that is not taken means the snapshot again", async () => {
@@ -156,20 +162,20 @@ describe("after a break", () => {
     await verifier.ready();
     service.refuseResume = new ConnectError("not a resume token", Code.InvalidArgument);
     service.breakStreams();
-    await until(() => service.resumeTokens.length >= 3 && verifier.status().stream === "fresh", 10_000);
+    await until(() => service.resumeTokens.length >= 3 && verifier.status().stream === "fresh");
     expect(service.resumeTokens.slice(0, 3)).toEqual(["", "1", ""]);
   });
 
   test("a stream that says nothing is given up and opened anew", async () => {
-    const verifier = verifierWith({ onStreamLost: "fail-closed" });
+    const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await verifier.ready();
     const token = issuer.token();
     service.frozen = true;
     const lostAfter = await until(() => errorNow(verifier, token) === "Unavailable");
-    expect(lostAfter).toBeLessThan(600);
+    expect(lostAfter).toBeLessThan(5_000);
     await until(() => service.resumeTokens.length >= 3);
     service.frozen = false;
-    await until(() => errorNow(verifier, token) === "allowed", 10_000);
+    await until(() => errorNow(verifier, token) === "allowed");
     // those given up are over
     await until(() => service.watchers === 1);
   });
@@ -188,22 +194,22 @@ describe("after a break", () => {
 
 describe("freshness", () => {
   test("an issuer that is stuck talks on but says nothing new: the stream is lost", async () => {
-    const verifier = verifierWith({ onStreamLost: "fail-closed" });
+    const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await verifier.ready();
     const stuckAt = Date.now();
     service.time = () => stuckAt;
     const token = issuer.token();
     const lostAfter = await until(() => errorNow(verifier, token) === "Unavailable");
-    expect(lostAfter).toBeLessThan(700);
+    expect(lostAfter).toBeLessThan(5_000);
     // also for a stream that is opened anew
     await until(() => service.resumeTokens.length >= 2);
     expect(errorNow(verifier, token)).toBe("Unavailable");
     service.time = () => Date.now();
-    await until(() => errorNow(verifier, token) === "allowed", 10_000);
+    await until(() => errorNow(verifier, token) === "allowed");
   });
 
   test("news that were held up on their way count from when they should have come", async () => {
-    const verifier = verifierWith({ onStreamLost: "fail-closed" });
+    const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await verifier.ready();
     await until(() => verifier.status().stream === "fresh");
     // a proxy that holds every message back for longer and longer, up to 3 s
@@ -219,7 +225,8 @@ describe("freshness", () => {
       [-15_000, "lost"],
     ] as const) {
       service.time = () => Date.now() + difference;
-      const verifier = verifierWith();
+      // 15 s are 5 s more than clocks may differ
+      const verifier = verifierWith({ maxStalenessMs: 4_000 });
       await verifier.ready();
       expect([difference, verifier.status().stream]).toEqual([difference, state]);
       await verifier.close();
@@ -228,10 +235,12 @@ describe("freshness", () => {
 
   test("an issuer whose clock went back is followed again", async () => {
     const verifier = verifierWith({ maxStalenessMs: 500, streamTimeoutMs: 200 });
+    service.time = () => Date.now() + 9_000;
     await verifier.ready();
-    service.time = () => Date.now() - 5_000;
+    service.time = () => Date.now() - 9_000;
     await until(() => verifier.status().stream === "lost");
-    expect(await until(() => verifier.status().stream === "fresh", 4_000)).toBeLessThan(4_000);
+    // long before its clock is where it was
+    await until(() => verifier.status().stream === "fresh", 10_000);
   });
 });
 
@@ -244,7 +253,7 @@ describe("while the stream is lost", () => {
   };
 
   test("fail-closed answers 503, which signs nobody out", async () => {
-    const verifier = verifierWith({ onStreamLost: "fail-closed" });
+    const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await lose(verifier);
     expect(await verifier.verify(issuer.token())).toEqual({
       allowed: false,
@@ -259,7 +268,7 @@ describe("while the stream is lost", () => {
   test("accept-until-expiry goes on with what is known", async () => {
     const revoked = issuer.token();
     service.revoke(RevocationKind.TOKEN, String(claimsOf(revoked)["jti"]));
-    const verifier = verifierWith({ onStreamLost: "accept-until-expiry" });
+    const verifier = verifierWith({ onStreamLost: "accept-until-expiry", ...impatient });
     await lose(verifier);
     expect(await errorOf(verifier, issuer.token())).toBe("allowed");
     expect(await errorOf(verifier, issuer.token({ exp: seconds() - 1 }))).toBe("Token Expired");
@@ -267,7 +276,7 @@ describe("while the stream is lost", () => {
   });
 
   test("introspect asks the issuer, once for all who ask at the same time, and judges scopes itself", async () => {
-    const verifier = verifierWith();
+    const verifier = verifierWith(impatient);
     await lose(verifier);
     const token = issuer.token();
     expect(verifier.verifyNow(token)).toBeNull();
@@ -292,35 +301,39 @@ describe("while the stream is lost", () => {
   });
 
   test("introspect answers 503 in time when nobody answers it", async () => {
-    const verifier = verifierWith({ introspectionTimeoutMs: 200, maxIntrospections: 2 });
+    const verifier = verifierWith({ introspectionTimeoutMs: 500, maxIntrospections: 2, ...impatient });
     await lose(verifier);
     service.introspectionAway = true;
     expect(await errorOf(verifier, issuer.token())).toBe("Unavailable");
     service.introspectionAway = false;
-    service.introspecting = () => new Promise((resolve) => setTimeout(resolve, 1_000));
+    service.introspecting = () => new Promise((resolve) => setTimeout(resolve, 60_000).unref());
     const from = performance.now();
-    const slow = [issuer.token(), issuer.token(), issuer.token()].map((token) => errorOf(verifier, token));
-    // over the bound: at once
-    expect(await slow[2]).toBe("Unavailable");
-    expect(performance.now() - from).toBeLessThan(100);
+    const ended: number[] = [];
+    const slow = [0, 1, 2].map(async (number) => {
+      const error = await errorOf(verifier, issuer.token());
+      ended.push(number);
+      return error;
+    });
     expect(await Promise.all(slow)).toEqual(["Unavailable", "Unavailable", "Unavailable"]);
-    expect(performance.now() - from).toBeLessThan(400);
+    expect(performance.now() - from).toBeLessThan(10_000);
+    // over the bound: at once, not when a call under way was given up
+    expect(ended[0]).toBe(2);
     service.introspecting = async () => {};
-    expect(await errorOf(verifier, issuer.token())).toBe("allowed");
+    await until(async () => (await errorOf(verifier, issuer.token())) === "allowed");
   });
 
   test("a service that is gone altogether is 503, and found again", async () => {
-    const verifier = verifierWith({ introspectionTimeoutMs: 300 });
+    const verifier = verifierWith({ introspectionTimeoutMs: 500, ...impatient });
     await lose(verifier);
     const { port } = service;
     await service.close();
     const from = performance.now();
     expect(await errorOf(verifier, issuer.token())).toBe("Unavailable");
-    expect(performance.now() - from).toBeLessThan(400);
+    expect(performance.now() - from).toBeLessThan(8_000);
     service = await startService(port);
     await until(async () => (await errorOf(verifier, issuer.token())) === "allowed");
-    await until(() => verifier.status().stream === "fresh", 12_000);
-  });
+    await until(() => verifier.status().stream === "fresh");
+  }, 60_000);
 });
 
 describe("without a stream", () => {
@@ -331,6 +344,7 @@ describe("without a stream", () => {
       audience: "portal-client",
       onStreamLost: "introspect",
       introspection,
+      introspectionTimeoutMs: 10_000,
     });
     open.push(verifier);
     await verifier.ready();
@@ -389,11 +403,11 @@ describe("the connection", () => {
     });
     await new Promise<void>((resolve) => mute.listen(0, "127.0.0.1", resolve));
     const baseUrl = `http://127.0.0.1:${(mute.address() as AddressInfo).port}`;
-    const verifier = verifierWith({ stream: { baseUrl, credentials }, introspectionTimeoutMs: 200 });
+    const verifier = verifierWith({ stream: { baseUrl, credentials }, introspectionTimeoutMs: 200, ...impatient });
     await until(() => verifier.status().keys > 0);
     const from = performance.now();
     expect(await errorOf(verifier, issuer.token())).toBe("Unavailable");
-    expect(performance.now() - from).toBeLessThan(400);
+    expect(performance.now() - from).toBeLessThan(8_000);
     // the stream is tried again, each time by a new connection
     await until(() => sockets.size >= 4);
     await verifier.close();
@@ -412,10 +426,11 @@ test("a process that was busy for longer than the stream may be silent reads wha
   const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["pipe", "pipe", "inherit"] });
   const [line] = (await once(child.stdout, "data")) as [Buffer];
   const baseUrl = line.toString().trim();
-  const verifier = verifierWith({ stream: { baseUrl, credentials }, onStreamLost: "fail-closed" });
+  const stream = { baseUrl, credentials };
+  const verifier = verifierWith({ stream, onStreamLost: "fail-closed", maxStalenessMs: 2_000, streamTimeoutMs: 1_500 });
   await verifier.ready();
   const token = issuer.token();
-  for (const end = performance.now() + 700; performance.now() < end; );
+  for (const end = performance.now() + 2_500; performance.now() < end; );
   expect(errorNow(verifier, token)).toBe("Unavailable");
   expect(await errorOf(verifier, token)).toBe("allowed");
   await verifier.close();

@@ -47,9 +47,9 @@ async function open(key: Uint8Array = Buffer.alloc(32, 7)): Promise<Store> {
   return store;
 }
 
-function relay(store: Store, publisher = recorder): Relay {
+function relay(store: Store, publisher = recorder, timing = {}): Relay {
   const [log, owner] = [captureLog(), randomUUID()];
-  const started = startRelay({ store, publisher, clock, log, metrics, owner, issuer: "i" });
+  const started = startRelay({ store, publisher, clock, log, metrics, owner, issuer: "i", timing });
   relays.push(started);
   return started;
 }
@@ -80,8 +80,10 @@ async function askReset(store: Store, uuid: string, resetToken: string): Promise
 
 test("what the real store committed goes out once, in order, and is marked with its payload emptied", async () => {
   const store = await open();
-  const closing = relay(store);
-  relay(store);
+  // a lease that is not given back is not had in time
+  const timing = { leaseTtl: 120_000 };
+  const closing = relay(store, recorder, timing);
+  relay(store, recorder, timing);
   const uuids = await Promise.all(Array.from({ length: 100 }, () => signUp(store)));
   for (let i = 0; i < 9; i += 1) await Promise.all(uuids.map((uuid) => askReset(store, uuid, `reset ${i}`)));
   await until(async () => (await store.outbox.stats()).pending === 0);
@@ -99,11 +101,9 @@ test("what the real store committed goes out once, in order, and is marked with 
   expect(held).toHaveLength(16);
 
   await closing.close();
-  const before = performance.now();
   await signUp(store);
-  await until(() => published.length === 1_001, 5_000);
-  expect(performance.now() - before).toBeLessThan(5_000);
-});
+  await until(() => published.length === 1_001);
+}, 90_000);
 
 test("an event sealed under another key is parked, and goes out when it is put back under the right one", async () => {
   const rightKey = Buffer.alloc(32, 7);

@@ -12,7 +12,9 @@ import type { MemoryOutbox } from "../support/memory-outbox.ts";
 import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
-const FAST: RelayTiming = { leaseTtl: 1_500, renew: 300, poll: 100, send: 500, maxBackoff: 150 };
+/** What must not be waited for is far off: leases run out, and sends are given up, long after a test. */
+const FAST: RelayTiming = { leaseTtl: 120_000, renew: 300, poll: 100, send: 60_000, maxBackoff: 150 };
+const SHORT: RelayTiming = { ...FAST, leaseTtl: 1_500, send: 500 };
 
 let memory: MemoryOutbox;
 let published: OutboundEvent[];
@@ -95,17 +97,20 @@ test("every user's events go out in the order of their commits, each once", asyn
 
 test("a local commit is sent at once, another replica's at the next look", async () => {
   const here = memory.replica();
-  relay(here, { ...FAST, poll: 1_000 });
+  const seldom = relay(here, { ...FAST, poll: 120_000 });
   await until(() => (memory.calls.get("pending") ?? 0) >= 16);
   await delay(50);
 
-  const before = performance.now();
   memory.append(eventOf(randomUUID(), 0), here.outbox);
   await until(() => published.length === 1);
-  expect(performance.now() - before).toBeLessThan(200);
 
+  await seldom.close();
+  memory.calls.clear();
+  relay(memory.replica());
+  await until(() => (memory.calls.get("pending") ?? 0) >= 16);
+  await delay(50);
   memory.append(eventOf(randomUUID(), 0));
-  await until(() => published.length === 2, 2_000);
+  await until(() => published.length === 2);
 });
 
 test("an idle relay asks the database little", async () => {
@@ -187,7 +192,7 @@ test("F-10 while the broker is away events wait, few sends are tried, and nothin
   }
   expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
   expect(tries).toBeLessThan(200);
-  expect(Math.max(...memory.rows.map(({ attempts }) => attempts))).toBeGreaterThan(1);
+  await until(() => Math.max(...memory.rows.map(({ attempts }) => attempts)) > 1);
 
   isAway = false;
   await until(isDrained);
@@ -201,7 +206,7 @@ test("F-11 a send that never answers is given up at its deadline and repeated", 
   let isFrozen = true;
   broker = () => (isFrozen ? new Promise(() => {}) : Promise.resolve());
   fill(users(5), 3);
-  relay(memory.replica());
+  relay(memory.replica(), SHORT);
   await delay(700);
   isFrozen = false;
   await until(isDrained);
@@ -215,7 +220,7 @@ test("a database that is away stops nothing for good, and what was sent meanwhil
   broker = () => new Promise((resolve) => (acknowledge = resolve));
   const uuid = randomUUID();
   memory.append(eventOf(uuid, 0));
-  relay(here);
+  relay(here, SHORT);
   await until(() => metrics.counts.failed === 0 && (memory.calls.get("pending") ?? 0) > 0);
   await delay(100);
   memory.isAway = true;
@@ -271,7 +276,7 @@ test("F-13 a relay that comes later gets its share, one that leaves gives its la
   relay(memory.replica());
   await until(async () => JSON.stringify(await lanesOf()) === "[4,6,6]");
   await first.close();
-  await until(async () => JSON.stringify(await lanesOf()) === "[8,8]", 1_000);
+  await until(async () => JSON.stringify(await lanesOf()) === "[8,8]");
 });
 
 test("F-04 a relay that died between the broker's answer and the mark costs repeats only, and its lanes go to another", async () => {
@@ -284,7 +289,7 @@ test("F-04 a relay that died between the broker's answer and the mark costs repe
       isDead ? dead : verb(...args);
   const outbox = { ...dying.outbox, markSent: stopped(dying.outbox.markSent), pending: stopped(dying.outbox.pending) };
   const leases = { ...dying.leases, renew: stopped(dying.leases.renew), acquire: stopped(dying.leases.acquire) };
-  relay({ outbox, leases });
+  relay({ outbox, leases }, SHORT);
   const everyone = users(10);
   fill(everyone, 5);
   await until(isDrained);
@@ -298,23 +303,23 @@ test("F-04 a relay that died between the broker's answer and the mark costs repe
   const sentByTheDead = published.length - 50;
   expect(sentByTheDead).toBeGreaterThan(0);
 
-  relay(memory.replica());
+  relay(memory.replica(), SHORT);
   await until(isDrained);
   expect(new Set(published.map(({ event }) => event.eventId)).size).toBe(100);
   expect(repeats()).toBe(sentByTheDead);
   expectOrder();
-}, 15_000);
+}, 60_000);
 
 test("F-14 closing does not wait for a broker that is away, and leaves its events for the next", async () => {
   broker = () => new Promise(() => {});
   const store = memory.replica();
-  const closing = relay(store, {});
+  const closing = relay(store, { send: 60_000, leaseTtl: 120_000 });
   fill(users(20), 2);
   await until(() => (memory.calls.get("pending") ?? 0) >= 16);
   await delay(50);
   const before = performance.now();
   await closing.close();
-  expect(performance.now() - before).toBeLessThan(3_000);
+  expect(performance.now() - before).toBeLessThan(8_000);
   expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
   expect(await store.leases.holders("")).toEqual([]);
 });
@@ -326,5 +331,5 @@ test("F-14 closing does not wait for a database that is away either", async () =
   await until(() => (memory.calls.get("pending") ?? 0) >= 16);
   const before = performance.now();
   await closing.close();
-  expect(performance.now() - before).toBeLessThan(3_000);
+  expect(performance.now() - before).toBeLessThan(8_000);
 });

@@ -118,9 +118,9 @@ describe("calls to URLs that clients registered", () => {
     await expect(outboundFetch(context, `http://127.0.0.1:${port}/big`)).rejects.toThrow("longer than 65536 bytes");
     for (const path of ["slow", "silent"]) {
       const from = performance.now();
-      const call = outboundFetch(context, `http://127.0.0.1:${port}/${path}`, { timeoutMs: 300 });
+      const call = outboundFetch(context, `http://127.0.0.1:${port}/${path}`, { timeoutMs: 100 });
       await expect(call).rejects.toThrow(OutboundFailure);
-      expect(performance.now() - from).toBeLessThan(1_000);
+      expect(performance.now() - from).toBeLessThan(2_500);
     }
   });
 

@@ -16,6 +16,7 @@ import { MAX_MESSAGE_BYTES, methodsOf } from "../../src/rpc/edge.ts";
 import { readMessage } from "../../src/rpc/message-reader.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { getTokens, postForm, signUp, uniqueEmail } from "../support/flow.ts";
+import { heapInUse } from "../support/heap.ts";
 import {
   bytesField,
   flag,
@@ -132,7 +133,7 @@ function rows(): Record<string, number> {
 }
 
 /** Less is no sign of a reader that stands still. */
-const busyMachineMs = 2_000;
+const busyMachineMs = 5_000;
 
 /** The longest stop of the event loop while `work` ran, milliseconds. */
 async function longestStall(work: () => Promise<unknown>): Promise<number> {
@@ -220,17 +221,18 @@ test("a hundred thousand garbage tokens leave nothing behind and push nothing ou
     }
   };
   await garbage(5_000, () => `a.${randomBytes(20).toString("base64url")}.b`);
-  const heapBefore = process.memoryUsage().heapUsed;
+  const heapBefore = heapInUse();
   await garbage(45_000, () => randomBytes(24).toString("base64url"));
   await garbage(
     45_000,
     () => `${randomBytes(20).toString("base64url")}.${body}.${randomBytes(64).toString("base64url")}`,
   );
   await garbage(5_000, () => `${head}.${body}.${randomBytes(64).toString("base64url")}`);
-  expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(100 * 1024 * 1024);
+  // remembered, each would take a kilobyte and more
+  expect(heapInUse() - heapBefore).toBeLessThan(30 * 1024 * 1024);
   expect(app.context.verifiedTokens.get(bearer["good"]!)).toBe(remembered);
   expect(rows()).toEqual(before);
-});
+}, 120_000);
 
 describe("sizes and encodings", () => {
   const signUpPath = "UserService/SignUp";
@@ -255,26 +257,28 @@ describe("sizes and encodings", () => {
       `POST /auth.v1.${signUpPath} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web+proto\r\nauthorization: ${worker.authorization}\r\ncontent-length: 4294967300\r\n\r\n`,
     );
     web.socket.write(frame(Buffer.alloc(0), 0, 0xffffffff));
-    while (!web.received().includes("grpc-status") && performance.now() - startedAt < 5_000) {
+    while (!web.received().includes("grpc-status") && performance.now() - startedAt < 8_000) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     expect(web.received().toString("latin1")).toMatch(/grpc-status: 8/i);
     web.socket.destroy();
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    // who waits for the rest waits 10 s and more
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
     await stillServes();
   });
 
   test("S-183 a gibibyte in a mebibyte is refused and never unpacked", async () => {
     const packed = bomb();
-    const before = process.memoryUsage();
+    heapInUse();
+    const before = process.memoryUsage().rss;
     const gzip = { "grpc-encoding": "gzip" };
     expect(await statusOf(signUpPath, frame(packed, 1), gzip)).toBe("RESOURCE_EXHAUSTED");
     expect((await post(signUpPath, packed, { ...proto, "content-encoding": "gzip" })).status).toBe(501);
     const web = await post(signUpPath, frame(packed, 1), { ...gzip, "content-type": "application/grpc-web+proto" });
     expect(`${web.headers.get("grpc-status")} ${await web.text()}`).toMatch(/^12|grpc-status: ?12/i);
-    const after = process.memoryUsage();
+    heapInUse();
     // the process of the test too, with the packed message in it
-    expect(after.rss - before.rss).toBeLessThan(64 * 1024 * 1024);
+    expect(process.memoryUsage().rss - before).toBeLessThan(256 * 1024 * 1024);
     await stillServes();
   });
 
@@ -801,8 +805,8 @@ test("a closing service ends watchers with UNAVAILABLE and connections with GOAW
   await hears(jti);
   const startedAt = performance.now();
   await closing.close();
-  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  expect(performance.now() - startedAt).toBeLessThan(25_000);
   expect((await Promise.all(ends)).map(({ code }) => Code[code])).toEqual(protocols.map(() => "Unavailable"));
   expect(await session.goneAway).toBe(0);
   session.close();
-});
+}, 60_000);

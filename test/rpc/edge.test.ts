@@ -21,7 +21,7 @@ beforeAll(async () => {
       throw failWith;
     },
     introspect: async () => ({ active: true, exp: 1_900_000_000n, aud: ["portal-client"] }),
-    authorize: () => new Promise((resolve) => setTimeout(resolve, 400, { allowed: true })),
+    authorize: () => new Promise((resolve) => setTimeout(resolve, 20_000, { allowed: true }).unref()),
   });
 });
 afterAll(() => edges.close());
@@ -123,7 +123,7 @@ describe.each(protocols)("over %s", (protocol) => {
     const options = { headers: { authorization: "Bearer all" }, timeoutMs: 100 };
     const refused = await refusalOf(client.authorize({}, options));
     expect(refused.code).toBe(Code.DeadlineExceeded);
-    expect(performance.now() - startedAt).toBeLessThan(350);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 
   test("administrative calls are written down: who, what, whom, and how it ended", async () => {

@@ -286,7 +286,7 @@ describe("life of the server", () => {
     while (closing.reached.length < 1) await new Promise((resolve) => setTimeout(resolve, 5));
     const startedAt = performance.now();
     await closing.grpc.close(100);
-    expect(performance.now() - startedAt).toBeLessThan(2000);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     await expect(calling).rejects.toThrow();
     await closing.http.close();
   });

@@ -479,7 +479,7 @@ describe("jwks_uri", () => {
     const before = target.connections();
     const from = performance.now();
     expect(await ask(clientId, key)).toBe(401);
-    expect(performance.now() - from).toBeLessThan(4_000);
+    expect(performance.now() - from).toBeLessThan(10_000);
     expect(target.connections()).toBe(before);
     answer = "keys";
     expect(await ask(clientId, key)).toBe(401);

@@ -1,5 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import { createApp, prepare } from "./app.ts";
+import { closeAndExit, closeWithinMs, exitSettled } from "./closing.ts";
 import type { Config } from "./config.ts";
 import { createLogger } from "./telemetry.ts";
 
@@ -8,7 +9,6 @@ const firstPauseMs = 250;
 const longestPauseMs = 15_000;
 /** A worker that lived so long starts over with the shortest pause. */
 const settledMs = 60_000;
-const closeWithinMs = 9_500;
 
 /**
  * Forks `config.workers` processes that share the three listeners, puts another in the place of each that dies, and drains
@@ -48,7 +48,7 @@ export async function serveWithWorkers(config: Config, up: () => void): Promise<
     stopping = true;
     setTimeout(() => process.exit(1), closeWithinMs + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
-    void Promise.all(alive.map(ended)).then((clean) => process.exit(clean.every(Boolean) ? status : 1));
+    void Promise.all(alive.map(ended)).then((clean) => exitSettled(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
@@ -69,14 +69,7 @@ export async function serveAsWorker(config: Config): Promise<void> {
   const close = () => {
     if (closing) return;
     closing = true;
-    setTimeout(() => process.exit(1), closeWithinMs).unref();
-    app.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        app.context.log.error({ err: error }, "not closed cleanly");
-        process.exit(1);
-      },
-    );
+    closeAndExit(app);
   };
   process.on("message", close);
   process.on("disconnect", close);

@@ -50,6 +50,7 @@ const allowed: Record<string, readonly string[] | "everything"> = {
   commands: "everything",
   workers: "everything",
   app: "everything",
+  closing: ["app"],
   config: ["oauth"],
   context: ["oauth", "users"],
   http: [...leaves, "oauth", "sessions", "users", "limits"],

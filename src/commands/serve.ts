@@ -1,10 +1,9 @@
 import cluster from "node:cluster";
 import type { Command } from "commander";
+import type { App } from "../app.ts";
+import { closeAndExit } from "../closing.ts";
 import type { Config } from "../config.ts";
 import { configOf, type Runtime } from "./runtime.ts";
-
-/** Whoever asks us to end waits about ten seconds before it ends us. */
-const closeWithinMs = 9_500;
 
 export function addServeCommand(program: Command, runtime: Runtime): void {
   program
@@ -40,23 +39,13 @@ function greeting({ issuer, grpc, internalHttp, production }: Config): string {
   );
 }
 
-function closeOnSignal(app: {
-  readonly context: { readonly log: import("../telemetry.ts").Logger };
-  close(): Promise<void>;
-}): void {
+function closeOnSignal(app: App): void {
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (stopping) process.exit(1);
       stopping = true;
-      setTimeout(() => process.exit(1), closeWithinMs).unref();
-      app.close().then(
-        () => process.exit(0),
-        (error: unknown) => {
-          app.context.log.error({ err: error }, "not closed cleanly");
-          process.exit(1);
-        },
-      );
+      closeAndExit(app);
     });
   }
 }

@@ -1,0 +1,30 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { stripTypeScriptTypes } from "node:module";
+import { expect, it } from "@jest/globals";
+
+/** Without Node's own reading of TypeScript, which leaves a heap so large that nothing hangs. */
+const source = stripTypeScriptTypes(readFileSync(new URL("../src/closing.ts", import.meta.url), "utf8"));
+
+/** Much code that becomes hot while the service is drained, with little memory for the threads that compile it. */
+const program = `
+  const { closeAndExit } = await import(${JSON.stringify(`data:text/javascript,${encodeURIComponent(source)}`)});
+  const body = "const o = []; for (let i = 0; i < 400; i++) { o.push({ x: a + i, y: b * i }); } return o[0].y + ";
+  const functions = Array.from({ length: 300 }, (_, n) => new Function("a", "b", body + n));
+  const drain = async () => {
+    const end = performance.now() + 20 + Math.random() * 40;
+    while (performance.now() < end) for (const each of functions) each(1, 2);
+  };
+  closeAndExit({ close: drain });
+`;
+
+it("ends the process though its code is being compiled", async () => {
+  for (let times = 0; times < 8; times++) {
+    const flags = ["--optimize-for-size", "--input-type=module"];
+    const child = spawn(process.execPath, [...flags, "--eval", program], { stdio: ["ignore", "ignore", "inherit"] });
+    const guard = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    expect(await once(child, "exit")).toEqual([0, null]);
+    clearTimeout(guard);
+  }
+}, 150_000);

@@ -1,5 +1,5 @@
 import cluster, { type Worker } from "node:cluster";
-import { createApp, prepare } from "./app.ts";
+import { type App, createApp, prepare } from "./app.ts";
 import { closeAndExit, closeWithinMs, exitSettled } from "./closing.ts";
 import type { Config } from "./config.ts";
 import { createLogger } from "./telemetry.ts";
@@ -36,7 +36,7 @@ export async function serveWithWorkers(config: Config, up: () => void): Promise<
       if (code === exitConfig) return stop(exitConfig);
       if (!wasUp && code === 1 && waiting > 0) return stop(1);
       pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);
-      log.error({ pid: worker.process.pid, code, signal }, `a worker died; starting another in ${pause} ms`);
+      log.error({ pid: worker.process.pid, exitCode: code, signal }, `a worker died; starting another in ${pause} ms`);
       setTimeout(() => {
         if (!stopping) start();
       }, pause);
@@ -64,14 +64,17 @@ function ended(worker: Worker): Promise<boolean> {
 /** One of the processes. The primary tells it when to end: a terminal's Ctrl-C reaches it too and means nothing here. */
 export async function serveAsWorker(config: Config): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
-  const app = await createApp(config, { migrate: false, applyClients: false });
+  let app: App | null = null;
   let closing = false;
   const close = () => {
     if (closing) return;
     closing = true;
-    closeAndExit(app);
+    // nothing was accepted yet
+    if (app === null) exitSettled(0);
+    else closeAndExit(app);
   };
   process.on("message", close);
   process.on("disconnect", close);
+  app = await createApp(config, { migrate: false, applyClients: false });
   process.send?.("up");
 }

@@ -2,28 +2,48 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, it } from "@jest/globals";
+import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { main } from "./commands/program.ts";
 import { testEnvironment } from "./support/app.ts";
 import { getTokens, introspect, refresh, signUp } from "./support/flow.ts";
-import { startMariaDb } from "./support/mariadb.ts";
+import { type MariaDb, startMariaDb } from "./support/mariadb.ts";
+import { freeze } from "./support/process.ts";
 
-it("WORKERS share the listeners, replace a dead one, and drain together on SIGTERM", async () => {
-  const database = await startMariaDb();
+let database: MariaDb;
+beforeAll(async () => {
+  database = await startMariaDb();
+});
+afterAll(() => database.stop());
+
+async function startWorkers() {
   const env = await testEnvironment({ DATABASE_URL: await database.createDatabase(), WORKERS: "2" });
   const child = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main], {
     env: { PATH: process.env["PATH"], ...env },
   });
-  const closed = once(child, "close");
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
   child.stderr.on("data", (chunk) => (output += chunk));
-  const workers = () =>
-    readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ").map(Number);
+  const children = `/proc/${child.pid}/task/${child.pid}/children`;
+  return {
+    url: env["ISSUER"] ?? "",
+    child,
+    closed: once(child, "close"),
+    output: () => output,
+    workers: () => readFileSync(children, "utf8").trim().split(" ").filter(Boolean).map(Number),
+  };
+}
+
+/** Up to half a minute. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 600 && !holds(); tries++) await sleep(50);
+  expect(holds()).toBe(true);
+}
+
+it("WORKERS share the listeners, replace a dead one, and drain together on SIGTERM", async () => {
+  const { url, child, closed, output, workers } = await startWorkers();
   try {
-    const url = env["ISSUER"] ?? "";
-    for (let tries = 0; tries < 300 && !output.includes("Next:"); tries++) await sleep(50);
-    expect(output.trimEnd().split("\n")).toHaveLength(4);
+    await until(() => output().includes("Next:"));
+    expect(output().trimEnd().split("\n")).toHaveLength(4);
     expect(workers()).toHaveLength(2);
     const account = await signUp(url);
     const tokens = await getTokens(url, account);
@@ -32,22 +52,31 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
 
     const [victim = 0, survivor] = workers();
     process.kill(victim, "SIGKILL");
-    for (let tries = 0; tries < 200; tries++) {
-      await sleep(50);
-      const alive = workers();
-      if (alive.length === 2 && !alive.includes(victim)) break;
-    }
+    await until(() => workers().length === 2 && !workers().includes(victim));
     expect(workers()).toContain(survivor);
-    expect(workers()).toHaveLength(2);
     expect((await refresh(url, tokens.refresh_token)).status).toBe(200);
     for (let tries = 0; tries < 20; tries++) expect((await fetch(`${url}/oauth2/jwks`)).status).toBe(200);
 
     await sleep(1_500);
     child.kill("SIGTERM");
     expect(await closed).toEqual([0, null]);
-    expect(output).toMatch(/a worker died/);
+    expect(output()).toMatch(/a worker died/);
   } finally {
     child.kill("SIGKILL");
-    await database.stop();
   }
 }, 120_000);
+
+it("ends on SIGTERM though its workers wait for the database", async () => {
+  if (database.pid === null) throw new Error("the server is not ours to freeze");
+  const { child, closed, output, workers } = await startWorkers();
+  try {
+    await until(() => workers().length === 2);
+    await freeze(database.pid);
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
+    expect(output()).not.toMatch(/is up/);
+  } finally {
+    process.kill(database.pid, "SIGCONT");
+    child.kill("SIGKILL");
+  }
+}, 60_000);

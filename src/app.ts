@@ -13,6 +13,7 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { CallerLimits } from "./oauth/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers.ts";
 import { ClientCache } from "./oauth/client-cache.ts";
 import { ClientKeys } from "./oauth/client-keys.ts";
@@ -86,6 +87,7 @@ export async function createContext(config: Config, overrides: Overrides = {}): 
       clients: new ClientCache(store.clients, revoked),
       clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
+      callerLimits: new CallerLimits(config.callerRateLimit),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock),
       log,

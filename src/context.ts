@@ -1,6 +1,7 @@
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Limits } from "./limits.ts";
+import type { CallerLimits } from "./oauth/caller-limits.ts";
 import type { CallerMemory } from "./oauth/callers.ts";
 import type { ClientCache } from "./oauth/client-cache.ts";
 import type { ClientKeys } from "./oauth/client-keys.ts";
@@ -22,6 +23,7 @@ export interface Context {
   readonly clients: ClientCache;
   readonly clientKeys: ClientKeys;
   readonly callers: CallerMemory;
+  readonly callerLimits: CallerLimits;
   readonly passwords: Passwords;
   readonly limits: Limits;
   readonly log: Logger;

@@ -4,7 +4,7 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateHttpCaller } from "../oauth/callers.ts";
 import type { ClientCredentials } from "../oauth/client-authentication.ts";
-import { forms, introspect, signIntrospection } from "../oauth/introspection.ts";
+import { forms, type Introspection, introspect, signIntrospection } from "../oauth/introspection.ts";
 import { paths } from "../oauth/metadata.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 
@@ -16,8 +16,14 @@ export function introspectEndpoint(app: FastifyInstance, ctx: Context): void {
     const parameters = readForm(request);
     const caller = await authenticateHttpCaller(ctx, new HttpCredentials(request, parameters));
     if (!caller.scopes.has("auth.introspect")) throw new AuthError("forbidden", "scope auth.introspect is needed");
-    // none is no token of ours either, as over gRPC
-    const introspection = await introspect(ctx, caller.client, parameters["token"] ?? "");
+    const load = ctx.callerLimits.enter(caller.client.clientId);
+    let introspection: Introspection;
+    try {
+      // none is no token of ours either, as over gRPC
+      introspection = await introspect(ctx, caller.client, parameters["token"] ?? "");
+    } finally {
+      ctx.callerLimits.leave(load);
+    }
     if (asksForJwt(request.headers.accept)) {
       return reply.type(jwtType).send(signIntrospection(ctx, caller.client, introspection));
     }

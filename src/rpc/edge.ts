@@ -10,7 +10,6 @@ import { Code, ConnectError, type HandlerContext, type MethodImpl, type ServiceI
 import { status } from "@grpc/grpc-js";
 import type { Context } from "../context.ts";
 import { type Authenticate, type Call, callOf, demandScope, requiredScope } from "./caller.ts";
-import { type CallerLimits, callerLimits } from "./caller-limits.ts";
 import { toConnectError } from "./error-table.ts";
 
 /** No call works longer than this, whatever deadline its client sets or leaves out. Milliseconds. */
@@ -75,14 +74,12 @@ export class Edge {
   readonly methods: readonly Method[];
   readonly #name: "grpc" | "connect";
   readonly #authenticate: Authenticate;
-  readonly #limits: CallerLimits;
 
   constructor(name: "grpc" | "connect", ctx: Context, parts: EdgeParts) {
     this.#name = name;
     this.ctx = ctx;
     this.methods = methodsOf(parts.registrations);
     this.#authenticate = parts.authenticate;
-    this.#limits = callerLimits(ctx);
   }
 
   /** Authentication, authorization and the caller's limits, before anything looks at the message. */
@@ -90,7 +87,7 @@ export class Edge {
     try {
       call.caller = await this.#authenticate(this.ctx, call.credentials);
       demandScope(call.caller, method.scope);
-      call.load = this.#limits.enter(call.caller.client.clientId);
+      call.load = this.ctx.callerLimits.enter(call.caller.client.clientId);
     } catch (error) {
       const refused = this.refuse(method, call, error);
       if (call.caller !== null) this.#audit(method, call, null, null);
@@ -151,7 +148,7 @@ export class Edge {
 
   /** Counts an ended call. */
   finish(method: Method, call: Call): void {
-    if (call.load !== null) this.#limits.leave(call.load);
+    if (call.load !== null) this.ctx.callerLimits.leave(call.load);
     this.ctx.metrics.requests.observe(
       { edge: this.#name, operation: method.desc.name, outcome: call.outcome ?? "UNKNOWN" },
       (performance.now() - call.startedAt) / 1000,

@@ -6,6 +6,7 @@ import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import type { Context } from "../../src/context.ts";
 import { AuthError } from "../../src/errors.ts";
+import { CallerLimits } from "../../src/oauth/caller-limits.ts";
 import type { Authenticate } from "../../src/rpc/caller.ts";
 import type { EdgeParts } from "../../src/rpc/edge.ts";
 import { startGrpcServer } from "../../src/rpc/grpc-server.ts";
@@ -52,7 +53,8 @@ export function standInParts(handlers: Record<string, Handler> = {}): EdgeParts 
 export async function startEdges(handlers: Record<string, Handler> = {}) {
   const logged: string[] = [];
   const ctx = {
-    config: { jwksMaxAge: 300, callerRateLimit: null },
+    config: { jwksMaxAge: 300 },
+    callerLimits: new CallerLimits(null),
     log: createLogger("info", { write: (line) => void logged.push(line) }),
     metrics: createMetrics(),
   } as unknown as Context;

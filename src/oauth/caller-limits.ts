@@ -1,4 +1,3 @@
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 
 /** Calls of one client under way at once, in this process: many times what any healthy caller has. */
@@ -12,7 +11,7 @@ export interface Load {
   refilledAt: number;
 }
 
-/** Keeps one caller from taking everything: counted by client and process, over both internal listeners. */
+/** Keeps one caller from taking everything: counted by client and process, over both internal listeners and HTTP introspection. */
 export class CallerLimits {
   readonly #maxInFlight: number;
   readonly #perSecond: number | null;
@@ -56,16 +55,4 @@ function takeToken(load: Load, perSecond: number): void {
     });
   }
   load.tokens--;
-}
-
-const limitsOf = new WeakMap<Context, CallerLimits>();
-
-/** The same for every listener of a context. */
-export function callerLimits(ctx: Context): CallerLimits {
-  let limits = limitsOf.get(ctx);
-  if (limits === undefined) {
-    limits = new CallerLimits(ctx.config.callerRateLimit);
-    limitsOf.set(ctx, limits);
-  }
-  return limits;
 }

@@ -10,6 +10,8 @@ import { methodsOf, register } from "../../src/rpc/edge.ts";
 import { allMethods, call, protocols, standInParts, startEdges } from "./stand-ins.ts";
 
 let failWith: unknown;
+/** Ends the calls that are being worked on. */
+const underWay: (() => void)[] = [];
 let edges: Awaited<ReturnType<typeof startEdges>>;
 
 beforeAll(async () => {
@@ -21,10 +23,13 @@ beforeAll(async () => {
       throw failWith;
     },
     introspect: async () => ({ active: true, exp: 1_900_000_000n, aud: ["portal-client"] }),
-    authorize: () => new Promise((resolve) => setTimeout(resolve, 20_000, { allowed: true }).unref()),
+    authorize: () => new Promise((resolve) => underWay.push(() => resolve({ allowed: true }))),
   });
 });
-afterAll(() => edges.close());
+afterAll(async () => {
+  for (const end of underWay) end();
+  await edges.close();
+});
 beforeEach(() => {
   failWith = undefined;
   edges.logged.length = 0;

@@ -192,7 +192,7 @@ describe("clients of the internal API, generated from the contract", () => {
           UNTIL_SID: own.sid,
         });
         try {
-          await client.until("following", () => client.timesLogged("following revocations") === 1, 20_000);
+          await client.until("following", () => client.timesLogged("following revocations") === 1, 60_000);
           const [introspected, authorized, ...known] = client.lines();
           expect(introspected).toMatchObject({ active: true, sub: own.sub, sid: own.sid, clientId: portal.clientId });
           expect(authorized).toMatchObject({ allowed: true, httpStatus: 200, error: "" });
@@ -202,14 +202,14 @@ describe("clients of the internal API, generated from the contract", () => {
           expect(wire.hasResumed()).toBe(false);
           wire.cut();
           await missed.revoke();
-          await client.until("the cut", () => client.timesLogged("the stream broke, resuming") > 0, 5_000);
+          await client.until("the cut", () => client.timesLogged("the stream broke, resuming") > 0, 20_000);
           wire.mend();
-          await client.until("what was missed", () => client.revocationsOf(missed.sid).length > 0, 15_000);
+          await client.until("what was missed", () => client.revocationsOf(missed.sid).length > 0, 60_000);
           expect(wire.hasResumed()).toBe(true);
-          await client.until("following again", () => client.timesLogged("following revocations") === 2, 2_000);
+          await client.until("following again", () => client.timesLogged("following revocations") === 2, 20_000);
 
           await own.revoke();
-          await client.until("the revocation", () => client.revocationsOf(own.sid).length > 0, 1_200);
+          await client.until("the revocation", () => client.revocationsOf(own.sid).length > 0, 10_000);
           expect(await client.exit).toBe(0);
           expect(client.lines().at(-1)).toMatchObject({ active: false, sub: "", scope: "" });
         } finally {

@@ -170,7 +170,7 @@ describe("oidc-client-ts as the client, in Chromium", () => {
 
 async function expectSoon(holds: () => Promise<boolean>): Promise<void> {
   for (const from = performance.now(); !(await holds()); ) {
-    if (performance.now() - from > 15_000) throw new Error("did not happen within 15 s");
+    if (performance.now() - from > 60_000) throw new Error("did not happen within 60 s");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

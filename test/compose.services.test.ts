@@ -167,7 +167,7 @@ describe("what docker-compose.yml runs, as processes", () => {
   }, 60_000);
 
   async function untilOk(probe: string): Promise<void> {
-    for (let tries = 0; tries < 300; tries++) {
+    for (let tries = 0; tries < 900; tries++) {
       const ok = await fetch(probe).then(
         ({ status }) => status === 200,
         () => false,
@@ -185,7 +185,7 @@ describe("what docker-compose.yml runs, as processes", () => {
     const tokens = await getTokens(bases, account, { clientId: "portal", redirectUri });
     const refreshed = await refresh(bases[1] ?? "", tokens.refresh_token, { client_id: "portal" });
     expect(refreshed.status).toBe(200);
-    for (let tries = 0; tries < 300 && mails.length === 0; tries++) await sleep(100);
+    for (let tries = 0; tries < 900 && mails.length === 0; tries++) await sleep(100);
     expect(mails).toEqual([expect.stringMatching(/Subject: Welcome/)]);
     expect(mails[0]).toContain(email);
     expect(mails[0]).toContain("From: no-reply@example.com");

@@ -1,10 +1,13 @@
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "@jest/globals";
+import { beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { startApp } from "../support/app.ts";
 import { getTokens, introspect, postForm, signUp } from "../support/flow.ts";
 import { makeKey } from "../support/keys.ts";
 import { Program } from "./program.ts";
+
+// each test starts the program several times
+jest.setTimeout(120_000);
 
 interface ErrorJson {
   error: { code: string; message: string };

@@ -25,7 +25,7 @@ it("a first start in an empty folder prints a greeting of four lines, serves, an
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));
   child.stderr.on("data", (chunk) => (output += chunk));
-  for (let tries = 0; tries < 200 && !output.includes("Next:"); tries++)
+  for (let tries = 0; tries < 1_200 && !output.includes("Next:"); tries++)
     await new Promise((done) => setTimeout(done, 50));
   const lines = output.trimEnd().split("\n");
   expect(lines).toEqual([
@@ -37,7 +37,7 @@ it("a first start in an empty folder prints a greeting of four lines, serves, an
   const ready = await fetch(`http://127.0.0.1:${internal}/readyz`);
   expect(ready.status).toBe(200);
   await signUp(`http://localhost:${http}`);
-  for (let tries = 0; tries < 100 && !readdirSync(path.join(folder, "data")).includes("events.ndjson"); tries++) {
+  for (let tries = 0; tries < 600 && !readdirSync(path.join(folder, "data")).includes("events.ndjson"); tries++) {
     await new Promise((done) => setTimeout(done, 50));
   }
   expect(statSync(path.join(folder, "data")).mode & 0o777).toBe(0o700);
@@ -46,4 +46,4 @@ it("a first start in an empty folder prints a greeting of four lines, serves, an
   }
   child.kill("SIGTERM");
   expect(await closed).toEqual([0, null]);
-});
+}, 120_000);

@@ -420,7 +420,7 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
           await postJson(`${next()}/api/users/password-reset`, { email: account.email });
           let tokens: string[] = [];
           await waitForEvent(d, () => true);
-          for (let tries = 0; tries < 60 && tokens.length < number; tries++) {
+          for (let tries = 0; tries < 300 && tokens.length < number; tries++) {
             const mine = (await d.events()).filter((e) => e.topic === "password-reset" && e.key === account.uuid);
             tokens = mine.map(({ event }) => event.payload["resetToken"] ?? "");
             if (tokens.length < number) await new Promise((resolve) => setTimeout(resolve, 200));

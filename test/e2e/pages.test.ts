@@ -93,7 +93,7 @@ async function focused(page: Page): Promise<string> {
 /** The newest reset link that was mailed to this address, as the events tell it. */
 async function resetUrlOf(email: string): Promise<string> {
   const file = app.env["EVENTS_FILE"] ?? "";
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 250; tries++) {
     const events = readText(file)
       .split("\n")
       .filter((line) => line !== "")

@@ -41,7 +41,7 @@ describe("passwords, sign-up and reset", () => {
     (await browser.submit(`${app.url}/login`, { email, password })).status;
 
   async function until<T>(find: () => T | undefined): Promise<T> {
-    for (let tries = 0; tries < 200; tries++) {
+    for (let tries = 0; tries < 1_000; tries++) {
       const found = find();
       if (found !== undefined) return found;
       await new Promise((resolve) => setTimeout(resolve, 25));

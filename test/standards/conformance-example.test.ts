@@ -63,14 +63,14 @@ describe("examples/conformance", () => {
     example = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [example.stdout, example.stderr]) stream?.on("data", (chunk) => (output += chunk));
     for (let tries = 0; !output.includes("fapi2-openid-connect.json"); tries++) {
-      if (example.exitCode !== null || tries > 500) throw new Error(`the example did not start:\n${output}`);
+      if (example.exitCode !== null || tries > 2_000) throw new Error(`the example did not start:\n${output}`);
       await sleep(50);
     }
     servicePort = Number(/the service itself on 127\.0\.0\.1:(\d+)/.exec(output)?.[1]);
     const commands = plan("oidcc-basic").browser[0]?.tasks[0]?.commands ?? [];
     const typed = (name: string) => String(commands.find((command) => command[2] === name)?.[3]);
     account = { email: typed("email"), password: typed("password"), nickname: "sue" };
-  }, 60_000);
+  }, 150_000);
   afterAll(async () => {
     tls.setDefaultCACertificates(trusted);
     example.kill("SIGTERM");
@@ -302,7 +302,7 @@ describe("examples/conformance", () => {
     });
     const response = await module.browser.get(`${issuer}/connect/logout?${request}`);
     expect(response.headers.get("location")).toBe(`${base}/post_logout_redirect?state=bye`);
-    for (let tries = 0; told.length === 0 && tries < 200; tries++) await sleep(25);
+    for (let tries = 0; told.length === 0 && tries < 1_000; tries++) await sleep(25);
     expect(told[0]?.path).toBe("/test/a/auth-service/backchannel_logout");
     expect(decodeJwt(told[0]?.form.get("logout_token") ?? "")).toMatchObject({ iss: issuer, sid: claims["sid"] });
   });

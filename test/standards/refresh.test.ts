@@ -192,7 +192,7 @@ describe("S-087 a refresh token is refused after", () => {
 
   async function resetPassword({ email, uuid }: Account & { uuid: string }): Promise<void> {
     await postJson(`${app.url}/api/users/password-reset`, { email });
-    for (let tries = 0; tries < 100; tries++) {
+    for (let tries = 0; tries < 500; tries++) {
       const lines = readFileSync(app.config.eventsFile, "utf8").trim().split("\n");
       const events = lines.map(
         (line) => JSON.parse(line) as { topic: string; key: string; event: { payload: object } },

@@ -193,7 +193,7 @@ async function freshPorts(): Promise<Record<string, string>> {
 /** The newest reset token, from whichever replica delivered the event. */
 async function resetTokenOf(apps: readonly TestApp[], uuid: string): Promise<string> {
   const { existsSync, readFileSync } = await import("node:fs");
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 250; tries++) {
     for (const { config } of apps) {
       const lines = existsSync(config.eventsFile) ? readFileSync(config.eventsFile, "utf8").split("\n") : [];
       const found = lines.findLast((line) => line.includes('"password-reset"') && line.includes(uuid));

@@ -453,7 +453,7 @@ describe("what a login may do", () => {
 
 async function resetTokenOf(uuid: string): Promise<string> {
   const { readFileSync } = await import("node:fs");
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 250; tries++) {
     const lines = readFileSync(app.config.eventsFile, "utf8").split("\n").filter(Boolean);
     const events = lines.map((line) => JSON.parse(line) as { topic: string; key: string; event: ResetEvent });
     const found = events.findLast(({ topic, key }) => topic === "password-reset" && key === uuid);

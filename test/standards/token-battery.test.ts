@@ -98,7 +98,7 @@ const make: Record<Kind, () => Promise<string>> = {
   async reset() {
     const { email } = await signUp(app.url);
     await postJson(`${app.url}/api/users/password-reset`, { email });
-    for (let tries = 0; tries < 100; tries++) {
+    for (let tries = 0; tries < 500; tries++) {
       const lines = readFileSync(app.config.eventsFile, "utf8").split("\n");
       const line = lines.find((each) => each.includes('"password-reset"') && each.includes(email));
       if (line !== undefined) {

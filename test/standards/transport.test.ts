@@ -35,8 +35,8 @@ describe("the public listener", () => {
   });
   afterAll(() => app.close());
 
-  /** What comes back for these bytes, and whether the connection was closed afterwards. */
-  function send(bytes: string, waitMs = 1_500): Promise<{ status: number; closed: boolean; answers: number }> {
+  /** What comes back for these bytes, and whether the connection was closed afterwards: within `waitMs` of the last byte. */
+  function send(bytes: string, waitMs = 2_000): Promise<{ status: number; closed: boolean; answers: number }> {
     const { port } = new URL(app.url);
     return new Promise((resolve) => {
       let text = "";
@@ -48,8 +48,12 @@ describe("the public listener", () => {
         const statuses = [...text.matchAll(/^HTTP\/1\.1 (\d{3})/gm)].map(([, status]) => Number(status));
         resolve({ status: statuses[0] ?? 0, closed, answers: statuses.length });
       };
-      const timer = setTimeout(done, waitMs);
-      socket.on("data", (chunk) => (text += chunk.toString("latin1")));
+      let timer = setTimeout(done, 15_000);
+      socket.on("data", (chunk) => {
+        text += chunk.toString("latin1");
+        clearTimeout(timer);
+        timer = setTimeout(done, waitMs);
+      });
       socket.on("error", () => {});
       socket.on("close", () => {
         closed = true;

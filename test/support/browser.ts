@@ -32,7 +32,7 @@ const executablePath = findChromium();
 
 /** A test in a browser; without one it is reported as skipped, by its name and with the reason. */
 export function inBrowser(name: string, work: () => Promise<void>): void {
-  if (executablePath !== null) it(name, work);
+  if (executablePath !== null) it(name, work, 120_000);
   else skip(name, "Chromium, installed or at CHROMIUM_PATH");
 }
 
@@ -74,7 +74,7 @@ export interface Profile {
 export async function openProfile(browser: Browser | null, options: BrowserContextOptions = {}): Promise<Profile> {
   if (browser === null) throw new Error("no browser was started");
   const context = await browser.newContext(options);
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(60_000);
   const complaints: string[] = [];
   const watch = (page: Page) => {
     page.on("pageerror", (error) => complaints.push(String(error)));

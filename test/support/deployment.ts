@@ -29,7 +29,7 @@ export interface Deployment {
 
 /** Waits for an event to be delivered. */
 export async function waitForEvent(deployment: Deployment, matches: (event: SeenEvent) => boolean): Promise<SeenEvent> {
-  for (let tries = 0; tries < 60; tries++) {
+  for (let tries = 0; tries < 300; tries++) {
     const found = (await deployment.events()).find(matches);
     if (found !== undefined) return found;
     await sleep(200);

@@ -116,7 +116,7 @@ export async function everySecret(
 
 async function resetTokenOf(apps: readonly TestApp[], email: string): Promise<string> {
   await postJson(`${apps[0]?.url}/api/users/password-reset`, { email });
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 500; tries++) {
     for (const { config } of apps) {
       const lines = readFileSync(config.eventsFile, { encoding: "utf8", flag: "a+" }).split("\n");
       const line = lines.find((each) => each.includes('"password-reset"') && each.includes(email));

@@ -8,7 +8,7 @@ import com.google.protobuf.util.JsonFormat;
 import io.grpc.Context;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
-import io.grpc.Status;
+import io.grpc.Status.Code;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.MetadataUtils;
 import java.util.Base64;
@@ -18,8 +18,7 @@ import java.util.concurrent.TimeUnit;
 
 /** What a token is worth, and every revocation as it happens. */
 public final class AuthClient {
-  private static final Set<Status.Code> HOPELESS =
-      Set.of(Status.Code.UNAUTHENTICATED, Status.Code.PERMISSION_DENIED, Status.Code.INVALID_ARGUMENT);
+  private static final Set<Code> HOPELESS = Set.of(Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.INVALID_ARGUMENT);
   private static String resumeToken = "";
 
   public static void main(String[] args) throws Exception {
@@ -47,8 +46,8 @@ public final class AuthClient {
     var call = Context.current().withCancellation();
     var before = call.attach();
     try {
-      var request = WatchRevocationsRequest.newBuilder().setResumeToken(resumeToken).build();
-      var stream = service.watchRevocations(request);
+      var stream = service.watchRevocations(
+          WatchRevocationsRequest.newBuilder().setResumeToken(resumeToken).build());
       for (var following = false; ; ) {
         // something comes at least every second
         var silence = timer.schedule(() -> call.cancel(new Exception("silence")), 5, TimeUnit.SECONDS);

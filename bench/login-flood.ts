@@ -36,6 +36,7 @@ export async function loginFlood(): Promise<readonly Figure[]> {
         streams: 1,
         perSecond: 200,
         seconds,
+        warmUp: 2,
         messages: [message.toString("base64")],
       });
     const browser = new TestBrowser();

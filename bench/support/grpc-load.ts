@@ -12,6 +12,8 @@ interface Options {
   readonly connections: number;
   readonly streams: number;
   readonly seconds: number;
+  /** Seconds at the start whose latencies do not count: this process compiles its own code then. */
+  readonly warmUp?: number;
   /** Request messages, base64, sent in turn. */
   readonly messages: readonly string[];
   /** Stop after so many calls instead of after `seconds`. */
@@ -33,6 +35,7 @@ let failed = 0;
 let bytes = 0;
 let next = 0;
 const latencies: number[] = [];
+const countFrom = performance.now() + (options.warmUp ?? 0) * 1000;
 const until = performance.now() + options.seconds * 1000;
 
 function call(session: http2.ClientHttp2Session): Promise<void> {
@@ -60,7 +63,7 @@ function call(session: http2.ClientHttp2Session): Promise<void> {
     });
     stream.on("error", () => failed++);
     stream.on("close", () => {
-      latencies.push(performance.now() - from);
+      if (from >= countFrom) latencies.push(performance.now() - from);
       resolve();
     });
     stream.end(frames[next++ % frames.length]);

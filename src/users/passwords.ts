@@ -6,6 +6,8 @@ import { AuthError } from "../errors.ts";
 /** OWASP Password Storage: argon2id, 19 MiB, two passes. About 45 a second and core: the ceiling of logins. */
 const parameters = { memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 const maxQueued = 64;
+/** Less than others, but not so little that beside a few busy programs a login takes many seconds. */
+const hashingNiceness = 10;
 /** What an unknown user's password is compared with, so that it costs the same. No password has this hash. */
 const nobody = "$argon2id$v=19$m=19456,t=2,p=1$bm8tc3VjaC1hY2NvdW50$ZG9lcyBub3QgbWF0Y2ggYW55IHBhc3N3b3JkIGF0IGFsbA";
 
@@ -83,7 +85,7 @@ function yieldToOthers(): void {
   for (const thread of readdirSync("/proc/self/task")) {
     try {
       const name = readFileSync(`/proc/self/task/${thread}/comm`, "utf8");
-      if (name.startsWith("libuv-worker")) setPriority(Number(thread), 19);
+      if (name.startsWith("libuv-worker")) setPriority(Number(thread), hashingNiceness);
     } catch {
       // it ended meanwhile
     }

@@ -12,7 +12,16 @@ import {
   TestBrowser,
 } from "../test/support/flow.ts";
 import type { Figure } from "./run.ts";
-import { cpuSeconds, loadCpu, median, residentMegabytes, serverCpu, startPinned, stop } from "./support/processes.ts";
+import {
+  cpuSeconds,
+  loadCpu,
+  median,
+  pinThisProcess,
+  residentMegabytes,
+  serverCpu,
+  startPinned,
+  stop,
+} from "./support/processes.ts";
 
 /** The rows of docs/standards.md that speak of milliseconds, medians or shares; each figure's name begins with its row. */
 export async function security(): Promise<readonly Figure[]> {
@@ -113,16 +122,17 @@ async function beside(url: string, token: string): Promise<Figure> {
     }
   };
   const [alone, together]: [number[], number[]] = [[], []];
+  // on the service's core: it waits while the service works, and shares nothing with the sender
+  pinThisProcess(serverCpu);
   await pace([]);
   for (let turn = 0; turn < 4; turn++) {
     await pace(alone);
-    // sent by a process of its own, that gives way to this one, which measures, and leaves the service its core
-    const command = ["-n", "19", "taskset", "-c", loadCpu, process.execPath, "-e", senderSource(url)];
-    const sender = spawn("nice", command, { stdio: "ignore" });
+    const sender = spawn("taskset", ["-c", loadCpu, process.execPath, "-e", senderSource(url)], { stdio: "ignore" });
     await new Promise((resolve) => setTimeout(resolve, 500));
     await pace(together);
     sender.kill("SIGKILL");
   }
+  pinThisProcess(`${serverCpu},${loadCpu}`);
   const p99 = (times: number[]) => times.sort((x, y) => x - y)[Math.floor(times.length * 0.99)] ?? 0;
   return figure("S-018 introspection p99 beside them, of alone", p99(together) / p99(alone), "times", 1.2);
 }

@@ -18,6 +18,11 @@ export function machine(): string {
   return `${availableParallelism()} cores of ${model}, Node ${process.versions.node}; ${pinned}`;
 }
 
+/** @param cpus comma list */
+export function pinThisProcess(cpus: string): void {
+  if (canPin) execFileSync("taskset", ["-a", "-c", "-p", cpus, String(process.pid)], { stdio: "ignore" });
+}
+
 /** Starts a script of ours on one core. Resolves when it printed its first line. */
 export async function startPinned(cpu: string, script: string, args: readonly string[], env?: Record<string, string>) {
   const path = new URL(script, import.meta.url).pathname;

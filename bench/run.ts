@@ -61,7 +61,7 @@ const unknown = chosen.find(([, bench]) => bench === undefined);
 if (values.help || unknown !== undefined) {
   if (unknown !== undefined) console.error(`there is no bench ${unknown[0]}\n`);
   console.log(
-    "Usage: npm run bench -- [NAME...] [--json]\n\nWithout a name all of them, which takes about twenty minutes on a quiet machine:\n",
+    "Usage: npm run bench -- [NAME...] [--json]\n\nWithout a name all of them, which takes about ten minutes on a quiet machine:\n",
   );
   for (const [name, { description }] of Object.entries(benches)) console.log(`  ${name.padEnd(10)} ${description}`);
   process.exit(values.help ? 0 : 2);

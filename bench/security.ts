@@ -16,6 +16,7 @@ import {
   cpuSeconds,
   loadCpu,
   median,
+  onCore,
   pinThisProcess,
   residentMegabytes,
   serverCpu,
@@ -127,7 +128,7 @@ async function beside(url: string, token: string): Promise<Figure> {
   await pace([]);
   for (let turn = 0; turn < 4; turn++) {
     await pace(alone);
-    const sender = spawn("taskset", ["-c", loadCpu, process.execPath, "-e", senderSource(url)], { stdio: "ignore" });
+    const sender = spawn(...onCore(loadCpu, [process.execPath, "-e", senderSource(url)]), { stdio: "ignore" });
     await new Promise((resolve) => setTimeout(resolve, 500));
     await pace(together);
     sender.kill("SIGKILL");

@@ -18,6 +18,12 @@ export function machine(): string {
   return `${availableParallelism()} cores of ${model}, Node ${process.versions.node}; ${pinned}`;
 }
 
+/** A command as it is run on one core, where that is possible. */
+export function onCore(cpu: string, command: readonly string[]): [string, string[]] {
+  const [program = "", ...rest] = canPin ? ["taskset", "-c", cpu, ...command] : command;
+  return [program, rest];
+}
+
 /** @param cpus comma list */
 export function pinThisProcess(cpus: string): void {
   if (canPin) execFileSync("taskset", ["-a", "-c", "-p", cpus, String(process.pid)], { stdio: "ignore" });
@@ -27,7 +33,7 @@ export function pinThisProcess(cpus: string): void {
 export async function startPinned(cpu: string, script: string, args: readonly string[], env?: Record<string, string>) {
   const path = new URL(script, import.meta.url).pathname;
   const command = [process.execPath, "--disable-warning=TimeoutNegativeWarning", path, ...args];
-  const [program = "", ...rest] = canPin ? ["taskset", "-c", cpu, ...command] : command;
+  const [program, rest] = onCore(cpu, command);
   const child = spawn(program, rest, {
     stdio: ["ignore", "pipe", "inherit"],
     ...(env === undefined ? {} : { env: { PATH: process.env["PATH"], ...env } }),
@@ -75,9 +81,7 @@ export async function runLoad(script: string, options: object, cpu = loadCpu): P
   const file = join(mkdtempSync(join(tmpdir(), "auth-bench-")), "options.json");
   writeFileSync(file, JSON.stringify(options));
   const path = new URL(script, import.meta.url).pathname;
-  const [program = "", ...rest] = canPin
-    ? ["taskset", "-c", cpu, process.execPath, path, file]
-    : [process.execPath, path, file];
+  const [program, rest] = onCore(cpu, [process.execPath, path, file]);
   const child = spawn(program, rest, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";
   child.stdout.on("data", (chunk) => (output += chunk));

@@ -1,6 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import { type App, createApp, prepare } from "./app.ts";
-import { closeAndExit, closeWithinMs, exitSettled } from "./closing.ts";
+import { closeAndExit, closeWithinMs, exitAtRest } from "./closing.ts";
 import type { Config } from "./config.ts";
 import { createLogger } from "./telemetry.ts";
 
@@ -48,7 +48,7 @@ export async function serveWithWorkers(config: Config, up: () => void): Promise<
     stopping = true;
     setTimeout(() => process.exit(1), closeWithinMs + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
-    void Promise.all(alive.map(ended)).then((clean) => exitSettled(clean.every(Boolean) ? status : 1));
+    void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
@@ -70,11 +70,16 @@ export async function serveAsWorker(config: Config): Promise<void> {
     if (closing) return;
     closing = true;
     // nothing was accepted yet
-    if (app === null) exitSettled(0);
+    if (app === null) exitAtRest(0);
     else closeAndExit(app);
   };
   process.on("message", close);
-  process.on("disconnect", close);
+  // the primary is gone: Node would end this process in the middle of its answers
+  process.prependListener("disconnect", () => {
+    if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
+    close();
+  });
   app = await createApp(config, { migrate: false, applyClients: false });
-  process.send?.("up");
+  if (closing) closeAndExit(app);
+  else process.send?.("up");
 }

@@ -33,6 +33,15 @@ async function startWorkers() {
   };
 }
 
+/** False also for one that ended and was not waited for: a container may have nobody who does. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/\) Z [^)]*$/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 /** Up to half a minute. */
 async function until(holds: () => boolean): Promise<void> {
   for (let tries = 0; tries < 600 && !holds(); tries++) await sleep(50);
@@ -75,6 +84,27 @@ it("ends on SIGTERM though its workers wait for the database", async () => {
     child.kill("SIGTERM");
     expect(await closed).toEqual([0, null]);
     expect(output()).not.toMatch(/is up/);
+  } finally {
+    process.kill(database.pid, "SIGCONT");
+    child.kill("SIGKILL");
+  }
+}, 60_000);
+
+it("workers whose primary was killed answer what they began, and end", async () => {
+  if (database.pid === null) throw new Error("the server is not ours to freeze");
+  const { url, child, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const tokens = await getTokens(url, await signUp(url));
+    const orphans = workers();
+    await freeze(database.pid);
+    const refreshed = refresh(url, tokens.refresh_token);
+    await sleep(200);
+    child.kill("SIGKILL");
+    await sleep(500);
+    process.kill(database.pid, "SIGCONT");
+    expect((await refreshed).status).toBe(200);
+    await until(() => !orphans.some(isRunning));
   } finally {
     process.kill(database.pid, "SIGCONT");
     child.kill("SIGKILL");

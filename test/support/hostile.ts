@@ -1,4 +1,5 @@
 import {
+  constants,
   createHmac,
   createPrivateKey,
   createPublicKey,
@@ -6,8 +7,10 @@ import {
   type JsonWebKey,
   type KeyObject,
   sign,
+  X509Certificate,
 } from "node:crypto";
 import { Sealer } from "../../src/sealing.ts";
+import { caCertificate, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import type { TestApp } from "./app.ts";
 
 /** Tokens that a careless verifier would accept: every one of them is to be refused. */
@@ -39,8 +42,53 @@ const part = (json: unknown) => b64(JSON.stringify(json));
 export function signatureOf(input: string, alg: string, key: KeyObject): Buffer {
   const bytes = Buffer.from(input);
   if (alg === "EdDSA") return sign(null, bytes, key);
-  const hash = alg === "ES384" ? "sha384" : "sha256";
-  return alg.startsWith("ES") ? sign(hash, bytes, { key, dsaEncoding: "ieee-p1363" }) : sign(hash, bytes, key);
+  const hash = `sha${/384|512/.exec(alg)?.[0] ?? "256"}`;
+  if (alg.startsWith("ES")) return sign(hash, bytes, { key, dsaEncoding: "ieee-p1363" });
+  return sign(
+    hash,
+    bytes,
+    alg.startsWith("PS") ? { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } : key,
+  );
+}
+
+/** What a key can sign with besides its own algorithm. */
+export const alsoPossible: Readonly<Record<string, readonly string[]>> = {
+  ES256: ["ES384", "ES512"],
+  RS256: ["PS256", "RS384", "RS512"],
+};
+
+/** What is public of a key: a careless verifier takes it for the secret of an HMAC. */
+function publicTexts(key: KeyObject, members: object = {}): Record<string, string | Buffer> {
+  const publicKey = createPublicKey(key);
+  const jwk = publicKey.export({ format: "jwk" });
+  const pem = String(publicKey.export({ type: "spki", format: "pem" }));
+  return {
+    PEM: pem,
+    "PEM without its line end": pem.trim(),
+    DER: publicKey.export({ type: "spki", format: "der" }),
+    "JWK text": JSON.stringify(jwk),
+    "published JWK text": JSON.stringify({ ...jwk, ...members, use: "sig" }),
+    "x or n": String(jwk.x ?? jwk.n),
+    "bytes of x or n": Buffer.from(String(jwk.x ?? jwk.n), "base64url"),
+    nothing: "",
+  };
+}
+
+/** HS256, HS384 and HS512 keyed with what is public of a key. */
+export function keyedWithPublic(
+  header: object,
+  payload: string,
+  { kid, alg, privateKey }: Signer,
+): Record<string, string> {
+  const tokens: Record<string, string> = {};
+  for (const [name, secret] of Object.entries(publicTexts(privateKey, { kid, alg }))) {
+    for (const bits of [256, 384, 512]) {
+      const input = `${part({ ...header, alg: `HS${bits}` })}.${payload}`;
+      tokens[`HS${bits} with ${name} of ${alg}`] =
+        `${input}.${createHmac(`sha${bits}`, secret).update(input).digest("base64url")}`;
+    }
+  }
+  return tokens;
 }
 
 /** A token with a good signature over whatever it says. */
@@ -86,42 +134,31 @@ const families: Record<string, (model: Model) => Record<string, string>> = {
 function algorithms({ header, claims, signer, siblings, others }: Model): Record<string, string> {
   const body = part(claims);
   const tokens: Record<string, string> = {};
-  const names = [
-    "none",
-    "None",
-    "nOnE",
-    "NONE",
-    "",
-    undefined,
-    null,
-    [signer.alg],
-    "ES256K",
-    "ES384",
-    "PS256",
-    "HS256",
-  ];
-  for (const alg of names) {
-    tokens[`alg ${JSON.stringify(alg)}`] = signed({ ...header, alg }, body, signer);
-    tokens[`alg ${JSON.stringify(alg)}, unsigned`] = `${part({ ...header, alg })}.${body}.`;
-  }
-  const publicKey = createPublicKey(signer.privateKey);
-  const jwk = publicKey.export({ format: "jwk" });
-  const secrets: Record<string, string | Buffer> = {
-    PEM: publicKey.export({ type: "spki", format: "pem" }),
-    "PEM without its line end": String(publicKey.export({ type: "spki", format: "pem" })).trim(),
-    DER: publicKey.export({ type: "spki", format: "der" }),
-    "JWK text": JSON.stringify(jwk),
-    "published JWK text": JSON.stringify({ ...jwk, kid: signer.kid, alg: signer.alg, use: "sig" }),
-    "x or n": String(jwk.x ?? jwk.n),
-    "bytes of x or n": Buffer.from(String(jwk.x ?? jwk.n), "base64url"),
-    nothing: "",
-  };
-  for (const bits of [256, 384, 512]) {
-    for (const [name, secret] of Object.entries(secrets)) {
-      const input = `${part({ ...header, alg: `HS${bits}` })}.${body}`;
-      tokens[`HS${bits} with ${name}`] =
-        `${input}.${createHmac(`sha${bits}`, secret).update(input).digest("base64url")}`;
+  for (const each of [signer, ...siblings]) {
+    const head = { ...header, kid: each.kid };
+    const names = [
+      "none",
+      "None",
+      "nOnE",
+      "NONE",
+      "",
+      undefined,
+      null,
+      [each.alg],
+      "ES256K",
+      "ES384",
+      "PS256",
+      "HS256",
+    ];
+    for (const alg of names) {
+      const name = `${each.alg} key, alg ${JSON.stringify(alg)}`;
+      tokens[name] = signed({ ...head, alg }, body, each);
+      tokens[`${name}, unsigned`] = `${part({ ...head, alg })}.${body}.`;
     }
+    for (const alg of alsoPossible[each.alg] ?? []) {
+      tokens[`${alg} by the ${each.alg} key`] = signed({ ...head, alg }, body, { ...each, alg });
+    }
+    Object.assign(tokens, keyedWithPublic(head, body, each));
   }
   for (const other of [...siblings, ...others]) {
     tokens[`${other.alg} key under the kid of the right one`] = signed({ ...header, alg: other.alg }, body, other);
@@ -138,13 +175,18 @@ function algorithms({ header, claims, signer, siblings, others }: Model): Record
   return tokens;
 }
 
+/** Of the key that signs where the right one should, as x5c holds them. */
+export const ownCertificates = [serverCertificate, caCertificate].map((pem) =>
+  new X509Certificate(pem).raw.toString("base64"),
+);
+
 function foreignKeys({ header, claims, signer, others, listener }: Model): Record<string, string> {
   const body = part(claims);
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const privateKey = createPrivateKey(serverKey);
   const own = { alg: "ES256", privateKey };
-  const jwk = publicKey.export({ format: "jwk" });
+  const jwk = createPublicKey(privateKey).export({ format: "jwk" });
   const tokens: Record<string, string> = {};
-  const members = { jwk, x5c: ["MIIB"], jku: `${listener}/jwks`, x5u: `${listener}/certificate` };
+  const members = { jwk, x5c: ownCertificates, jku: `${listener}/jwks`, x5u: `${listener}/certificate` };
   for (const [name, value] of Object.entries(members)) {
     tokens[`${name} of another key`] = signed({ ...header, alg: "ES256", [name]: value }, body, own);
     tokens[`${name} beside the right signature`] = signed({ ...header, [name]: value }, body, signer);
@@ -193,14 +235,13 @@ function signatures({ header, claims, signer }: Model): Record<string, string> {
   const good = signatureOf(input, signer.alg, signer.privateKey);
   const [r, s, zero] = [good.subarray(0, 32), good.subarray(32), Buffer.alloc(32)];
   const n = Buffer.from("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", "hex");
-  const der = (each: Buffer) => Buffer.concat([Buffer.from([2, 33, 0]), each]);
   const bad: Record<string, Buffer> = {
     "all zero": Buffer.alloc(good.length),
     "r zero": Buffer.concat([zero, s]),
     "s zero": Buffer.concat([r, zero]),
     "r of the order": Buffer.concat([n, s]),
     "both of the order": Buffer.concat([n, n]),
-    "in DER": Buffer.concat([Buffer.from([48, 70]), der(r), der(s)]),
+    ...(signer.alg.startsWith("ES") ? { "in DER": sign("sha256", Buffer.from(input), signer.privateKey) } : {}),
     "a byte short": good.subarray(0, -1),
     "a byte long": Buffer.concat([good, zero.subarray(0, 1)]),
     twice: Buffer.concat([good, good]),

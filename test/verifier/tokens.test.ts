@@ -1,8 +1,10 @@
-import { createHmac, generateKeyPairSync, sign } from "node:crypto";
+import { createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createVerifier, type Verifier, type VerifierOptions } from "../../src/verifier/verifier.ts";
+import { serverKey } from "../rpc/certificates.ts";
+import { alsoPossible, keyedWithPublic, ownCertificates, signed } from "../support/hostile.ts";
 import { encode, type Issuer, seconds, startIssuer } from "./issuer.ts";
 
 let issuer: Issuer;
@@ -166,21 +168,13 @@ test("S-105 the key decides the algorithm", async () => {
     wrong[`alg ${JSON.stringify(alg)}`] = issuer.raw(head, body);
     wrong[`alg ${JSON.stringify(alg)} unsigned`] = `${head}.${body}.`;
   }
-  const { publicKey } = issuer.pairs.ES256;
-  const jwk = publicKey.export({ format: "jwk" });
-  const secrets = {
-    PEM: publicKey.export({ type: "spki", format: "pem" }),
-    DER: publicKey.export({ type: "spki", format: "der" }),
-    "JWK text": JSON.stringify(jwk),
-    x: String(jwk.x),
-    n: String(issuer.pairs.RS256.publicKey.export({ format: "jwk" }).n),
-  };
-  for (const bits of [256, 384, 512]) {
-    for (const [name, secret] of Object.entries(secrets)) {
-      const input = `${encode({ alg: `HS${bits}`, typ: "at+jwt", kid: "ES256" })}.${body}`;
-      wrong[`HS${bits} with ${name}`] =
-        `${input}.${createHmac(`sha${bits}`, secret).update(input).digest("base64url")}`;
+  for (const kid of ["ES256", "RS256"] as const) {
+    const { privateKey } = issuer.pairs[kid];
+    const header = { typ: "at+jwt", kid };
+    for (const alg of alsoPossible[kid] ?? []) {
+      wrong[`${alg} by the ${kid} key`] = signed({ ...header, alg }, body, { alg, privateKey });
     }
+    Object.assign(wrong, keyedWithPublic(header, body, { kid, alg: kid, privateKey }));
   }
   wrong["RS256 with the EC key's kid"] = issuer.token({}, { kid: "ES256" }, "RS256");
   wrong["ES256 named RS256"] = issuer.token({}, { alg: "RS256" });
@@ -196,15 +190,13 @@ test("S-106 nothing in a token tells where its key is", async () => {
   });
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(listener.address() as AddressInfo).port}/keys`;
-  const own = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const jwk = own.publicKey.export({ format: "jwk" });
-  const forged = (header: object) => {
-    const input = `${encode({ alg: "ES256", typ: "at+jwt", kid: "ES256", ...header })}.${encode(issuer.claims())}`;
-    return `${input}.${sign("sha256", Buffer.from(input), { key: own.privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url")}`;
-  };
+  const own = { alg: "ES256", privateKey: createPrivateKey(serverKey) };
+  const jwk = createPublicKey(own.privateKey).export({ format: "jwk" });
+  const forged = (header: object) =>
+    signed({ alg: "ES256", typ: "at+jwt", kid: "ES256", ...header }, encode(issuer.claims()), own);
   await refusedAll({
     "embedded jwk": forged({ jwk }),
-    "embedded x5c": forged({ x5c: ["MIIB"] }),
+    "embedded x5c": forged({ x5c: ownCertificates }),
     jku: forged({ jku: url }),
     x5u: forged({ x5u: url }),
     "another key": forged({}),

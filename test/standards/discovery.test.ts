@@ -1,3 +1,4 @@
+import { KeyObject } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
@@ -13,6 +14,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
+import { keyedWithPublic, signed } from "../support/hostile.ts";
 import { assertionOf, assertionType, makeKey, proofOf, type TestKey } from "../support/keys.ts";
 
 type Metadata = Record<string, unknown>;
@@ -64,6 +66,12 @@ describe("metadata", () => {
         client_id: "m-private_key_jwt",
         token_endpoint_auth_method: "private_key_jwt",
         jwks: { keys: [...keys.values()].map(({ jwk }) => jwk) },
+        ...service,
+      },
+      {
+        client_id: "m-any-alg",
+        token_endpoint_auth_method: "private_key_jwt",
+        jwks: { keys: [{ ...keys.get("RS256")?.bare, kid: "of any alg" }] },
         ...service,
       },
       ...["RS256", "ES256"].map((alg) => ({
@@ -342,6 +350,25 @@ describe("metadata", () => {
     for (const alg of ["ES384", "RS512"]) {
       const { form } = await credentialsBy("private_key_jwt", alg);
       expect(await errorOf(await token({ grant_type: "client_credentials", ...form }))).toBe("invalid_client");
+    }
+    const rsa = {
+      kid: "of any alg",
+      alg: "RS256",
+      privateKey: KeyObject.from((keys.get("RS256") as TestKey).privateKey),
+    };
+    const claims = async (id: string) =>
+      (await assertionOf(keys.get("RS256") as TestKey, id, app.url)).split(".")[1] ?? "";
+    const outcomeOf = async (client_assertion: string) => {
+      const form = { grant_type: "client_credentials", client_assertion_type: assertionType, client_assertion };
+      return (await errorOf(await token(form))) ?? "accepted";
+    };
+    const byRsa = async (alg: string) => signed({ alg, kid: rsa.kid }, await claims("m-any-alg"), { ...rsa, alg });
+    expect(await outcomeOf(await byRsa("RS256"))).toBe("accepted");
+    for (const alg of ["RS384", "RS512", "PS384", "PS512"]) {
+      expect([alg, await outcomeOf(await byRsa(alg))]).toEqual([alg, "invalid_client"]);
+    }
+    for (const [name, forged] of Object.entries(keyedWithPublic({ kid: rsa.kid }, await claims("m-any-alg"), rsa))) {
+      if (/with (PEM|x or n) of/.test(name)) expect([name, await outcomeOf(forged)]).toEqual([name, "invalid_client"]);
     }
     const { code, verifier } = await (async () => {
       const pair = pkce();

@@ -3,6 +3,7 @@ import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
+import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { introspect as decide } from "../../src/oauth/introspection.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
@@ -281,6 +282,30 @@ describe("revocation", () => {
     }
     expect((await refresh(app.url, ofPortal.refresh_token)).status).toBe(200);
     expect(JSON.parse(await raw(ofWeb.refresh_token))).toMatchObject({ active: true });
+  });
+
+  it("S-134 S-135 ends a grant over gRPC for its client alone, with any hint and twice", async () => {
+    const transport = createGrpcTransport({ baseUrl: `http://${app.grpc}`, idleConnectionTimeoutMs: 100 });
+    const { revokeToken } = createClient(TokenService, transport);
+    const operator = { headers: { authorization: internalBasic } };
+    const tokens = await webTokens();
+    const [spa, orders, web] = ["spa", "orders", "web"].map((clientId) => ({
+      clientId,
+      clientSecret: clientId === "spa" ? "" : `secret-of-${clientId}`,
+    }));
+    for (const other of [spa, orders, {}]) {
+      for (const token of [tokens.access_token, tokens.refresh_token]) await revokeToken({ token, ...other }, operator);
+    }
+    for (const token of ["unknown", "..", tokens.id_token]) await revokeToken({ token, ...web }, operator);
+    expect(await introspect(app.url, tokens.access_token)).toMatchObject({ active: true });
+    expect(JSON.parse(await raw(tokens.refresh_token))).toMatchObject({ active: true });
+    for (const tokenTypeHint of ["access_token", "nonsense"]) {
+      await revokeToken({ token: tokens.refresh_token, tokenTypeHint, ...web }, operator);
+    }
+    expect(await introspectSettled(app.url, tokens.access_token)).toEqual({ active: false });
+    const form = { grant_type: "refresh_token", refresh_token: tokens.refresh_token };
+    const refused = await postForm(`${app.url}/oauth2/token`, form, { authorization: basicOf("web") });
+    expect([refused.status, await refused.json()]).toMatchObject([401, { error: "invalid_grant" }]);
   });
 });
 

@@ -12,7 +12,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
-import { hostileTokens, type Model, type Signer, signersOf } from "../support/hostile.ts";
+import { hostileTokens, type Model, type Signer, signed, signersOf } from "../support/hostile.ts";
 import { assertionOf, inSeconds, listen, makeKey, proofOf, type TestKey } from "../support/keys.ts";
 import { appClient, app as client, type Kind, kinds, type Verifier, verifiersOf } from "../support/verifiers.ts";
 
@@ -160,6 +160,10 @@ const modelsFor = ({ takes }: Verifier): Modelled[] => {
 const excepted = (verifier: string, token: string) =>
   ["revocation", "RevokeToken"].includes(verifier) && /^S-113 aud (other|with a slash|empty)$/.test(token);
 
+/** Also where it only lacks a scope. */
+const isRefused = ({ refusal }: Verifier, answer: string | null) =>
+  answer === null || answer === refusal || /^403 |^PermissionDenied /.test(answer);
+
 async function answersTo(verifier: Verifier, sent: Iterable<[string, string]>): Promise<[string, string, string][]> {
   const wrong: [string, string, string][] = [];
   for (const [name, token] of sent) {
@@ -195,14 +199,24 @@ describe.each(names)("%s", (name) => {
     expect(await answersTo(verifier, prefixes)).toEqual([]);
   });
 
+  it("S-112 takes a token of a clock that is 8 s ahead", async () => {
+    const verifier = verifierOf(name);
+    for (const kind of modelled.filter((each) => verifier.takes.includes(each))) {
+      const { header, signer } = models[kind];
+      const ahead = app.context.clock.seconds() + 8;
+      const claims = JSON.stringify({ ...claimsOf(await make[kind]()), iat: ahead, nbf: ahead });
+      const answer = await verifier.send(signed(header, Buffer.from(claims).toString("base64url"), signer));
+      expect([kind, answer, isRefused(verifier, answer)]).toEqual([kind, answer, false]);
+    }
+  });
+
   it("S-114 S-084 takes the kind of token that it is for, and no other kind", async () => {
     const verifier = verifierOf(name);
     const answers: Record<string, string> = {};
     for (const kind of kinds) {
       const diagonal = verifier.takes.includes(kind);
-      const answer = (await verifier.send(diagonal ? await make[kind]() : good[kind])) ?? verifier.refusal;
-      const refused = answer === verifier.refusal || /^403 |^PermissionDenied /.test(answer);
-      if (refused === diagonal) answers[kind] = answer;
+      const answer = await verifier.send(diagonal ? await make[kind]() : good[kind]);
+      if (isRefused(verifier, answer) === diagonal) answers[kind] = String(answer);
     }
     expect(answers).toEqual({});
   });

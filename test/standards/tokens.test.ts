@@ -8,6 +8,7 @@ import {
   authorizeUrl,
   claimsOf,
   getTokens,
+  hiddenFields,
   internalBasic,
   introspectSettled,
   pkce,
@@ -16,9 +17,10 @@ import {
   refresh,
   signUp,
   TestBrowser,
+  type Tokens,
 } from "../support/flow.ts";
 
-const orders = "https://orders.example";
+const [orders, invoices] = ["https://orders.example", "https://invoices.example"];
 const buyer = { clientId: "buyer", redirectUri: "https://buyer.example/cb", scope: "openid profile" };
 const buyerBasic = { authorization: `Basic ${btoa("buyer:the+secret+of+buyer")}` };
 const grants = {
@@ -33,8 +35,8 @@ const clients = [
     grant_types: ["authorization_code", "refresh_token", "client_credentials", grants.device, grants.exchange],
     scope: "openid profile",
     first_party: true,
-    resources: [orders],
-    token_exchange_audiences: [orders],
+    resources: [orders, invoices],
+    token_exchange_audiences: [orders, invoices],
   },
 ];
 
@@ -73,29 +75,56 @@ describe("an access token", () => {
     const own = (await (
       await postForm(`${app.url}/oauth2/token`, { grant_type: "client_credentials" }, { authorization: internalBasic })
     ).json()) as { access_token: string };
+    const exchanged = (await (await ask({ ...(await exchangeForm()), resource: orders })).json()) as Tokens;
     const { keys } = (await (await fetch(`${app.url}/oauth2/jwks`)).json()) as { keys: { kid: string }[] };
-    for (const { access_token: token } of [tokens, renewed, own]) {
+    const issued: [Pick<Tokens, "access_token">, sub: string, client: string, aud?: string][] = [
+      [tokens, account.uuid, portal.clientId],
+      [renewed, account.uuid, portal.clientId],
+      [own, "internal-service", "internal-service"],
+      [await deviceTokens(), account.uuid, "buyer"],
+      [exchanged, account.uuid, "buyer", orders],
+    ];
+    for (const [{ access_token: token }, sub, client_id, aud = client_id] of issued) {
       const header = headerOf(token);
       expect(header).toEqual({ alg: "ES256", typ: "at+jwt", kid: expect.any(String) });
       expect(keys.map(({ kid }) => kid)).toContain(header["kid"]);
       const claims = claimsOf(token);
       expect(claims).toMatchObject({
         iss: app.url,
-        sub: token === own.access_token ? "internal-service" : account.uuid,
-        aud: token === own.access_token ? "internal-service" : portal.clientId,
-        client_id: token === own.access_token ? "internal-service" : portal.clientId,
+        sub,
+        aud,
+        client_id,
         scope: expect.any(String),
         jti: expect.stringMatching(/^[0-9a-f-]{36}$/),
       });
-      expect(Number(claims["exp"]) - Number(claims["iat"])).toBe(120);
+      const life = Number(claims["exp"]) - Number(claims["iat"]);
+      // what is exchanged ends with what it was exchanged for
+      if (token === exchanged.access_token) expect([119, 120]).toContain(life);
+      else expect(life).toBe(120);
       expect(Math.abs(Number(claims["iat"]) - Date.now() / 1000)).toBeLessThan(10);
     }
-    expect(new Set([tokens, renewed, own].map(({ access_token }) => claimsOf(access_token)["jti"])).size).toBe(3);
+    expect(new Set(issued.map(([{ access_token }]) => claimsOf(access_token)["jti"])).size).toBe(issued.length);
   });
+
+  async function deviceTokens(): Promise<Tokens> {
+    const started = await ask({ scope: "openid profile" }, "/oauth2/device_authorization");
+    const { device_code, user_code } = (await started.json()) as Record<string, string>;
+    const browser = new TestBrowser();
+    await browser.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    const page = await browser.submit(`${app.url}/device`, { user_code: user_code ?? "" });
+    await browser.post(`${app.url}/device/decision`, { ...hiddenFields(await page.text()), decision: "allow" });
+    return (await (await ask({ grant_type: grants.device, device_code: device_code ?? "" })).json()) as Tokens;
+  }
 
   it("S-104 is for the client, or for a resource that the client may have: no request chooses another audience", async () => {
     const evil = "https://evil.example";
     const challenge = { response_type: "code", code_challenge: pkce().challenge, code_challenge_method: "S256" };
+    const pairs = [
+      [orders, evil],
+      [evil, orders],
+      [orders, invoices],
+      [invoices, orders],
+    ] as const;
     const forms: [string, Record<string, string>][] = [
       ["/oauth2/token", { grant_type: "client_credentials", scope: "profile" }],
       ["/oauth2/par", { ...challenge, redirect_uri: buyer.redirectUri, scope: "openid" }],
@@ -114,15 +143,19 @@ describe("an access token", () => {
           "invalid_target",
         ]);
       }
-      const twice: [string, string][] = [...Object.entries(form), ["resource", orders], ["resource", evil]];
-      expect(await outcome(ask(twice, path))).toEqual([400, "invalid_target"]);
+      for (const pair of pairs) {
+        const twice = [...Object.entries(form), ...pair.map((resource): [string, string] => ["resource", resource])];
+        expect([path, pair, ...(await outcome(ask(twice, path)))]).toEqual([path, pair, 400, "invalid_target"]);
+      }
     }
     const asked = await new TestBrowser().get(authorizeUrl(app.url, { ...buyer, extra: { resource: evil } }));
     expect(new URL(asked.headers.get("location") ?? "").searchParams.get("error")).toBe("invalid_target");
-    const twice = await new TestBrowser().get(
-      `${authorizeUrl(app.url, { ...buyer, extra: { resource: orders } })}&resource=${evil}`,
-    );
-    expect([twice.status, twice.headers.get("location")]).toEqual([400, null]);
+    for (const [resource, second] of pairs) {
+      const twice = await new TestBrowser().get(
+        `${authorizeUrl(app.url, { ...buyer, extra: { resource } })}&resource=${second}`,
+      );
+      expect([resource, twice.status, twice.headers.get("location")]).toEqual([resource, 400, null]);
+    }
 
     const audienceOf = async (answering: Promise<Response>) =>
       claimsOf(((await (await answering).json()) as { access_token: string }).access_token)["aud"];

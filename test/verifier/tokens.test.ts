@@ -98,6 +98,7 @@ describe("the gateway's table", () => {
     for (const header of [
       `Bearer ${token}`,
       `bEARER   ${token}`,
+      `Bearer\t${token}`,
       `Basic ${token}`,
       token,
       `Bearer ${token} x`,
@@ -110,6 +111,7 @@ describe("the gateway's table", () => {
     expect(answers).toEqual({
       "Bearer T": "allowed",
       "bEARER   T": "allowed",
+      "Bearer\tT": "Invalid Token",
       "Basic T": "Invalid Token",
       T: "Invalid Token",
       "Bearer T x": "Invalid Token",

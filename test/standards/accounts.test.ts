@@ -1,26 +1,36 @@
-import { readFileSync } from "node:fs";
 import { request } from "node:http";
+import { Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { hash as argon2 } from "argon2";
 import { readConfig } from "../../src/config.ts";
 import { isCommonPassword } from "../../src/users/common-passwords.ts";
-import { setUserDisabled } from "../../src/users/users.ts";
+import { setUserDisabled, updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,
+  claimsOf,
   getCode,
   getTokens,
   introspectSettled,
   postForm,
   postJson,
+  redeem,
   refresh,
   signUp,
   TestBrowser,
   uniqueEmail,
 } from "../support/flow.ts";
+import { eventsOf, resetEvents, resetTokenFor, until } from "../support/resets.ts";
 import { rowsOf } from "../support/sqlite.ts";
 
 const clients = [
+  {
+    client_id: "orders-web",
+    redirect_uris: ["https://orders.example/cb"],
+    scope: "openid profile",
+    first_party: true,
+    resources: ["https://orders.example"],
+  },
   { client_id: "partner", redirect_uris: ["https://partner.example/cb"], scope: "openid profile", first_party: false },
 ];
 
@@ -40,28 +50,14 @@ describe("passwords, sign-up and reset", () => {
   const login = async (email: string, password: string, browser = new TestBrowser()) =>
     (await browser.submit(`${app.url}/login`, { email, password })).status;
 
-  async function until<T>(find: () => T | undefined): Promise<T> {
-    for (let tries = 0; tries < 1_000; tries++) {
-      const found = find();
-      if (found !== undefined) return found;
-      await new Promise((resolve) => setTimeout(resolve, 25));
-    }
-    throw new Error("it did not come");
-  }
-  interface ResetEvent {
-    payload: { email: string; resetToken: string; resetUrl: string };
-  }
-  const resetEvents = (email: string): ResetEvent[] =>
-    readFileSync(app.env["EVENTS_FILE"] ?? "", "utf8")
-      .split("\n")
-      .filter((line) => line.includes('"password-reset"') && line.includes(email))
-      .map((line) => (JSON.parse(line) as { event: ResetEvent }).event);
-
-  async function resetTokenFor(email: string): Promise<string> {
-    const before = resetEvents(email).length;
-    expect((await postJson(`${app.url}/api/users/password-reset`, { email })).status).toBe(202);
-    return (await until(() => resetEvents(email)[before])).payload.resetToken;
-  }
+  const confirm = (base: TestApp, token: string, newPassword: string) =>
+    postJson(`${base.url}/api/users/password-reset/confirm`, { token, newPassword });
+  const change = (base: TestApp, token: string, currentPassword: string, newPassword: string) =>
+    postJson(
+      `${base.url}/api/users/me/password`,
+      { currentPassword, newPassword },
+      { authorization: `Bearer ${token}` },
+    );
 
   it("S-155 counts code points and holds the least length, which is 8 and may be raised but not lowered", async () => {
     expect((await signingUp(app.url, "1234567")).status).toBe(400);
@@ -81,12 +77,34 @@ describe("passwords, sign-up and reset", () => {
     for (const length of [64, 128]) {
       const account = await signUp(app.url, { password: `${"p".repeat(length - 1)}q` });
       expect(await login(account.email, "p".repeat(length - 1))).toBe(401);
+      expect(await login(account.email, `${account.password}q`)).toBe(401);
       expect(await login(account.email, account.password)).toBe(303);
     }
+    const account = await signUp(app.url);
+    const { access_token: bearer } = await getTokens(app.url, account);
+    const token = await resetTokenFor(app, account.email);
     const hashing = jest.spyOn(app.context.passwords, "hash");
-    for (const length of [129, 1_024, 60_000]) expect((await signingUp(app.url, "p".repeat(length))).status).toBe(400);
-    expect((await signingUp(app.url, "p".repeat(100_000))).status).toBe(413);
+    const verifying = jest.spyOn(app.context.passwords, "verify");
+    const everywhere = (password: string) => [
+      signingUp(app.url, password),
+      confirm(app, token, password),
+      change(app, bearer, account.password, password),
+    ];
+    for (const [length, status] of [
+      [129, 400],
+      [1_024, 400],
+      [60_000, 400],
+      [100_000, 413],
+    ] as const) {
+      const answers = await Promise.all(everywhere("p".repeat(length)));
+      expect([length, ...answers.map((answer) => answer.status)]).toEqual([length, status, status, status]);
+    }
+    expect(await login(account.email, "p".repeat(1_024))).toBe(401);
+    expect(await login(account.email, "p".repeat(100_000))).toBe(413);
     expect(hashing).not.toHaveBeenCalled();
+    expect(verifying).not.toHaveBeenCalled();
+    expect((await confirm(app, token, "p".repeat(128))).status).toBe(204);
+    expect(await login(account.email, "p".repeat(128))).toBe(303);
   });
 
   it("S-157 tells passwords apart that differ after 72 bytes, and takes none with a NUL", async () => {
@@ -110,9 +128,21 @@ describe("passwords, sign-up and reset", () => {
     expect(await login(composed.email, composed.password.normalize("NFD"))).toBe(303);
     const decomposed = await signUp(app.url, { password: composed.password.normalize("NFD") });
     expect(await login(decomposed.email, composed.password)).toBe(303);
+
+    // the same where it is changed and reset
+    const { access_token: bearer } = await getTokens(app.url, decomposed);
+    const next = `  ${composed.password} deux  `;
+    expect((await change(app, bearer, composed.password, next.normalize("NFD"))).status).toBe(204);
+    expect(await login(decomposed.email, next.trim())).toBe(401);
+    expect(await login(decomposed.email, next)).toBe(303);
+    const token = await resetTokenFor(app, composed.email);
+    expect((await confirm(app, token, next)).status).toBe(204);
+    expect(await login(composed.email, next.trim())).toBe(401);
+    expect(await login(composed.email, next.normalize("NFD"))).toBe(303);
   });
 
   it("S-159 refuses what everybody tries first, with a reason and without the network", async () => {
+    const connecting = jest.spyOn(Socket.prototype, "connect");
     const { dictionary } = await import("@zxcvbn-ts/language-common");
     const passwords = Object.values(dictionary).flat().map(String);
     const top = passwords.filter((word) => [...word].length >= 8).slice(0, 3_000);
@@ -122,12 +152,24 @@ describe("passwords, sign-up and reset", () => {
     const listed = await startApp({ PASSWORD_BLOCKLIST: "1" });
     try {
       const email = "ada.lovelace@example.test";
-      for (const password of ["password1", "iloveyou1", "AUTH-SERVICE", "Ada.Lovelace", email]) {
-        const response = await signingUp(listed.url, password, email);
-        expect([password, response.status]).toEqual([password, 400]);
-        expect(JSON.stringify(await response.json())).toContain("too common");
-      }
-      expect((await signingUp(listed.url, "four words nobody said", email)).status).toBe(201);
+      const wanted = "four words nobody said";
+      const bad = ["password1", "iloveyou1", "AUTH-SERVICE", "Ada.Lovelace", email];
+      const refuseEach = async (answering: (password: string) => Promise<Response>) => {
+        for (const password of bad) {
+          const response = await answering(password);
+          expect([password, response.status]).toEqual([password, 400]);
+          expect(JSON.stringify(await response.json())).toContain("too common");
+        }
+      };
+      await refuseEach((password) => signingUp(listed.url, password, email));
+      const account = await signUp(listed.url, { email, password: wanted });
+      const { access_token: bearer } = await getTokens(listed.url, account);
+      await refuseEach((password) => change(listed, bearer, wanted, password));
+      const token = await resetTokenFor(listed, email);
+      await refuseEach((password) => confirm(listed, token, password));
+      expect((await confirm(listed, token, "three more words")).status).toBe(204);
+      const ports = connecting.mock.calls.flat(2).flatMap((to) => (to as { port?: unknown } | null)?.port ?? []);
+      expect([...new Set(ports.map(String))]).toEqual([new URL(listed.url).port]);
     } finally {
       await listed.close();
     }
@@ -167,6 +209,34 @@ describe("passwords, sign-up and reset", () => {
     expect(await login(account.email, account.password)).toBe(303);
   });
 
+  it("S-164 lets one of many sign-ups at once win, however each spells the address, and answers the others alike", async () => {
+    const email = uniqueEmail();
+    const spellings = [
+      email,
+      email.toUpperCase(),
+      ` ${email} `,
+      email.replace("@", "＠"),
+      email.replaceAll(/[!-~]/g, (character) => String.fromCharCode(character.charCodeAt(0) + 0xfee0)),
+      email.replace("example", "exａｍple"),
+    ];
+    const answers = await Promise.all(
+      Array.from({ length: 24 }, async (_, n) => {
+        const response = await signingUp(app.url, "correct horse battery", spellings[n % spellings.length]);
+        return { status: response.status, body: await response.text() };
+      }),
+    );
+    const losers = answers.filter(({ status }) => status !== 201);
+    expect(losers).toHaveLength(23);
+    expect(new Set(losers.map((answer) => JSON.stringify(answer))).size).toBe(1);
+    expect(losers[0]?.status).toBe(409);
+    const stored = rowsOf<{ email: string }>(app, "SELECT email FROM users");
+    expect(stored.filter((row) => row.email.normalize("NFKC").trim().toLowerCase() === email)).toEqual([{ email }]);
+    await signUp(app.url);
+    const told = () => eventsOf(app).filter(({ event }) => event.payload["email"] === email);
+    await until(() => told()[0]);
+    expect(told().map(({ topic }) => topic)).toEqual(["user-signup"]);
+  });
+
   it("S-165 answers 409 for a taken address, and no more than a hundred sign-ups an hour for one", async () => {
     const { email } = await signUp(app.url);
     const hashing = jest.spyOn(app.context.passwords, "hash");
@@ -184,30 +254,36 @@ describe("passwords, sign-up and reset", () => {
     const attacker = await signUp(app.url, { password: "the attacker's password" });
     const stolen = await getTokens(app.url, attacker);
     const pending = await getCode(app.url, attacker, { browser: stolen.browser });
-    const token = await resetTokenFor(attacker.email);
-    const confirm = { token, newPassword: "the owner's password" };
-    expect((await postJson(`${app.url}/api/users/password-reset/confirm`, confirm)).status).toBe(204);
+    const token = await resetTokenFor(app, attacker.email);
+    expect((await confirm(app, token, "the owner's password")).status).toBe(204);
 
     expect(await login(attacker.email, attacker.password)).toBe(401);
     expect(await introspectSettled(app.url, stolen.access_token)).toEqual({ active: false });
     expect((await refresh(app.url, stolen.refresh_token)).status).toBe(401);
-    const again = await stolen.browser.get(pending.location.origin === "" ? "" : `${app.url}/`);
+    const redeemed = await redeem(app.url, pending.code, pending.verifier);
+    expect([redeemed.status, await redeemed.json()]).toMatchObject([400, { error: "invalid_grant" }]);
+    const again = await stolen.browser.get(`${app.url}/`);
     expect(await again.text()).toContain("You are not signed in");
     expect(await login(attacker.email, "the owner's password")).toBe(303);
   });
 
   it("S-167 answers a reset request alike for an account, none, a disabled one and one never verified", async () => {
-    const [known, disabled] = [await signUp(app.url), await signUp(app.url)];
+    const [unverified, verified, disabled] = [await signUp(app.url), await signUp(app.url), await signUp(app.url)];
+    await updateUser(app.context, verified.uuid, { emailVerified: true });
     await setUserDisabled(app.context, disabled.uuid, true);
     const shape = async (email: string) => {
       const response = await postJson(`${app.url}/api/users/password-reset`, { email });
       const headers = [...response.headers.keys()].filter((name) => name !== "date").sort();
       return { status: response.status, body: await response.text(), headers };
     };
-    const answers = await Promise.all([known.email, disabled.email, uniqueEmail()].map(shape));
+    const emails = [unverified.email, verified.email, disabled.email, uniqueEmail()];
+    const answers = await Promise.all(emails.map(shape));
     expect(answers[0]?.status).toBe(202);
-    expect(answers[1]).toEqual(answers[0]);
-    expect(answers[2]).toEqual(answers[0]);
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+    for (const { email } of [unverified, verified]) await until(() => resetEvents(app, email)[0]);
+    const asked = app.logs.filter((line) => line.includes('"password_reset_requested"'));
+    const told = ({ uuid }: { uuid: string }) => asked.filter((line) => line.includes(uuid)).length;
+    expect([unverified, verified, disabled].map(told)).toEqual([1, 1, 0]);
   });
 
   it("S-168 builds the reset link from the configured address alone, whatever host the request names", async () => {
@@ -239,7 +315,7 @@ describe("passwords, sign-up and reset", () => {
         expect([400, 404]).toContain(status);
         continue;
       }
-      const event = await until(() => resetEvents(email)[sent]);
+      const event = await until(() => resetEvents(app, email)[sent]);
       expect(event.payload.resetUrl).toMatch(new RegExp(`^${app.url}/password-reset\\?token=`));
     }
   });
@@ -247,18 +323,18 @@ describe("passwords, sign-up and reset", () => {
   it("S-171 changes a password only with the current one, and only for whom the token speaks", async () => {
     const account = await signUp(app.url);
     const { access_token: token } = await getTokens(app.url, account);
-    const change = (body: object, headers: Record<string, string>) =>
+    const send = (body: object, headers: Record<string, string>) =>
       postJson(`${app.url}/api/users/me/password`, body, headers);
     const bearer = { authorization: `Bearer ${token}` };
     const body = { currentPassword: account.password, newPassword: "an even better password" };
-    expect((await change(body, {})).status).toBe(401);
-    expect((await change({ newPassword: body.newPassword }, bearer)).status).toBe(400);
-    expect((await change({ ...body, currentPassword: "wrong password" }, bearer)).status).toBe(400);
+    expect((await send(body, {})).status).toBe(401);
+    expect((await send({ newPassword: body.newPassword }, bearer)).status).toBe(400);
+    expect((await send({ ...body, currentPassword: "wrong password" }, bearer)).status).toBe(400);
     expect(await login(account.email, account.password)).toBe(303);
 
     const partner = await partnerToken(account);
-    expect((await change(body, { authorization: `Bearer ${partner}` })).status).toBe(403);
-    expect((await change(body, bearer)).status).toBe(204);
+    expect((await send(body, { authorization: `Bearer ${partner}` })).status).toBe(403);
+    expect((await send(body, bearer)).status).toBe(204);
     expect(await login(account.email, account.password)).toBe(401);
     expect(await login(account.email, body.newPassword)).toBe(303);
   });
@@ -272,6 +348,20 @@ describe("passwords, sign-up and reset", () => {
     const again = await getTokens(app.url, account, { ...options, browser });
     return again.access_token;
   }
+
+  it("S-138 changes no password with a token for another resource", async () => {
+    const account = await signUp(app.url);
+    const options = { clientId: "orders-web", redirectUri: "https://orders.example/cb", scope: "openid profile" };
+    const { browser, ...own } = await getTokens(app.url, account, options);
+    const extra = { resource: "https://orders.example" };
+    const elsewhere = await getTokens(app.url, account, { ...options, browser, extra });
+    expect(claimsOf(elsewhere.access_token)["aud"]).toBe("https://orders.example");
+    const refused = await change(app, elsewhere.access_token, account.password, "an even better password");
+    expect([refused.status, await refused.json()]).toEqual([401, { error: "Invalid Token" }]);
+    expect(refused.headers.get("www-authenticate")).toContain('error="invalid_token"');
+    expect(await login(account.email, account.password)).toBe(303);
+    expect((await change(app, own.access_token, account.password, "an even better password")).status).toBe(204);
+  });
 
   it("S-174 changes no password by GET, by a form that another site could send, or by a plain-text body", async () => {
     const account = await signUp(app.url);

@@ -21,13 +21,16 @@ const rules = {
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;
 
+/** Another replica may clear a limit, as a reset password does. */
+const rememberedMs = 1_000;
+
 export type LimitRule = keyof typeof rules;
 
 export class Limits {
   readonly #store: LimitStore;
   readonly #clock: Clock;
-  /** What was found used up, and until when: refused without asking the store again. Bounded. */
-  readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
+  /** What was found used up, and until when: refused for a moment without asking the store again. Bounded. */
+  readonly #usedUp = new LRUCache<string, number>({ max: 10_000, ttl: rememberedMs });
 
   constructor(store: LimitStore, clock: Clock) {
     this.#store = store;

@@ -14,6 +14,8 @@ const formType = /^application\/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?
 const jsonType = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const maxMembers = 100;
+/** Characters of a scope: some hundred values. */
+const maxScope = 4_000;
 
 /** The listener's one body parser: strict about type and encoding before anything is read. */
 export function addBodyParser(app: FastifyInstance): void {
@@ -128,6 +130,7 @@ function readPairs(pairs: readonly [string, string][]): Parameters {
     seen.add(name);
     if (/[[\]]/.test(name)) throw new AuthError("invalid_request", `${printable(name)}: no parameter is an array`);
     if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} holds a NUL`);
+    if (name === "scope" && value.length > maxScope) throw new AuthError("invalid_request", "scope is too long");
     if (value !== "") parameters[name] = value;
   }
   return parameters;

@@ -1,8 +1,9 @@
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import accepts from "@fastify/accepts";
 import cookie from "@fastify/cookie";
 import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
-import { type FastifyInstance, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
+import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
@@ -55,6 +56,7 @@ const browserApi: readonly Endpoint[] = [
 const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoints];
 
 const bodyLimit = 64 * 1024;
+const maxHeaderSize = 16 * 1024;
 const hstsSeconds = 31_536_000;
 
 /** The public listener: OAuth, OpenID Connect, the pages and the account API. */
@@ -67,47 +69,58 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
     requestTimeout: 15_000,
     connectionTimeout: 30_000,
     keepAliveTimeout: 72_000,
-    http: { headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
+    http: { headersTimeout: 10_000, maxHeaderSize },
     routerOptions: { maxParamLength: 200 },
     // requests that arrive while the listener drains are still answered
     return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => {
+      reply.headers(headersOf(config));
+      return sendError(ctx, request, reply as FastifyReply, error);
+    },
+    clientErrorHandler: (error, socket) => refuseBytes(error, socket, headersOf(config)),
   });
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
   observe(app, ctx);
+  sendHeaders(app, headersOf(config));
   refuseTwins(app);
-  const https = config.issuer.startsWith("https:");
   const { rateLimitPerMinute } = config;
   if (rateLimitPerMinute !== null) {
     app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
   }
   await app.register(async (scope) => {
-    sendHeaders(scope, https, pageHeaders);
+    sendHeaders(scope, pageHeaders);
     await scope.register(accepts);
     await scope.register(cookie);
     addEndpoints(scope, ctx, pages);
   });
   await app.register(async (scope) => {
-    sendHeaders(scope, https, dataHeaders);
     await scope.register(cors, () => corsOf(ctx));
     offerNonces(scope, ctx);
     addEndpoints(scope, ctx, browserApi);
   });
   await app.register(async (scope) => {
-    sendHeaders(scope, https, dataHeaders);
     addEndpoints(scope, ctx, serverApi);
   });
   await app.listen(config.http);
   return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
 }
 
-/** An answer that is data needs no more: no browser renders it. What may be cached says so itself. */
-const dataHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
+/** Of every answer. One that is data needs no more: no browser renders it. What may be cached says so itself. */
+function headersOf({ issuer }: Config): Readonly<Record<string, string>> {
+  return {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...(issuer.startsWith("https:")
+      ? { "strict-transport-security": `max-age=${hstsSeconds}; includeSubDomains` }
+      : {}),
+  };
+}
 
-/** Helmet's set, written down: its plugin makes every header anew for each request. Pages add their own content security policy. */
+/** Helmet's set, written down: its plugin makes every header anew for each request. What is rendered brings its own policy. */
 const pageHeaders = {
-  ...dataHeaders,
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
   "origin-agent-cluster": "?1",
   "referrer-policy": "no-referrer",
@@ -118,13 +131,37 @@ const pageHeaders = {
   "x-xss-protection": "0",
 } as const;
 
-function sendHeaders(app: FastifyInstance, https: boolean, always: Readonly<Record<string, string>>): void {
-  const hsts = { "strict-transport-security": `max-age=${hstsSeconds}; includeSubDomains` };
-  const headers = https ? { ...always, ...hsts } : always;
+function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, string>>): void {
   app.addHook("onRequest", (_request, reply, done) => {
     reply.headers(headers);
     done();
   });
+}
+
+/** Answers what is no request of HTTP, and hangs up. */
+function refuseBytes(
+  error: Error & { readonly code: string; readonly rawPacket?: unknown },
+  socket: Socket,
+  headers: Readonly<Record<string, string>>,
+): void {
+  if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) return void socket.destroy();
+  // where the packet begins with a request line, that line alone may be what is too long
+  const line =
+    /^[A-Z]+ [^\r\n]*/.exec(Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString("latin1") : "")?.[0] ?? "";
+  const [status, description] =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? line.length > maxHeaderSize
+        ? ["414 URI Too Long", `the URL is longer than ${maxHeaderSize} bytes`]
+        : ["431 Request Header Fields Too Large", `the headers are longer than ${maxHeaderSize} bytes`]
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? ["408 Request Timeout", "the request did not come in time"]
+        : ["400 Bad Request", "the request is malformed"];
+  const body = JSON.stringify({ error: "invalid_request", error_description: description });
+  const all = { ...headers, "content-type": "application/json; charset=utf-8", connection: "close" };
+  const head = Object.entries({ ...all, "content-length": body.length }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  socket.end(`HTTP/1.1 ${status}\r\n${head.join("")}\r\n${body}`);
 }
 
 function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
@@ -149,7 +186,8 @@ function isAllowedOrigin({ config }: Context, origin: string): boolean {
 /** Headers of which Node keeps the first and drops the rest: what stands before this service may have kept another. */
 const single = new Set(["host", "authorization", "content-type"]);
 
-function refuseTwins(app: FastifyInstance): void {
+/** Refuses them with 400 and hangs up. */
+export function refuseTwins(app: FastifyInstance): void {
   app.addHook("onRequest", (request, reply, done) => {
     const { rawHeaders } = request.raw;
     let seen = "";

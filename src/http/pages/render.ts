@@ -48,6 +48,7 @@ export function renderPage(
       `default-src 'none'; style-src 'sha256-${styleHash}';${scripts} img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
+    .header("x-frame-options", "DENY")
     .header("cache-control", "no-store")
     .header("content-language", language)
     .header("vary", "accept-language")

@@ -474,8 +474,11 @@ export interface KeyStore {
   list(): Promise<StoredKey[]>;
   /** `conflict`: another replica made that generation first. */
   add(key: StoredKey): Promise<"added" | "conflict">;
-  /** Never trusted again, anywhere, with a row in the feed. False: there is none, or it was distrusted before. */
-  distrust(kid: string, now: number): Promise<boolean>;
+  /**
+   * Never trusted again, anywhere, with a row in the feed; the replacement is added with it, as the newest generation.
+   * False: there is no such key, or it was distrusted before; nothing was done.
+   */
+  distrust(kid: string, now: number, replacement: StoredKey | null): Promise<boolean>;
   /** Retired keys nobody needs any more. */
   remove(kids: readonly string[]): Promise<void>;
 }

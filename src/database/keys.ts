@@ -1,7 +1,8 @@
 import { isUniqueViolation } from "../faults.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../store.ts";
+import { insert } from "./authorization-records.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, placeholders } from "./transaction.ts";
+import { type Database, placeholders, type Sql } from "./transaction.ts";
 
 interface KeyRow {
   kid: string;
@@ -33,36 +34,29 @@ export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
     },
     async add(key) {
       try {
-        await database.change(
-          `INSERT INTO signing_key (kid, key_use, alg, generation, public_jwk, sealed_private_jwk, created_at, active_from, distrusted_at)
-           VALUES ${placeholders(9)}`,
-          [
-            key.kid,
-            key.use,
-            key.alg,
-            key.generation,
-            key.publicJwk,
-            key.sealedPrivateJwk,
-            key.createdAt,
-            key.activeFrom,
-            key.distrustedAt,
-          ],
-        );
+        await insertKey(database, key);
         return "added";
       } catch (error) {
         if (isUniqueViolation(error)) return "conflict";
         throw error;
       }
     },
-    async distrust(kid, now) {
+    async distrust(kid, now, replacement) {
       return database.transaction(
         async (sql) => {
           const changed = await sql.change(
             "UPDATE signing_key SET distrusted_at = ? WHERE kid = ? AND distrusted_at IS NULL",
             [now, kid],
           );
-          if (changed === 1) await feed.append(sql, "key", [kid], "key_distrusted", now);
-          return changed === 1;
+          if (changed === 0) return false;
+          await feed.append(sql, "key", [kid], "key_distrusted", now);
+          if (replacement === null) return true;
+          const [newest] = await sql.rows<{ generation: number }>(
+            "SELECT MAX(generation) AS generation FROM signing_key WHERE key_use = ? AND alg = ?",
+            [replacement.use, replacement.alg],
+          );
+          await insertKey(sql, { ...replacement, generation: Number(newest?.generation ?? 0) + 1 });
+          return true;
         },
         { repeatable: true },
       );
@@ -72,4 +66,18 @@ export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
       await database.change(`DELETE FROM signing_key WHERE kid IN ${placeholders(kids.length)}`, kids);
     },
   };
+}
+
+function insertKey(sql: Sql, key: StoredKey): Promise<void> {
+  return insert(sql, "signing_key", {
+    kid: key.kid,
+    key_use: key.use,
+    alg: key.alg,
+    generation: key.generation,
+    public_jwk: key.publicJwk,
+    sealed_private_jwk: key.sealedPrivateJwk,
+    created_at: key.createdAt,
+    active_from: key.activeFrom,
+    distrusted_at: key.distrustedAt,
+  });
 }

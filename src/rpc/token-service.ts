@@ -74,11 +74,11 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
       return { replacements: added.map(toSigningKey) };
     },
 
-    async rotateSigningKey({ alg }) {
+    async rotateSigningKey({ alg }, context) {
       if (alg !== "" && alg !== "ES256" && alg !== "RS256") {
         throw new AuthError("invalid_request", "alg must be ES256, RS256 or empty");
       }
-      const keys = await rotateSigningKeys(ctx, alg === "" ? null : alg);
+      const keys = await rotateSigningKeys(withinDeadline(ctx, context), alg === "" ? null : alg);
       return { keys: keys.map(toSigningKey) };
     },
   };

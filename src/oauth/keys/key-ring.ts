@@ -11,6 +11,7 @@ type Alg = StoredKey["alg"];
 
 /** Milliseconds within which every replica has seen a key that another one added. */
 export const KEY_RELOAD_MS = 5_000;
+const lookupMs = 1_000;
 /** Tolerance for clocks of others, as far as it keeps keys published. */
 const skewMs = 60_000;
 
@@ -43,6 +44,12 @@ export class KeyRing {
   readonly #tokenTtlMs: { access: number; refresh: number };
   #keys = new Map<string, RingKey>();
   #loadedAt = Number.NEGATIVE_INFINITY;
+  #reloaded: Promise<void> = Promise.resolve();
+  /** The last time an unknown kid was looked up, and what came of it. */
+  #lookup: { readonly at: number; readonly done: Promise<void> } = {
+    at: Number.NEGATIVE_INFINITY,
+    done: Promise.resolve(),
+  };
   #timer: NodeJS.Timeout | undefined;
 
   private constructor(options: KeyRingOptions) {
@@ -58,7 +65,9 @@ export class KeyRing {
     const ring = new KeyRing(options);
     await ring.reload();
     const missing = kinds.filter(({ use, alg }) => ring.#generations(use, alg).length === 0);
-    await Promise.all(missing.map(({ use, alg }) => ring.add(use, alg, options.clock.now())));
+    await Promise.all(
+      missing.map(async ({ use, alg }) => options.store.add(await ring.generate(use, alg, options.clock.now()))),
+    );
     if (missing.length > 0) await ring.reload();
     ring.#timer = setInterval(() => {
       ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "signing keys not reloaded"));
@@ -71,12 +80,21 @@ export class KeyRing {
     clearInterval(this.#timer);
   }
 
-  async reload(): Promise<void> {
+  /** One at a time, so that none brings back what was read before another. */
+  reload(): Promise<void> {
+    const reloaded = this.#reloaded.then(() => this.#reload());
+    this.#reloaded = reloaded.catch(() => {});
+    return reloaded;
+  }
+
+  async #reload(): Promise<void> {
     const stored = await this.#store.list();
     const keys = new Map<string, RingKey>();
     for (const key of stored) {
       const known = this.#keys.get(key.kid);
-      keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt: key.distrustedAt });
+      // what was read may be older than what the feed told
+      const distrustedAt = key.distrustedAt ?? known?.distrustedAt ?? null;
+      keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt });
     }
     for (const key of keys.values()) {
       const next = successorOf(keys, key);
@@ -86,30 +104,22 @@ export class KeyRing {
     this.#loadedAt = performance.now();
   }
 
-  /** A new key of the next generation. @returns null when another replica made that generation at the same time */
-  async add(use: KeyUse, alg: Alg, activeFrom: number): Promise<StoredKey | null> {
+  /** A new key of the next generation, which nobody knows before it is added to the store. */
+  async generate(use: KeyUse, alg: Alg, activeFrom: number): Promise<StoredKey> {
     const { publicKey, privateKey } = await generate(alg);
     const jwk = publicKey.export({ format: "jwk" }) as JWK;
     const kid = await calculateJwkThumbprint(jwk);
-    const generation = Math.max(0, ...this.#generations(use, alg).map((key) => key.generation)) + 1;
-    const key: StoredKey = {
+    return {
       kid,
       use,
       alg,
-      generation,
+      generation: Math.max(0, ...this.#generations(use, alg).map((key) => key.generation)) + 1,
       publicJwk: JSON.stringify(jwk),
       sealedPrivateJwk: this.#sealer.seal(JSON.stringify(privateKey.export({ format: "jwk" })), kid),
       createdAt: this.#clock.now(),
       activeFrom,
       distrustedAt: null,
     };
-    if ((await this.#store.add(key)) === "conflict") return null;
-    const level = generation === 1 ? "debug" : "info";
-    this.#log[level](
-      { kid, use, alg, generation, activeFrom: new Date(activeFrom).toISOString() },
-      "signing key added",
-    );
-    return key;
   }
 
   /** Signs with the active key. @returns the token and the kid that signed it */
@@ -130,10 +140,15 @@ export class KeyRing {
     return key === undefined || key.distrustedAt !== null ? null : this.#signWith(key, typ, claims);
   }
 
-  /** Is it signed by a key of this use that is trusted? A kid never seen is looked up once a second at most. */
+  /**
+   * Is it signed by a key of this use that is trusted? Kids never seen are looked up once a second at most, for all who ask
+   * together; while that fails nothing is known about them.
+   */
   verify(use: KeyUse, jws: ParsedJws): boolean | Promise<boolean> {
-    if (this.#keys.has(jws.header.kid) || performance.now() - this.#loadedAt <= 1000) return this.#verify(use, jws);
-    return this.reload().then(() => this.#verify(use, jws));
+    const now = performance.now();
+    if (this.#keys.has(jws.header.kid) || now - this.#loadedAt <= lookupMs) return this.#verify(use, jws);
+    if (now - this.#lookup.at > lookupMs) this.#lookup = { at: now, done: this.reload() };
+    return this.#lookup.done.then(() => this.#verify(use, jws));
   }
 
   #verify(use: KeyUse, jws: ParsedJws): boolean {

@@ -39,14 +39,22 @@ type StoredKeyInfo = Pick<StoredKey, "use" | "alg" | "generation" | "activeFrom"
 
 async function addKeys(ctx: Context, kinds: readonly Pick<StoredKey, "use" | "alg">[]): Promise<AddedKey[]> {
   await ctx.keys.reload();
-  const added: AddedKey[] = [];
+  const added: StoredKey[] = [];
   for (const { use, alg } of kinds) {
-    const key = await ctx.keys.add(use, alg, signsFrom(ctx, use));
-    if (key !== null) added.push({ kid: key.kid, alg: key.alg, activeFrom: key.activeFrom });
+    const key = await ctx.keys.generate(use, alg, signsFrom(ctx, use));
+    // conflict: another replica made that generation at the same time
+    if ((await ctx.store.keys.add(key)) === "added") added.push(key);
   }
+  return announced(ctx, added);
+}
+
+async function announced(ctx: Context, added: readonly StoredKey[]): Promise<AddedKey[]> {
   await ctx.keys.reload();
-  for (const { kid, alg } of added) securityEvent(ctx, "signing_key_added", { kid, alg });
-  return added;
+  for (const { kid, use, alg, activeFrom } of added) {
+    ctx.log.info({ kid, use, alg, activeFrom: new Date(activeFrom).toISOString() }, "signing key added");
+    securityEvent(ctx, "signing_key_added", { kid, alg });
+  }
+  return added.map(({ kid, alg, activeFrom }) => ({ kid, alg, activeFrom }));
 }
 
 /** Only published keys are cached by others; every replica must know a key before one signs with it. */
@@ -62,19 +70,12 @@ function signsFrom(ctx: Context, use: KeyUse): number {
 export async function distrustKey(ctx: Context, kid: string): Promise<AddedKey[]> {
   await ctx.keys.reload();
   const key = ctx.keys.list().find((each) => each.kid === kid);
-  const added: AddedKey[] = [];
-  if (key?.state === "active") {
-    const replacement = await ctx.keys.add(key.use, key.alg, ctx.clock.now());
-    if (replacement !== null) {
-      added.push({ kid: replacement.kid, alg: replacement.alg, activeFrom: replacement.activeFrom });
-    }
-  }
-  if (!(await ctx.store.keys.distrust(kid, ctx.clock.now()))) {
+  const replacement = key?.state === "active" ? await ctx.keys.generate(key.use, key.alg, ctx.clock.now()) : null;
+  if (!(await ctx.store.keys.distrust(kid, ctx.clock.now(), replacement))) {
     throw new AuthError("not_found", "there is no such key, or it was distrusted before");
   }
-  await ctx.keys.reload();
   securityEvent(ctx, "signing_key_distrusted", { kid });
-  return added;
+  return announced(ctx, replacement === null ? [] : [replacement]);
 }
 
 /** Removes keys that signed nothing still valid. */

@@ -176,9 +176,10 @@ export class RevokedSet {
     this.#clientListeners.add(listener);
   }
 
-  /** Called when a key was distrusted, on any replica. */
+  /** Called for each key that was distrusted, on any replica, lately or from now on. */
   onKeyDistrusted(listener: (kid: string) => void): void {
     this.#keyListeners.add(listener);
+    for (const kid of this.#byKind.key.keys()) listener(kid);
   }
 
   // What watchers follow.

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
-import { logOut, readLogoutRequest } from "../oauth/logout.ts";
+import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout.ts";
 import { paths } from "../oauth/metadata.ts";
 import { checkForm, clearSessionCookie, formFields, sessionOf } from "./browser.ts";
 import { onErrorPage } from "./pages/error-page.ts";
@@ -13,26 +13,22 @@ export function logoutEndpoint(app: FastifyInstance, ctx: Context): void {
     const asked = await readLogoutRequest(ctx, parameters);
     const session = await sessionOf(ctx, request);
     const answered = parameters["csrf"] !== undefined;
-    if (!asked.confirmed && answered) checkForm(ctx, request, session, "logout", parameters);
-    if (!asked.confirmed && !answered && session !== null) {
-      // without a hint anybody may have sent the browser here: it asks first
-      const { post_logout_redirect_uri: uri, client_id: clientId, state } = parameters;
-      const fields = Object.fromEntries(
-        Object.entries({ post_logout_redirect_uri: uri, client_id: clientId, state }).filter(
-          ([, value]) => value !== undefined,
-        ),
-      ) as Record<string, string>;
+    if (answered) checkForm(ctx, request, session, "logout", parameters);
+    if (!answered && mustAsk(session, asked) && session !== null) {
+      const { post_logout_redirect_uri: uri, state } = parameters;
+      const fields = Object.entries({ post_logout_redirect_uri: uri, client_id: asked.clientId, state });
       const { origin, protocol } = new URL(uri ?? ctx.config.issuer);
-      const redirectOrigin = origin === "null" ? protocol : origin;
       return renderPage(ctx, request, reply, "logout", {
-        fields: formFields(session, "logout", fields),
-        redirectOrigin,
+        fields: formFields(session, "logout", Object.fromEntries(fields.filter(isPresent))),
+        redirectOrigin: origin === "null" ? protocol : origin,
       });
     }
     await logOut(ctx, session, asked);
     clearSessionCookie(ctx, reply);
-    if (asked.location !== null) return reply.redirect(asked.location, 303);
-    return renderPage(ctx, request, reply, "logged-out", {});
+    // nobody was signed in or asked: a page lies between whoever sent the browser here and where it goes
+    const direct = answered || asked.hint !== null;
+    if (asked.location !== null && direct) return reply.redirect(asked.location, 303);
+    return renderPage(ctx, request, reply, "logged-out", { location: asked.location });
   };
   app.get(paths.logout, { errorHandler: onErrorPage(ctx) }, (request, reply) =>
     answer(request, reply, readQuery(request)),
@@ -40,4 +36,8 @@ export function logoutEndpoint(app: FastifyInstance, ctx: Context): void {
   app.post(paths.logout, { errorHandler: onErrorPage(ctx) }, (request, reply) =>
     answer(request, reply, readForm(request)),
   );
+}
+
+function isPresent(field: [string, string | null | undefined]): field is [string, string] {
+  return typeof field[1] === "string";
 }

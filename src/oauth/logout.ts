@@ -8,10 +8,10 @@ import { findClient } from "./clients.ts";
 export interface LogoutRequest {
   /** Where the browser goes afterwards, `state` included; null: our own page. */
   readonly location: string | null;
-  /** False: without a valid hint the user is asked first. */
-  readonly confirmed: boolean;
-  /** The authorization that the hint names. */
-  readonly sid: string | null;
+  /** Named by the hint or the request. */
+  readonly clientId: string | null;
+  /** Of an ID token of ours: whose it was, and for which authorization. */
+  readonly hint: { readonly sub: string; readonly sid: string } | null;
 }
 
 /**
@@ -39,14 +39,23 @@ export async function readLogoutRequest(
     const query = state === undefined ? "" : `${uri.includes("?") ? "&" : "?"}${new URLSearchParams({ state })}`;
     location = `${uri}${query}`;
   }
-  return { location, confirmed: claims !== null, sid: claims?.sid ?? null };
+  return { location, clientId: named ?? null, hint: claims };
+}
+
+/**
+ * Whoever is signed in is asked first, unless the request brings an ID token of theirs: anybody may have sent the browser here,
+ * with a token of their own too (section 6).
+ */
+export function mustAsk(session: BrowserSession | null, { hint }: LogoutRequest): boolean {
+  const user = session?.userId ?? null;
+  return user !== null && hint?.sub !== user;
 }
 
 /** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */
 export async function logOut(ctx: Context, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
   if (session !== null) await endSession(ctx, session.idHash);
-  if (request.sid === null) return;
-  const authorization = await ctx.store.authorizations.find(request.sid);
+  if (request.hint === null) return;
+  const authorization = await ctx.store.authorizations.find(request.hint.sid);
   if (authorization === null) return;
   if (authorization.sessionHash !== null && authorization.sessionHash !== session?.idHash) {
     await endSession(ctx, authorization.sessionHash);

@@ -197,11 +197,16 @@ describe("a code", () => {
       expect(await outcome(postForm(endpoint(), { ...valid, client_id: portal.clientId }))).toEqual(invalidGrant);
       expect(await outcome(postForm(endpoint(), valid))).toEqual([401, "invalid_client"]);
       expect(await outcome(postForm(endpoint(), unnamed))).toEqual([400, "invalid_request"]);
+      const renew = (refresh_token: string) =>
+        postForm(endpoint(), { grant_type: "refresh_token", refresh_token }, webBasic);
       expect(await introspect(app.url, tokens.access_token)).toMatchObject({ active: true });
+      const renewed = (await (await renew(tokens.refresh_token)).json()) as Tokens;
+      expect(await introspect(app.url, renewed.access_token)).toMatchObject({ active: true });
       expect(await outcome(postForm(endpoint(), valid, webBasic))).toEqual(invalidGrant);
-      expect(await introspectSettled(app.url, tokens.access_token)).toEqual({ active: false });
-      const renewal = { grant_type: "refresh_token", refresh_token: tokens.refresh_token };
-      expect(await outcome(postForm(endpoint(), renewal, webBasic))).toEqual([401, "invalid_grant"]);
+      for (const { access_token, refresh_token } of [tokens, renewed]) {
+        expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
+        expect(await outcome(renew(refresh_token))).toEqual([401, "invalid_grant"]);
+      }
       app.clock.shift = 0;
     }
   });

@@ -1,0 +1,42 @@
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import type { TestApp } from "../support/app.ts";
+import { authorizeUrl, hiddenFields, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
+
+const argon2 = await import("argon2");
+const verify = jest.fn(argon2.verify);
+jest.unstable_mockModule("argon2", () => ({ ...argon2, verify }));
+const { startApp } = await import("../support/app.ts");
+const { setUserDisabled } = await import("../../src/users/users.ts");
+
+describe("a login that is refused", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    app = await startApp();
+  });
+  afterAll(() => app.close());
+
+  async function refusedLogin(email: string) {
+    const by = new TestBrowser();
+    const step = await by.get(authorizeUrl(app.url));
+    const page = await by.get(new URL(step.headers.get("location") ?? "", app.url).href);
+    const fields = hiddenFields(await page.text());
+    verify.mockClear();
+    const answer = await by.post(`${app.url}/login`, { ...fields, email, password: "wrong password" });
+    let body = await answer.text();
+    for (const own of [fields["csrf"], fields["request"], email]) body = body.replaceAll(own ?? "", "-");
+    const headers = [...answer.headers].filter(([name]) => name !== "date");
+    // the work is what the hash says: its algorithm, version and parameters
+    const work = verify.mock.calls.map(([hash]) => hash.split("$").slice(0, 4));
+    return { status: answer.status, headers, body, work };
+  }
+
+  it("S-048 answers an unknown address as it does a wrong password or a disabled account, after the same work", async () => {
+    const [known, disabled] = [await signUp(app.url), await signUp(app.url)];
+    await setUserDisabled(app.context, disabled.uuid, true);
+    const usual = await refusedLogin(known.email);
+    expect(usual).toMatchObject({ status: 401, work: [["", "argon2id", "v=19", "m=19456,t=2,p=1"]] });
+    for (const email of [uniqueEmail(), known.email, disabled.email, uniqueEmail(), known.email]) {
+      expect(await refusedLogin(email)).toEqual(usual);
+    }
+  });
+});

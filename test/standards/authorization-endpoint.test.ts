@@ -72,11 +72,22 @@ async function expectTold(response: Response, error: string, state = "a-state"):
   expect(answer.get("error_description")).toMatch(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/);
 }
 
+/** Whole parts in upper case, and hosts that look the same: as they are shown, and as DNS knows them. */
+const alike = [
+  "https://good.example/APP/CB",
+  "https://GOOD.EXAMPLE/app/cb",
+  "HTTPS://GOOD.EXAMPLE/APP/CB",
+  "https://gооd.example/app/cb",
+  "https://xn--gd-fmca.example/app/cb",
+  "https://xn--god-ted.example/app/cb",
+  "https://good.xn--exmple-4nf/app/cb",
+];
+
 describe("redirect URIs", () => {
   it("S-001 accepts the registered URI and none of hundreds nearly like it, and writes no code for any", async () => {
     expect(answerOf(await ask(web)).get("code")).toBeTruthy();
     const before = codes();
-    const others = nearly(web.redirectUri);
+    const others = [...nearly(web.redirectUri), ...alike];
     expect(others.length).toBeGreaterThan(200);
     const turn = [...others];
     const inTurn = async () => {

@@ -19,6 +19,13 @@ import { countOf, rowsOf } from "../support/sqlite.ts";
 
 const clients = [
   { client_id: "web", redirect_uris: ["https://good.example/cb"], first_party: true, scope: "openid profile" },
+  ...[true, false].map((first_party) => ({
+    client_id: first_party ? "own-app" : "app",
+    application_type: "native",
+    redirect_uris: ["http://127.0.0.1/cb"],
+    scope: "openid",
+    first_party,
+  })),
   { client_id: "album", redirect_uris: ["https://album.example/cb"], scope: "openid profile email" },
 ];
 const web = { clientId: "web", redirectUri: "https://good.example/cb", scope: "openid" };
@@ -66,6 +73,32 @@ describe("the authorization endpoint's answers", () => {
     expect([signedUp.status, answerOf(signedUp).has("code")]).toEqual([303, true]);
     const posted = await browser.post(`${app.url}/oauth2/authorize`, Object.fromEntries(new URL(urlOf()).searchParams));
     expect([posted.status, answerOf(posted).has("code")]).toEqual([303, true]);
+  });
+
+  it("S-016 brings the client's callback a GET without a body, also as the answer to a password or a consent", async () => {
+    const got: [method: string, url: string, body: string][] = [];
+    const callback = createServer(async (request, response) => {
+      const body = (await request.toArray()).join("");
+      got.push([request.method ?? "", request.url ?? "", body]);
+      response.end();
+    });
+    await new Promise<void>((resolve) => callback.listen(0, "127.0.0.1", resolve));
+    const redirectUri = `http://127.0.0.1:${(callback.address() as AddressInfo).port}/cb`;
+    const post = (by: TestBrowser, path: string, form: Record<string, string>) =>
+      by.request(app.url + path, { method: "POST", body: new URLSearchParams(form), redirect: "follow" });
+    try {
+      const login = await atPage({ clientId: "own-app", redirectUri, scope: "openid" });
+      await post(login.by, "/login", { ...login.fields, ...credentials() });
+      const consent = await atPage({ clientId: "app", redirectUri, scope: "openid" }, true);
+      await post(consent.by, "/consent", { ...consent.fields, decision: "allow" });
+      const code = expect.stringMatching(/^\/cb\?code=[\w-]{43}&state=a-state&iss=/);
+      expect(got).toEqual([
+        ["GET", code, ""],
+        ["GET", code, ""],
+      ]);
+    } finally {
+      callback.close();
+    }
   });
 
   it("S-022 lets no other origin read an answer of the authorization endpoint", async () => {
@@ -183,6 +216,27 @@ describe("the authorization endpoint's answers", () => {
     expect(Number(early.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await early.text()).not.toMatch(/\bat .+:\d+|the database/);
   });
+
+  it("S-029 tells the client that the user denied, or that the server failed after a login or a consent, with state and iss", async () => {
+    const told = { state: "a-state", iss: app.url };
+    const consent = await atPage(album, true);
+    const decide = (decision: string) => consent.by.post(`${app.url}/consent`, { ...consent.fields, decision });
+    const failing = jest.spyOn(app.context.store.authorizations, "createCode");
+    failing.mockRejectedValue(new Error("secret detail"));
+    const login = await atPage(web);
+    for (const answer of [
+      await browser.get(urlOf()),
+      await login.by.post(`${app.url}/login`, { ...login.fields, ...credentials() }),
+      await decide("allow"),
+    ]) {
+      expect(Object.fromEntries(answerOf(answer))).toMatchObject({ error: "server_error", ...told });
+      expect(locationOf(answer)).not.toMatch(/secret|code=/);
+    }
+    failing.mockRestore();
+    const denied = await decide("deny");
+    expect(locationOf(denied)).toMatch(/^https:\/\/album\.example\/cb\?/);
+    expect(Object.fromEntries(answerOf(denied))).toMatchObject({ error: "access_denied", ...told });
+  });
 });
 
 describe("the steps of an authorization", () => {
@@ -199,6 +253,7 @@ describe("the steps of an authorization", () => {
     const fields = { ...hiddenFields(await page.text()), ...credentials() };
     const before = Date.now();
     const answer = await keep(await by.post(`${app.url}/login`, fields));
+    const after = Date.now();
     const code = answerOf(answer).get("code") ?? "";
     const rows = rowsOf(app, "SELECT * FROM oauth2_authorization_code WHERE code_hash = ?", hashOf(code));
     expect(rows).toEqual([
@@ -213,6 +268,7 @@ describe("the steps of an authorization", () => {
       }),
     ]);
     expect(Number(rows[0]?.["auth_time"])).toBeGreaterThanOrEqual(before);
+    expect(Number(rows[0]?.["auth_time"])).toBeLessThanOrEqual(after);
     expect(JSON.stringify(rows)).not.toContain(code);
     expect(Number(rows[0]?.["expires_at"]) - Number(rows[0]?.["created_at"])).toBe(60_000);
     const body = { client_id: "web", redirect_uri: web.redirectUri };
@@ -230,9 +286,17 @@ describe("the steps of an authorization", () => {
     const early = await by.post(`${app.url}/consent`, { ...fields, decision: "allow" });
     expect(early.status).toBe(403);
     // nothing at all
-    for (const path of ["/login", "/consent", "/signup"]) {
+    for (const [path, status] of [
+      ["/oauth2/authorize", 400],
+      ["/login", 403],
+      ["/consent", 403],
+      ["/signup", 403],
+    ] as const) {
       for (const who of [by, browser, new TestBrowser()]) {
-        expect([path, (await who.post(`${app.url}${path}`, {})).status]).toEqual([path, 403]);
+        const empty = await who.post(app.url + path, {});
+        expect([path, empty.status, empty.headers.get("location")]).toEqual([path, status, null]);
+        const nothing = await who.request(app.url + path, { method: "POST" });
+        expect([path, nothing.status, nothing.headers.get("location")]).toEqual([path, 415, null]);
       }
     }
     // another browser, signed in, with the same reference
@@ -259,10 +323,18 @@ describe("the steps of an authorization", () => {
     expect(await step(album)).toMatch(/^\/consent/);
     const silent = await by.get(urlOf({ ...album, extra: { prompt: "none" } }));
     expect(answerOf(silent).get("error")).toBe("consent_required");
-    await by.submit(new URL(await step(album), app.url).href, { decision: "allow" });
-    expect(await step(album)).toMatch(/[?&]code=/);
-    expect(await step({ ...album, scope: "openid email" })).toMatch(/^\/consent/);
-    expect(await step({ ...album, extra: { prompt: "consent" } })).toMatch(/^\/consent/);
+    const both = { ...album, scope: "openid email" };
+    await by.submit(new URL(await step(both), app.url).href, { decision: "allow" });
+    // the same scopes, and fewer of them
+    for (const scope of ["openid email", "email openid", "openid", "email"]) {
+      expect([scope, await step({ ...album, scope })]).toEqual([scope, expect.stringMatching(/[?&]code=/)]);
+    }
+    for (const scope of ["openid email profile", "profile"]) {
+      expect([scope, await step({ ...album, scope })]).toEqual([scope, expect.stringMatching(/^\/consent/)]);
+    }
+    for (const client of [album, web]) {
+      expect(await step({ ...client, extra: { prompt: "consent" } })).toMatch(/^\/consent/);
+    }
   });
 
   it("S-033 binds the consent form to its session and to its request", async () => {

@@ -29,12 +29,14 @@ const spa = { clientId: "spa", redirectUri: "https://spa.example/cb", scope: "op
 const other = { clientId: "other", redirectUri: "https://other.example/cb", scope: "openid profile" };
 const third = { clientId: "third", redirectUri: "https://third.example/cb", scope: "openid" };
 const web = { clientId: "web", redirectUri: "https://web.example/cb", scope: "openid" };
-const clients = [spa, other, third, web].map(({ clientId, redirectUri, scope }) => ({
+const strict = { clientId: "strict", redirectUri: "https://strict.example/cb", scope: "openid" };
+const clients = [spa, other, third, web, strict].map(({ clientId, redirectUri, scope }) => ({
   client_id: clientId,
   redirect_uris: [redirectUri],
   scope,
   first_party: clientId !== "third",
   ...(clientId === "web" ? { client_secret: "the secret of web" } : {}),
+  ...(clientId === "strict" ? { refresh_token_reuse_window: 0 } : {}),
 }));
 const basicOf = (secret: string) => ({ authorization: `Basic ${btoa(`web:${encodeURIComponent(secret)}`)}` });
 const day = 86_400_000;
@@ -99,6 +101,17 @@ describe("a chain of refresh tokens", () => {
     app.clock.shift = 30 * day + 2_000;
     expect(await outcome(renew(first.refresh_token))).toEqual(rejected);
     expect(await outcome(renew(second.refresh_token))).toEqual(rejected);
+  });
+
+  it("S-078 has no grace where the client's window is off: the same request at once again ends the family", async () => {
+    const of = { client_id: strict.clientId };
+    const first = await getTokens(app.url, account, strict);
+    const second = await renewed(first.refresh_token, of);
+    expect(await introspect(app.url, second.access_token)).toMatchObject({ active: true });
+    for (const { refresh_token } of [first, second]) expect(await outcome(renew(refresh_token, of))).toEqual(rejected);
+    for (const { access_token } of [first, second]) {
+      expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
+    }
   });
 
   it("S-080 is left unharmed by another client that presents a token of it, and the log tells", async () => {

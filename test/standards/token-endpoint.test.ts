@@ -1,5 +1,6 @@
 import { request as httpRequest } from "node:http";
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { toUnavailable } from "../../src/faults.ts";
 import { hashOf } from "../../src/hashes.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
@@ -18,12 +19,20 @@ import {
 import { rowsOf } from "../support/sqlite.ts";
 
 const web = { clientId: "web", redirectUri: "https://web.example/cb", scope: "openid" };
+const once = { clientId: "once", redirectUri: "https://once.example/cb", scope: "openid" };
 const clients = [
   {
     client_id: web.clientId,
     client_secret: "the secret of web",
     redirect_uris: [web.redirectUri],
     scope: web.scope,
+    first_party: true,
+  },
+  {
+    client_id: once.clientId,
+    redirect_uris: [once.redirectUri],
+    grant_types: ["authorization_code"],
+    scope: once.scope,
     first_party: true,
   },
 ];
@@ -34,6 +43,9 @@ let account: Account & { uuid: string };
 beforeAll(async () => {
   app = await startApp({}, clients);
   account = await signUp(app.url);
+});
+afterEach(() => {
+  jest.restoreAllMocks();
 });
 afterAll(() => app.close());
 
@@ -188,6 +200,16 @@ describe("an answer of the token endpoint", () => {
     }
   });
 
+  it("S-060 holds no refresh token for a client that was not granted refreshing", async () => {
+    const { code, verifier } = await getCode(app.url, account, once);
+    const form = { client_id: once.clientId, redirect_uri: once.redirectUri };
+    const response = await redeem(app.url, code, verifier, form);
+    expect(response.status).toBe(200);
+    const members = ["access_token", "expires_in", "id_token", "scope", "token_type"];
+    expect(Object.keys((await response.json()) as object).sort()).toEqual(members);
+    expect(await outcome(refresh(app.url, "x", form))).toEqual([400, "unauthorized_client"]);
+  });
+
   it("S-061 names a registered error and nothing of the inside, whatever was wrong", async () => {
     const parameters = await exchange();
     const { client_id: _, ...noClient } = parameters;
@@ -212,17 +234,41 @@ describe("an answer of the token endpoint", () => {
       [413, "invalid_request", () => raw("x".repeat(70_000))],
       [415, "invalid_request", () => raw("x", { "content-type": "text/plain" })],
     ];
-    const inside = /\bat .+:\d+|node:|\/src\/|select |insert |sqlite|oauth2_|127\.0\.0\.1|localhost|error:/i;
-    for (const [status, error, send] of wrong) {
-      const response = await send();
-      const text = await response.text();
-      const body = JSON.parse(text) as { error: string; error_description: string };
-      expect([response.status, body.error]).toEqual([status, error]);
-      expect(Object.keys(body)).toEqual(["error", "error_description"]);
-      expect(body.error_description).toMatch(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/);
-      expect(text).not.toMatch(inside);
-      expect(response.headers.get("content-type")).toMatch(/^application\/json/);
-      expect(response.headers.get("cache-control")).toBe("no-store");
-    }
+    for (const [status, error, send] of wrong) await expectError(await send(), status, error);
   });
+
+  it("S-061 says no more of a failure of its own, of a store that is away or of too many attempts", async () => {
+    const parameters = await exchange();
+    const fault = new Error("connect ECONNREFUSED 10.0.0.1:3306 SELECT * FROM users");
+    for (const [status, error, thrown] of [
+      [500, "server_error", fault],
+      [503, "temporarily_unavailable", toUnavailable(fault)],
+    ] as const) {
+      jest.spyOn(app.context.store.authorizations, "findCode").mockRejectedValueOnce(thrown);
+      await expectError(await postForm(endpoint(), parameters), status, error);
+    }
+    expect((await postForm(endpoint(), parameters)).status).toBe(200);
+    for (const _ of [1, 2]) await expectError(await refresh(app.url, "y"), 401, "invalid_grant");
+    await expectError(await refresh(app.url, "y"), 429, "invalid_grant");
+    const guess = () =>
+      postForm(endpoint(), { grant_type: "refresh_token" }, { authorization: `Basic ${btoa("web:x")}` });
+    let refused = await guess();
+    for (let n = 0; n < 300 && refused.status === 401; n++) refused = await guess();
+    await expectError(refused, 429, "temporarily_unavailable");
+  });
+
+  const inside =
+    /\bat .+:\d+|node:|\/src\/|select |insert |sqlite|oauth2_|\d+\.\d+\.\d+\.\d+|ECONN|:3306|users|localhost|error:/i;
+  async function expectError(response: Response, status: number, error: string): Promise<void> {
+    const text = await response.text();
+    const body = JSON.parse(text) as { error: string; error_description: string };
+    expect([response.status, body.error]).toEqual([status, error]);
+    expect(Object.keys(body)).toEqual(["error", "error_description"]);
+    expect(body.error_description).toMatch(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/);
+    expect(text).not.toMatch(inside);
+    expect(JSON.stringify([...response.headers])).not.toMatch(inside);
+    expect(response.headers.get("content-type")).toMatch(/^application\/json/);
+    expect(response.headers.get("cache-control")).toBe("no-store");
+    expect(response.headers.has("retry-after")).toBe([429, 503].includes(status));
+  }
 });

@@ -129,12 +129,12 @@ describe("sessions on two replicas", () => {
     }
   });
 
-  it("S-045 evaluates ten of two hundred logins at once, not the right one among them, and remembers it over a restart", async () => {
+  it("S-045 S-046 evaluates ten of two hundred logins at once, wherever they say they come from, not the right one among them, and remembers it over a restart", async () => {
     const account = await signUp(base(0));
     const verify = apps.map(({ context }) => jest.spyOn(context.passwords, "verify"));
     const forms = await Promise.all(
       Array.from({ length: 200 }, async (_, n) => {
-        const browser = new TestBrowser();
+        const browser = new TestBrowser(claimedAddress(n));
         return { browser, fields: hiddenFields(await (await browser.get(`${base(n)}/login`)).text()) };
       }),
     );
@@ -182,6 +182,19 @@ describe("sessions on two replicas", () => {
     expect(statuses).toEqual([...Array(10).fill(401), ...Array(3).fill(429)]);
   }, 60_000);
 });
+
+/** Headers by which the `n`th of a flood would like to be somebody else. */
+function claimedAddress(n: number): Record<string, string> {
+  const claims = [
+    `192.0.2.${n}`,
+    `::ffff:192.0.2.${n}`,
+    `::ffff:c000:2${n.toString(16).padStart(2, "0")}`,
+    `2001:db8::${n}`,
+    `198.51.100.1, 192.0.2.${n}`,
+  ];
+  const address = claims[n % claims.length] ?? "";
+  return { "x-forwarded-for": address, forwarded: `for="[${address}]"`, "x-real-ip": address };
+}
 
 async function freshPorts(): Promise<Record<string, string>> {
   const { freePorts } = await import("../support/app.ts");

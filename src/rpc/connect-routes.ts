@@ -2,7 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { MAX_MESSAGE_BYTES } from "./edge.ts";
-import { checkBinary, checkJson } from "./message-reader.ts";
+import { checkJson, readMessage } from "./message-reader.ts";
 
 /**
  * Puts a check of ours before what Connect reads: it reads messages itself, when the caller is admitted already. Call when every
@@ -47,7 +47,7 @@ async function* checked(
     }
   }
   const bytes = Buffer.concat(chunks);
-  const check = /json\b/.test(type) ? checkJson : checkBinary;
+  const check = /json\b/.test(type) ? checkJson : readMessage;
   try {
     if (enveloped) for (const message of plainMessages(bytes)) check(method.input, message);
     // what claims to be compressed is refused for that

@@ -115,6 +115,26 @@ export function h2Frame(type: number, flags: number, streamId: number, payload: 
   return Buffer.concat([head, payload]);
 }
 
+export interface H2Frame {
+  readonly type: number;
+  readonly flags: number;
+  readonly streamId: number;
+  readonly payload: Buffer;
+}
+
+/** The frames that came whole. */
+export function framesOf(bytes: Buffer): H2Frame[] {
+  const frames: H2Frame[] = [];
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const end = at + 9 + bytes.readUIntBE(at, 3);
+    if (end > bytes.length) break;
+    const [type = 0, flags = 0] = bytes.subarray(at + 3, at + 5);
+    frames.push({ type, flags, streamId: bytes.readUInt32BE(at + 5), payload: bytes.subarray(at + 9, end) });
+    at = end;
+  }
+  return frames;
+}
+
 /** Literal header fields without indexing (RFC 7541 section 6.2.2), as they are: the wrong ones too. */
 export function hpack(fields: readonly (readonly [string, string])[]): Buffer {
   const text = (value: string) => {

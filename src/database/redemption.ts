@@ -53,7 +53,15 @@ export async function redeemOnce(
         if (row === undefined || row.redeemed_at === null) return rollback("refused");
         return rollback(row.attempt_id === attemptId ? "redeemed" : "replayed");
       }
-      await insertAuthorization(sql, authorization);
+      // the browser may have signed in again since the code was read, which moved the code to its new session
+      const [moved] = await sql.rows<{ session_hash: string | null }>(
+        `SELECT session_hash FROM ${table} WHERE ${key} = ?`,
+        [hash],
+      );
+      await insertAuthorization(sql, {
+        ...authorization,
+        sessionHash: moved?.session_hash ?? authorization.sessionHash,
+      });
       await outbox.append(sql, userId, seq, event);
       return "redeemed";
     },

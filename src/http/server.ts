@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { twinHeader } from "../header-twins.ts";
 import { networkOf } from "../limits.ts";
 import { isLoopback } from "../oauth/client-metadata.ts";
 import { accountPage } from "./account.ts";
@@ -183,27 +184,12 @@ function isAllowedOrigin({ config }: Context, origin: string): boolean {
   return URL.canParse(origin) && isLoopback(new URL(origin).hostname) && new URL(origin).origin === origin;
 }
 
-/** Headers of which Node keeps the first and drops the rest: what stands before this service may have kept another. */
-const single = new Set(["host", "authorization", "content-type"]);
-
-/** Refuses them with 400 and hangs up. */
-export function refuseTwins(app: FastifyInstance): void {
+function refuseTwins(app: FastifyInstance): void {
   app.addHook("onRequest", (request, reply, done) => {
-    const { rawHeaders } = request.raw;
-    let seen = "";
-    for (let i = 0; i < rawHeaders.length; i += 2) {
-      const name = rawHeaders[i] ?? "";
-      // most names are told apart by their length
-      if (name.length !== 4 && name.length !== 12 && name.length !== 13) continue;
-      const lower = name.toLowerCase();
-      if (!single.has(lower)) continue;
-      if (seen.includes(lower)) {
-        reply.header("connection", "close");
-        return done(new AuthError("invalid_request", `the header ${lower} stands twice`));
-      }
-      seen += `${lower} `;
-    }
-    done();
+    const twin = twinHeader(request.raw.rawHeaders);
+    if (twin === null) return done();
+    reply.header("connection", "close");
+    done(new AuthError("invalid_request", `the header ${twin} stands twice`));
   });
 }
 

@@ -26,6 +26,9 @@ export interface CallerCredentials {
 export class CallerMemory {
   readonly #known = new LRUCache<string, { readonly caller: Caller; readonly secret: ClientSecret }>({ max: 1_000 });
 
+  /** Client ids by the certificate subject they are bound to: only where to look, what holds is read from the client. */
+  readonly clientOfSubject = new LRUCache<string, string>({ max: 1_000 });
+
   recall(ctx: Context, authorization: string): Caller | undefined {
     const known = this.#known.get(authorization);
     if (known === undefined) return undefined;
@@ -74,10 +77,31 @@ async function checkCaller(ctx: Context, credentials: CallerCredentials): Promis
   return { client, scopes: new Set(scopesOf(claims.scope)) };
 }
 
+/**
+ * For a call that goes on: who makes it now? A token that expired meanwhile was good when the call began.
+ * @returns null where that cannot be told right now
+ * @throws AuthError as `authenticateCaller`: the credentials have ended
+ */
+export async function recheckCaller(ctx: Context, credentials: CallerCredentials): Promise<Caller | null> {
+  try {
+    return await authenticateCaller(ctx, credentials);
+  } catch (error) {
+    if (error instanceof AuthError && (error.code === "token_expired" || error.code === "unavailable")) return null;
+    throw error;
+  }
+}
+
 async function callerOfCertificate(ctx: Context, subject: string): Promise<Caller> {
-  const clients = await ctx.store.clients.list();
-  const client = clients.find((c) => c.disabledAt === null && c.metadata.tls_client_auth_subject_dn === subject);
-  if (client === undefined) throw new AuthError("unauthorized", "no client is bound to this certificate");
+  const isBound = (client: Client | null): client is Client =>
+    client !== null && client.disabledAt === null && client.metadata.tls_client_auth_subject_dn === subject;
+  const remembered = ctx.callers.clientOfSubject.get(subject);
+  let client = remembered === undefined ? null : await findClient(ctx, remembered);
+  if (!isBound(client)) {
+    const found = (await ctx.store.clients.list()).find(isBound);
+    if (found === undefined) throw new AuthError("unauthorized", "no client is bound to this certificate");
+    ctx.callers.clientOfSubject.set(subject, found.clientId);
+    client = found;
+  }
   return { client, scopes: new Set(scopesOf(client.metadata.scope)) };
 }
 

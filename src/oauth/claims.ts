@@ -70,7 +70,7 @@ const futureTolerance = 10;
 
 /**
  * Reads a token that must be an access token of ours with a good signature; whether it is expired or revoked, and its key still
- * trusted, is not looked at. A token that was checked once is remembered.
+ * trusted, is not looked at. A token that was checked once is remembered, unless it was over by then.
  * @returns null for anything else; a promise only where the key has to be looked up first
  */
 export function readAccessToken(ctx: Context, token: string): VerifiedToken | null | Promise<VerifiedToken | null> {
@@ -83,7 +83,12 @@ export function readAccessToken(ctx: Context, token: string): VerifiedToken | nu
   const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.client_id, claims.sid, claims.scope];
   if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
   if (claims.iss !== ctx.config.issuer) return null;
-  const remember = (verified: boolean) => (verified ? ctx.verifiedTokens.add(token, claims, jws.header.kid) : null);
+  const { kid } = jws.header;
+  const remember = (verified: boolean) => {
+    if (!verified) return null;
+    if (claims.exp <= ctx.clock.seconds()) return { claims, kid, introspection: undefined };
+    return ctx.verifiedTokens.add(token, claims, kid);
+  };
   const verified = ctx.keys.verify("access", jws);
   return verified instanceof Promise ? verified.then(remember) : remember(verified);
 }

@@ -2,6 +2,7 @@ import type { Context } from "../context.ts";
 import type { Client } from "../store.ts";
 import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";
 import { findClient } from "./clients.ts";
+import { isIdle } from "./grants/refresh-token.ts";
 import { type TokenType, tokenTypeOf } from "./token-issuer.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
 
@@ -124,7 +125,7 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
   const authorization = await ctx.store.authorizations.find(claims.sid);
   if (authorization === null || authorization.revokedAt !== null) return inactive;
   const current = authorization.generation === claims.gen || !caller.metadata.refresh_token_rotation;
-  if (!current || authorization.expiresAt <= ctx.clock.now()) return inactive;
+  if (!current || authorization.expiresAt <= ctx.clock.now() || isIdle(ctx, caller, authorization)) return inactive;
   const { iss, sub, aud, exp, iat, jti, sid } = claims;
   const { scope, clientId, dpopJkt } = authorization;
   return {

@@ -10,13 +10,13 @@ export interface VerifiedToken {
   introspection: ActiveIntrospection | null | undefined;
 }
 
-const maxBytes = 64 * 1024 * 1024;
-/** Of the claims' objects, beside the token's text. */
-const overhead = 1_200;
+const maxBytes = 96 * 1024 * 1024;
+/** Of the claims' objects and of what the edges keep of an answer, beside the token's text. */
+const overhead = 3_600;
 
 /**
- * Access tokens whose signature was checked once, until they expire. Bounded by bytes, least recently used out first. Only tokens
- * of ours get in, so a flood of others neither grows it nor pushes anything out.
+ * Access tokens whose signature was checked once. Bounded by bytes, least recently used out first. Only live tokens of ours get in,
+ * so a flood of others neither grows it nor pushes anything out.
  */
 export class VerifiedTokens {
   /** By signature, which is quicker to look up than the token; the token itself is compared. */

@@ -5,6 +5,7 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
+import { twinHeader } from "../header-twins.ts";
 import { networkOf } from "../limits.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
@@ -37,6 +38,9 @@ export async function startInternalListener(
   const server = createServer(options.tls);
   server.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
+    if (twinHeader(request.raw.rawHeaders) !== null) {
+      return reply.code(400).header("connection", "close").send({ error: "Bad Request" });
+    }
     const probe = request.url === "/healthz" || request.url === "/readyz";
     // Probes of an orchestrator have no client certificate; everything else needs one where a client CA is set
     if (options.tls?.clientCa && !probe && !(request.raw.socket as TLSSocket).authorized) {

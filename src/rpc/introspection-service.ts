@@ -10,15 +10,19 @@ import {
 } from "../../gen/auth/v1/introspection_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import { recheckCaller } from "../oauth/callers.ts";
 import { authorizeToken, forms, type Introspection, introspect } from "../oauth/introspection.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
-import { callerOf } from "./caller.ts";
+import { callerOf, callOf, demandScope } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
 
 const MAX_BATCH = 1000;
 
 /** Tokens of a batch looked at before other calls have their turn: signatures are checked on the main thread. */
 const BATCH_STEP = 32;
+
+/** How often the credentials of an open watch are looked at again. */
+const RECHECK_MS = 1_000;
 
 export function introspectionService(ctx: Context): ServiceImpl<typeof IntrospectionService> {
   return {
@@ -51,9 +55,16 @@ export function introspectionService(ctx: Context): ServiceImpl<typeof Introspec
       return { allowed, httpStatus, error, ...(allowed ? { token: toResponse(decision.token) } : {}) };
     },
 
-    async *watchRevocations({ resumeToken }, { signal }) {
+    async *watchRevocations({ resumeToken }, context) {
+      let checkedAt = performance.now();
       try {
-        for await (const response of watchRevocations(ctx, resumeToken, signal)) {
+        for await (const response of watchRevocations(ctx, resumeToken, context.signal)) {
+          // its credentials may end before the call does
+          if (ctx.revoked.fresh && performance.now() - checkedAt > RECHECK_MS) {
+            const caller = await recheckCaller(ctx, callOf(context).credentials);
+            if (caller !== null) demandScope(caller, "auth.introspect");
+            checkedAt = performance.now();
+          }
           yield {
             revocations: response.revocations.map(({ kind, value, revokedAt, expiresAt }) => ({
               kind: revocationKinds[kind],

@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { type DescMessage, fromBinary } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, ScalarType } from "@bufbuild/protobuf";
 import { AuthError } from "../errors.ts";
 
 /** Fields in one message, those of messages in it included: a full batch has a thousand. */
@@ -11,7 +11,7 @@ const readOptions = { readUnknownFields: false } as const;
 /** @throws AuthError invalid_request */
 export function readMessage(schema: DescMessage, bytes: Uint8Array): object {
   try {
-    countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS);
+    checkFields(schema, bytes);
     return fromBinary(schema, bytes, readOptions);
   } catch (cause) {
     throw invalid(schema, cause);
@@ -21,7 +21,7 @@ export function readMessage(schema: DescMessage, bytes: Uint8Array): object {
 /** For a message that somebody else reads. @throws AuthError invalid_request */
 export function checkBinary(schema: DescMessage, bytes: Uint8Array): void {
   try {
-    countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS);
+    checkFields(schema, bytes);
   } catch (cause) {
     throw invalid(schema, cause);
   }
@@ -36,15 +36,26 @@ export function checkJson(schema: DescMessage, bytes: Uint8Array): void {
   let parts = 0;
   for (const byte of bytes) if (byte === 0x2c || byte === 0x5b || byte === 0x7b) parts++;
   if (parts > MAX_FIELDS) throw invalid(schema, new Error("too many parts"));
+  // an escape that no backslash before it takes away
+  if (/(?:^|[^\\])(?:\\\\)*\\u0000/.test(Buffer.from(bytes).toString("latin1"))) throw invalid(schema, nul());
+}
+
+function nul(): Error {
+  return new Error("a text holds a NUL");
 }
 
 function invalid(schema: DescMessage, cause: unknown): AuthError {
   return new AuthError("invalid_request", `the message is not a valid ${schema.typeName}`, { cause });
 }
 
+function checkFields(schema: DescMessage, bytes: Uint8Array): void {
+  countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS, bytes.includes(0));
+}
+
 /**
  * Walks over the fields before anything is made of them: a message may not cost more to read than its contract needs. Unknown
- * fields are passed over, as they must be, but not by the million; groups and varints of more than ten bytes are none of ours.
+ * fields are passed over, as they must be, but not by the million; groups and varints of more than ten bytes are none of ours. No
+ * text holds a NUL, which others may take for its end.
  * @returns how many fields are left
  */
 function countFields(
@@ -54,6 +65,7 @@ function countFields(
   end: number,
   depth: number,
   left: number,
+  lookForNul: boolean,
 ): number {
   if (depth > MAX_DEPTH) throw new Error("messages in messages in messages");
   let at = from;
@@ -81,8 +93,10 @@ function countFields(
       const start = at;
       at += length;
       if (at > end) throw new Error("a field ends after its message");
-      const inner = nestedOf(schema, Math.floor(tag / 8));
-      if (inner !== undefined) fields = countFields(inner, bytes, start, at, depth + 1, fields);
+      const inner = innerOf(schema, Math.floor(tag / 8));
+      if (inner === "text") {
+        if (lookForNul && bytes.subarray(start, at).includes(0)) throw nul();
+      } else if (inner !== undefined) fields = countFields(inner, bytes, start, at, depth + 1, fields, lookForNul);
     } else if (wireType === 0) varint();
     else if (wireType === 1) at += 8;
     else if (wireType === 5) at += 4;
@@ -92,16 +106,18 @@ function countFields(
   return fields;
 }
 
-const nested = new WeakMap<DescMessage, ReadonlyMap<number, DescMessage>>();
+const inners = new WeakMap<DescMessage, ReadonlyMap<number, DescMessage | "text">>();
 
-/** The type of a field that holds messages. */
-function nestedOf(schema: DescMessage, number: number): DescMessage | undefined {
-  let messages = nested.get(schema);
-  if (messages === undefined) {
-    messages = new Map(
-      schema.fields.flatMap((field) => (field.message === undefined ? [] : [[field.number, field.message] as const])),
-    );
-    nested.set(schema, messages);
+/** What a field holds that is looked into. */
+function innerOf(schema: DescMessage, number: number): DescMessage | "text" | undefined {
+  let inner = inners.get(schema);
+  if (inner === undefined) {
+    const entries = schema.fields.flatMap((field): [number, DescMessage | "text"][] => {
+      if (field.message !== undefined) return [[field.number, field.message]];
+      return field.scalar === ScalarType.STRING ? [[field.number, "text"]] : [];
+    });
+    inner = new Map(entries);
+    inners.set(schema, inner);
   }
-  return messages.size === 0 ? undefined : messages.get(number);
+  return inner.get(number);
 }

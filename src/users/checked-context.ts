@@ -1,4 +1,5 @@
 import type { Context } from "../context.ts";
+import type { Passwords } from "./passwords.ts";
 
 /** Reading may go on, and a replay found out ends what it replayed, however little time its sender gave. */
 const always = /^(find|list|latest)|^(revoke|countWrongVerifier)$/;
@@ -14,7 +15,7 @@ export function checkedContext(ctx: Context, check: () => void): Context {
         return typeof value === "object" && value !== null ? checked(value, check) : value;
       },
     }),
-    passwords: checked(passwords, check),
+    passwords: checkedPasswords(passwords, check),
     limits: checked(limits, check),
   };
 }
@@ -30,6 +31,22 @@ function checked<T extends object>(target: T, check: () => void): T {
         check();
         return value.apply(target, parameters);
       };
+    },
+  });
+}
+
+/** Before the wait for a turn, and again when it has come. */
+function checkedPasswords(passwords: Passwords, check: () => void): Passwords {
+  const twice: Pick<Passwords, "hash" | "verify"> = {
+    hash: (password) => passwords.hash(password, check),
+    verify: (passwordHash, password) => passwords.verify(passwordHash, password, check),
+  };
+  const { hash, verify } = checked(twice, check);
+  return new Proxy(passwords, {
+    get(_, name) {
+      const value: unknown =
+        name === "hash" ? hash : name === "verify" ? verify : Reflect.get(passwords, name, passwords);
+      return typeof value === "function" ? value.bind(passwords) : value;
     },
   });
 }

@@ -33,17 +33,21 @@ export class Passwords {
     }
   }
 
-  /** @throws AuthError rate_limited when too many wait */
-  hash(password: string): Promise<string> {
-    return this.#run(async () => inOrder(await hash(normalise(password), parameters)));
+  /**
+   * @param check called when its turn has come: what it throws is thrown, and nothing is hashed
+   * @throws AuthError rate_limited when too many wait
+   */
+  hash(password: string, check?: () => void): Promise<string> {
+    return this.#run(async () => inOrder(await hash(normalise(password), parameters)), check);
   }
 
   /**
    * @param passwordHash null for an unknown user: the same work, then false
+   * @param check as of `hash`
    * @throws AuthError rate_limited when too many wait
    */
-  async verify(passwordHash: string | null, password: string): Promise<boolean> {
-    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)));
+  async verify(passwordHash: string | null, password: string, check?: () => void): Promise<boolean> {
+    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)), check);
     return passwordHash !== null && matches;
   }
 
@@ -52,7 +56,7 @@ export class Passwords {
     return needsRehash(passwordHash, parameters);
   }
 
-  async #run<T>(work: () => Promise<T>): Promise<T> {
+  async #run<T>(work: () => Promise<T>, check: () => void = () => {}): Promise<T> {
     this.refuseWhenFull();
     if (this.#running >= this.#slots) {
       // the slot is handed over, not freed: nobody who comes later overtakes
@@ -61,6 +65,7 @@ export class Passwords {
       await turn;
     } else this.#running++;
     try {
+      check();
       const result = await work();
       if (!this.#polite) {
         this.#polite = true;

@@ -156,12 +156,9 @@ export class RevocationStream {
       const known = kinds[kind];
       // a kind of a later contract: without it the state is not known, and the policy decides
       if (known === undefined) throw new ConnectError(`revocation of the unknown kind ${kind}`, Code.Unimplemented);
-      revoked.add(
-        known,
-        value,
-        revokedAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(revokedAt),
-        expiresAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(expiresAt),
-      );
+      const at = revokedAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(revokedAt);
+      const end = expiresAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(expiresAt);
+      revoked.add(known, value, at, Number.isFinite(at) ? end - at : Number.POSITIVE_INFINITY);
     }
     this.#resumeToken = response.resumeToken;
     if (response.snapshot || response.completeUntil === undefined || this.#stopped) return;
@@ -184,7 +181,7 @@ export class RevocationStream {
     const held = Math.max(0, offset - least - cadence);
     const old = Math.max(0, now() - completeUntil - clockDifference);
     this.freshUntil = arrival + maxStalenessMs - Math.max(held, old);
-    revoked.sweep(completeUntil);
+    revoked.sweep();
   }
 
   async #sleep(ms: number): Promise<void> {

@@ -3,9 +3,10 @@ import type { VerifiedClaims } from "./decision.ts";
 export type RevokedBy = "token" | "authorization" | "subject" | "client" | "key";
 
 interface Entry {
-  /** Milliseconds since 1970, as the next. */
+  /** Milliseconds since 1970. */
   readonly revokedAt: number;
-  readonly expiresAt: number;
+  /** `performance.now()` from which on it applies to no token: a clock that is set, here or there, forgets nothing early. */
+  readonly until: number;
 }
 
 /**
@@ -13,7 +14,7 @@ interface Entry {
  * whole seconds: so long after being disabled and enabled again a client's new tokens are refused too.
  */
 const issueTolerance = 2_000;
-/** Milliseconds of the issuer's time between two looks for what may be forgotten. */
+/** Milliseconds between two looks for what may be forgotten. */
 const sweepEvery = 10_000;
 
 const none: NonNullable<VerifiedClaims["exchanged_from"]> = [];
@@ -35,13 +36,15 @@ export class RevokedSet {
     return Object.values(this.#entries).reduce((sum, { size }) => sum + size, 0);
   }
 
-  add(kind: RevokedBy, value: string, revokedAt: number, expiresAt: number): void {
+  /** @param lastsMs how long after the revocation tokens it applies to may live; counted from when it became known here */
+  add(kind: RevokedBy, value: string, revokedAt: number, lastsMs: number): void {
+    const until = performance.now() + lastsMs;
     const known = this.#entries[kind].get(value);
-    if (known !== undefined && known.revokedAt >= revokedAt && known.expiresAt >= expiresAt) return;
-    this.#entries[kind].set(value, {
-      revokedAt: Math.max(revokedAt, known?.revokedAt ?? 0),
-      expiresAt: Math.max(expiresAt, known?.expiresAt ?? 0),
-    });
+    if (known !== undefined && known.revokedAt >= revokedAt) {
+      if (known.until < until) this.#entries[kind].set(value, { ...known, until });
+      return;
+    }
+    this.#entries[kind].set(value, { revokedAt, until: Math.max(until, known?.until ?? 0) });
     this.revision++;
   }
 
@@ -59,12 +62,13 @@ export class RevokedSet {
     return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueTolerance;
   }
 
-  /** Forgets what applies to no token any more. @param now the issuer's time, milliseconds since 1970 */
-  sweep(now: number): void {
+  /** Forgets what applies to no token any more. */
+  sweep(): void {
+    const now = performance.now();
     if (now - this.#sweptAt < sweepEvery) return;
     this.#sweptAt = now;
     for (const map of Object.values(this.#entries)) {
-      for (const [value, { expiresAt }] of map) if (expiresAt < now) map.delete(value);
+      for (const [value, { until }] of map) if (until < now) map.delete(value);
     }
   }
 }

@@ -1,0 +1,17 @@
+/** Headers of which Node keeps the first and drops the rest: what stands before this service may have kept another. */
+const single = new Set(["host", "authorization", "content-type"]);
+
+/** @returns the name of a header that stands twice and must not, or null */
+export function twinHeader(rawHeaders: readonly string[]): string | null {
+  let seen = "";
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? "";
+    // most names are told apart by their length
+    if (name.length !== 4 && name.length !== 12 && name.length !== 13) continue;
+    const lower = name.toLowerCase();
+    if (!single.has(lower)) continue;
+    if (seen.includes(lower)) return lower;
+    seen += `${lower} `;
+  }
+  return null;
+}

@@ -25,7 +25,7 @@ const wrongValues: Record<string, unknown[]> = {
 };
 const newPassword = "a password of nobody";
 
-describe("values of the wrong type", () => {
+describe("a service that is sent values of the wrong type", () => {
   let app: TestApp;
   let account: Account & { uuid: string };
   let tokens: Tokens & { browser: TestBrowser };
@@ -53,7 +53,7 @@ describe("values of the wrong type", () => {
     expect(app.logs.filter((line) => line.includes('"level":"error"'))).toEqual([]);
   }
 
-  it("S-163 are refused in every JSON member of the account API, and nothing is stored", () =>
+  it("S-163 refuses every wrong type in every JSON member of the account API, and stores nothing", () =>
     storesNothing(async () => {
       const endpoints: Record<string, Record<string, string>> = {
         "/api/users/signup": { email: uniqueEmail(), password: newPassword, nickname: "n" },
@@ -76,7 +76,7 @@ describe("values of the wrong type", () => {
       }
     }));
 
-  it("S-163 are refused in every field of UserService's messages, and nothing is stored", () =>
+  it("S-163 refuses every wrong type in every field of UserService's messages, and stores nothing", () =>
     storesNothing(async () => {
       const right: Record<string, unknown> = {
         uuid: account.uuid,
@@ -114,7 +114,7 @@ describe("values of the wrong type", () => {
       }
     }));
 
-  it("S-163 are no fields of a form: neither in brackets nor twice", () =>
+  it("S-163 takes no field of a form in brackets or twice", () =>
     storesNothing(async () => {
       for (const path of ["/signup", "/login", "/password-reset"]) {
         const browser = new TestBrowser();

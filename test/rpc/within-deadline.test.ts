@@ -1,6 +1,7 @@
 import { expect, test } from "@jest/globals";
 import type { Context } from "../../src/context.ts";
 import { checkedContext } from "../../src/users/checked-context.ts";
+import { Passwords } from "../../src/users/passwords.ts";
 
 test("S-186 once a call is over it reads and ends what was replayed, and neither writes nor hashes", async () => {
   const done: string[] = [];
@@ -33,4 +34,22 @@ test("S-186 once a call is over it reads and ends what was replayed, and neither
   expect(await all()).toHaveLength(13);
   over = true;
   expect(await all()).toEqual(["find", "listOfUser", "revoke", "countWrongVerifier"]);
+});
+
+test("S-186 a password whose call ends while it waits for its turn is not hashed", async () => {
+  const passwords = new Passwords();
+  const busy = Array.from({ length: 4 }, () => passwords.hash("somebody's password"));
+  let over = false;
+  const { passwords: checked } = checkedContext({ store: {}, passwords, limits: {} } as unknown as Context, () => {
+    if (over) throw new Error("over");
+  });
+  const waiting = [checked.hash("mine"), checked.verify(null, "mine")];
+  over = true;
+  const outcomes = await Promise.allSettled(waiting);
+  expect(outcomes.map((outcome) => outcome.status === "rejected" && String(outcome.reason))).toEqual(
+    ["Error: over", "Error: over"],
+  );
+  await Promise.all(busy);
+  // its place in the queue was handed on
+  expect(await passwords.hash("another")).toContain("argon2id");
 });

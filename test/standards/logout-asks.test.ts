@@ -1,6 +1,16 @@
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { startApp, type TestApp } from "../support/app.ts";
-import { authorizeUrl, getTokens, signUp, TestBrowser } from "../support/flow.ts";
+import {
+  authorizeUrl,
+  getCode,
+  getTokens,
+  introspect,
+  introspectSettled,
+  redeem,
+  signUp,
+  TestBrowser,
+  type Tokens,
+} from "../support/flow.ts";
 
 const a = { clientId: "a", redirectUri: "https://a.example/callback" };
 const out = "https://a.example/out";
@@ -43,4 +53,21 @@ it("S-127 without a hint a page comes first, also where nobody is signed in", as
   const answer = await new TestBrowser().get(logoutUrl(query));
   expect([answer.status, answer.headers.get("location")]).toEqual([200, null]);
   expect(await answer.text()).toContain(`href="${out}?state=x"`);
+});
+
+it("logging out ends an authorization whose code was redeemed while the same browser signed in again", async () => {
+  const account = await signUp(app.url);
+  const { authorizations } = app.context.store;
+  const { code, verifier, browser } = await getCode(app.url, account, a);
+  const { redeemCode } = authorizations;
+  authorizations.redeemCode = async (...parameters) => {
+    await getCode(app.url, account, { ...a, browser, extra: { prompt: "login" } });
+    return redeemCode.apply(authorizations, parameters);
+  };
+  const redeemed = await redeem(app.url, code, verifier, { client_id: "a", redirect_uri: a.redirectUri });
+  authorizations.redeemCode = redeemCode;
+  const { access_token } = (await redeemed.json()) as Tokens;
+  expect(await introspect(app.url, access_token)).toMatchObject({ active: true });
+  await browser.submit(logoutUrl({ client_id: "a" }), {});
+  expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
 });

@@ -44,7 +44,11 @@ function worker(): Promise<void> {
       sentAt = performance.now();
       socket.write(requests[next++ % requests.length] ?? "");
     };
-    socket.on("connect", () => later(send));
+    const end = () => {
+      socket.end();
+      resolve();
+    };
+    socket.on("connect", () => later(send, end));
     socket.on("error", reject);
     socket.on("data", (chunk) => {
       buffered += chunk.toString("latin1");
@@ -61,9 +65,7 @@ function worker(): Promise<void> {
       else failed++;
       buffered = "";
       latencies.push(took);
-      if (performance.now() < until) return later(send);
-      socket.end();
-      resolve();
+      later(send, end);
     });
   });
 }
@@ -75,11 +77,28 @@ const spin = () => {
 };
 spin();
 
-/** The next request of a connection: at once, or when its turn comes. A connection still waiting for an answer sends none. */
-function later(send: () => void): void {
-  if (options.perSecond === undefined) send();
-  else setTimeout(send, (Math.random() * 2 * 1000 * options.connections) / options.perSecond);
+const idle: { readonly send: () => void; readonly end: () => void }[] = [];
+
+/** The next request of a connection: at once, or when the next one arrives that finds it idle. */
+function later(send: () => void, end: () => void): void {
+  if (performance.now() >= until) end();
+  else if (options.perSecond === undefined) send();
+  else idle.push({ send, end });
 }
+
+/** Requests arrive at random, however long the answers to others take, as long as a connection is idle. */
+function arrive(perSecond: number): void {
+  let at = performance.now();
+  const timer = setInterval(() => {
+    if (performance.now() >= until) {
+      clearInterval(timer);
+      for (const { end } of idle.splice(0)) end();
+      return;
+    }
+    for (; at <= performance.now(); at += (Math.random() * 2 * 1000) / perSecond) idle.shift()?.send();
+  }, 1);
+}
+if (options.perSecond !== undefined) arrive(options.perSecond);
 
 const from = performance.now();
 await Promise.all(Array.from({ length: options.connections }, worker));

@@ -58,7 +58,7 @@ What ends what, and how fast. This page is written by a test (\`WRITE_DOCS=1 nod
 A revocation that was acknowledged is refused on every replica within \`REVOCATION_MAX_STALENESS\` (1 second unless set). The replica
 that acknowledged it refuses from that moment on. A replica that cannot read the database for longer than the bound answers
 UNAVAILABLE (HTTP 503) about access tokens: it says neither active nor inactive. What is looked up in the database at each use
-(sessions, codes, refresh tokens) is refused at once everywhere.
+(sessions, codes, refresh tokens) is refused at once everywhere; what a disabled client may still do, within the bound.
 
 How it works: every cause writes rows into one table, in the transaction of what it does. Each replica reads that table every 100 ms
 into memory and remembers of a token only its claims and its signature, never the decision. A row may become visible after one with a

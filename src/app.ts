@@ -7,6 +7,7 @@ import { openStore } from "./database/open-store.ts";
 import { AuthError } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
 import { startClockSync } from "./jobs/clock-sync.ts";
+import { startEndedSecrets } from "./jobs/ended-secrets.ts";
 import { startHousekeeping } from "./jobs/housekeeping.ts";
 import { startLogoutNotices } from "./jobs/logout-notices.ts";
 import { fileSink } from "./kafka/file-sink.ts";
@@ -146,6 +147,8 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
     closers.push(() => relay.close());
     const housekeeping = startHousekeeping(context);
     closers.push(housekeeping.close);
+    const endedSecrets = startEndedSecrets(context);
+    closers.push(endedSecrets.close);
     const logoutNotices = startLogoutNotices(context);
     closers.push(logoutNotices.close);
 

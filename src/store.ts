@@ -235,6 +235,8 @@ export interface ClientStore {
     secretHash: string,
     options: { now: number; olderEndAt: number; fileSecretHash?: string | null },
   ): Promise<void>;
+  /** Revokes the standing authorizations of secrets whose overlap is over. */
+  endSecrets(now: number): Promise<void>;
   /**
    * The standing authorization of a secret: the current one when it is live, else `fresh` is recorded and returned.
    * Of N callers at once all get the same.

@@ -262,6 +262,19 @@ export class Clients implements ClientStore {
     });
   }
 
+  async endSecrets(now: number): Promise<void> {
+    const ended = await this.#database.rows<{ id: string }>(
+      `SELECT a.id FROM oauth2_client_secret s JOIN oauth2_authorization a ON a.id = s.authorization_id
+       WHERE s.expires_at <= ? AND a.revoked_at IS NULL`,
+      [now],
+    );
+    if (ended.length === 0) return;
+    const ids = ended.map(({ id }) => id);
+    await this.#database.transaction((sql) => this.#feed.revokeAuthorizations(sql, ids, "secret_ended", now), {
+      repeatable: true,
+    });
+  }
+
   async standingAuthorization(secretId: string | null, fresh: Authorization, now: number): Promise<string> {
     if (secretId === null) return this.#standingWithoutSecret(fresh, now);
     const current = `SELECT a.id FROM oauth2_client_secret s JOIN oauth2_authorization a ON a.id = s.authorization_id

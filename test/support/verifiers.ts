@@ -290,12 +290,12 @@ function ofOtherTokens({ url }: TestApp, browser: TestBrowser): Verifier[] {
       send: async (token) => {
         const extra = { prompt: "none", id_token_hint: token };
         const response = await browser.get(authorizeUrl(url, { ...app, scope: "openid", extra }));
-        if (response.status === 431) return "431";
+        if (response.status === 414) return "414";
         const location = new URL(response.headers.get("location") ?? "", url);
         return `${response.status} ${location.searchParams.get("error") ?? ""}`;
       },
       refusal: "302 invalid_request",
-      tooLong: "431",
+      tooLong: "414",
     },
     {
       name: "id_token_hint at logout",

@@ -5,11 +5,13 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService, type WatchRevocationsResponse } from "../../gen/auth/v1/introspection_pb.ts";
+import { createVerifier } from "../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp, testEnvironment } from "../support/app.ts";
-import { getTokens, internalBasic, introspect, postForm, signUp } from "../support/flow.ts";
+import { getTokens, internalBasic, introspect, portal, postForm, signUp } from "../support/flow.ts";
 import { heapInUse } from "../support/heap.ts";
 import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { freeze, type ServiceProcess, spawnService } from "../support/process.ts";
+import { startWire } from "../support/wire.ts";
 
 const asService = { authorization: internalBasic };
 const outsiderSecret = "a secret of at least thirty-two characters";
@@ -174,6 +176,44 @@ describe("the stream of revocations on two replicas", () => {
     }
     expect(await introspect(b.url, good.access_token)).toMatchObject({ active: true });
   }, 30_000);
+
+  it("what is revoked while the network between a verifier and the service is cut is refused as soon as it is whole again", async () => {
+    const wire = await startWire(a.grpc);
+    const verifier = createVerifier({
+      issuer: a.url,
+      audience: portal.clientId,
+      stream: {
+        baseUrl: `http://${wire.address}`,
+        credentials: { clientId: "internal-service", clientSecret: "internal-service-secret" },
+      },
+      onStreamLost: "fail-closed",
+    });
+    try {
+      await verifier.ready();
+      const { access_token: kept } = await getTokens(a.url, await signUp(a.url));
+      const { access_token: revoked } = await getTokens(a.url, await signUp(a.url));
+      const answerOf = async (token: string) => {
+        const decision = await verifier.verify(token);
+        return decision.allowed ? "allowed" : decision.error;
+      };
+      const until = async (token: string, answer: string) => {
+        for (let tries = 0; tries < 600 && (await answerOf(token)) !== answer; tries++) await sleep(50);
+        expect(await answerOf(token)).toBe(answer);
+      };
+      await until(kept, "allowed");
+      await until(revoked, "allowed");
+      wire.cut();
+      await postForm(`${b.url}/oauth2/revoke`, { token: revoked, client_id: portal.clientId });
+      await until(kept, "Unavailable");
+      expect(await answerOf(revoked)).not.toBe("allowed");
+      wire.mend();
+      await until(kept, "allowed");
+      expect(await answerOf(revoked)).toBe("Invalid Token");
+    } finally {
+      await verifier.close();
+      wire.close();
+    }
+  }, 60_000);
 
   it("sends a watcher that stopped reading away with a resume token, and keeps nothing for it", async () => {
     const calls = createClient(IntrospectionService, createGrpcTransport({ baseUrl: `http://${a.grpc}` }));

@@ -8,11 +8,11 @@ import {
   internalBasic,
   portal,
   postForm,
-  postJson,
   signUp,
   TestBrowser,
   uniqueEmail,
 } from "../support/flow.ts";
+import { rowsOf } from "../support/sqlite.ts";
 
 let app: TestApp;
 beforeAll(async () => {
@@ -23,13 +23,19 @@ afterAll(() => app.close());
 const formEndpoints = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
 const jsonEndpoints = ["/api/users/signup", "/api/users/password-reset", "/api/users/password-reset/confirm"];
 
-function send(path: string, type: string | null, body: string | Buffer, headers: Record<string, string> = {}) {
+function send(
+  path: string,
+  type: string | null,
+  body: string | Buffer,
+  headers: Record<string, string> = {},
+  method = "POST",
+) {
   return new Promise<{ status: number; body: string; headers: Record<string, unknown> }>((resolve, reject) => {
     const { port } = new URL(app.url);
     const length = { "content-length": String(Buffer.byteLength(body)) };
     const typed = type === null ? {} : { "content-type": type };
     const request = httpRequest(
-      { port, host: "localhost", path, method: "POST", headers: { ...typed, ...length, ...headers } },
+      { port, host: "localhost", path, method, headers: { ...typed, ...length, ...headers } },
       (response) => {
         let text = "";
         response.on("data", (chunk) => (text += chunk));
@@ -120,20 +126,46 @@ describe("bodies", () => {
     }
   });
 
-  it("S-162 ignores members that are not the user's to set", async () => {
-    const email = uniqueEmail();
-    const response = await postJson(`${app.url}/api/users/signup`, {
-      email,
-      password: "correct horse battery",
-      nickname: "n",
-      uuid: "1",
-      roles: ["ROLE_ADMIN"],
-      createdAt: 0,
-      isAdmin: true,
-    });
-    const { data } = (await response.json()) as { data: { uuid: string; roles: string[] } };
-    expect(data.roles).toEqual(["ROLE_USER"]);
-    expect(data.uuid).not.toBe("1");
+  it.each([
+    '"id":"1","uuid":"1"',
+    '"role":"ROLE_ADMIN","roles":["ROLE_ADMIN"]',
+    '"isAdmin":true,"admin":true',
+    '"emailVerified":true,"email_verified":true,"emailVerifiedAt":1',
+    '"createdAt":0,"updatedAt":0,"disabledAt":1,"disabled":true',
+    '"claims":{"name":"x"},"passwordHash":"x"',
+    '"unknown":{"deep":[1]}',
+    '"__proto__":{"x":1,"roles":["ROLE_ADMIN"]}',
+    '"constructor":{"prototype":{"x":1,"roles":["ROLE_ADMIN"]}}',
+  ])("S-162 a sign-up with %s has the defaults of every other", async (members) => {
+    for (const [url, created, headers] of [
+      [`${app.url}/api/users/signup`, 201, {}],
+      [`${app.internalUrl}/auth.v1.UserService/SignUp`, 200, { authorization: internalBasic }],
+    ] as const) {
+      const [email, from] = [uniqueEmail(), Date.now()];
+      const body = `{"email":"${email}","password":"correct horse battery","nickname":"n",${members}}`;
+      const init = { method: "POST", headers: { "content-type": "application/json", ...headers }, body };
+      const { status } = await fetch(url, init);
+      const rows = rowsOf<Record<string, unknown>>(
+        app,
+        "SELECT u.*, p.nickname, p.claims FROM users u JOIN user_profiles p ON p.user_id = u.uuid WHERE email = ?",
+        email,
+      );
+      expect([url, status]).toEqual([url, created]);
+      expect(rows).toMatchObject([
+        {
+          uuid: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-4/),
+          password_hash: expect.stringMatching(/^\$argon2id\$/),
+          roles: '["ROLE_USER"]',
+          nickname: "n",
+          email_verified_at: null,
+          disabled_at: null,
+          claims: null,
+        },
+      ]);
+      expect(Number(rows[0]?.["created_at"])).toBeGreaterThanOrEqual(from);
+      expect(({} as Record<string, unknown>)["x"]).toBeUndefined();
+      expect(({} as Record<string, unknown>)["roles"]).toBeUndefined();
+    }
   });
 });
 
@@ -309,32 +341,104 @@ describe("origins", () => {
 });
 
 describe("paths", () => {
-  it("S-175 reaches no protected handler by another spelling of its path", async () => {
-    const { access_token } = await getTokens(app.url, await signUp(app.url));
-    const port = Number(new URL(app.url).port);
-    const raw = (path: string, headers = "") =>
-      new Promise<number>((resolve, reject) => {
-        const socket = connect(port, "localhost", () => {
-          socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`);
+  const json = ["application/json", "{}"] as const;
+  const form = ["application/x-www-form-urlencoded", "token=x"] as const;
+  const connectGet = "?connect=v1&encoding=json&message=%7B%7D";
+  /** Every one with what it would take, if it let anybody in. */
+  const guarded: [string, readonly [string, string], query?: string][] = [
+    ["/userinfo", form],
+    ["/api/users/me", json],
+    ["/api/users/me/password", json],
+    ["/oauth2/introspect", form],
+    ["/account/sessions/end", form],
+    ["/account/sign-out-everywhere", form],
+    ["/account/applications/remove", form],
+    ["/auth.v1.UserService/ListUsers", json, connectGet],
+    ["/auth.v1.TokenService/RotateSigningKey", json, connectGet],
+  ];
+  const encode = (text: string) => Buffer.from(text).toString("hex").replace(/../g, "%$&");
+  const spellings = (path: string): string[] => [
+    path,
+    `/${path}`,
+    `//${path}`,
+    `/.${path}`,
+    `/x/..${path}`,
+    `/%2e${path}`,
+    `/x/%2e%2e${path}`,
+    `/;x${path}`,
+    `/%2f${path.slice(1)}`,
+    `/${encode(path[1] ?? "")}${path.slice(2)}`,
+    `/${encode(path.slice(1))}`,
+    path.replace(/(.)\/(.)/, "$1//$2"),
+    path.replace(/(.)\/(.)/, "$1/./$2"),
+    path.replace(/(.)\/(.)/, "$1%2f$2"),
+    path.replace(/(.)\/(.)/, "$1%5c$2"),
+    path.replaceAll("/", "\\"),
+    path.slice(0, -1) + encode(path.slice(-1)),
+    path.slice(0, -1) + encode(encode(path.slice(-1))),
+    path.toUpperCase(),
+    path.slice(0, -1) + path.slice(-1).toUpperCase(),
+    ..."/ // /. /.. ; ;x ;x=1/ %00 %20 %09 %0a . .json %3f %23 ?x #x".split(" ").map((end) => path + end),
+    `http://host${path}`,
+    `http://host:1${path}/`,
+    "/%",
+    `/%${path}`,
+  ];
+  const override = (path: string, method: string) => ({
+    "x-http-method-override": method,
+    "x-http-method": method,
+    "x-method-override": method,
+    "x-original-url": path,
+    "x-rewrite-url": path,
+    "x-forwarded-prefix": path,
+  });
+
+  it.each(guarded)(
+    "S-175 %s lets nobody in without credentials, however it is spelled and asked for",
+    async (path, [type, body], query = "") => {
+      const url = path.startsWith("/auth.v1") ? app.internalUrl : app.url;
+      /** The status, 0 where nothing was answered. */
+      const ask = (method: string, spelled: string, headers: Record<string, string>) =>
+        new Promise<number>((resolve) => {
+          const typed = method === "POST" ? { "content-type": type, "content-length": String(body.length) } : {};
+          const all = { host: "localhost", connection: "close", ...typed, ...headers };
+          const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+          const socket = connect(Number(new URL(url).port), "127.0.0.1", () => {
+            socket.write(
+              `${method} ${spelled.replace(/(?=#)|$/, query)} HTTP/1.1\r\n${lines.join("")}\r\n${method === "POST" ? body : ""}`,
+            );
+          });
+          let text = "";
+          socket.on("data", (chunk) => (text += chunk));
+          socket.on("error", () => {}).on("close", () => resolve(Number(text.slice(9, 12))));
         });
-        let text = "";
-        socket.on("data", (chunk) => (text += chunk));
-        socket.on("end", () => resolve(Number(text.slice(9, 12))));
-        socket.on("error", reject);
-      });
-    expect(await raw("/api/users/me", `Authorization: Bearer ${access_token}\r\n`)).toBe(200);
-    for (const path of [
-      "//api/users/me",
-      "/./api/users/me",
-      "/%61pi/users/me",
-      "/api/users/me/",
-      "/api/users/me;x",
-      "/API/users/me",
-      "/api/users/me%00",
-      "/%",
-      "http://host/api/users/me",
-    ]) {
-      expect([path, [400, 401, 404].includes(await raw(path))]).toEqual([path, true]);
+      const answers = await Promise.all(
+        ["GET", "HEAD", "POST"].flatMap((method) => {
+          const others = ["GET", "POST"].filter((other) => other !== method).map((other) => override(path, other));
+          return [{}, ...others].map(async (headers) => {
+            const plain = await ask(method, path, {});
+            const spelled = await Promise.all(
+              spellings(path).map(async (each) => [each, await ask(method, each, headers)] as const),
+            );
+            return spelled
+              .filter(([, status]) => status !== plain && ![0, 400, 404, 405].includes(status))
+              .concat(plain < 300 ? [[path, plain]] : [])
+              .map((found) => [method, headers, plain, ...found]);
+          });
+        }),
+      );
+      expect(answers.flat()).toEqual([]);
+    },
+  );
+
+  it("S-175 lets in who has credentials, at the one right spelling", async () => {
+    const authorization = `Bearer ${(await getTokens(app.url, await signUp(app.url))).access_token}`;
+    for (const path of ["/userinfo", "/api/users/me"]) {
+      const statusOf = async (spelled: string) => (await send(spelled, null, "", { authorization }, "GET")).status;
+      expect([path, await statusOf(path)]).toEqual([path, 200]);
+      for (const spelled of [`/${path}`, `${path}/`, `${path};x`, path.toUpperCase()]) {
+        expect([spelled, await statusOf(spelled)]).toEqual([spelled, 404]);
+      }
     }
   });
 });

@@ -18,15 +18,6 @@ export function readMessage(schema: DescMessage, bytes: Uint8Array): object {
   }
 }
 
-/** For a message that somebody else reads. @throws AuthError invalid_request */
-export function checkBinary(schema: DescMessage, bytes: Uint8Array): void {
-  try {
-    checkFields(schema, bytes);
-  } catch (cause) {
-    throw invalid(schema, cause);
-  }
-}
-
 /**
  * JSON that somebody else reads: decoders put U+FFFD where text is not UTF-8, and every bracket and comma costs.
  * @throws AuthError invalid_request

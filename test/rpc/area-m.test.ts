@@ -605,6 +605,11 @@ describe("frames and headers", () => {
     const empty = frame(Buffer.alloc(0));
     expect(await statusOf("TokenService/GetJwks", empty)).toBe("OK");
     expect(await statusOf("TokenService/GetJwks", frame(Buffer.alloc(3), 0xff))).toBe("INVALID_ARGUMENT");
+    for (const flags of [1, 0xff]) {
+      const headers = { "content-type": "application/grpc-web+proto" };
+      const overWeb = await post("TokenService/GetJwks", frame(Buffer.alloc(0), flags), headers);
+      expect(await overWeb.text()).toMatch(/grpc-status: 13/);
+    }
     for (const body of [Buffer.alloc(0), Buffer.alloc(3), empty.subarray(0, 4), frame(empty, 0, 100)]) {
       expect(await statusOf("TokenService/GetJwks", body)).toBe("UNIMPLEMENTED");
     }

@@ -233,6 +233,20 @@ describe("freshness", () => {
     }
   });
 
+  test("what was revoked stays revoked though the issuer's clock leaps ahead by an hour", async () => {
+    const verifier = verifierWith();
+    await verifier.ready();
+    const [token, known, later] = [issuer.token(), issuer.token(), issuer.token()];
+    const revoke = (revoked: string) => service.revoke(RevocationKind.TOKEN, String(claimsOf(revoked)["jti"]));
+    revoke(token);
+    revoke(known);
+    await until(() => errorNow(verifier, known) === "Invalid Token");
+    service.time = () => Date.now() + 3_600_000;
+    revoke(later);
+    await until(() => errorNow(verifier, later) === "Invalid Token");
+    expect(errorNow(verifier, token)).toBe("Invalid Token");
+  });
+
   test("an issuer whose clock went back is followed again", async () => {
     const verifier = verifierWith({ maxStalenessMs: 500, streamTimeoutMs: 200 });
     service.time = () => Date.now() + 9_000;

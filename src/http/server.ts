@@ -6,9 +6,9 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { twinHeader } from "../header-twins.ts";
 import { networkOf } from "../limits.ts";
 import { isLoopback } from "../oauth/client-metadata.ts";
+import { refuseExpectations, twinHeader } from "../strict-http.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
@@ -104,6 +104,7 @@ export async function startHttpServer(ctx: Context): Promise<{ port: number; clo
   await app.register(async (scope) => {
     addEndpoints(scope, ctx, serverApi);
   });
+  refuseExpectations(app.server);
   await app.listen(config.http);
   return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
 }
@@ -162,7 +163,8 @@ function refuseBytes(
   const head = Object.entries({ ...all, "content-length": body.length }).map(
     ([name, value]) => `${name}: ${value}\r\n`,
   );
-  socket.end(`HTTP/1.1 ${status}\r\n${head.join("")}\r\n${body}`);
+  // HEAD has no body (RFC 9110 section 9.3.2)
+  socket.end(`HTTP/1.1 ${status}\r\n${head.join("")}\r\n${line.startsWith("HEAD ") ? "" : body}`);
 }
 
 function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {

@@ -5,8 +5,8 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config.ts";
 import type { Context } from "../context.ts";
-import { twinHeader } from "../header-twins.ts";
 import { networkOf } from "../limits.ts";
+import { refuseExpectations, twinHeader } from "../strict-http.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
@@ -58,6 +58,7 @@ export async function startInternalListener(
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
   server.server.maxConnections = MAX_CONNECTIONS;
   guardHttp1(server.server);
+  refuseExpectations(server.server);
   await server.listen({ host: options.host, port: options.port });
   return {
     port: (server.server.address() as AddressInfo).port,

@@ -36,13 +36,13 @@ export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
 
     async revokeToken({ token, clientId, clientSecret }, context) {
       const { network } = callOf(context).credentials;
-      if (token === "") throw new AuthError("invalid_request", "token is missing");
       if (clientId === "" && clientSecret !== "") throw new AuthError("invalid_request", "client_id is missing");
       const parameters = present({ client_id: clientId, client_secret: clientSecret });
       const { client } =
         clientId === ""
           ? callerOf(context)
           : await authenticateClient(ctx, { ...(await asRegistered(ctx, parameters)), network });
+      if (token === "") throw new AuthError("invalid_request", "token is missing");
       await revokeToken(withinDeadline(ctx, context), client, token);
       return {};
     },

@@ -1,3 +1,5 @@
+import type { Server, ServerResponse } from "node:http";
+
 /** Headers of which Node keeps the first and drops the rest: what stands before this service may have kept another. */
 const single = new Set(["host", "authorization", "content-type"]);
 
@@ -14,4 +16,13 @@ export function twinHeader(rawHeaders: readonly string[]): string | null {
     seen += `${lower} `;
   }
   return null;
+}
+
+/** Refuses an Expect that is not 100-continue with 400 and hangs up: Node would answer 417 and read on (RFC 9110 section 10.1.1). */
+export function refuseExpectations(server: Server): void {
+  server.on("checkExpectation", (_request, response: ServerResponse) => {
+    response
+      .writeHead(400, { connection: "close", "content-type": "application/json", "x-content-type-options": "nosniff" })
+      .end('{"error":"invalid_request","error_description":"the expectation is unknown"}');
+  });
 }

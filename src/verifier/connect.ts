@@ -20,7 +20,10 @@ export function requireToken(
 ): Interceptor {
   return (next) => async (request) => {
     const own = typeof options === "function" ? options(request.method) : options;
-    const decision = await verifier.verifyHeader(request.header.get("authorization"), own);
+    const { header, requestMethod, url } = request;
+    const { pathname, search } = new URL(url);
+    const signed = { method: requestMethod, url: `${pathname}${search}`, dpop: header.get("dpop") };
+    const decision = await verifier.verifyHeader(header.get("authorization"), own, signed);
     if (!decision.allowed) {
       const metadata: Record<string, string> =
         decision.status === 503

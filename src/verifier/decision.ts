@@ -15,7 +15,7 @@ export interface VerifiedClaims {
   /** Of a user; absent where a client acts for itself. */
   readonly roles?: readonly string[];
   readonly nickname?: string;
-  /** The key it is bound to (RFC 7800); only where a `checkBinding` was given. */
+  /** The key it is bound to (RFC 7800); only where `dpop` or `checkBinding` was given. */
   readonly cnf?: Readonly<Record<string, unknown>>;
   /** Who acts for the subject (RFC 8693 section 4.1). */
   readonly act?: Readonly<Record<string, unknown>>;
@@ -28,13 +28,13 @@ export interface Allowed {
   readonly claims: VerifiedClaims;
 }
 
-/** A row of the gateway's table. `wwwAuthenticate` is the header of RFC 6750 section 3 that stands beside the body. */
+/** A row of the gateway's table. `wwwAuthenticate` is the header of RFC 6750 section 3 (RFC 9449 section 7.1) beside the body. */
 export type Refused =
   | {
       readonly allowed: false;
       readonly status: 401;
-      /** No token at all; not a token that is good here, or a revoked one; one that is over. */
-      readonly error: "Unauthorized" | "Invalid Token" | "Token Expired";
+      /** No token at all; not a token that is good here, or a revoked one; one that is over; a good one with a bad DPoP proof. */
+      readonly error: "Unauthorized" | "Invalid Token" | "Token Expired" | "invalid_dpop_proof";
       readonly wwwAuthenticate: string;
     }
   | {
@@ -90,6 +90,11 @@ export const unavailable: Refused = Object.freeze({ allowed: false, status: 503,
 export function readBearer(header: string | null | undefined): string | null {
   if (header === null || header === undefined) return "";
   return /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(header)?.[1] ?? null;
+}
+
+/** The token of an Authorization header with scheme DPoP (RFC 9449 section 7.1); null where it carries none. */
+export function readDpop(header: string): string | null {
+  return /^dpop +([A-Za-z0-9\-._~+/]+=*)$/i.exec(header)?.[1] ?? null;
 }
 
 /** The HTTP answer of a refusal: status, headers (lower case) and the body's text. */

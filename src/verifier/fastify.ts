@@ -6,7 +6,9 @@ export { claimsOf } from "./request-claims.ts";
 
 /** What is used of Fastify's request and reply: this library does not depend on Fastify. */
 export interface RequestLike {
-  readonly headers: { readonly authorization?: string | undefined };
+  readonly headers: { readonly authorization?: string | undefined; readonly dpop?: string | string[] | undefined };
+  readonly method: string;
+  readonly originalUrl: string;
 }
 export interface ReplyLike {
   code(status: number): ReplyLike;
@@ -24,10 +26,12 @@ export interface InstanceLike {
  */
 export function requireToken(verifier: Verifier, options?: VerifyOptions): OnRequest {
   return async (request, reply) => {
-    const decision = await verifier.verifyHeader(request.headers.authorization, options);
+    const { headers, method, originalUrl } = request;
+    const signed = { method, url: originalUrl, dpop: headers.dpop };
+    const decision = await verifier.verifyHeader(headers.authorization, options, signed);
     if (decision.allowed) return setClaims(request, decision.claims);
-    const { status, headers, body } = toHttp(decision);
-    return reply.code(status).headers(headers).send(body);
+    const answer = toHttp(decision);
+    return reply.code(answer.status).headers(answer.headers).send(answer.body);
   };
 }
 

@@ -19,7 +19,8 @@ const codes = { 401: 16, 403: 7, 503: 14 } as const;
 
 /**
  * A handler of a unary or client-streaming method that is reached with a good token only. It gets the claims as its last
- * argument: interceptors of grpc-js have no way to hand a handler anything, AsyncLocalStorage included.
+ * argument: interceptors of grpc-js have no way to hand a handler anything, AsyncLocalStorage included. Tokens that are bound to
+ * a DPoP key are refused: clients of gRPC are not told the HTTP method and URL that they would sign (RFC 9449 section 4.2).
  */
 export function protectUnary<Call extends GrpcCall, Callback extends (error: GrpcRefusal) => void>(
   verifier: Verifier,

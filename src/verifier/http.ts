@@ -22,6 +22,10 @@ export function requireToken(
       const { status, headers, body } = toHttp(decision);
       response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) }).end(body);
     };
-    void verifier.verifyHeader(request.headers.authorization, options).then(settle);
+    const { method = "", headers } = request;
+    // Express and Connect take the path that they are mounted at off `url`
+    const { originalUrl = request.url ?? "" } = request as { originalUrl?: string };
+    const signed = { method, url: originalUrl, dpop: headers["dpop"] };
+    void verifier.verifyHeader(headers.authorization, options, signed).then(settle);
   };
 }

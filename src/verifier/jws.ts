@@ -50,14 +50,20 @@ export function isSignedBy(key: KeyObject, alg: Algorithm, jws: Jws): boolean {
 }
 
 function decode(part: string): Record<string, unknown> | null {
+  const read = decodeJson(part);
+  // what the issuer wrote reads back to the same text; repeated names and white space do not
+  return read !== null && JSON.stringify(read.json) === read.text ? read.json : null;
+}
+
+/** A JSON object in canonical unpadded base64url, and its text. */
+export function decodeJson(part: string): { json: Record<string, unknown>; text: string } | null {
   const bytes = Buffer.from(part, "base64url");
   if (bytes.length === 0 || bytes.toString("base64url") !== part) return null;
   try {
     const text = utf8.decode(bytes);
     const json: unknown = JSON.parse(text);
-    // what the issuer wrote reads back to the same text; repeated names and white space do not
-    if (json === null || typeof json !== "object" || Array.isArray(json) || JSON.stringify(json) !== text) return null;
-    return json as Record<string, unknown>;
+    if (json === null || typeof json !== "object" || Array.isArray(json)) return null;
+    return { json: json as Record<string, unknown>, text };
   } catch {
     return null;
   }

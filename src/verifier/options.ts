@@ -26,12 +26,32 @@ export interface ServiceConnection {
 export type StreamLostPolicy = "introspect" | "fail-closed" | "accept-until-expiry";
 
 /**
- * Called at every call for a token that is bound to a key (`cnf`, RFC 7800). Without one such tokens are Invalid Token.
- * Ready-made checks for DPoP (RFC 9449) and client certificates (RFC 8705) are pending.
+ * Called by `verify` and `verifyNow` at every call for a token that is bound to a key (`cnf`, RFC 7800), and by `verifyHeader` for
+ * one that came as Bearer. Without it they refuse such tokens as Invalid Token. What comes with scheme DPoP is `dpop`'s to check.
  * @param proof what the caller of `verify` gave as `proof`
  * @returns whether the sender holds the key
  */
 export type BindingCheck = (claims: VerifiedClaims, proof: unknown) => boolean;
+
+/** Tokens that are bound to a DPoP key (RFC 9449), as `verifyHeader` and the HTTP and Connect middlewares take them. */
+export interface DpopOptions {
+  /**
+   * What clients put before the path of a request, as `https://api.example`, with the prefix that a proxy takes off: proofs must
+   * name this URL. The Host header is not asked, whoever sends the request chooses it.
+   */
+  readonly publicUrl: string;
+  /**
+   * Where several processes answer to `publicUrl`: the memory of used proofs that they share (RFC 9449 section 11.1). Without it
+   * each process remembers its own, and a stolen proof is good once in each other one while it lasts: 70 seconds at the most.
+   * Where it throws or rejects the answer is 503.
+   * @param id of the proof: hash of its key and `jti`, 43 characters of base64url
+   * @param expiresAt milliseconds since 1970 until which to remember it
+   * @returns whether it is new, as one atomic step with remembering it
+   */
+  readonly rememberProof?: (id: string, expiresAt: number) => boolean | Promise<boolean>;
+  /** Used proofs that are remembered in this process, about 120 bytes each; the oldest go. 100,000 unless given, at least 1. */
+  readonly maxProofs?: number;
+}
 
 export interface VerifierOptions {
   /** `iss` of the tokens, exactly. */
@@ -54,6 +74,8 @@ export interface VerifierOptions {
   readonly expiryToleranceSeconds?: number;
   /** Accept header typ `JWT` beside `at+jwt`, for clients registered with `access_token_typ: "JWT"`. False unless given. */
   readonly allowJwtTyp?: boolean;
+  /** Take tokens that are bound to a DPoP key. Without it they are Invalid Token with scheme DPoP. */
+  readonly dpop?: DpopOptions;
   readonly checkBinding?: BindingCheck;
   /** Bytes for remembered tokens, about 3 KB each. 64 MiB unless given. */
   readonly maxMemoryBytes?: number;
@@ -84,11 +106,12 @@ export interface VerifyOptions {
 }
 
 export interface Settings
-  extends Required<Omit<VerifierOptions, "jwksUri" | "stream" | "introspection" | "checkBinding">> {
+  extends Required<Omit<VerifierOptions, "jwksUri" | "stream" | "introspection" | "checkBinding" | "dpop">> {
   readonly jwksUri: string | undefined;
   readonly stream: ServiceConnection | undefined;
   readonly introspection: ServiceConnection | undefined;
   readonly checkBinding: BindingCheck | undefined;
+  readonly dpop: DpopOptions | undefined;
 }
 
 const silent: VerifierLog = { info() {}, warn() {}, error() {} };
@@ -105,7 +128,7 @@ export function readOptions(options: VerifierOptions): Settings {
     demand(Number.isFinite(value) && value >= min && value <= max, `${name} must be ${min} to ${max}`);
     return value;
   };
-  const { issuer, audience, jwksUri, stream, onStreamLost } = options;
+  const { issuer, audience, jwksUri, stream, onStreamLost, dpop } = options;
   demand(isHttp(issuer), "issuer must be an http or https URL");
   const audiences = typeof audience === "string" ? [audience] : audience;
   const isList = Array.isArray(audiences) && audiences.length > 0;
@@ -117,6 +140,12 @@ export function readOptions(options: VerifierOptions): Settings {
     demand(isHttp(connection.baseUrl), `${name}.baseUrl must be an http or https URL, as http://auth.internal:9091`);
     const named = connection.credentials !== undefined || connection.tls?.cert !== undefined;
     demand(named, `${name} needs credentials or a client certificate`);
+  }
+  if (dpop !== undefined) {
+    const { publicUrl, maxProofs = 1 } = dpop;
+    const isBase = isHttp(publicUrl) && !/[?#@]/.test(publicUrl);
+    demand(isBase, "dpop.publicUrl must be an http or https URL without query, as https://api.example");
+    demand(Number.isInteger(maxProofs) && maxProofs >= 1, "dpop.maxProofs must be 1 or more");
   }
   const policy = onStreamLost ?? (stream === undefined ? undefined : "introspect");
   demand(policy !== undefined, "without stream, onStreamLost must say what to do: introspect or accept-until-expiry");
@@ -142,6 +171,7 @@ export function readOptions(options: VerifierOptions): Settings {
     expiryToleranceSeconds: number("expiryToleranceSeconds", 0, 0, 10),
     allowJwtTyp: options.allowJwtTyp ?? false,
     checkBinding: options.checkBinding,
+    dpop,
     maxMemoryBytes: number("maxMemoryBytes", 64 * 1024 * 1024, 0, Number.MAX_SAFE_INTEGER),
     introspectionTimeoutMs: number("introspectionTimeoutMs", 500, 1, 60_000),
     maxIntrospections: number("maxIntrospections", 200, 1, 100_000),

@@ -5,11 +5,13 @@ import {
   forbidden,
   invalidToken,
   readBearer,
+  readDpop,
   tokenExpired,
   unauthorized,
   unavailable,
   type VerifiedClaims,
 } from "./decision.ts";
+import { DpopCheck, type SignedRequest, withDpopChallenge } from "./dpop.ts";
 import { Introspector } from "./introspector.ts";
 import { isSignedBy, parseJws } from "./jws.ts";
 import { KeySet } from "./key-set.ts";
@@ -20,8 +22,10 @@ import { type RememberedToken, TokenMemory } from "./token-memory.ts";
 
 export type { Allowed, Decision, Refused, VerifiedClaims } from "./decision.ts";
 export { readBearer, toHttp } from "./decision.ts";
+export type { SignedRequest } from "./dpop.ts";
 export type {
   BindingCheck,
+  DpopOptions,
   ServiceConnection,
   ServiceCredentials,
   StreamLostPolicy,
@@ -56,10 +60,12 @@ export interface Verifier {
    */
   verifyNow(token: string, options?: VerifyOptions): Decision | null;
   /**
-   * `verify` for an Authorization header as received; null or undefined when there was none. Tokens that are bound to a DPoP key
-   * are refused here: who takes those checks the proof and calls `verify` with it.
+   * `verify` for an Authorization header as received; null or undefined when there was none. A token that is bound to a DPoP key
+   * is good with scheme DPoP and a proof of the request, where the verifier has `dpop`; any other one as Bearer only (RFC 9449
+   * section 7). A good proof is used up.
+   * @param request for tokens with scheme DPoP; without it they are refused
    */
-  verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision>;
+  verifyHeader(header: string | null | undefined, options?: VerifyOptions, request?: SignedRequest): Promise<Decision>;
   /**
    * Resolves when keys are known and, with a stream, the first snapshot is complete. Wait for it before taking requests: until
    * then the policy decides. Rejects only when `close` comes first.
@@ -85,6 +91,9 @@ const firstKeysEvery = 1_000;
 const catchUpTurns = 10;
 const catchUpMs = 5_000;
 
+/** `proof` of a token that came with scheme DPoP: its binding is checked once all else is. */
+const checkedLater = Symbol("checked later");
+
 class LocalVerifier implements Verifier {
   readonly #settings: Settings;
   readonly #keys: KeySet;
@@ -92,6 +101,7 @@ class LocalVerifier implements Verifier {
   readonly #revoked = new RevokedSet();
   readonly #stream: RevocationStream | null;
   readonly #introspector: Introspector | null;
+  readonly #dpop: DpopCheck | null;
   readonly #ready: Promise<void>;
   readonly #closing = Promise.withResolvers<never>();
   #timer: NodeJS.Timeout | undefined;
@@ -128,6 +138,7 @@ class LocalVerifier implements Verifier {
             maxUnderWay: settings.maxIntrospections,
             log,
           });
+    this.#dpop = settings.dpop === undefined ? null : new DpopCheck(settings.dpop, settings.now, log);
     this.#ready = Promise.race([
       Promise.all([this.#firstKeys(), this.#stream?.complete]).then(() => {}),
       this.#closing.promise,
@@ -140,9 +151,12 @@ class LocalVerifier implements Verifier {
     return decision === null || decision === unavailable ? this.#ask(token, options) : Promise.resolve(decision);
   }
 
-  verifyHeader(header: string | null | undefined, options?: VerifyOptions): Promise<Decision> {
+  verifyHeader(header: string | null | undefined, options?: VerifyOptions, request?: SignedRequest): Promise<Decision> {
     const token = readBearer(header);
-    if (token === null) return Promise.resolve(invalidToken);
+    if (token === null) {
+      const isBound = this.#dpop !== null && /^dpop /i.test(header ?? "");
+      return isBound ? this.#verifyBound(this.#dpop, header ?? "", options, request) : Promise.resolve(invalidToken);
+    }
     // RFC 9449 section 7.2: what is bound to a DPoP key is never good as a Bearer token, whatever checkBinding says
     return this.verify(token, options).then((decision) =>
       decision.allowed && decision.claims.cnf?.["jkt"] !== undefined ? invalidToken : decision,
@@ -195,6 +209,24 @@ class LocalVerifier implements Verifier {
     await this.#stream?.close();
   }
 
+  /** In the issuer's order: the token, its key, its scopes. */
+  async #verifyBound(
+    dpop: DpopCheck,
+    header: string,
+    options: VerifyOptions | undefined,
+    request: SignedRequest | undefined,
+  ): Promise<Decision> {
+    const token = readDpop(header);
+    if (token === null) return withDpopChallenge(invalidToken);
+    const decision = await this.verify(token, { ...options, scopes: [], proof: checkedLater });
+    if (!decision.allowed) return withDpopChallenge(decision);
+    const { cnf, scope } = decision.claims;
+    const refused = await dpop.refusalOf(request, token, cnf);
+    if (refused !== null) return withDpopChallenge(refused);
+    const held = scope.split(" ");
+    return options?.scopes?.every((one) => held.includes(one)) === false ? withDpopChallenge(forbidden) : decision;
+  }
+
   /** What needs waiting for: an unknown key, or the issuer's word while the stream is lost. */
   async #ask(token: string, options: VerifyOptions | undefined): Promise<Decision> {
     if (await this.#catchUp()) {
@@ -245,7 +277,7 @@ class LocalVerifier implements Verifier {
     const now = this.#settings.now() / 1000;
     const claims = readClaims(jws, this.#settings, now);
     if (claims === null || (jws.alg !== "ES256" && jws.alg !== "RS256" && jws.alg !== "EdDSA")) return null;
-    if (claims.cnf !== undefined && this.#settings.checkBinding === undefined) return null;
+    if (claims.cnf !== undefined && this.#settings.checkBinding === undefined && this.#dpop === null) return null;
     const key = this.#keys.find(jws.kid);
     if (key === undefined) return "unknown key";
     if (!isSignedBy(key.publicKey, key.alg, jws)) return null;
@@ -264,6 +296,7 @@ class LocalVerifier implements Verifier {
   }
 
   #isBound(claims: VerifiedClaims, proof: unknown): boolean {
+    if (proof === checkedLater) return true;
     try {
       return this.#settings.checkBinding?.(claims, proof) === true;
     } catch (error) {

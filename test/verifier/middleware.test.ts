@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import { createServer, request as httpRequest, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -19,12 +19,17 @@ import * as fastifyMiddleware from "../../src/verifier/fastify.ts";
 import { protectStream, protectUnary } from "../../src/verifier/grpc.ts";
 import * as httpMiddleware from "../../src/verifier/http.ts";
 import { createVerifier, type Verifier } from "../../src/verifier/verifier.ts";
+import { makeKey, proofOf, type TestKey } from "../support/keys.ts";
 import { type Issuer, seconds, startIssuer } from "./issuer.ts";
 
 let issuer: Issuer;
 let verifier: Verifier;
 /** Its keys cannot be fetched. */
 let blind: Verifier;
+/** Takes tokens that are bound to a DPoP key. */
+let binding: Verifier;
+const publicUrl = "https://api.example/v1";
+let key: TestKey;
 const closing: (() => unknown)[] = [];
 
 beforeAll(async () => {
@@ -32,10 +37,18 @@ beforeAll(async () => {
   const options = { audience: "portal-client", onStreamLost: "accept-until-expiry" } as const;
   verifier = createVerifier({ ...options, issuer: issuer.url });
   blind = createVerifier({ ...options, issuer: issuer.url, jwksUri: `http://127.0.0.1:9/keys`, jwksTimeoutMs: 200 });
-  await verifier.ready();
+  binding = createVerifier({ ...options, issuer: issuer.url, dpop: { publicUrl } });
+  key = await makeKey();
+  await Promise.all([verifier.ready(), binding.ready()]);
 });
 afterAll(async () => {
-  await Promise.all([verifier.close(), blind.close(), issuer.close(), ...closing.map((close) => close())]);
+  await Promise.all([
+    verifier.close(),
+    blind.close(),
+    binding.close(),
+    issuer.close(),
+    ...closing.map((close) => close()),
+  ]);
 });
 
 const challenge = (text: string) => `Bearer error="invalid_token", error_description="The access token ${text}"`;
@@ -63,6 +76,13 @@ const table = () =>
     ],
   ] as const;
 const good = () => `Bearer ${issuer.token({ sub: "user-9" })}`;
+const refusedProof = 'DPoP error="invalid_dpop_proof", algs="ES256 PS256 EdDSA"';
+/** Of a bound token: its header, and a proof for it. */
+function boundToken() {
+  const accessToken = issuer.token({ sub: "user-9", cnf: { jkt: key.thumbprint } });
+  const prove = (method: string, path: string) => proofOf(key, method, `${publicUrl}${path}`, { accessToken });
+  return { accessToken, authorization: `DPoP ${accessToken}`, prove };
+}
 
 async function listen(handler: RequestListener): Promise<string> {
   const server = createServer(handler);
@@ -126,6 +146,62 @@ describe.each([
     ]);
     expect(answer.headers.get("www-authenticate")).toBeNull();
   });
+
+  test("a token that is bound to a DPoP key comes with a proof of the request, as clients know its URL", async () => {
+    const url = await start(binding);
+    const { accessToken, authorization, prove } = boundToken();
+    const send = async (method: string, headers: Record<string, string>) => {
+      const answer = await fetch(`${url}/?page=2`, { method, headers });
+      return [answer.status, await answer.text(), answer.headers.get("www-authenticate")];
+    };
+    const proof = await prove("GET", "/");
+    expect(await send("GET", { authorization, dpop: proof })).toEqual([200, "user-9", null]);
+    expect(await send("HEAD", { authorization, dpop: await prove("HEAD", "/") })).toEqual([200, "", null]);
+    const wrong = [proof, await prove("POST", "/"), await prove("GET", "/x"), "x"];
+    wrong.push(await proofOf(key, "GET", `${url}/`, { accessToken }));
+    for (const dpop of wrong) {
+      expect(await send("GET", { authorization, dpop })).toEqual([401, '{"error":"invalid_dpop_proof"}', refusedProof]);
+    }
+    const [status, body, header] = await send("GET", { authorization });
+    expect([status, body]).toEqual([401, '{"error":"Invalid Token"}']);
+    expect(header).toMatch(/^DPoP error="invalid_token", .*algs=/);
+    const asBearer = { authorization: `Bearer ${accessToken}`, dpop: await prove("GET", "/") };
+    expect(await send("GET", asBearer)).toEqual([401, '{"error":"Invalid Token"}', challenge("is not valid")]);
+    expect((await send("GET", { authorization: good() }))[0]).toBe(200);
+  });
+
+  test("two DPoP headers are none", async () => {
+    const url = await start(binding);
+    const { authorization, prove } = boundToken();
+    const [one, two] = [await prove("GET", "/"), await prove("GET", "/")];
+    const statusOf = (...proofs: string[]) =>
+      new Promise((resolve, reject) => {
+        const headers = ["authorization", authorization, ...proofs.flatMap((proof) => ["dpop", proof])];
+        httpRequest(url, { headers: ["host", new URL(url).host, ...headers] }, ({ statusCode, headers }) =>
+          resolve([statusCode, headers["www-authenticate"]]),
+        )
+          .on("error", reject)
+          .end();
+      });
+    for (const proofs of [
+      [one, two],
+      [one, one],
+    ])
+      expect(await statusOf(...proofs)).toEqual([401, refusedProof]);
+    expect(await statusOf(one)).toEqual([200, undefined]);
+  });
+});
+
+test("below the path that Express mounts it at, the URL is still the whole one", async () => {
+  const { authorization, prove } = boundToken();
+  const middleware = httpMiddleware.requireToken(binding);
+  const url = await listen((request, response) => {
+    const mounted = Object.assign(request, { originalUrl: request.url, url: "/7" });
+    middleware(mounted, response, () => response.end(httpMiddleware.claimsOf(request).sub));
+  });
+  const ask = async (path: string) =>
+    (await fetch(`${url}/orders/7`, { headers: { authorization, dpop: await prove("GET", path) } })).status;
+  expect([await ask("/orders/7"), await ask("/7")]).toEqual([200, 401]);
 });
 
 test("the Fastify plugin guards its own instance only; a route may ask for more", async () => {
@@ -184,6 +260,25 @@ describe("Connect", () => {
     }
   });
 
+  test("a token that is bound to a DPoP key comes with a proof of the call's URL", async () => {
+    const path = "/auth.v1.IntrospectionService/Introspect";
+    for (const client of await start(binding)) {
+      const { authorization, prove } = boundToken();
+      const send = (dpop: string) => client.introspect({}, { headers: { authorization, dpop } });
+      const proof = await prove("POST", path);
+      expect((await send(proof)).sub).toBe("user-9");
+      for (const wrong of [proof, await prove("GET", path), await prove("POST", `${path}s`)]) {
+        const refused = await send(wrong).catch((thrown) => ConnectError.from(thrown));
+        if (!(refused instanceof ConnectError)) throw new Error("the proof was taken");
+        expect([refused.code, refused.rawMessage]).toEqual([Code.Unauthenticated, "invalid_dpop_proof"]);
+        expect(refused.metadata.get("www-authenticate")).toBe(refusedProof);
+      }
+      await expect(client.introspect({}, headersOf(authorization))).rejects.toMatchObject({
+        rawMessage: "Invalid Token",
+      });
+    }
+  });
+
   test("what cannot be known is UNAVAILABLE", async () => {
     const [client] = await start(blind);
     await expect(client?.introspect({}, headersOf(good()))).rejects.toMatchObject({
@@ -233,16 +328,20 @@ describe("grpc-js", () => {
       () => client.close(),
       () => server.forceShutdown(),
     );
-    const metadataOf = (header: string | undefined) => {
+    const metadataOf = (header: string | undefined, dpop?: string) => {
       const metadata = new grpc.Metadata();
+      if (dpop !== undefined) metadata.set("dpop", dpop);
       if (header !== undefined) metadata.set("authorization", header);
       return metadata;
     };
     const request = create(IntrospectRequestSchema);
-    const one = (header?: string) =>
+    const one = (header?: string, dpop?: string) =>
       new Promise<unknown[]>((resolve) =>
-        client["one"]?.(request, metadataOf(header), (error: grpc.ServiceError | null, answer?: IntrospectResponse) =>
-          resolve(error === null ? [0, answer?.sub] : [error.code, error.details]),
+        client["one"]?.(
+          request,
+          metadataOf(header, dpop),
+          (error: grpc.ServiceError | null, answer?: IntrospectResponse) =>
+            resolve(error === null ? [0, answer?.sub] : [error.code, error.details]),
         ),
       );
     const many = (header?: string) =>
@@ -267,6 +366,16 @@ describe("grpc-js", () => {
     const twice = { metadata: { get: () => [good(), good()] } };
     const refused = await new Promise((resolve) => protectUnary(verifier, () => resolve("answered"))(twice, resolve));
     expect(refused).toEqual({ code: 16, details: "Invalid Token" });
+  });
+
+  test("a token that is bound to a DPoP key is refused, with any proof", async () => {
+    const { one } = await start(binding);
+    const { authorization, prove } = boundToken();
+    const proof = await prove("POST", "/test.Service/One");
+    expect([await one(authorization, proof), await one(good())]).toEqual([
+      [16, "Invalid Token"],
+      [0, "user-9"],
+    ]);
   });
 
   test("what cannot be known is UNAVAILABLE", async () => {

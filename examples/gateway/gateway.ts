@@ -57,7 +57,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const route = routes.find((one) => fits(one, method, target.pathname));
     if (route === undefined) return refuse(response, 404, "Not Found");
     if (route.scopes === null) return forward(request, response, target.path, null);
-    const decision = await verifier.verifyHeader(headers.authorization, { scopes: route.scopes });
+    const signed = { method, url: request.url ?? "", dpop: headers["dpop"] };
+    const decision = await verifier.verifyHeader(headers.authorization, { scopes: route.scopes }, signed);
     if (decision.allowed) return forward(request, response, target.path, decision.claims);
     const refusal = toHttp(decision);
     response.writeHead(refusal.status, refusal.headers).end(refusal.body);
@@ -144,7 +145,7 @@ function endToEnd(headers: IncomingHttpHeaders, isDropped: (name: string) => boo
 function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader("access-control-allow-origin", origin);
   response.setHeader("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
-  response.setHeader("access-control-allow-headers", "authorization, content-type");
+  response.setHeader("access-control-allow-headers", "authorization, content-type, dpop");
   response.setHeader("access-control-expose-headers", "www-authenticate, retry-after");
   response.setHeader("access-control-max-age", "600");
   response.setHeader("vary", "origin");

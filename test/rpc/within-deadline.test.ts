@@ -46,9 +46,10 @@ test("S-186 a password whose call ends while it waits for its turn is not hashed
   const waiting = [checked.hash("mine"), checked.verify(null, "mine")];
   over = true;
   const outcomes = await Promise.allSettled(waiting);
-  expect(outcomes.map((outcome) => outcome.status === "rejected" && String(outcome.reason))).toEqual(
-    ["Error: over", "Error: over"],
-  );
+  expect(outcomes.map((outcome) => outcome.status === "rejected" && String(outcome.reason))).toEqual([
+    "Error: over",
+    "Error: over",
+  ]);
   await Promise.all(busy);
   // its place in the queue was handed on
   expect(await passwords.hash("another")).toContain("argon2id");

@@ -21,7 +21,9 @@ const rules = {
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;
 
-/** Another replica may clear a limit, as a reset password does. */
+/** Another replica may clear these, as a right password or its reset does. */
+const cleared: ReadonlySet<LimitRule> = new Set(["wrong_password", "wrong_user_code"]);
+/** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
 
 export type LimitRule = keyof typeof rules;
@@ -29,8 +31,8 @@ export type LimitRule = keyof typeof rules;
 export class Limits {
   readonly #store: LimitStore;
   readonly #clock: Clock;
-  /** What was found used up, and until when: refused for a moment without asking the store again. Bounded. */
-  readonly #usedUp = new LRUCache<string, number>({ max: 10_000, ttl: rememberedMs });
+  /** What was found used up, and until when: refused without asking the store again. Bounded. */
+  readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
 
   constructor(store: LimitStore, clock: Clock) {
     this.#store = store;
@@ -45,7 +47,7 @@ export class Limits {
     const key = keyOf(rule, subject);
     const endsAt = await this.#store.take(key, limit, windowMs, now);
     if (endsAt === null) return;
-    this.#usedUp.set(key, endsAt);
+    this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
     throw tooMany(endsAt - now);
   }
 

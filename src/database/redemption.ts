@@ -17,6 +17,7 @@ export interface OneTimeCode {
 
 interface Found {
   user_id: string | null;
+  session_hash: string | null;
   redeemed_at: number | null;
   attempt_id: string | null;
 }
@@ -33,7 +34,7 @@ export async function redeemOnce(
   now: number,
 ): Promise<"redeemed" | "replayed" | "refused"> {
   const { table, key, hash, condition = "", also = {} } = code;
-  const find = `SELECT user_id, redeemed_at, attempt_id FROM ${table} WHERE ${key} = ?`;
+  const find = `SELECT user_id, session_hash, redeemed_at, attempt_id FROM ${table} WHERE ${key} = ?`;
   const [known] = await database.rows<Found>(find, [hash]);
   const userId = known?.user_id ?? null;
   if (userId === null) return "refused";
@@ -48,20 +49,13 @@ export async function redeemOnce(
          WHERE ${key} = ? AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?${condition}`,
         [...Object.values(columns), hash, now],
       );
+      const [row] = await sql.rows<Found>(find, [hash]);
       if (won === 0) {
-        const [row] = await sql.rows<Found>(find, [hash]);
         if (row === undefined || row.redeemed_at === null) return rollback("refused");
         return rollback(row.attempt_id === attemptId ? "redeemed" : "replayed");
       }
       // the browser may have signed in again since the code was read, which moved the code to its new session
-      const [moved] = await sql.rows<{ session_hash: string | null }>(
-        `SELECT session_hash FROM ${table} WHERE ${key} = ?`,
-        [hash],
-      );
-      await insertAuthorization(sql, {
-        ...authorization,
-        sessionHash: moved?.session_hash ?? authorization.sessionHash,
-      });
+      await insertAuthorization(sql, { ...authorization, sessionHash: row?.session_hash ?? authorization.sessionHash });
       await outbox.append(sql, userId, seq, event);
       return "redeemed";
     },

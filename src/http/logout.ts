@@ -14,7 +14,7 @@ export function logoutEndpoint(app: FastifyInstance, ctx: Context): void {
     const session = await sessionOf(ctx, request);
     const answered = parameters["csrf"] !== undefined;
     if (answered) checkForm(ctx, request, session, "logout", parameters);
-    if (!answered && mustAsk(session, asked) && session !== null) {
+    if (!answered && session !== null && mustAsk(session, asked)) {
       const { post_logout_redirect_uri: uri, state } = parameters;
       const fields = Object.entries({ post_logout_redirect_uri: uri, client_id: asked.clientId, state });
       const { origin, protocol } = new URL(uri ?? ctx.config.issuer);

@@ -1,4 +1,5 @@
 import type { Context } from "../context.ts";
+import { every } from "./every.ts";
 
 const everyMs = 5_000;
 
@@ -13,15 +14,5 @@ export async function startClockSync(ctx: Context): Promise<{ close(): Promise<v
     ctx.clock.offset = Math.round(database - local - halfway);
   };
   await measure();
-  let running = Promise.resolve();
-  const timer = setInterval(() => {
-    running = measure().catch((error: unknown) => ctx.log.debug({ err: error }, "the database's clock was not read"));
-  }, everyMs);
-  timer.unref();
-  return {
-    close: async () => {
-      clearInterval(timer);
-      await running;
-    },
-  };
+  return every(everyMs, measure, (error) => ctx.log.debug({ err: error }, "the database's clock was not read"));
 }

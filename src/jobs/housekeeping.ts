@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "../oauth/keys/rotation.ts";
+import { every } from "./every.ts";
 
 const everyMs = 30_000;
 const leaseMs = 60_000;
@@ -26,16 +27,11 @@ export function startHousekeeping(ctx: Context): { close(): Promise<void> } {
     await removeOutlivedKeys(ctx);
     await ctx.store.leases.release(lease);
   };
-  let running = Promise.resolve();
-  const timer = setInterval(() => {
-    running = running.then(turn).catch((error: unknown) => ctx.log.warn({ err: error }, "clean-up put off"));
-  }, everyMs);
-  timer.unref();
+  const turns = every(everyMs, turn, (error) => ctx.log.warn({ err: error }, "clean-up put off"));
   return {
     close: async () => {
       closing = true;
-      clearInterval(timer);
-      await running;
+      await turns.close();
     },
   };
 }

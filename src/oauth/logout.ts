@@ -46,9 +46,8 @@ export async function readLogoutRequest(
  * Whoever is signed in is asked first, unless the request brings an ID token of theirs: anybody may have sent the browser here,
  * with a token of their own too (section 6).
  */
-export function mustAsk(session: BrowserSession | null, { hint }: LogoutRequest): boolean {
-  const user = session?.userId ?? null;
-  return user !== null && hint?.sub !== user;
+export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): boolean {
+  return userId !== null && hint?.sub !== userId;
 }
 
 /** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
@@ -23,6 +22,7 @@ import {
   type TestBrowser,
   uniqueEmail,
 } from "../support/flow.ts";
+import { internalTransport } from "../support/grpc.ts";
 import { rowsOf } from "../support/sqlite.ts";
 
 const seed = Number(process.env["SEED"] ?? 182);
@@ -76,16 +76,7 @@ beforeAll(async () => {
   ]);
   // what time alone deletes is no effect of a request
   app.context.store.cleanUp = async () => 0;
-  const transport = createGrpcTransport({
-    baseUrl: `http://${app.grpc}`,
-    idleConnectionTimeoutMs: 100,
-    interceptors: [
-      (next) => (request) => {
-        request.header.set("authorization", internalBasic);
-        return next(request);
-      },
-    ],
-  });
+  const transport = internalTransport(app.grpc);
   tokens = createClient(TokenService, transport);
   users = createClient(UserService, transport);
   introspection = createClient(IntrospectionService, transport);

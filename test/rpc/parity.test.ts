@@ -1,5 +1,4 @@
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
@@ -17,6 +16,7 @@ import {
   signUp,
   uniqueEmail,
 } from "../support/flow.ts";
+import { internalTransport } from "../support/grpc.ts";
 
 let app: TestApp;
 let tokens: Client<typeof TokenService>;
@@ -24,16 +24,7 @@ let users: Client<typeof UserService>;
 let introspection: Client<typeof IntrospectionService>;
 beforeAll(async () => {
   app = await startApp();
-  const transport = createGrpcTransport({
-    baseUrl: `http://${app.grpc}`,
-    idleConnectionTimeoutMs: 100,
-    interceptors: [
-      (next) => (request) => {
-        request.header.set("authorization", internalBasic);
-        return next(request);
-      },
-    ],
-  });
+  const transport = internalTransport(app.grpc);
   tokens = createClient(TokenService, transport);
   users = createClient(UserService, transport);
   introspection = createClient(IntrospectionService, transport);

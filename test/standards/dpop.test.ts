@@ -1,7 +1,6 @@
 import { createHmac } from "node:crypto";
 import { request as httpRequest } from "node:http";
 import { type Client, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { exportJWK } from "jose";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
@@ -11,7 +10,6 @@ import {
   type Account,
   claimsOf,
   getCode,
-  internalBasic,
   introspect,
   pkce,
   portal,
@@ -21,6 +19,7 @@ import {
   signUp,
   type Tokens,
 } from "../support/flow.ts";
+import { internalTransport } from "../support/grpc.ts";
 import {
   assertionOf,
   assertionType,
@@ -382,16 +381,7 @@ describe("a bound token", () => {
   it("S-145 is shown with its key by introspection, over HTTP and gRPC; Authorize refuses it unless the caller checks", async () => {
     const { body } = await signIn(portal.clientId);
     const token = body.access_token ?? "";
-    const transport = createGrpcTransport({
-      baseUrl: `http://${app.grpc}`,
-      idleConnectionTimeoutMs: 100,
-      interceptors: [
-        (next) => (request) => {
-          request.header.set("authorization", internalBasic);
-          return next(request);
-        },
-      ],
-    });
+    const transport = internalTransport(app.grpc);
     const calls: Client<typeof IntrospectionService> = createClient(IntrospectionService, transport);
     // the first answer of a token and those that are kept
     for (let n = 0; n < 3; n++) {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,6 +21,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
+import { resetEvents, until } from "../support/resets.ts";
 
 const clients = [
   { client_id: "rotating", redirect_uris: ["https://rotating.example/cb"], scope: "openid", first_party: true },
@@ -127,7 +128,7 @@ describe("the public listener", () => {
       { authorization: `${internalBasic.slice(0, -4)}AAAA` },
     );
     await postJson(`${app.url}/api/users/password-reset`, { email: account.email });
-    const token = await resetTokenOf(account.email);
+    const token = (await until(() => resetEvents(app, account.email)[0])).payload["resetToken"] ?? "";
     const confirm = { token, newPassword: "another good password" };
     expect((await postJson(`${app.url}/api/users/password-reset/confirm`, confirm)).status).toBe(204);
     const [key] = await rotateSigningKeys(app.context, "ES256");
@@ -161,18 +162,6 @@ describe("the public listener", () => {
       expect(lines.join("\n")).not.toContain(secret);
     }
   });
-
-  async function resetTokenOf(email: string): Promise<string> {
-    for (let tries = 0; tries < 500; tries++) {
-      const lines = readFileSync(app.config.eventsFile, "utf8").split("\n");
-      const line = lines.find((each) => each.includes('"password-reset"') && each.includes(email));
-      if (line !== undefined) {
-        return (JSON.parse(line) as { event: { payload: { resetToken: string } } }).event.payload.resetToken;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error("no reset token was told");
-  }
 
   it("S-180 lets nobody store tokens, codes, introspection answers or claims", async () => {
     const account = await signUp(app.url);

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { Clock } from "./clock.ts";
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
 import type { Context } from "./context.ts";
+import { Passwords } from "./crypto/passwords.ts";
+import { Sealer } from "./crypto/sealing.ts";
 import { openStore } from "./database/open-store.ts";
 import { AuthError } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
@@ -14,19 +16,17 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
-import { CallerLimits } from "./oauth/caller-limits.ts";
-import { CallerMemory } from "./oauth/callers.ts";
-import { ClientCache } from "./oauth/client-cache.ts";
-import { ClientKeys } from "./oauth/client-keys.ts";
-import { applyConfiguredClients } from "./oauth/clients.ts";
+import { CallerLimits } from "./oauth/callers/caller-limits.ts";
+import { CallerMemory } from "./oauth/callers/callers.ts";
+import { ClientCache } from "./oauth/clients/client-cache.ts";
+import { ClientKeys } from "./oauth/clients/client-keys.ts";
+import { applyConfiguredClients } from "./oauth/clients/clients.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
-import { VerifiedTokens } from "./oauth/verified-tokens.ts";
+import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
-import { Sealer } from "./sealing.ts";
-import { createLogger, createMetrics, type Logger } from "./telemetry.ts";
-import { Passwords } from "./users/passwords.ts";
+import { createLogger, createMetrics, type Logger } from "./telemetry/telemetry.ts";
 
 export interface Overrides {
   readonly clock?: Clock;

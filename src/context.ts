@@ -1,16 +1,16 @@
 import type { Clock } from "./clock.ts";
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
+import type { Passwords } from "./crypto/passwords.ts";
 import type { Limits } from "./limits.ts";
-import type { CallerLimits } from "./oauth/caller-limits.ts";
-import type { CallerMemory } from "./oauth/callers.ts";
-import type { ClientCache } from "./oauth/client-cache.ts";
-import type { ClientKeys } from "./oauth/client-keys.ts";
+import type { CallerLimits } from "./oauth/callers/caller-limits.ts";
+import type { CallerMemory } from "./oauth/callers/callers.ts";
+import type { ClientCache } from "./oauth/clients/client-cache.ts";
+import type { ClientKeys } from "./oauth/clients/client-keys.ts";
 import type { KeyRing } from "./oauth/keys/key-ring.ts";
 import type { RevokedSet } from "./oauth/revocations/revoked-set.ts";
-import type { VerifiedTokens } from "./oauth/verified-tokens.ts";
-import type { Store } from "./store.ts";
-import type { Logger, Metrics } from "./telemetry.ts";
-import type { Passwords } from "./users/passwords.ts";
+import type { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
+import type { Store } from "./store/store.ts";
+import type { Logger, Metrics } from "./telemetry/telemetry.ts";
 
 /** What every domain function stands on. Edges pass it through and never reach into `store`. */
 export interface Context {

@@ -5,7 +5,7 @@ import { stripTypeScriptTypes } from "node:module";
 import { expect, it } from "@jest/globals";
 
 /** Without Node's own reading of TypeScript, which leaves a heap so large that nothing hangs. */
-const source = stripTypeScriptTypes(readFileSync(new URL("../src/closing.ts", import.meta.url), "utf8"));
+const source = stripTypeScriptTypes(readFileSync(new URL("../src/process/exit.ts", import.meta.url), "utf8"));
 
 /** Much code that becomes hot while the service is drained, with little memory for the threads that compile it. */
 const program = (functions: number) => `

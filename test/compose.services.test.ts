@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { SMTPServer } from "smtp-server";
 import { parse } from "yaml";
-import { readConfig } from "../src/config.ts";
+import { readConfig } from "../src/config/config.ts";
 import { freePorts } from "./support/app.ts";
 import { getTokens, refresh, signUp, uniqueEmail } from "./support/flow.ts";
 import { startKafka, type TestKafka } from "./support/kafka.ts";
@@ -75,7 +75,7 @@ describe("docker-compose.yml", () => {
     const config = readConfig(here(env));
     expect(config).toMatchObject({ production: true, issuer: "http://localhost:8081", workers: 1 });
     expect(config.kafka?.brokers).toEqual(["kafka:9092"]);
-    const source = read("src/config.ts");
+    const source = read("src/config/config.ts");
     for (const name of Object.keys(env)) {
       const known = source.includes(`"${name}"`) || /^(HTTP|GRPC|INTERNAL_HTTP)_(HOST|PORT)$/.test(name);
       expect([name, known]).toEqual([name, true]);

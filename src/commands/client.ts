@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
-import type { Client } from "../store.ts";
+import type { Client } from "../store/store.ts";
 import { fields, table, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, wholeNumber, withContext } from "./runtime.ts";
 
@@ -74,7 +74,7 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
       const uses = wholeNumber("--uses", options.uses, 1_000_000);
       const expiresIn = wholeNumber("--expires", options.expires, 31_536_000);
       if (uses === 0 || expiresIn === 0) throw new UsageError("--uses and --expires must be 1 at least");
-      const { createInitialAccessToken } = await import("../oauth/client-registration.ts");
+      const { createInitialAccessToken } = await import("../oauth/clients/registration.ts");
       const { token, expiresAt } = await withContext(runtime, (ctx) =>
         createInitialAccessToken(ctx, { uses, expiresIn }),
       );
@@ -87,7 +87,7 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
 
   leaf(client, "list", "every client, disabled ones too", ["client list", "client list --json"]).action(
     async (options: { json?: boolean }) => {
-      const { listClients } = await import("../oauth/clients.ts");
+      const { listClients } = await import("../oauth/clients/clients.ts");
       const clients = await withContext(runtime, listClients);
       outputOf(runtime, options).print({ clients: clients.map(shownClient) }, () =>
         table(
@@ -107,7 +107,7 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
 
   leaf(client, "show <client-id>", "one client", ["client show portal-client"]).action(
     async (clientId: string, options: { json?: boolean }) => {
-      const { getClient } = await import("../oauth/clients.ts");
+      const { getClient } = await import("../oauth/clients/clients.ts");
       const found = await withContext(runtime, (ctx) => getClient(ctx, clientId));
       outputOf(runtime, options).print({ client: shownClient(found) }, () => describe(found));
     },
@@ -116,7 +116,7 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
   leaf(client, "disable <client-id>", "refuse a client from now on; the clients file does not undo it", [
     "client disable portal-client",
   ]).action(async (clientId: string, options: { json?: boolean }) => {
-    const { disableClient, getClient } = await import("../oauth/clients.ts");
+    const { disableClient, getClient } = await import("../oauth/clients/clients.ts");
     const disabled = await withContext(runtime, async (ctx) => {
       await disableClient(ctx, clientId);
       return getClient(ctx, clientId);
@@ -131,7 +131,7 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
     .option("--overlap <seconds>", "how long the older secrets still work; 0 ends them and their tokens at once", "0")
     .action(async (clientId: string, options: { json?: boolean; overlap: string }) => {
       const overlap = wholeNumber("--overlap", options.overlap, 31_536_000);
-      const { rotateClientSecret } = await import("../oauth/clients.ts");
+      const { rotateClientSecret } = await import("../oauth/clients/clients.ts");
       const { clientSecret } = await withContext(runtime, (ctx) => rotateClientSecret(ctx, clientId, overlap));
       outputOf(runtime, options).print(
         { client_id: clientId, client_secret: clientSecret, older_secrets_end_in: overlap },
@@ -181,9 +181,9 @@ async function registrationOf(runtime: Runtime, clientId: string | undefined, op
 }
 
 async function add(ctx: Context, json: object): Promise<{ client: Client; clientSecret: string | null }> {
-  const { addClient, getClient } = await import("../oauth/clients.ts");
-  const { readClientRegistration } = await import("../oauth/client-metadata.ts");
-  const { randomToken } = await import("../hashes.ts");
+  const { addClient, getClient } = await import("../oauth/clients/clients.ts");
+  const { readClientRegistration } = await import("../oauth/clients/metadata.ts");
+  const { randomToken } = await import("../crypto/hashes.ts");
   const { AuthError } = await import("../errors.ts");
   const { client_secret, token_endpoint_auth_method: method } = json as Record<string, unknown>;
   const generated = client_secret === undefined && typeof method === "string" && method.startsWith("client_secret_");

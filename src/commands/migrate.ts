@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
-import type { Config } from "../config.ts";
+import type { Config } from "../config/config.ts";
 import { configOf, leaf, outputOf, type Runtime } from "./runtime.ts";
 
 export function addMigrateCommand(program: Command, runtime: Runtime): void {

@@ -50,12 +50,12 @@ async function outcomeOf(error: unknown): Promise<{ status: number; code: string
     return { status: exit.usage, code: "usage", message: error.message.replace(/^error: /, "") };
   }
   if (error instanceof UsageError) return { status: exit.usage, code: "usage", message: error.message };
-  const { ConfigError } = await import("../config.ts");
+  const { ConfigError } = await import("../config/config.ts");
   if (error instanceof ConfigError) return { status: exit.config, code: "configuration", message: error.message };
   const [{ AuthError }, { ForeignSchemaError, PendingMigrationsError }, { ProductionRefusal }] = await Promise.all([
     import("../errors.ts"),
     import("../database/migrate.ts"),
-    import("../oauth/clients.ts"),
+    import("../oauth/clients/clients.ts"),
   ]);
   if (error instanceof ForeignSchemaError || error instanceof ProductionRefusal) {
     return { status: exit.config, code: "configuration", message: error.message };

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { Config } from "../config.ts";
+import type { Config } from "../config/config.ts";
 import type { Context } from "../context.ts";
 import { type Output, outputTo } from "./output.ts";
 
@@ -15,7 +15,7 @@ export interface Runtime {
 export class UsageError extends Error {}
 
 export async function configOf(runtime: Runtime): Promise<Config> {
-  const { readConfig } = await import("../config.ts");
+  const { readConfig } = await import("../config/config.ts");
   return readConfig(runtime.env);
 }
 
@@ -29,7 +29,7 @@ export async function withContext<T>(runtime: Runtime, work: (ctx: Context) => P
   const config = await configOf(runtime);
   const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
     import("../app.ts"),
-    import("../telemetry.ts"),
+    import("../telemetry/telemetry.ts"),
     import("../jobs/clock-sync.ts"),
   ]);
   const log = createLogger(levelOf(runtime, config), runtime.stderr);

@@ -1,8 +1,8 @@
 import cluster from "node:cluster";
 import type { Command } from "commander";
 import type { App } from "../app.ts";
-import { closeAndExit } from "../closing.ts";
-import type { Config } from "../config.ts";
+import type { Config } from "../config/config.ts";
+import { closeAndExit } from "../process/exit.ts";
 import { configOf, type Runtime } from "./runtime.ts";
 
 export function addServeCommand(program: Command, runtime: Runtime): void {
@@ -13,10 +13,10 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
     .action(async () => {
       const config = await configOf(runtime);
       if (cluster.isWorker) {
-        const { serveAsWorker } = await import("../workers.ts");
+        const { serveAsWorker } = await import("../process/workers.ts");
         await serveAsWorker(config);
       } else if (config.workers > 1) {
-        const { serveWithWorkers } = await import("../workers.ts");
+        const { serveWithWorkers } = await import("../process/workers.ts");
         await serveWithWorkers(config, () => runtime.stdout.write(greeting(config)));
       } else {
         const { createApp } = await import("../app.ts");

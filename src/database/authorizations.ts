@@ -1,4 +1,3 @@
-import { isUniqueViolation } from "../faults.ts";
 import type {
   Authorization,
   AuthorizationCode,
@@ -6,9 +5,10 @@ import type {
   NewAuthorizationCode,
   Redemption,
   RefreshTokenState,
-} from "../store.ts";
+} from "../store/store.ts";
 import { type AuthorizationRow, authorizationOf, type CodeRow, codeOf, insertCode } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
 import { redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";

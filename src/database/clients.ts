@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../errors.ts";
-import { isUniqueViolation } from "../faults.ts";
-import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store.ts";
+import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store/store.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 

@@ -1,6 +1,6 @@
-import { isUniqueViolation } from "../faults.ts";
-import type { DeviceCode, DeviceCodeStore, NewDeviceCode, Redemption } from "../store.ts";
+import type { DeviceCode, DeviceCodeStore, NewDeviceCode, Redemption } from "../store/store.ts";
 import { insert } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
 import { redeemOnce } from "./redemption.ts";
 import { type Database, rollback, type Sql } from "./transaction.ts";

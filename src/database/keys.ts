@@ -1,6 +1,6 @@
-import { isUniqueViolation } from "../faults.ts";
-import type { KeyStore, KeyUse, StoredKey } from "../store.ts";
+import type { KeyStore, KeyUse, StoredKey } from "../store/store.ts";
 import { insert } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
 

@@ -1,5 +1,5 @@
-import { isUniqueViolation } from "../faults.ts";
-import type { Lease, LeaseStore } from "../store.ts";
+import type { Lease, LeaseStore } from "../store/store.ts";
+import { isUniqueViolation } from "./faults.ts";
 import { type Database, databaseTime, forUpdate, rollback, type Sql } from "./transaction.ts";
 
 export function leaseStore(database: Database): LeaseStore {

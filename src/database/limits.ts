@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { isUniqueViolation } from "../faults.ts";
-import type { LimitStore } from "../store.ts";
+import type { LimitStore } from "../store/store.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
 
 /** Keys name addresses and networks and may be long: only their hashes are kept. */

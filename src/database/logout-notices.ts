@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ClientMetadata, LogoutNotice, LogoutNoticeStore } from "../store.ts";
+import type { ClientMetadata, LogoutNotice, LogoutNoticeStore } from "../store/store.ts";
 import { insert } from "./authorization-records.ts";
 import { type Database, placeholders, type TransactionSql } from "./transaction.ts";
 

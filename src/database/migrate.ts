@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
-import { isAway, isConflict, toUnavailable } from "../faults.ts";
 import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource } from "./data-source.ts";
+import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
 import { initialTables } from "./migrations/1790000000000-initial.ts";
 import { schema, tableOf } from "./schema.ts";

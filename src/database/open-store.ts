@@ -1,13 +1,13 @@
 import type { Clock } from "../clock.ts";
+import type { Sealer } from "../crypto/sealing.ts";
 import { AuthError } from "../errors.ts";
-import { isAway, toUnavailable } from "../faults.ts";
-import type { Sealer } from "../sealing.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../store/store.ts";
 import { Authorizations } from "./authorizations.ts";
 import { cleanUp } from "./clean-up.ts";
 import { Clients } from "./clients.ts";
 import type { DatabaseLocation } from "./data-source.ts";
 import { DeviceCodes } from "./device-codes.ts";
+import { isAway, toUnavailable } from "./faults.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
+import type { Sealer } from "../crypto/sealing.ts";
 import type { AuthEvent } from "../events.ts";
-import type { Sealer } from "../sealing.ts";
-import { type Lease, OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store.ts";
+import { type Lease, OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store/store.ts";
 import { holdsLease } from "./leases.ts";
 import { type Database, placeholders, rollback, type Sql } from "./transaction.ts";
 

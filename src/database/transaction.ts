@@ -2,9 +2,9 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DataSource, QueryRunner } from "typeorm";
 import { AuthError } from "../errors.ts";
-import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "../faults.ts";
-import { LONGEST_TRANSACTION_MS } from "../store.ts";
+import { LONGEST_TRANSACTION_MS } from "../store/store.ts";
 import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
+import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Dialect } from "./schema.ts";
 
 export type Scalar = string | number | null;

@@ -1,6 +1,6 @@
-import { isUniqueViolation } from "../faults.ts";
-import type { UsedOnceStore } from "../store.ts";
+import type { UsedOnceStore } from "../store/store.ts";
 import { insert } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
 
 /** The primary key decides who was first. */

@@ -1,8 +1,8 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
-import { isUniqueViolation } from "../faults.ts";
-import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store.ts";
+import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store/store.ts";
 import { endEverythingOf, type Tellers } from "./ending.ts";
+import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql } from "./transaction.ts";
 

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { ownerOf, requireBearer } from "../oauth/bearer.ts";
-import { findClient } from "../oauth/clients.ts";
-import type { User } from "../store.ts";
+import { findClient } from "../oauth/clients/clients.ts";
+import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
+import type { User } from "../store/store.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { changePassword, signUp } from "../users/users.ts";
 import { proofOf } from "./dpop.ts";

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { listApplications, withdrawConsent } from "../oauth/consents.ts";
+import { listApplications, withdrawConsent } from "../oauth/authorization/consents.ts";
 import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
 import { checkForm, clearSessionCookie, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";

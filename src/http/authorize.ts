@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
-import { authorize } from "../oauth/authorize.ts";
+import { authorize } from "../oauth/authorization/authorize.ts";
+import { resolvePushedRequest } from "../oauth/authorization/pushed-authorization.ts";
 import { paths } from "../oauth/metadata.ts";
-import { resolvePushedRequest } from "../oauth/pushed-authorization.ts";
 import { browserOf, pathOf, sessionOf } from "./browser.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";

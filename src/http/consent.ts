@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
-import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorize.ts";
+import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
 import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";
 import { goOn } from "./go-on.ts";

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
-import { authorizeDevice } from "../oauth/device-authorization.ts";
+import { authorizeDevice } from "../oauth/authorization/device-authorization.ts";
 import { paths } from "../oauth/metadata.ts";
 import { readForm } from "./parameters.ts";
 

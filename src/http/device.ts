@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { findPendingRequest, requestDeviceLogin } from "../oauth/authorize.ts";
+import { findPendingRequest, requestDeviceLogin } from "../oauth/authorization/authorize.ts";
 import {
   decideDeviceCode,
   openDeviceCode,
   readUserCode,
   verificationUriComplete,
-} from "../oauth/device-authorization.ts";
+} from "../oauth/authorization/device-authorization.ts";
 import { paths } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
-import { dpopNonce, type PresentedProof } from "../oauth/dpop.ts";
+import { dpopNonce, type PresentedProof } from "../oauth/tokens/dpop.ts";
 
 /** The DPoP header of a request. The URL it must speak of is ours as clients know it, whatever proxies made of it. */
 export function proofOf(ctx: Context, request: FastifyRequest): PresentedProof | null {

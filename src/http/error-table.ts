@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError, type AuthErrorCode } from "../errors.ts";
-import { DPOP_ALGS } from "../oauth/dpop.ts";
+import { DPOP_ALGS } from "../oauth/tokens/dpop.ts";
 import { printable } from "./parameters.ts";
 
 /** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer. */

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
-import type { Next } from "../oauth/authorize.ts";
+import type { Next } from "../oauth/authorization/authorize.ts";
 import { pathOf, setSessionCookie } from "./browser.ts";
 import { renderPage } from "./pages/render.ts";
 

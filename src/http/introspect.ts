@@ -2,10 +2,10 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
-import { authenticateHttpCaller } from "../oauth/callers.ts";
-import type { ClientCredentials } from "../oauth/client-authentication.ts";
-import { forms, type Introspection, introspect, signIntrospection } from "../oauth/introspection.ts";
+import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
+import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import { paths } from "../oauth/metadata.ts";
+import { forms, type Introspection, introspect, signIntrospection } from "../oauth/tokens/introspection.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 
 const jwtType = "application/token-introspection+jwt";

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
-import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout.ts";
+import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { paths } from "../oauth/metadata.ts";
 import { checkForm, clearSessionCookie, formFields, sessionOf } from "./browser.ts";
 import { onErrorPage } from "./pages/error-page.ts";

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
+import { pushAuthorizationRequest } from "../oauth/authorization/pushed-authorization.ts";
 import { paths } from "../oauth/metadata.ts";
-import { pushAuthorizationRequest } from "../oauth/pushed-authorization.ts";
 import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 

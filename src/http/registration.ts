@@ -7,7 +7,7 @@ import {
   readRegistration,
   registerClient,
   replaceRegistration,
-} from "../oauth/client-registration.ts";
+} from "../oauth/clients/registration.ts";
 import { paths } from "../oauth/metadata.ts";
 import { readJson } from "./parameters.ts";
 

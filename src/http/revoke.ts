@@ -2,9 +2,9 @@ import type { FastifyInstance } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
-import { authenticateClient } from "../oauth/client-authentication.ts";
+import { authenticateClient } from "../oauth/clients/authentication.ts";
 import { paths } from "../oauth/metadata.ts";
-import { revokeToken } from "../oauth/revocation.ts";
+import { revokeToken } from "../oauth/tokens/revocation.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/revoke (RFC 7009). */

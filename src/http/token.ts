@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { LRUCache } from "lru-cache";
 import type { Context } from "../context.ts";
+import { hashOf } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { hashOf } from "../hashes.ts";
 import { networkOf } from "../limits.ts";
 import { paths } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { requireBearer } from "../oauth/bearer.ts";
 import { paths } from "../oauth/metadata.ts";
+import { requireBearer } from "../oauth/tokens/bearer.ts";
 import { userinfo } from "../oauth/userinfo.ts";
 import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
-import { deliverLogoutNotices } from "../oauth/backchannel-logout.ts";
+import { deliverLogoutNotices } from "../oauth/logout/backchannel-logout.ts";
 
 const everyMs = 1_000;
 const leaseMs = 15_000;

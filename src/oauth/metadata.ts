@@ -1,8 +1,8 @@
 import type { Context } from "../context.ts";
-import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization-request.ts";
-import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./client-metadata.ts";
-import { DPOP_ALGS } from "./dpop.ts";
-import { CLAIM_SCOPES, USER_CLAIMS } from "./user-claims.ts";
+import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
+import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./clients/metadata.ts";
+import { DPOP_ALGS } from "./tokens/dpop.ts";
+import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */
 export const paths = {

@@ -1,16 +1,16 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { type AuthenticatedClient, authenticateClient } from "./client-authentication.ts";
-import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "./client-metadata.ts";
-import { type PresentedProof, provenKey } from "./dpop.ts";
+import { type AuthenticatedClient, authenticateClient } from "./clients/authentication.ts";
+import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "./clients/metadata.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
 import { refreshTokenGrant } from "./grants/refresh-token.ts";
 import { tokenExchangeGrant } from "./grants/token-exchange.ts";
-import type { TokenResponse } from "./token-issuer.ts";
+import { type PresentedProof, provenKey } from "./tokens/dpop.ts";
+import type { TokenResponse } from "./tokens/issuer.ts";
 
-export type { TokenResponse } from "./token-issuer.ts";
+export type { TokenResponse } from "./tokens/issuer.ts";
 
 export interface TokenRequest {
   /** Of the body; each stood there once, none is empty. */

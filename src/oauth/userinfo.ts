@@ -1,9 +1,9 @@
 import type { Context } from "../context.ts";
-import { ownerOf } from "./bearer.ts";
-import type { AccessTokenClaims } from "./claims.ts";
-import { askedClaims } from "./claims-request.ts";
-import { findClient, scopesOf } from "./clients.ts";
-import { userClaims } from "./user-claims.ts";
+import { askedClaims } from "./authorization/claims-request.ts";
+import { findClient, scopesOf } from "./clients/clients.ts";
+import { ownerOf } from "./tokens/bearer.ts";
+import type { AccessTokenClaims } from "./tokens/claims.ts";
+import { userClaims } from "./tokens/user-claims.ts";
 
 /**
  * The UserInfo answer (OpenID Connect Core section 5.3.2) for an access token that was checked.

@@ -4,8 +4,8 @@ import { type ContextKey, type ContextValues, createContextKey, type HandlerCont
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import type { Load } from "../oauth/caller-limits.ts";
-import type { authenticateCaller, Caller } from "../oauth/callers.ts";
+import type { Load } from "../oauth/callers/caller-limits.ts";
+import type { authenticateCaller, Caller } from "../oauth/callers/callers.ts";
 
 /** What a call brings to say who makes it. */
 export type Credentials = Parameters<typeof authenticateCaller>[1];

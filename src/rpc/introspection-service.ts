@@ -10,9 +10,9 @@ import {
 } from "../../gen/auth/v1/introspection_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { recheckCaller } from "../oauth/callers.ts";
-import { authorizeToken, forms, type Introspection, introspect } from "../oauth/introspection.ts";
+import { recheckCaller } from "../oauth/callers/callers.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
+import { authorizeToken, forms, type Introspection, introspect } from "../oauth/tokens/introspection.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
 

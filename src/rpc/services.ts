@@ -2,7 +2,7 @@ import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import type { Context } from "../context.ts";
-import { authenticateCaller } from "../oauth/callers.ts";
+import { authenticateCaller } from "../oauth/callers/callers.ts";
 import { type EdgeParts, register } from "./edge.ts";
 import { introspectionService } from "./introspection-service.ts";
 import { tokenService } from "./token-service.ts";

@@ -3,13 +3,13 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { IssueTokenRequest, TokenService } from "../../gen/auth/v1/token_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { authenticateClient } from "../oauth/client-authentication.ts";
-import { findClient } from "../oauth/clients.ts";
-import { withdrawConsent } from "../oauth/consents.ts";
+import { withdrawConsent } from "../oauth/authorization/consents.ts";
+import { authenticateClient } from "../oauth/clients/authentication.ts";
+import { findClient } from "../oauth/clients/clients.ts";
 import { type AddedKey, distrustKey, rotateSigningKeys } from "../oauth/keys/rotation.ts";
-import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/revocation.ts";
 import { exchangeToken } from "../oauth/token.ts";
-import type { Authorization } from "../store.ts";
+import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/tokens/revocation.ts";
+import type { Authorization } from "../store/store.ts";
 import { callerOf, callOf } from "./caller.ts";
 import { withinDeadline } from "./within-deadline.ts";
 

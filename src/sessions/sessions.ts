@@ -1,9 +1,9 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Context } from "../context.ts";
+import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { hashOf, randomToken } from "../hashes.ts";
-import { securityEvent } from "../security-events.ts";
-import type { Session } from "../store.ts";
+import type { Session } from "../store/store.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";
 

@@ -1,5 +1,5 @@
 import type { Context } from "../context.ts";
-import type { Passwords } from "./passwords.ts";
+import type { Passwords } from "../crypto/passwords.ts";
 
 /** Reading may go on, and a replay found out ends what it replayed, however little time its sender gave. */
 const always = /^(find|list|latest)|^(revoke|countWrongVerifier)$/;

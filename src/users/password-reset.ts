@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
+import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
-import { hashOf, randomToken } from "../hashes.ts";
-import { securityEvent } from "../security-events.ts";
-import type { User } from "../store.ts";
+import type { User } from "../store/store.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
 const tokenLifeMs = 10 * 60_000;

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
+import { readPageToken, writePageToken } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
-import { readPageToken, writePageToken } from "../page-tokens.ts";
-import { securityEvent } from "../security-events.ts";
-import type { User, UserWithPassword } from "../store.ts";
+import type { User, UserWithPassword } from "../store/store.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
 
 const unknownUser = () => new AuthError("not_found", "no such user");

@@ -1,11 +1,11 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { ForeignSchemaError, migrate, openDatabase, planMigrations, schemaDrift } from "../../src/database/migrate.ts";
 import { Protocols1790100000000 } from "../../src/database/migrations/1790100000000-protocols.ts";
 import { type StoreOptions, storeOn } from "../../src/database/open-store.ts";
 import { type Database, rollback } from "../../src/database/transaction.ts";
 import { passwordReset, userLogin, userSignup } from "../../src/events.ts";
-import { Sealer } from "../../src/sealing.ts";
 import type {
   Authorization,
   Client,
@@ -14,7 +14,7 @@ import type {
   Session,
   Store,
   User,
-} from "../../src/store.ts";
+} from "../../src/store/store.ts";
 
 export const sealer = new Sealer(Buffer.alloc(32, 7));
 export const NOW = 1_800_000_000_000;

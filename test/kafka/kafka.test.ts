@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import kafkajs from "kafkajs";
 import { Clock } from "../../src/clock.ts";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import type { AuthEvent } from "../../src/events.ts";
 import { userSignup } from "../../src/events.ts";
@@ -17,8 +18,7 @@ import type { EventPublisher, KafkaOptions } from "../../src/kafka/publisher.ts"
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import type { Relay } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
-import { Sealer } from "../../src/sealing.ts";
-import type { OutboxStore, Store } from "../../src/store.ts";
+import type { OutboxStore, Store } from "../../src/store/store.ts";
 import type { TestKafka } from "../support/kafka.ts";
 import { readTopics, startKafka } from "../support/kafka.ts";
 import type { MemoryOutbox } from "../support/memory-outbox.ts";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import { passwordReset, userSignup } from "../../src/events.ts";
 import type { OutboundEvent } from "../../src/kafka/encode.ts";
@@ -11,8 +12,7 @@ import { fileSink } from "../../src/kafka/file-sink.ts";
 import type { EventPublisher } from "../../src/kafka/publisher.ts";
 import type { Relay } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
-import { Sealer } from "../../src/sealing.ts";
-import type { Store } from "../../src/store.ts";
+import type { Store } from "../../src/store/store.ts";
 import { captureLog, countingMetrics, until } from "./events.ts";
 
 const clock = new Clock();

@@ -7,7 +7,7 @@ import type { EventPublisher } from "../../src/kafka/publisher.ts";
 import { PublishError } from "../../src/kafka/publisher.ts";
 import type { Relay, RelayTiming } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
-import type { LeaseStore, OutboxStore } from "../../src/store.ts";
+import type { LeaseStore, OutboxStore } from "../../src/store/store.ts";
 import type { MemoryOutbox } from "../support/memory-outbox.ts";
 import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { describe, expect, it } from "@jest/globals";
 import { CompactSign, compactVerify } from "jose";
-import { parseJws, signJws, verifyJws } from "../../src/oauth/keys/jws.ts";
+import { parseJws, signJws, verifyJws } from "../../src/token/jws.ts";
 
 const ec = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });

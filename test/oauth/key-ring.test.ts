@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, expect, it } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
-import { parseJws } from "../../src/oauth/keys/jws.ts";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { KeyRing } from "../../src/oauth/keys/key-ring.ts";
-import { Sealer } from "../../src/sealing.ts";
-import type { KeyStore, StoredKey } from "../../src/store.ts";
-import { createLogger } from "../../src/telemetry.ts";
+import type { KeyStore, StoredKey } from "../../src/store/store.ts";
+import { createLogger } from "../../src/telemetry/telemetry.ts";
+import { parseJws } from "../../src/token/jws.ts";
 
 /** A store whose readings wait until they are let go, as a slow database's do. */
 class SlowStore implements KeyStore {

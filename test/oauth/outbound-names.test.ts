@@ -9,7 +9,7 @@ let questions = 0;
 jest.unstable_mockModule("node:dns/promises", () => ({
   lookup: async () => answers[Math.min(questions++, answers.length - 1)],
 }));
-const { OutboundFailure, outboundFetch } = await import("../../src/oauth/outbound.ts");
+const { OutboundFailure, outboundFetch } = await import("../../src/net/outbound.ts");
 
 let port: number;
 let connections = 0;

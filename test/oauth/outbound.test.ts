@@ -2,7 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import type { Context } from "../../src/context.ts";
-import { isPublicAddress, OutboundFailure, outboundFetch } from "../../src/oauth/outbound.ts";
+import { isPublicAddress, OutboundFailure, outboundFetch } from "../../src/net/outbound.ts";
 
 let server: Server;
 let port: number;

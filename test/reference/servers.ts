@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import { Provider } from "oidc-provider";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import { freePorts, startApp } from "../support/app.ts";
 import { type Account, signUp } from "../support/flow.ts";
 import { makeKey, type TestKey } from "../support/keys.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
-import { rotateClientSecret } from "../../src/oauth/clients.ts";
+import { rotateClientSecret } from "../../src/oauth/clients/clients.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { claimsOf, introspect, postForm } from "../support/flow.ts";
 

@@ -5,7 +5,7 @@ import {
   type Revocation,
   type RevocationStore,
   type StoredRevocation,
-} from "../../src/store.ts";
+} from "../../src/store/store.ts";
 import type { Random, VirtualTime } from "./virtual-time.ts";
 
 /** What the database does to the calls of one replica. */

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
-import { disableClient, rotateClientSecret } from "../../src/oauth/clients.ts";
+import { disableClient, rotateClientSecret } from "../../src/oauth/clients/clients.ts";
 import type { TestApp } from "../support/app.ts";
 import { type Deployment, onMariaDbAndKafka, waitForEvent } from "../support/deployment.ts";
 import {

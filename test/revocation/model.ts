@@ -1,12 +1,12 @@
 import { Clock } from "../../src/clock.ts";
 import type { Context } from "../../src/context.ts";
 import { AuthError } from "../../src/errors.ts";
-import { ClientCache } from "../../src/oauth/client-cache.ts";
-import { introspect } from "../../src/oauth/introspection.ts";
+import { ClientCache } from "../../src/oauth/clients/client-cache.ts";
 import { RevokedSet } from "../../src/oauth/revocations/revoked-set.ts";
 import { SlowWatcher, watchRevocations } from "../../src/oauth/revocations/watch.ts";
-import { VerifiedTokens } from "../../src/oauth/verified-tokens.ts";
-import type { Client, Revocation, RevocationKind } from "../../src/store.ts";
+import { introspect } from "../../src/oauth/tokens/introspection.ts";
+import { VerifiedTokens } from "../../src/oauth/tokens/verified-tokens.ts";
+import type { Client, Revocation, RevocationKind } from "../../src/store/store.ts";
 import { type Course, FakeDatabase, FakeStore, type Trouble } from "./fake-store.ts";
 import { type IssuedToken, Truth } from "./oracle.ts";
 import { Random, VirtualTime } from "./virtual-time.ts";

@@ -12,7 +12,7 @@ import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { ListUsersRequestSchema, SignUpRequestSchema, UserService } from "../../gen/auth/v1/user_pb.ts";
-import { introspect } from "../../src/oauth/introspection.ts";
+import { introspect } from "../../src/oauth/tokens/introspection.ts";
 import { MAX_MESSAGE_BYTES, methodsOf } from "../../src/rpc/edge.ts";
 import { readMessage } from "../../src/rpc/message-reader.ts";
 import { startApp, type TestApp } from "../support/app.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { AuthError } from "../../src/errors.ts";
-import { CallerLimits, MAX_IN_FLIGHT } from "../../src/oauth/caller-limits.ts";
+import { CallerLimits, MAX_IN_FLIGHT } from "../../src/oauth/callers/caller-limits.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { protocols, startEdges, transportsTo } from "./stand-ins.ts";
 

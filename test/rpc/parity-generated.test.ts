@@ -5,8 +5,8 @@ import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { hashOf, randomToken } from "../../src/crypto/hashes.ts";
 import { passwordReset } from "../../src/events.ts";
-import { hashOf, randomToken } from "../../src/hashes.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,

@@ -6,12 +6,12 @@ import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import type { Context } from "../../src/context.ts";
 import { AuthError } from "../../src/errors.ts";
-import { CallerLimits } from "../../src/oauth/caller-limits.ts";
+import { CallerLimits } from "../../src/oauth/callers/caller-limits.ts";
 import type { Authenticate } from "../../src/rpc/caller.ts";
 import type { EdgeParts } from "../../src/rpc/edge.ts";
 import { startGrpcServer } from "../../src/rpc/grpc-server.ts";
 import { startInternalListener } from "../../src/rpc/internal-listener.ts";
-import { createLogger, createMetrics } from "../../src/telemetry.ts";
+import { createLogger, createMetrics } from "../../src/telemetry/telemetry.ts";
 
 export const services: readonly DescService[] = [IntrospectionService, TokenService, UserService];
 export const allMethods: readonly DescMethod[] = services.flatMap((service) => service.methods);

@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import type { Context } from "../../src/context.ts";
+import { Passwords } from "../../src/crypto/passwords.ts";
 import { checkedContext } from "../../src/users/checked-context.ts";
-import { Passwords } from "../../src/users/passwords.ts";
 
 test("S-186 once a call is over it reads and ends what was replayed, and neither writes nor hashes", async () => {
   const done: string[] = [];

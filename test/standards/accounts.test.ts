@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { hash as argon2 } from "argon2";
-import { readConfig } from "../../src/config.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { isCommonPassword } from "../../src/users/common-passwords.ts";
 import { setUserDisabled, updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";

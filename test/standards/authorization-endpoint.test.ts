@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { readConfig } from "../../src/config.ts";
-import { randomToken } from "../../src/hashes.ts";
-import { matchesRedirectUri } from "../../src/oauth/authorization-request.ts";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
-import { disableClient } from "../../src/oauth/clients.ts";
+import { readConfig } from "../../src/config/config.ts";
+import { randomToken } from "../../src/crypto/hashes.ts";
+import { matchesRedirectUri } from "../../src/oauth/authorization/request.ts";
+import { disableClient } from "../../src/oauth/clients/clients.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import { Program } from "../commands/program.ts";
 import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
 import {

@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { hashOf } from "../../src/crypto/hashes.ts";
 import { AuthError } from "../../src/errors.ts";
-import { hashOf } from "../../src/hashes.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,

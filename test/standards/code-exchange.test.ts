@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
-import { hashOf } from "../../src/hashes.ts";
-import { disableClient } from "../../src/oauth/clients.ts";
+import { hashOf } from "../../src/crypto/hashes.ts";
+import { disableClient } from "../../src/oauth/clients/clients.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import { type Account, hiddenFields, postForm, postJson, signUp, TestBrowser } from "../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";

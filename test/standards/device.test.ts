@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
 import type { Context } from "../../src/context.ts";
-import { disableClient } from "../../src/oauth/clients.ts";
-import { withdrawConsent } from "../../src/oauth/consents.ts";
+import { withdrawConsent } from "../../src/oauth/authorization/consents.ts";
+import { disableClient } from "../../src/oauth/clients/clients.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { type Deployment, onSqlite, waitForEvent } from "../support/deployment.ts";
 import {

@@ -4,7 +4,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
-import { introspect as decide } from "../../src/oauth/introspection.ts";
+import { introspect as decide } from "../../src/oauth/tokens/introspection.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { UnsecuredJWT } from "jose";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import { updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Account, postJson, signUp } from "../support/flow.ts";

@@ -4,7 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
-import { disableClient, rotateClientSecret } from "../../src/oauth/clients.ts";
+import { disableClient, rotateClientSecret } from "../../src/oauth/clients/clients.ts";
 import { distrustKey } from "../../src/oauth/keys/rotation.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";

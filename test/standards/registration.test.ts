@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { getCode, postForm, postJson, refresh, signUp } from "../support/flow.ts";
 

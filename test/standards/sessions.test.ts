@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
-import { hashOf, randomToken } from "../../src/hashes.ts";
+import { hashOf, randomToken } from "../../src/crypto/hashes.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,

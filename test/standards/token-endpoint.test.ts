@@ -1,7 +1,7 @@
 import { request as httpRequest } from "node:http";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
-import { toUnavailable } from "../../src/faults.ts";
-import { hashOf } from "../../src/hashes.ts";
+import { hashOf } from "../../src/crypto/hashes.ts";
+import { toUnavailable } from "../../src/database/faults.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import type { Context } from "../../src/context.ts";
-import { disableClient, rotateClientSecret } from "../../src/oauth/clients.ts";
+import { disableClient, rotateClientSecret } from "../../src/oauth/clients/clients.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { RevokedSet } from "../../src/verifier/revoked-set.ts";
 import { startApp, type TestApp } from "../support/app.ts";

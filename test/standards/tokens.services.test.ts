@@ -3,7 +3,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
-import { disableClient } from "../../src/oauth/clients.ts";
+import { disableClient } from "../../src/oauth/clients/clients.ts";
 import { distrustKey } from "../../src/oauth/keys/rotation.ts";
 import { endSessions, setUserDisabled } from "../../src/users/users.ts";
 import { startApp, startReplicas, type TestApp } from "../support/app.ts";

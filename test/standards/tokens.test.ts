@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { Sealer } from "../../src/sealing.ts";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { deleteUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { type App, createApp } from "../../src/app.ts";
 import { Clock } from "../../src/clock.ts";
-import { type Config, readConfig } from "../../src/config.ts";
+import { type Config, readConfig } from "../../src/config/config.ts";
 import type { Context } from "../../src/context.ts";
-import { createLogger } from "../../src/telemetry.ts";
+import { createLogger } from "../../src/telemetry/telemetry.ts";
 
 export interface TestApp {
   /** The public listener, also the issuer. */

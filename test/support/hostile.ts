@@ -9,7 +9,7 @@ import {
   sign,
   X509Certificate,
 } from "node:crypto";
-import { Sealer } from "../../src/sealing.ts";
+import { Sealer } from "../../src/crypto/sealing.ts";
 import { caCertificate, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import type { TestApp } from "./app.ts";
 

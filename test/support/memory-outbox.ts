@@ -1,6 +1,6 @@
 import type { AuthEvent } from "../../src/events.ts";
-import type { Lease, LeaseStore, OutboxEntry, OutboxStore } from "../../src/store.ts";
-import { OUTBOX_LANES } from "../../src/store.ts";
+import type { Lease, LeaseStore, OutboxEntry, OutboxStore } from "../../src/store/store.ts";
+import { OUTBOX_LANES } from "../../src/store/store.ts";
 
 type Row = { -readonly [K in keyof OutboxEntry]: OutboxEntry[K] } & { event: AuthEvent | Error };
 

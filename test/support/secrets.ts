@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { createInitialAccessToken } from "../../src/oauth/client-registration.ts";
-import { rotateClientSecret } from "../../src/oauth/clients.ts";
+import { rotateClientSecret } from "../../src/oauth/clients/clients.ts";
+import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import type { TestApp } from "./app.ts";
 import { authorizeUrl, getCode, pkce, postForm, postJson, refresh, signUp, TestBrowser, type Tokens } from "./flow.ts";
 import { type TestKey, withAssertion } from "./keys.ts";

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
-import type { Authorization } from "../../store.ts";
-import { scopesOf } from "../clients.ts";
+import type { Authorization } from "../../store/store.ts";
+import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";
-import { issueAccessToken, tokenTypeOf } from "../token-issuer.ts";
+import { issueAccessToken, tokenTypeOf } from "../tokens/issuer.ts";
 
 /**
  * The standing authorization of a client's own tokens outlives every one of them. It ends with the secret; that of a client with

@@ -1,5 +1,5 @@
+import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import { hashOf } from "../../hashes.ts";
 import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";
 

@@ -1,10 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { userLogin } from "../../events.ts";
-import type { Authorization, Redemption, User } from "../../store.ts";
-import { scopesOf } from "../clients.ts";
+import type { Authorization, Redemption, User } from "../../store/store.ts";
+import { scopesOf } from "../clients/clients.ts";
 import type { Grantee } from "../token.ts";
-import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse, tokenTypeOf } from "../token-issuer.ts";
+import {
+  issueAccessToken,
+  issueIdToken,
+  issueRefreshToken,
+  type TokenResponse,
+  tokenTypeOf,
+} from "../tokens/issuer.ts";
 
 /** What a user allowed, as the code tells that a client redeems. */
 export type Allowed = Pick<

@@ -1,10 +1,10 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import { securityEvent } from "../../security-events.ts";
-import type { Authorization, Client } from "../../store.ts";
-import { readRefreshToken } from "../claims.ts";
-import { scopesOf } from "../clients.ts";
+import type { Authorization, Client } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";
+import { readRefreshToken } from "../tokens/claims.ts";
 import {
   issueAccessToken,
   issueIdToken,
@@ -12,7 +12,7 @@ import {
   repeatRefreshToken,
   type TokenResponse,
   tokenTypeOf,
-} from "../token-issuer.ts";
+} from "../tokens/issuer.ts";
 
 const refused = () =>
   new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");

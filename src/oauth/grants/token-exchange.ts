@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client } from "../../store.ts";
-import { type AccessTokenClaims, readAccessToken } from "../claims.ts";
-import { scopesOf } from "../clients.ts";
-import { standingOf } from "../introspection.ts";
+import type { Client } from "../../store/store.ts";
+import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";
-import { tokenTypeOf } from "../token-issuer.ts";
-import type { VerifiedToken } from "../verified-tokens.ts";
+import { type AccessTokenClaims, readAccessToken } from "../tokens/claims.ts";
+import { standingOf } from "../tokens/introspection.ts";
+import { tokenTypeOf } from "../tokens/issuer.ts";
+import type { VerifiedToken } from "../tokens/verified-tokens.ts";
 
 const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
 /** Exchanges between the first token and the last. */

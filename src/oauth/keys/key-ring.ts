@@ -2,10 +2,10 @@ import { createPrivateKey, createPublicKey, generateKeyPair, type JsonWebKey, ty
 import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
-import type { Sealer } from "../../sealing.ts";
-import type { KeyStore, KeyUse, StoredKey } from "../../store.ts";
-import type { Logger } from "../../telemetry.ts";
-import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "./jws.ts";
+import type { Sealer } from "../../crypto/sealing.ts";
+import type { KeyStore, KeyUse, StoredKey } from "../../store/store.ts";
+import type { Logger } from "../../telemetry/telemetry.ts";
+import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/jws.ts";
 
 type Alg = StoredKey["alg"];
 

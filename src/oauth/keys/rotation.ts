@@ -1,7 +1,7 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import { securityEvent } from "../../security-events.ts";
-import type { KeyUse, StoredKey } from "../../store.ts";
+import type { KeyUse, StoredKey } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
 import { KEY_RELOAD_MS } from "./key-ring.ts";
 
 export interface AddedKey {

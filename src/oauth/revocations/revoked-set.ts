@@ -6,8 +6,8 @@ import {
   type RevocationKind,
   type RevocationStore,
   type StoredRevocation,
-} from "../../store.ts";
-import type { Logger } from "../../telemetry.ts";
+} from "../../store/store.ts";
+import type { Logger } from "../../telemetry/telemetry.ts";
 
 /** How often the feed is read, at the most a fifth of the bound (milliseconds). */
 const pollMs = 100;

@@ -1,6 +1,6 @@
 import type { Context } from "../../context.ts";
+import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
-import { readPageToken, writePageToken } from "../../page-tokens.ts";
 import type { KnownRevocation } from "./revoked-set.ts";
 
 /** How often a watcher hears something though nothing was revoked (milliseconds). */

@@ -1,0 +1,27 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { AuthError } from "../errors.ts";
+
+/**
+ * Page tokens of lists: a position and a seal over it, so that a changed or foreign one is told from ours.
+ * The key is derived from KEY_ENCRYPTION_KEY: the same on every replica.
+ */
+export function writePageToken(key: Buffer, list: string, position: readonly [number, string]): string {
+  const body = Buffer.from(JSON.stringify(position)).toString("base64url");
+  return `${body}.${seal(key, list, body)}`;
+}
+
+/** @returns null for the first page. @throws AuthError invalid_request for anything we did not write */
+export function readPageToken(key: Buffer, list: string, token: string): readonly [number, string] | null {
+  if (token === "") return null;
+  const [body = "", mac = ""] = token.split(".");
+  const expected = Buffer.from(seal(key, list, body));
+  const given = Buffer.from(mac);
+  if (`${body}.${mac}` !== token || given.length !== expected.length || !timingSafeEqual(given, expected)) {
+    throw new AuthError("invalid_request", "page_token is not one that this list returned");
+  }
+  return JSON.parse(Buffer.from(body, "base64url").toString()) as [number, string];
+}
+
+function seal(key: Buffer, list: string, body: string): string {
+  return createHmac("sha256", key).update(`page token\n${list}\n${body}`).digest("base64url");
+}

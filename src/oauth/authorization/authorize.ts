@@ -1,0 +1,270 @@
+import { randomBytes } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { hashOf, randomToken } from "../../crypto/hashes.ts";
+import { AuthError } from "../../errors.ts";
+import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
+import type { PendingRequest } from "../../store/store.ts";
+import { scopesOf } from "../clients/clients.ts";
+import { invalidRequestUri } from "./pushed-authorization.ts";
+import {
+  type AuthorizationRequest,
+  ClientError,
+  type Destination,
+  type Parameters,
+  readDestination,
+  readRequest,
+} from "./request.ts";
+
+const codeLifeMs = 60_000;
+const requestLifeMs = 3_600_000;
+/** Tabs of one browser that may wait for a login at once. */
+const requestsPerSession = 20;
+
+/** What happens next in the browser. */
+export type Next =
+  | { readonly to: "client"; readonly location: string }
+  | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
+  | { readonly to: "login"; readonly session: BrowserSession; readonly request: PendingRequest }
+  | { readonly to: "consent"; readonly session: BrowserSession; readonly request: PendingRequest }
+  | { readonly to: "device"; readonly session: BrowserSession; readonly request: PendingRequest };
+
+/**
+ * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
+ * another one a login for which the request is kept with the browser's session.
+ * @param parameters each stood there once, none is empty
+ * @param pushedHash of the request_uri that brought them (`resolvePushedRequest`); null: they came by the browser
+ * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI nobody registered
+ */
+export async function authorize(
+  ctx: Context,
+  parameters: Parameters,
+  session: BrowserSession | null,
+  browser: Browser,
+  pushedHash: string | null = null,
+): Promise<Next> {
+  const destination = await readDestination(ctx, parameters);
+  if (destination.client.metadata.require_pushed_authorization_requests && pushedHash === null) {
+    throw new AuthError("invalid_request", "this client has to push its authorization requests (RFC 9126 section 5)");
+  }
+  return answeringClient(ctx, destination, async () => {
+    const request = await readRequest(ctx, destination, parameters);
+    const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
+    if (fresh !== null) {
+      const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
+      if (consented) return issueCode(ctx, request, fresh, browser, pushedHash);
+    }
+    if (request.prompt.includes("none")) {
+      if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or is another one");
+      throw new ClientError("consent_required", "the user has not allowed this client what it asks for");
+    }
+    const kept = session ?? (await startSession(ctx, browser));
+    const pending = await keepRequest(ctx, kept, parameters, pushedHash);
+    return { to: fresh === null ? "login" : "consent", session: kept, request: pending };
+  });
+}
+
+/**
+ * Keeps a request of the device page (RFC 8628 section 3.3) while its browser signs in. It has no `client_id`, which tells it from
+ * every request of a client.
+ */
+export async function requestDeviceLogin(
+  ctx: Context,
+  session: BrowserSession | null,
+  browser: Browser,
+  userCode: string | null,
+): Promise<Next> {
+  const kept = session ?? (await startSession(ctx, browser));
+  const parameters: Parameters = userCode === null ? {} : { user_code: userCode };
+  return { to: "login", session: kept, request: await keepRequest(ctx, kept, parameters, null) };
+}
+
+function isOfDevicePage({ parameters }: PendingRequest): boolean {
+  return parameters["client_id"] === undefined;
+}
+
+async function keepRequest(
+  ctx: Context,
+  session: BrowserSession,
+  parameters: Parameters,
+  pushedHash: string | null,
+): Promise<PendingRequest> {
+  const now = ctx.clock.now();
+  const pending: PendingRequest = {
+    id: randomBytes(16).toString("base64url"),
+    sessionHash: session.idHash,
+    parameters,
+    pushedHash,
+    createdAt: now,
+    expiresAt: now + requestLifeMs,
+  };
+  await ctx.store.sessions.saveRequest(pending, requestsPerSession);
+  return pending;
+}
+
+/**
+ * Goes on with a kept request after a login or a consent.
+ * @param allowed the user's answer on the consent page; undefined: it was not asked
+ * @throws AuthError as `authorize`
+ */
+export async function continueRequest(
+  ctx: Context,
+  pending: PendingRequest,
+  session: BrowserSession,
+  browser: Browser,
+  allowed?: boolean,
+): Promise<Next> {
+  if (isOfDevicePage(pending)) return { to: session.userId === null ? "login" : "device", session, request: pending };
+  const destination = await readDestination(ctx, pending.parameters);
+  return answeringClient(ctx, destination, async () => {
+    const request = await readRequest(ctx, destination, pending.parameters);
+    // prompt=login and max_age are met by a login later than the request
+    const loggedInSince = session.authTime !== null && session.authTime >= pending.createdAt;
+    const meets = loggedInSince
+      ? isExpectedUser(session, request)
+      : !asksForLogin(request) && fits(ctx, session, request);
+    if (session.userId === null || !meets) return { to: "login", session, request: pending };
+    if (allowed === false) {
+      await ctx.store.sessions.deleteRequest(pending.id);
+      throw new ClientError("access_denied", "the user did not allow it");
+    }
+    if (allowed === true && session.userId !== null) {
+      const { clientId } = request.client;
+      const before = scopesOf((await ctx.store.authorizations.findConsent(session.userId, clientId)) ?? "");
+      const scope = [...new Set([...before, ...request.consentScopes])].join(" ");
+      await ctx.store.authorizations.saveConsent(session.userId, clientId, scope, ctx.clock.now());
+    } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
+      return { to: "consent", session, request: pending };
+    }
+    const next = await issueCode(ctx, request, session, browser, pending.pushedHash);
+    await ctx.store.sessions.deleteRequest(pending.id);
+    return next;
+  });
+}
+
+/** The request that a page's hidden field names, or the session's latest; null when it is over. */
+export async function findPendingRequest(
+  ctx: Context,
+  session: BrowserSession,
+  id: string | undefined,
+): Promise<PendingRequest | null> {
+  const { sessions } = ctx.store;
+  const now = ctx.clock.now();
+  return id === undefined ? sessions.latestRequest(session.idHash, now) : sessions.findRequest(id, session.idHash, now);
+}
+
+export interface RequestDescription {
+  readonly clientName: string;
+  readonly redirectOrigin: string;
+  readonly scopes: readonly string[];
+  readonly loginHint: string;
+  /** Preferred languages of the pages (`ui_locales`), most wanted first. */
+  readonly languages: readonly string[];
+}
+
+/** What a page shows of a kept request; null where no client made it. @throws AuthError as `authorize` */
+export async function describeRequest(ctx: Context, pending: PendingRequest): Promise<RequestDescription | null> {
+  if (isOfDevicePage(pending)) return null;
+  const destination = await readDestination(ctx, pending.parameters);
+  const { client } = destination;
+  const scopes = await readRequest(ctx, destination, pending.parameters).then(
+    ({ consentScopes }) => consentScopes,
+    () => [],
+  );
+  return {
+    clientName: client.metadata.client_name ?? client.clientId,
+    redirectOrigin: originOf(destination.redirectUri),
+    scopes,
+    loginHint: pending.parameters["login_hint"] ?? "",
+    languages: scopesOf(pending.parameters["ui_locales"] ?? ""),
+  };
+}
+
+function asksForLogin({ prompt }: AuthorizationRequest): boolean {
+  return prompt.includes("login") || prompt.includes("select_account");
+}
+
+/** Is somebody signed in, lately enough, and the one the request is about? */
+function fits(ctx: Context, session: BrowserSession, request: AuthorizationRequest): boolean {
+  const { maxAge } = request;
+  const recent = maxAge === null || (session.authTime !== null && ctx.clock.now() - session.authTime <= maxAge * 1000);
+  return session.userId !== null && recent && isExpectedUser(session, request);
+}
+
+function isExpectedUser(session: BrowserSession, { subject }: AuthorizationRequest): boolean {
+  return subject === null || subject === session.userId;
+}
+
+async function hasConsent(ctx: Context, request: AuthorizationRequest, session: BrowserSession): Promise<boolean> {
+  if (request.client.metadata.first_party) return true;
+  if (session.userId === null) return false;
+  const given = await ctx.store.authorizations.findConsent(session.userId, request.client.clientId);
+  const scopes = scopesOf(given ?? "");
+  return given !== null && request.consentScopes.every((scope) => scopes.includes(scope));
+}
+
+async function issueCode(
+  ctx: Context,
+  request: AuthorizationRequest,
+  session: BrowserSession,
+  browser: Browser,
+  pushedHash: string | null,
+): Promise<Next> {
+  const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
+  if (session.userId === null) throw new Error("a code needs a signed-in session");
+  const code = randomToken();
+  const now = ctx.clock.now();
+  const outcome = await ctx.store.authorizations.createCode(
+    {
+      codeHash: hashOf(code),
+      clientId: client.clientId,
+      userId: session.userId,
+      sessionHash: session.idHash,
+      redirectUri,
+      scope,
+      nonce,
+      claims: claims === null ? null : JSON.stringify(claims),
+      dpopJkt,
+      codeChallenge,
+      resource,
+      authTime: session.authTime ?? now,
+      ipAddress: browser.ipAddress,
+      userAgent: browser.userAgent.slice(0, 500),
+      createdAt: now,
+      expiresAt: now + codeLifeMs,
+    },
+    pushedHash,
+  );
+  if (outcome === "request_used") throw invalidRequestUri();
+  if (outcome === "session_ended") throw new ClientError("login_required", "the session ended meanwhile");
+  return answerTo(ctx, request, { code });
+}
+
+async function answeringClient(ctx: Context, destination: Destination, work: () => Promise<Next>): Promise<Next> {
+  try {
+    return await work();
+  } catch (error) {
+    const told = (code: string, description: string) =>
+      answerTo(ctx, destination, { error: code, error_description: description });
+    if (error instanceof ClientError) return told(error.code, error.message);
+    if (error instanceof AuthError && error.code !== "unavailable") throw error;
+    // RFC 6749 section 4.1.2.1: a status of 5xx would never reach the client
+    ctx.log.error({ err: error }, "authorization request not answered");
+    return error instanceof AuthError
+      ? told("temporarily_unavailable", "try again in a moment")
+      : told("server_error", "something went wrong here; it was written to the log");
+  }
+}
+
+/** RFC 6749 section 4.1.2 with the issuer of RFC 9207; a query that the client registered is kept as it is. */
+function answerTo(ctx: Context, destination: Destination, answer: Record<string, string>): Next {
+  const { redirectUri, responseMode, state } = destination;
+  const fields = { ...answer, ...(state === undefined ? {} : { state }), iss: ctx.config.issuer };
+  if (responseMode === "form_post") return { to: "client-form", action: redirectUri, fields };
+  const separator = redirectUri.includes("?") ? "&" : "?";
+  return { to: "client", location: `${redirectUri}${separator}${new URLSearchParams(fields)}` };
+}
+
+function originOf(uri: string): string {
+  const { origin, protocol } = new URL(uri);
+  return origin === "null" ? protocol : origin;
+}

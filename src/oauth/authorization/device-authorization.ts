@@ -1,0 +1,176 @@
+import { randomInt } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { hashOf, randomToken } from "../../crypto/hashes.ts";
+import { AuthError } from "../../errors.ts";
+import type { Browser, BrowserSession } from "../../sessions/sessions.ts";
+import type { Client, DeviceCode } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
+import { findClient, scopesOf } from "../clients/clients.ts";
+import { DEVICE_CODE_GRANT } from "../clients/metadata.ts";
+import { paths } from "../metadata.ts";
+import { userScopesOf } from "./request.ts";
+
+/** Seconds. */
+const lifetime = 600;
+const interval = 5;
+/** RFC 8628 section 6.1: nothing that looks like another one, no vowels that make words. */
+const letters = "BCDFGHJKLMNPQRSTVWXZ";
+const userCodeForm = new RegExp(`^[${letters}]{8}$`);
+
+/** RFC 8628 section 3.2. */
+export interface DeviceAuthorizationResponse {
+  readonly device_code: string;
+  readonly user_code: string;
+  readonly verification_uri: string;
+  readonly verification_uri_complete: string;
+  /** Seconds. */
+  readonly expires_in: number;
+  /** Seconds between polls, at least. */
+  readonly interval: number;
+}
+
+/**
+ * The device authorization endpoint (RFC 8628 section 3.1): the client authenticates as at the token endpoint.
+ * @param device whoever asked, as the confirmation page will show it
+ * @throws AuthError as `authenticateClient`, unauthorized_client, invalid_scope, invalid_target, unavailable
+ */
+export async function authorizeDevice(
+  ctx: Context,
+  credentials: ClientCredentials,
+  device: Pick<Browser, "ipAddress" | "userAgent">,
+): Promise<DeviceAuthorizationResponse> {
+  const { client } = await authenticateClient(ctx, credentials);
+  if (!client.metadata.grant_types.includes(DEVICE_CODE_GRANT)) {
+    throw new AuthError("unauthorized_client", "this client is not registered for the device authorization grant");
+  }
+  const { scope, resource = null } = credentials.parameters;
+  const allowed = userScopesOf(client);
+  const asked = scope === undefined ? allowed : scopesOf(scope);
+  if (!asked.every((each) => allowed.includes(each))) {
+    throw new AuthError("invalid_scope", "the client may not ask for one of these scopes");
+  }
+  if (resource !== null && !client.metadata.resources.includes(resource)) {
+    throw new AuthError("invalid_target", "the client may not ask for this resource");
+  }
+  const deviceCode = randomToken();
+  const now = ctx.clock.now();
+  let userCode: string;
+  let saved: "saved" | "user_code_taken";
+  do {
+    userCode = newUserCode();
+    const code = {
+      deviceCodeHash: hashOf(deviceCode),
+      userCodeHash: hashOf(userCode),
+      clientId: client.clientId,
+      scope: asked.join(" "),
+      resource,
+      dpopJkt: null,
+      ipAddress: device.ipAddress,
+      userAgent: device.userAgent.slice(0, 500),
+      createdAt: now,
+      expiresAt: now + lifetime * 1000,
+    };
+    saved = await ctx.store.deviceCodes.save(code, interval * 1000);
+  } while (saved === "user_code_taken");
+  return {
+    device_code: deviceCode,
+    user_code: userCode,
+    verification_uri: ctx.config.issuer + paths.device,
+    verification_uri_complete: verificationUriComplete(ctx, userCode),
+    expires_in: lifetime,
+    interval,
+  };
+}
+
+/** RFC 8628 section 3.3.1: opening it saves the typing, not the decision. */
+export function verificationUriComplete(ctx: Context, userCode: string): string {
+  return `${ctx.config.issuer}${paths.device}?user_code=${userCode}`;
+}
+
+/** A user code however it was typed: any case, with or without dash and spaces. @returns XXXX-XXXX; null: it cannot be one */
+export function readUserCode(typed: string): string | null {
+  if (typed.length > 50) return null;
+  const code = typed.replaceAll(/[\s\-\u2010-\u2015]/g, "").toUpperCase();
+  return userCodeForm.test(code) ? `${code.slice(0, 4)}-${code.slice(4)}` : null;
+}
+
+/** What the confirmation page shows of a device's request. */
+export interface DeviceRequest {
+  readonly userCode: string;
+  readonly clientName: string;
+  readonly scopes: readonly string[];
+  /** From where the device asked. */
+  readonly ipAddress: string;
+}
+
+/**
+ * Opens the code that a signed-in user typed in, which binds it to this browser's session (RFC 8628 section 5.5). Ten wrong ones
+ * in a quarter of an hour are all that an account has (section 5.1).
+ * @throws AuthError expired_token: unknown, decided or expired; forbidden: another session opened it; rate_limited, login_required
+ */
+export async function openDeviceCode(ctx: Context, session: BrowserSession, typed: string): Promise<DeviceRequest> {
+  const { code, client, userCode } = await open(ctx, session, typed);
+  return {
+    userCode,
+    clientName: client.metadata.client_name ?? client.clientId,
+    scopes: scopesOf(code.scope),
+    ipAddress: code.ipAddress,
+  };
+}
+
+/** The user's decision about a code that this session opened. @throws AuthError as `openDeviceCode` */
+export async function decideDeviceCode(
+  ctx: Context,
+  session: BrowserSession,
+  typed: string,
+  allowed: boolean,
+): Promise<void> {
+  const { code, client, userId } = await open(ctx, session, typed);
+  if (allowed && !client.metadata.first_party) {
+    const before = scopesOf((await ctx.store.authorizations.findConsent(userId, code.clientId)) ?? "");
+    const scope = [...new Set([...before, ...scopesOf(code.scope)])].join(" ");
+    await ctx.store.authorizations.saveConsent(userId, code.clientId, scope, ctx.clock.now());
+  }
+  const outcome = await ctx.store.deviceCodes.decide(code.userCodeHash, session.idHash, allowed, ctx.clock.now());
+  if (outcome !== "decided") throw refusalOf(outcome === "over" ? null : outcome);
+  const event = allowed ? "device_code_allowed" : "device_code_denied";
+  securityEvent(ctx, event, { client_id: code.clientId, sub: userId });
+}
+
+interface OpenedCode {
+  readonly code: DeviceCode;
+  readonly client: Client;
+  readonly userCode: string;
+  readonly userId: string;
+}
+
+async function open(ctx: Context, session: BrowserSession, typed: string): Promise<OpenedCode> {
+  const { idHash, userId, authTime } = session;
+  if (userId === null) throw refusalOf("session_ended");
+  const userCode = readUserCode(typed);
+  if (userCode === null) throw refusalOf(null);
+  // counted before it is looked up, so that parallel guesses cannot outrun the count; a right one is taken back
+  await ctx.limits.take("wrong_user_code", userId);
+  const now = ctx.clock.now();
+  const opener = { idHash, userId, authTime: authTime ?? now };
+  const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
+  const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
+  if (opened === null || typeof opened === "string" || client === null) {
+    securityEvent(ctx, "device_code_refused", {});
+    throw refusalOf(typeof opened === "string" ? opened : null);
+  }
+  await ctx.limits.giveBack("wrong_user_code", userId);
+  return { code: opened, client, userCode, userId };
+}
+
+function refusalOf(outcome: "opened_elsewhere" | "session_ended" | null): AuthError {
+  if (outcome === "opened_elsewhere") return new AuthError("forbidden", "another session opened this code");
+  if (outcome === "session_ended") return new AuthError("login_required", "the session ended meanwhile");
+  return new AuthError("expired_token", "the code is unknown, expired or was used");
+}
+
+function newUserCode(): string {
+  const code = Array.from({ length: 8 }, () => letters[randomInt(letters.length)]).join("");
+  return `${code.slice(0, 4)}-${code.slice(4)}`;
+}

@@ -1,0 +1,205 @@
+import type { Context } from "../../context.ts";
+import { AuthError, type AuthErrorCode } from "../../errors.ts";
+import type { Client } from "../../store/store.ts";
+import { findClient, scopesOf } from "../clients/clients.ts";
+import { INTERNAL_SCOPES } from "../clients/metadata.ts";
+import { type IdTokenClaims, readIdTokenHint } from "../tokens/claims.ts";
+import { type ClaimsRequest, readClaimsRequest, scopesOfClaims } from "./claims-request.ts";
+
+export type Parameters = Readonly<Record<string, string>>;
+
+export const RESPONSE_MODES = ["query", "form_post"] as const;
+export const PROMPTS = ["none", "login", "consent", "select_account"] as const;
+/** The one authentication context there is: a password. */
+export const ACR = "urn:auth-service:acr:password";
+
+/** Where the answer goes: client and redirect URI are beyond doubt (RFC 6749 section 4.1.2.1). */
+export interface Destination {
+  readonly client: Client;
+  readonly redirectUri: string;
+  readonly responseMode: (typeof RESPONSE_MODES)[number];
+  readonly state: string | undefined;
+}
+
+/** A valid authorization request (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1). */
+export interface AuthorizationRequest extends Destination {
+  readonly scope: string;
+  /** What the user has to agree to: the scopes, and those that the claims asked for one by one belong to. */
+  readonly consentScopes: readonly string[];
+  readonly nonce: string | null;
+  readonly claims: ClaimsRequest | null;
+  /** Empty where the client needs none and sent none. */
+  readonly codeChallenge: string;
+  /** Thumbprint of the key that the code is for (RFC 9449 section 10). */
+  readonly dpopJkt: string | null;
+  readonly resource: string | null;
+  readonly prompt: readonly string[];
+  /** Seconds. */
+  readonly maxAge: number | null;
+  /** The user it must be, from `id_token_hint` or a `sub` that `claims` asks for. */
+  readonly subject: string | null;
+}
+
+/** An error that the client is told of, at its redirect URI. */
+export class ClientError extends Error {
+  readonly code: AuthErrorCode;
+  constructor(code: AuthErrorCode, description: string) {
+    super(description);
+    this.code = code;
+  }
+}
+
+/**
+ * Client and redirect URI: while these are in doubt nothing is ever sent to the URI.
+ * @throws AuthError invalid_request, invalid_client
+ */
+export async function readDestination(ctx: Context, parameters: Parameters): Promise<Destination> {
+  const { client_id: clientId, redirect_uri: redirectUri, state } = parameters;
+  if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
+  const client = await findClient(ctx, clientId);
+  if (client === null) throw new AuthError("invalid_client", "the client is unknown");
+  const responseMode = parameters["response_mode"] === "form_post" ? "form_post" : "query";
+  const registered = client.metadata.redirect_uris;
+  const [only] = registered;
+  if (redirectUri === undefined) {
+    if (registered.length === 1 && only !== undefined) return { client, redirectUri: only, responseMode, state };
+    throw new AuthError("invalid_request", "redirect_uri is missing");
+  }
+  if (!registered.some((uri) => matchesRedirectUri(uri, redirectUri))) {
+    throw new AuthError("invalid_request", "redirect_uri is not registered for this client");
+  }
+  return { client, redirectUri, responseMode, state };
+}
+
+/**
+ * Exact string comparison (RFC 9700 section 2.1); an application registered on a loopback address without a port may
+ * listen on any (RFC 8252 section 7.3).
+ */
+export function matchesRedirectUri(registered: string, given: string): boolean {
+  if (registered === given) return true;
+  const base = /^http:\/\/(127\.0\.0\.1|\[::1\])(?=[/?]|$)/.exec(registered)?.[0];
+  if (base === undefined || !given.startsWith(`${base}:`)) return false;
+  const [port] = /^\d{1,5}/.exec(given.slice(base.length + 1)) ?? [];
+  return port !== undefined && Number(port) <= 65535 && given === `${base}:${port}${registered.slice(base.length)}`;
+}
+
+/** Everything else about the request. @throws ClientError */
+export async function readRequest(
+  ctx: Context,
+  destination: Destination,
+  parameters: Parameters,
+): Promise<AuthorizationRequest> {
+  const { client } = destination;
+  for (const [name, code] of notSupported) {
+    if (parameters[name] !== undefined) throw new ClientError(code, `${name} is not supported`);
+  }
+  const responseType = parameters["response_type"];
+  if (responseType === undefined) throw new ClientError("invalid_request", "response_type is missing");
+  if (responseType !== "code") throw new ClientError("unsupported_response_type", "response_type must be code");
+  if (!client.metadata.grant_types.includes("authorization_code")) {
+    throw new ClientError("unauthorized_client", "this client is not registered for the authorization code grant");
+  }
+  if (!(RESPONSE_MODES as readonly string[]).includes(parameters["response_mode"] ?? "query")) {
+    throw new ClientError("invalid_request", `response_mode must be ${RESPONSE_MODES.join(" or ")}`);
+  }
+  for (const name of ["state", "nonce"]) {
+    if ((parameters[name]?.length ?? 0) > 2000) throw new ClientError("invalid_request", `${name} is too long`);
+  }
+  const scope = readScope(client, parameters["scope"]);
+  const claims = readClaims(parameters["claims"]);
+  const hint = await readHint(ctx, client, parameters["id_token_hint"]);
+  const named = claims?.id_token?.["sub"]?.value ?? null;
+  if (named !== null && hint !== null && hint !== named) {
+    throw new ClientError("invalid_request", "id_token_hint and claims name different users");
+  }
+  const allowed = userScopesOf(client);
+  return {
+    ...destination,
+    scope: scope.join(" "),
+    consentScopes: [...new Set([...scope, ...scopesOfClaims(claims).filter((s) => allowed.includes(s))])],
+    nonce: parameters["nonce"] ?? null,
+    claims,
+    codeChallenge: readChallenge(client, parameters),
+    dpopJkt: readThumbprint(parameters["dpop_jkt"]),
+    resource: readResource(client, parameters["resource"]),
+    prompt: readPrompt(parameters["prompt"]),
+    maxAge: readMaxAge(parameters["max_age"]) ?? client.metadata.default_max_age ?? null,
+    subject: hint ?? (typeof named === "string" ? named : null),
+  };
+}
+
+/** Scopes that a user's token of this client may have. */
+export function userScopesOf(client: Client): string[] {
+  return scopesOf(client.metadata.scope).filter((scope) => !(INTERNAL_SCOPES as readonly string[]).includes(scope));
+}
+
+function readScope(client: Client, given: string | undefined): string[] {
+  const allowed = userScopesOf(client);
+  const asked = given === undefined ? allowed : scopesOf(given);
+  if (asked.every((scope) => allowed.includes(scope))) return asked;
+  throw new ClientError("invalid_scope", "the client may not ask for one of these scopes");
+}
+
+/** PKCE with S256 alone (RFC 7636 section 4.2, OAuth 2.1 section 4.1.1). */
+function readChallenge(client: Client, parameters: Parameters): string {
+  const { code_challenge: challenge, code_challenge_method: method } = parameters;
+  if (challenge === undefined && method === undefined && !client.metadata.require_pkce) return "";
+  if (challenge === undefined) throw new ClientError("invalid_request", "code_challenge is missing (PKCE, RFC 7636)");
+  if (method !== "S256") {
+    throw new ClientError("invalid_request", "code_challenge_method must be S256");
+  }
+  if (/^[A-Za-z0-9_-]{43}$/.test(challenge)) return challenge;
+  throw new ClientError("invalid_request", "code_challenge must be 43 characters of base64url");
+}
+
+function readThumbprint(given: string | undefined): string | null {
+  if (given === undefined) return null;
+  if (/^[A-Za-z0-9_-]{43}$/.test(given)) return given;
+  throw new ClientError("invalid_request", "dpop_jkt must be 43 characters of base64url");
+}
+
+function readResource(client: Client, resource: string | undefined): string | null {
+  if (resource === undefined) return null;
+  if (client.metadata.resources.includes(resource)) return resource;
+  throw new ClientError("invalid_target", "the client may not ask for this resource");
+}
+
+function readPrompt(given: string | undefined): string[] {
+  const prompt = scopesOf(given ?? "");
+  const known = prompt.every((value) => (PROMPTS as readonly string[]).includes(value));
+  if (known && !(prompt.includes("none") && prompt.length > 1)) return prompt;
+  throw new ClientError("invalid_request", "prompt must be none alone, or login, consent and select_account");
+}
+
+function readMaxAge(given: string | undefined): number | null {
+  if (given === undefined) return null;
+  if (/^\d{1,9}$/.test(given)) return Number(given);
+  throw new ClientError("invalid_request", "max_age must be a number of seconds");
+}
+
+/** OpenID Connect Core section 5.5; the one acr there is may be asked for, another may not be essential. */
+function readClaims(given: string | undefined): ClaimsRequest | null {
+  if (given === undefined) return null;
+  const claims = readClaimsRequest(given);
+  if (claims === null) throw new ClientError("invalid_request", "claims is not what OpenID Connect Core 5.5 describes");
+  const acr = claims.id_token?.["acr"];
+  const values = acr?.values ?? (acr?.value === undefined ? [] : [acr.value]);
+  if (acr?.essential === true && values.length > 0 && !values.includes(ACR)) {
+    throw new ClientError("unmet_authentication_requirements", `the only acr there is: ${ACR}`);
+  }
+  return claims;
+}
+
+/** An ID token of this client, expired or not. @returns its subject */
+async function readHint(ctx: Context, client: Client, hint: string | undefined): Promise<string | null> {
+  if (hint === undefined) return null;
+  const claims: IdTokenClaims | null = await readIdTokenHint(ctx, hint);
+  if (claims !== null && claims.aud === client.clientId) return claims.sub;
+  throw new ClientError("invalid_request", "id_token_hint is not an ID token of this client");
+}
+
+const notSupported = [
+  ["request", "request_not_supported"],
+  ["request_uri", "request_uri_not_supported"],
+  ["registration", "registration_not_supported"],
+] as const;

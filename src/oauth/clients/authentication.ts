@@ -1,0 +1,139 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { hashOf } from "../../crypto/hashes.ts";
+import { AuthError } from "../../errors.ts";
+import type { Client, ClientMetadata, ClientSecret } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
+import { findClient } from "./clients.ts";
+import { hasSecret } from "./metadata.ts";
+
+export interface ClientCredentials {
+  /** The Authorization header, if any. */
+  readonly authorization: string | null;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Of the caller, as `networkOf` names it. */
+  readonly network: string;
+}
+
+export interface AuthenticatedClient {
+  readonly client: Client;
+  /** The secret it authenticated with; null for a public client, and for one that signed an assertion with its key. */
+  readonly secret: ClientSecret | null;
+}
+
+/** Answers the same for an unknown client and a wrong secret. */
+const refusal = () => new AuthError("invalid_client", "client authentication failed");
+const nothing = hashOf("");
+
+/**
+ * Authenticates the client of a request (RFC 6749 section 2.3, RFC 7523 section 2.2) by the one method it is registered for. A
+ * Bearer header is not client authentication and is ignored.
+ * @throws AuthError invalid_client, invalid_request (two methods at once, no client), rate_limited
+ */
+export async function authenticateClient(ctx: Context, credentials: ClientCredentials): Promise<AuthenticatedClient> {
+  const presented = readCredentials(credentials);
+  const { clientId, method, secret, assertion } = presented;
+  const subject = `${clientId}\n${credentials.network}`;
+  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  const client = await findClient(ctx, clientId);
+  const matching = secret === undefined ? null : matchSecret(client, secret, ctx.clock.now());
+  if (client?.metadata.token_endpoint_auth_method === method) {
+    const authentic =
+      method === "private_key_jwt"
+        ? assertion !== undefined && (await authenticates(ctx, client, assertion))
+        : method === "none" || matching !== null;
+    if (authentic) return { client, secret: matching };
+  }
+  throw await countedRefusal(ctx, subject);
+}
+
+interface PresentedCredentials {
+  readonly clientId: string;
+  readonly method: ClientMetadata["token_endpoint_auth_method"];
+  readonly secret?: string | undefined;
+  /** Undefined where `method` is private_key_jwt: it was of another type, or missing. */
+  readonly assertion?: string | undefined;
+}
+
+function readCredentials({ authorization, parameters }: ClientCredentials): PresentedCredentials {
+  const basic = readBasic(authorization);
+  const { client_id: bodyId, client_secret: bodySecret, client_assertion: assertion } = parameters;
+  const type = parameters["client_assertion_type"];
+  const asserts = assertion !== undefined || type !== undefined;
+  if ([basic !== null, bodySecret !== undefined, asserts].filter(Boolean).length > 1) {
+    throw new AuthError(
+      "invalid_request",
+      "send one of: the client secret in the Authorization header, the client secret in the body, a client assertion",
+    );
+  }
+  if (basic !== null && bodyId !== undefined && bodyId !== basic.clientId) {
+    throw new AuthError("invalid_request", "client_id in the body differs from the Authorization header");
+  }
+  if (asserts) {
+    const readable = type === ASSERTION_TYPE ? assertion : undefined;
+    const clientId = bodyId ?? (readable === undefined ? undefined : claimedClient(readable)) ?? "";
+    return { clientId, method: "private_key_jwt", assertion: readable };
+  }
+  const clientId = basic?.clientId ?? bodyId;
+  if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
+  if (basic !== null) return { clientId, method: "client_secret_basic", secret: basic.secret };
+  if (bodySecret === undefined) return { clientId, method: "none" };
+  return { clientId, method: "client_secret_post", secret: bodySecret };
+}
+
+/** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
+export async function authenticateBasic(
+  ctx: Context,
+  authorization: string,
+  network: string,
+): Promise<AuthenticatedClient> {
+  const basic = readBasic(authorization);
+  if (basic === null) throw refusal();
+  const subject = `${basic.clientId}\n${network}`;
+  ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  const client = await findClient(ctx, basic.clientId);
+  const secret = matchSecret(client, basic.secret, ctx.clock.now());
+  // a secret from before the client changed to keys is over
+  if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
+  throw await countedRefusal(ctx, subject);
+}
+
+/** @throws AuthError rate_limited when this client and network failed too often */
+async function countedRefusal(ctx: Context, subject: string): Promise<AuthError> {
+  await ctx.limits.take("failed_client_authentication", subject);
+  securityEvent(ctx, "client_authentication_failed", { network: subject.split("\n")[1] });
+  return refusal();
+}
+
+/** RFC 6749 section 2.3.1: both parts are form-url-encoded before base64. @returns null when it is no Basic header */
+function readBasic(authorization: string | null): { clientId: string; secret: string } | null {
+  const encoded = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization ?? "")?.[1];
+  if (encoded === undefined) {
+    if (/^basic\b/i.test(authorization ?? "")) throw refusal();
+    return null;
+  }
+  const text = Buffer.from(encoded, "base64").toString("utf8");
+  const colon = text.indexOf(":");
+  if (colon < 0) throw refusal();
+  try {
+    const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)].map((part) =>
+      decodeURIComponent(part.replaceAll("+", " ")),
+    );
+    return { clientId: clientId ?? "", secret: secret ?? "" };
+  } catch {
+    throw refusal();
+  }
+}
+
+function matchSecret(client: Client | null, secret: string, now: number): ClientSecret | null {
+  const presented = Buffer.from(hashOf(secret));
+  let found: ClientSecret | null = null;
+  for (const each of client?.secrets ?? []) {
+    const live = each.expiresAt === null || each.expiresAt > now;
+    if (timingSafeEqual(Buffer.from(each.hash), presented) && live) found = each;
+  }
+  // an unknown client costs one comparison too
+  if (client === null) timingSafeEqual(Buffer.from(nothing), presented);
+  return found;
+}

@@ -1,0 +1,113 @@
+import { createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
+import { LRUCache } from "lru-cache";
+import type { Context } from "../../context.ts";
+import { outboundFetch } from "../../net/outbound.ts";
+import type { Client } from "../../store/store.ts";
+import { type ForeignJwt, isSignedWith } from "../../token/foreign-jwt.ts";
+import { publicKeyProblem } from "./metadata.ts";
+
+/** A set is asked for again after its own max-age within these bounds, the lower one where it names none (milliseconds). */
+const leastAge = 60_000;
+const greatestAge = 600_000;
+/** Between two fetches for one client, whatever makes us want one: an unknown `kid`, a host that does not answer. */
+const cooldown = 5_000;
+/** While its host does not answer, a set is used for so long after it was last fetched. */
+const usableFor = 3_600_000;
+const maxKeys = 20;
+
+interface PublishedKeys {
+  keys: LocalJWKSet | null;
+  freshUntil: number;
+  usableUntil: number;
+  nextFetchAt: number;
+  fetching: Promise<void> | null;
+}
+
+/** The public keys of clients: registered ones, and those published at a `jwks_uri`. */
+export class ClientKeys {
+  /** By the registered object itself: a client that changes brings another one. */
+  readonly #registered = new WeakMap<object, LocalJWKSet>();
+  readonly #published = new LRUCache<string, PublishedKeys>({ max: 1_000 });
+
+  /** Is this signed by a key of the client, the one its `kid` names where it names one? */
+  async verify(ctx: Context, client: Client, jwt: ForeignJwt): Promise<boolean> {
+    const { jwks, jwks_uri: uri } = client.metadata;
+    if (jwks !== undefined) {
+      let keys = this.#registered.get(jwks);
+      if (keys === undefined) {
+        keys = createLocalJWKSet({ keys: jwks.keys as unknown as JWK[] });
+        this.#registered.set(jwks, keys);
+      }
+      return (await check(keys, jwt)) === "signed";
+    }
+    if (uri === undefined) return false;
+    const published = await this.#current(ctx, client.clientId, uri);
+    const outcome = published.keys === null ? "unknown key" : await check(published.keys, jwt);
+    if (outcome !== "unknown key" || ctx.clock.now() < published.nextFetchAt) return outcome === "signed";
+    await this.#fetch(ctx, client.clientId, uri, published);
+    return published.keys !== null && (await check(published.keys, jwt)) === "signed";
+  }
+
+  async #current(ctx: Context, clientId: string, uri: string): Promise<PublishedKeys> {
+    const name = `${clientId}\n${uri}`;
+    let published = this.#published.get(name);
+    if (published === undefined) {
+      published = { keys: null, freshUntil: 0, usableUntil: 0, nextFetchAt: 0, fetching: null };
+      this.#published.set(name, published);
+    }
+    const now = ctx.clock.now();
+    const due = now >= published.freshUntil && now >= published.nextFetchAt;
+    // others wait for a fetch under way only where they have nothing to go by: an unknown kid holds nobody up
+    if (due || (published.fetching !== null && published.keys === null))
+      await this.#fetch(ctx, clientId, uri, published);
+    if (ctx.clock.now() >= published.usableUntil) published.keys = null;
+    return published;
+  }
+
+  /** One fetch a client at a time, which callers share. What went wrong is logged; the keys stay as they were. */
+  #fetch(ctx: Context, clientId: string, uri: string, published: PublishedKeys): Promise<void> {
+    published.fetching ??= load(ctx, uri)
+      .then(
+        ({ keys, maxAge }) => {
+          const now = ctx.clock.now();
+          Object.assign(published, { keys, freshUntil: now + maxAge, usableUntil: now + usableFor });
+        },
+        (error: unknown) => ctx.log.warn({ client_id: clientId, err: error }, "the client's key set was not fetched"),
+      )
+      .finally(() => {
+        published.nextFetchAt = ctx.clock.now() + cooldown;
+        published.fetching = null;
+      });
+    return published.fetching;
+  }
+}
+
+async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
+  const headers = { accept: "application/jwk-set+json, application/json" };
+  const { status, headers: answered, body } = await outboundFetch(ctx, uri, { headers });
+  if (status !== 200) throw new Error(`the host answered ${status}`);
+  const set = JSON.parse(body.toString("utf8")) as { keys?: unknown } | null;
+  const listed: unknown[] = Array.isArray(set?.keys) ? set.keys : [];
+  // keys for other ends may stand beside them; one that is published with its private part is nobody's secret
+  const usable = listed.filter(
+    (key): key is JWK => key !== null && typeof key === "object" && publicKeyProblem(key as JWK) === null,
+  );
+  if (usable.length === 0 || usable.length > maxKeys) throw new Error(`the set has ${usable.length} usable keys`);
+  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answered["cache-control"] ?? ""))?.[1] ?? 0);
+  return {
+    keys: createLocalJWKSet({ keys: usable }),
+    maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)),
+  };
+}
+
+async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<"signed" | "not signed" | "unknown key"> {
+  const { kid } = jwt.header;
+  const header = { alg: jwt.alg, ...(kid === undefined ? {} : { kid: kid as string }) };
+  try {
+    return (await isSignedWith(jwt, await keys(header))) ? "signed" : kid === undefined ? "unknown key" : "not signed";
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) return "unknown key";
+    for await (const key of error) if (await isSignedWith(jwt, key)) return "signed";
+    return "unknown key";
+  }
+}

@@ -1,0 +1,293 @@
+import { createPublicKey, type JsonWebKey } from "node:crypto";
+import { z } from "zod";
+import type { ClientMetadata } from "../../store/store.ts";
+
+/** Scopes of internal callers. Never granted to a user's token. */
+export const INTERNAL_SCOPES = [
+  "auth.introspect",
+  "auth.tokens",
+  "auth.keys",
+  "auth.users.read",
+  "auth.users.write",
+  "auth.users.admin",
+] as const;
+
+export const DEVICE_CODE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
+
+export const TOKEN_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+export const GRANT_TYPES = [
+  "authorization_code",
+  "refresh_token",
+  "client_credentials",
+  DEVICE_CODE_GRANT,
+  TOKEN_EXCHANGE_GRANT,
+] as const;
+
+export const CLIENT_AUTHENTICATION_METHODS = [
+  "none",
+  "client_secret_basic",
+  "client_secret_post",
+  "private_key_jwt",
+] as const;
+
+/** What may sign client assertions and DPoP proofs. */
+export const ASSERTION_ALGS = ["ES256", "PS256", "EdDSA", "RS256"] as const;
+/** FAPI 2.0 Security Profile section 5.4.1. */
+export const FAPI_ALGS = ["ES256", "PS256", "EdDSA"] as const;
+
+/**
+ * Is this a redirect URI that a client may register? Absolute, without fragment or wildcard; https, http on loopback
+ * (RFC 8252 section 7.3), or a private-use scheme with a dot (RFC 8252 section 7.1).
+ * @returns what is wrong with it, or null
+ */
+export function redirectUriProblem(value: string): string | null {
+  if (/[\s\\*]|[^\x21-\x7e]/.test(value)) return "must be printable ASCII without spaces, backslashes or wildcards";
+  if (value.includes("#")) return "must not have a fragment";
+  if (!URL.canParse(value)) return "must be an absolute URI";
+  const url = new URL(value);
+  if (url.username !== "" || url.password !== "") return "must not have user information";
+  if (url.protocol === "https:") return null;
+  if (url.protocol === "http:")
+    return isLoopback(url.hostname) ? null : "must use https; http only with localhost, 127.0.0.1 or [::1]";
+  if (!url.protocol.slice(0, -1).includes("."))
+    return "a private scheme must contain a dot, as com.example.app:/callback";
+  return null;
+}
+
+export function isLoopback(hostname: string): boolean {
+  const host = hostname.replace(/^\[|\]$/g, "").toLowerCase();
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+const redirectUri = z
+  .string()
+  .max(2000)
+  .superRefine((value, ctx) => {
+    const problem = redirectUriProblem(value);
+    if (problem !== null) ctx.addIssue({ code: "custom", message: problem });
+  });
+
+const scope = z
+  .string()
+  .max(2000)
+  .regex(/^$|^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/, "must be scopes separated by single spaces");
+
+const resource = z
+  .string()
+  .max(500)
+  .refine(
+    (value) => URL.canParse(value) && !value.includes("#"),
+    "must be an absolute URI without fragment (RFC 8707)",
+  );
+
+const webPage = z.string().max(2000).refine(isWebPage, "must be an https URL (http only on loopback)");
+
+/** https, or http on this machine, without a fragment. */
+function isWebPage(value: string): boolean {
+  if (!URL.canParse(value) || value.includes("#")) return false;
+  const { protocol, hostname, username } = new URL(value);
+  return username === "" && (protocol === "https:" || (protocol === "http:" && isLoopback(hostname)));
+}
+
+const publicKey = z.record(z.string(), z.unknown()).superRefine((jwk, ctx) => {
+  const problem = publicKeyProblem(jwk);
+  if (problem !== null) ctx.addIssue({ code: "custom", message: problem });
+});
+
+/** Is this a public key that assertions may be signed with? @returns what is wrong with it, or null */
+export function publicKeyProblem(jwk: Readonly<Record<string, unknown>>): string | null {
+  if (["d", "p", "q", "k"].some((member) => jwk[member] !== undefined)) return "must hold public members only";
+  try {
+    const key = createPublicKey({ key: jwk as JsonWebKey, format: "jwk" });
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
+    const bits = details?.modulusLength ?? 0;
+    if (type === "rsa") return bits >= 2048 && bits <= 8192 ? null : "RSA keys must have 2048 to 8192 bits";
+    if (type === "ec" && details?.namedCurve === "prime256v1") return null;
+    return type === "ed25519" ? null : "must be an RSA, P-256 or Ed25519 key";
+  } catch {
+    return "is no public key (RFC 7517)";
+  }
+}
+
+const metadata = z.object({
+  client_name: z.string().min(1).max(200).optional(),
+  client_uri: webPage.optional(),
+  logo_uri: webPage.optional(),
+  policy_uri: webPage.optional(),
+  tos_uri: webPage.optional(),
+  contacts: z.array(z.string().min(1).max(254)).max(10).optional(),
+  application_type: z.enum(["web", "native"]).default("web"),
+  redirect_uris: z.array(redirectUri).max(50).default([]),
+  post_logout_redirect_uris: z.array(redirectUri).max(50).default([]),
+  grant_types: z.array(z.enum(GRANT_TYPES)).optional(),
+  response_types: z.array(z.literal("code")).optional(),
+  scope: scope.optional(),
+  subject_type: z.literal("public").optional(),
+  token_endpoint_auth_method: z.enum(CLIENT_AUTHENTICATION_METHODS).optional(),
+  token_endpoint_auth_signing_alg: z.enum(ASSERTION_ALGS).optional(),
+  jwks: z.object({ keys: z.array(publicKey).min(1).max(20) }).optional(),
+  jwks_uri: webPage.optional(),
+  id_token_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
+  introspection_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
+  access_token_signed_response_alg: z.enum(["ES256", "RS256"]).default("ES256"),
+  access_token_typ: z.enum(["at+jwt", "JWT"]).default("at+jwt"),
+  first_party: z.boolean().default(false),
+  default_max_age: z.int().min(0).max(999_999_999).optional(),
+  require_auth_time: z.boolean().default(false),
+  backchannel_logout_uri: webPage.optional(),
+  backchannel_logout_session_required: z.boolean().default(false),
+  require_pkce: z.boolean().default(true),
+  require_pushed_authorization_requests: z.boolean().optional(),
+  dpop_bound_access_tokens: z.boolean().optional(),
+  profile: z.enum(["default", "fapi2"]).default("default"),
+  refresh_token_rotation: z.boolean().optional(),
+  refresh_token_reuse_window: z.int().min(0).max(60).default(10),
+  refresh_token_idle_ttl: z.int().min(60).max(31_536_000).optional(),
+  resources: z.array(resource).max(50).default([]),
+  resource_server_for: z.array(resource).max(50).default([]),
+  token_exchange_audiences: z.array(z.string().min(1).max(500)).max(50).default([]),
+  tls_client_auth_subject_dn: z.string().min(1).max(500).optional(),
+});
+
+/** Every member that a registration may have beside the client's id and secret. */
+export const METADATA_MEMBERS: readonly string[] = Object.keys(metadata.shape);
+
+const registration = metadata.extend({
+  client_id: z.string().regex(/^[\x21-\x7e]{1,100}$/, "must be 1 to 100 printable ASCII characters without spaces"),
+  client_secret: z.string().min(1).max(200).optional(),
+});
+
+export interface ClientRegistration {
+  readonly clientId: string;
+  readonly clientSecret: string | null;
+  readonly metadata: ClientMetadata;
+}
+
+/**
+ * Reads one client registration (RFC 7591 section 2 names and this service's extensions).
+ * @returns the registration, or every problem as `member: what is wrong`
+ */
+export function readClientRegistration(json: unknown, production: boolean): ClientRegistration | string[] {
+  const parsed = registration.strict().safeParse(json);
+  if (!parsed.success) {
+    return parsed.error.issues.map((issue) => `${issue.path.join(".") || "registration"}: ${issue.message}`);
+  }
+  const { client_id: clientId, client_secret: clientSecret, subject_type: _, ...given } = parsed.data;
+  const completed = complete(given, clientSecret !== undefined);
+  const problems = problemsOf(completed, given);
+  const method = completed.token_endpoint_auth_method;
+  const needsSecret = method === "client_secret_basic" || method === "client_secret_post";
+  if (!needsSecret && clientSecret !== undefined) {
+    problems.push(`client_secret: a client with token_endpoint_auth_method ${method} has no secret`);
+  }
+  if (needsSecret && clientSecret === undefined && given.tls_client_auth_subject_dn === undefined) {
+    problems.push(`client_secret: token_endpoint_auth_method ${method} needs one`);
+  }
+  if (clientSecret !== undefined && production && clientSecret.length < 32) {
+    problems.push("client_secret: must have at least 32 characters in production");
+  }
+  if (problems.length > 0) return problems;
+  return { clientId, clientSecret: clientSecret ?? null, metadata: completed };
+}
+
+type GivenMetadata = Omit<z.infer<typeof metadata>, "subject_type">;
+
+/** Fills in what was not given; `profile: "fapi2"` brings its own defaults. */
+function complete(given: GivenMetadata, hasSecret: boolean): ClientMetadata {
+  const fapi = given.profile === "fapi2";
+  const method =
+    given.token_endpoint_auth_method ?? (fapi ? "private_key_jwt" : hasSecret ? "client_secret_basic" : "none");
+  const grantTypes =
+    given.grant_types ??
+    (given.redirect_uris.length > 0 ? ["authorization_code", "refresh_token"] : ["client_credentials"]);
+  return {
+    ...given,
+    token_endpoint_auth_method: method,
+    grant_types: grantTypes,
+    response_types: grantTypes.includes("authorization_code") ? ["code"] : [],
+    scope: given.scope ?? (grantTypes.includes("client_credentials") ? "" : "openid profile email"),
+    id_token_signed_response_alg: given.id_token_signed_response_alg ?? (fapi ? "ES256" : "RS256"),
+    introspection_signed_response_alg: given.introspection_signed_response_alg ?? (fapi ? "ES256" : "RS256"),
+    require_pushed_authorization_requests: given.require_pushed_authorization_requests ?? fapi,
+    dpop_bound_access_tokens: given.dpop_bound_access_tokens ?? fapi,
+    refresh_token_rotation: given.refresh_token_rotation ?? !fapi,
+  };
+}
+
+/** What does not go together, as `member: what is wrong`. */
+function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
+  const problems: string[] = [];
+  const { grant_types: grants, token_endpoint_auth_method: method } = client;
+  const certificate = given.tls_client_auth_subject_dn !== undefined;
+  if (grants.includes("authorization_code") && client.redirect_uris.length === 0) {
+    problems.push("redirect_uris: the authorization_code grant needs at least one");
+  }
+  for (const grant of ["client_credentials", TOKEN_EXCHANGE_GRANT]) {
+    if (grants.includes(grant) && method === "none") {
+      problems.push(`grant_types: ${grant} needs a client that authenticates`);
+    }
+  }
+  const internal = client.scope.split(" ").filter((s) => (INTERNAL_SCOPES as readonly string[]).includes(s));
+  if (internal.length > 0 && method === "none" && !certificate) {
+    problems.push(`scope: ${internal.join(" ")} only for a client that authenticates`);
+  }
+  if (client.jwks !== undefined && client.jwks_uri !== undefined) {
+    problems.push("jwks_uri: give either jwks or jwks_uri, not both (RFC 7591 section 2)");
+  }
+  if (method === "private_key_jwt" && client.jwks === undefined && client.jwks_uri === undefined) {
+    problems.push("jwks: private_key_jwt needs the client's public keys, in jwks or at jwks_uri");
+  }
+  if (!client.require_pkce && method === "none") {
+    problems.push("require_pkce: a client that does not authenticate needs PKCE (RFC 9700 section 2.1.1)");
+  }
+  if (client.profile === "fapi2") {
+    const demands: [keyof ClientMetadata, boolean, string][] = [
+      ["token_endpoint_auth_method", method === "private_key_jwt", "must be private_key_jwt"],
+      ["token_endpoint_auth_signing_alg", client.token_endpoint_auth_signing_alg !== "RS256", "must not be RS256"],
+      ["id_token_signed_response_alg", client.id_token_signed_response_alg === "ES256", "must be ES256"],
+      ["introspection_signed_response_alg", client.introspection_signed_response_alg === "ES256", "must be ES256"],
+      ["access_token_signed_response_alg", client.access_token_signed_response_alg === "ES256", "must be ES256"],
+      ["require_pushed_authorization_requests", client.require_pushed_authorization_requests, "must be true"],
+      ["dpop_bound_access_tokens", client.dpop_bound_access_tokens, "must be true"],
+      ["require_pkce", client.require_pkce, "must be true"],
+      ["refresh_token_rotation", !client.refresh_token_rotation, "must be false"],
+    ];
+    for (const [member, met, demand] of demands) {
+      if (!met) problems.push(`${member}: ${demand} with profile fapi2`);
+    }
+  }
+  return problems;
+}
+
+/** Is a client registered to authenticate with a secret? */
+export function hasSecret({ token_endpoint_auth_method: method }: ClientMetadata): boolean {
+  return method === "client_secret_basic" || method === "client_secret_post";
+}
+
+/** The clients of the first start in development. */
+export function developmentClients(): ClientRegistration[] {
+  const registrations = [
+    {
+      client_id: "portal-client",
+      client_name: "Portal",
+      redirect_uris: ["http://localhost:3000/callback", "http://127.0.0.1:3000/callback"],
+      post_logout_redirect_uris: ["http://localhost:3000/", "http://127.0.0.1:3000/"],
+      scope: "openid profile email read write",
+      first_party: true,
+      refresh_token_rotation: false,
+    },
+    {
+      client_id: "internal-service",
+      client_name: "Internal service",
+      client_secret: "internal-service-secret",
+      grant_types: ["client_credentials"],
+      scope: INTERNAL_SCOPES.join(" "),
+    },
+  ];
+  return registrations.map((json) => {
+    const read = readClientRegistration(json, false);
+    if (Array.isArray(read)) throw new Error(`development client ${json.client_id}: ${read.join("; ")}`);
+    return read;
+  });
+}

@@ -1,0 +1,220 @@
+import { randomUUID, timingSafeEqual } from "node:crypto";
+import type { Context } from "../../context.ts";
+import { hashOf, randomToken } from "../../crypto/hashes.ts";
+import { AuthError } from "../../errors.ts";
+import type { Client, ClientMetadata } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { paths } from "../metadata.ts";
+import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
+import { scopesOf } from "./clients.ts";
+import { INTERNAL_SCOPES, METADATA_MEMBERS, readClientRegistration, TOKEN_EXCHANGE_GRANT } from "./metadata.ts";
+
+/** Members that widen what a client may do, or weaken it: an operator's, never its own. */
+const operatorsOnly: readonly string[] = [
+  "first_party",
+  "require_pkce",
+  "resources",
+  "resource_server_for",
+  "token_exchange_audiences",
+  "access_token_typ",
+  "refresh_token_rotation",
+  "refresh_token_reuse_window",
+  "tls_client_auth_subject_dn",
+];
+const ownMembers = METADATA_MEMBERS.filter((member) => !operatorsOnly.includes(member));
+
+/** What cannot be left out silently (RFC 7591 section 2 lets a server ignore the rest): the client would wait for it in vain. */
+const notSupported: readonly string[] = [
+  "software_statement",
+  "userinfo_signed_response_alg",
+  "userinfo_encrypted_response_alg",
+  "userinfo_encrypted_response_enc",
+  "id_token_encrypted_response_alg",
+  "id_token_encrypted_response_enc",
+  "introspection_encrypted_response_alg",
+  "introspection_encrypted_response_enc",
+  "authorization_signed_response_alg",
+  "authorization_encrypted_response_alg",
+  "authorization_encrypted_response_enc",
+  "tls_client_certificate_bound_access_tokens",
+];
+
+/** Of this service's answers: RFC 7592 section 2.2 keeps them out of requests. */
+const answersOnly: readonly string[] = [
+  "registration_access_token",
+  "registration_client_uri",
+  "client_secret_expires_at",
+  "client_id_issued_at",
+];
+
+/** Grants in which nobody is asked, or another's token is used. */
+const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE_GRANT];
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** A request to the client configuration endpoint (RFC 7592). */
+export interface ConfigurationRequest {
+  readonly clientId: string;
+  /** The Authorization header: the registration access token. */
+  readonly authorization: string | null;
+}
+
+/** A token with which clients may register themselves, told this once. @param options.expiresIn seconds */
+export async function createInitialAccessToken(
+  ctx: Context,
+  { uses, expiresIn }: { uses: number; expiresIn: number },
+): Promise<{ token: string; expiresAt: number }> {
+  const token = randomToken();
+  const createdAt = ctx.clock.now();
+  const expiresAt = createdAt + expiresIn * 1000;
+  await ctx.store.clients.saveInitialAccessToken({ tokenHash: hashOf(token), uses, createdAt, expiresAt });
+  return { token, expiresAt };
+}
+
+/**
+ * Client registration (RFC 7591 section 3.1), closed to whoever has no initial access token. A refused registration uses none up.
+ * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, rate_limited, unavailable
+ */
+export async function registerClient(
+  ctx: Context,
+  { authorization, network, json }: { authorization: string | null; network: string; json: Json },
+): Promise<Json> {
+  const initialToken = hashOf(bearerOf(authorization));
+  const refused = () => new AuthError("invalid_token", "the initial access token is unknown, expired or used up");
+  if (!(await ctx.store.clients.hasInitialAccessToken(initialToken, ctx.clock.now()))) throw refused();
+  await ctx.limits.take("client_registration", network);
+  for (const member of ["client_id", "client_secret"]) {
+    if (json[member] !== undefined) throw metadataError([`${member}: is chosen here`]);
+  }
+  const { profile, token_endpoint_auth_method: method = profile === "fapi2" ? undefined : "client_secret_basic" } =
+    json;
+  const clientId = randomUUID();
+  const clientSecret = isSecretMethod(method) ? randomToken() : null;
+  const metadata = readOwnMetadata(ctx, { ...json, token_endpoint_auth_method: method }, clientId, clientSecret);
+  const registrationToken = randomToken();
+  const client = { clientId, metadata, createdAt: ctx.clock.now() };
+  const outcome = await ctx.store.clients.register(client, {
+    initialToken,
+    registrationToken: hashOf(registrationToken),
+    secret: clientSecret === null ? null : hashOf(clientSecret),
+  });
+  if (outcome === "token_refused") throw refused();
+  securityEvent(ctx, "client_registered", { client_id: clientId });
+  const secret = clientSecret === null ? {} : { client_secret: clientSecret, client_secret_expires_at: 0 };
+  return { ...informationOf(ctx, client, registrationToken), ...secret };
+}
+
+/** RFC 7592 section 2.1. @throws AuthError unauthorized, invalid_token, unavailable */
+export async function readRegistration(ctx: Context, request: ConfigurationRequest): Promise<Json> {
+  return informationOf(ctx, await registeredClient(ctx, request), bearerOf(request.authorization));
+}
+
+/**
+ * RFC 7592 section 2.2: what is given takes the place of all there was; secret and tokens stay as they are.
+ * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, unavailable
+ */
+export async function replaceRegistration(ctx: Context, request: ConfigurationRequest, given: Json): Promise<Json> {
+  const client = await registeredClient(ctx, request);
+  const { client_id: clientId, client_secret: secret, ...json } = given;
+  if (clientId !== client.clientId) throw metadataError(["client_id: must be the client's own"]);
+  const { profile, token_endpoint_auth_method: method = profile === "fapi2" ? undefined : "client_secret_basic" } =
+    json;
+  const live = client.secrets.find(({ expiresAt }) => expiresAt === null);
+  if (secret !== undefined && !(live !== undefined && typeof secret === "string" && isHashOf(secret, live.hash))) {
+    throw metadataError(["client_secret: is not the client's"]);
+  }
+  if (isSecretMethod(method) && live === undefined) {
+    throw metadataError(["token_endpoint_auth_method: this client was registered without a secret"]);
+  }
+  const placeholder = isSecretMethod(method) ? randomToken() : null;
+  const own = { ...json, token_endpoint_auth_method: method };
+  const metadata = readOwnMetadata(ctx, own, client.clientId, placeholder);
+  await ctx.store.clients.replaceMetadata(client.clientId, metadata, "registration", ctx.clock.now());
+  return informationOf(ctx, { ...client, metadata }, bearerOf(request.authorization));
+}
+
+/** RFC 7592 section 2.3: the client is disabled for good and its tokens are worth nothing. @throws AuthError unauthorized, invalid_token */
+export async function deleteRegistration(ctx: Context, request: ConfigurationRequest): Promise<void> {
+  const { clientId } = await registeredClient(ctx, request);
+  await ctx.store.clients.disable(clientId, "command", ctx.clock.now());
+  securityEvent(ctx, "client_deleted", { client_id: clientId });
+}
+
+/** The same refusal for an unknown client, a wrong token and a deleted client. */
+async function registeredClient(ctx: Context, { clientId, authorization }: ConfigurationRequest): Promise<Client> {
+  const client = await ctx.store.clients.findRegistered(clientId, hashOf(bearerOf(authorization)));
+  if (client === null) throw new AuthError("invalid_token", "not the registration access token of this client");
+  return client;
+}
+
+function bearerOf(authorization: string | null): string {
+  if (authorization === null) throw new AuthError("unauthorized", "an access token is needed");
+  const token = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization)?.[1];
+  if (token === undefined) throw new AuthError("invalid_token", "not a Bearer token");
+  return token;
+}
+
+/** @param secret what the client authenticates with, where it has one */
+function readOwnMetadata(ctx: Context, given: Json, clientId: string, secret: string | null): ClientMetadata {
+  const problems: string[] = [];
+  const report = (members: readonly string[], problem: string) => {
+    problems.push(...members.filter((member) => given[member] !== undefined).map((member) => `${member}: ${problem}`));
+  };
+  report(operatorsOnly, "is for the operator of this server to set");
+  report(notSupported, "is not supported");
+  report(answersOnly, "is not part of a request");
+  const grants = given["grant_types"] ?? ["authorization_code"];
+  if (Array.isArray(grants)) {
+    const refused = grants.filter((grant) => operatorsGrants.includes(grant));
+    problems.push(...refused.map((grant) => `grant_types: ${grant} is for the operator of this server to allow`));
+  }
+  const scope = given["scope"] ?? ["openid", ...CLAIM_SCOPES, "offline_access"].join(" ");
+  if (
+    typeof scope === "string" &&
+    scopesOf(scope).some((each) => (INTERNAL_SCOPES as readonly string[]).includes(each))
+  ) {
+    problems.push("scope: internal scopes are for the operator of this server to allow");
+  }
+  const own = Object.fromEntries(Object.entries(given).filter(([member]) => ownMembers.includes(member)));
+  const registration = {
+    ...own,
+    grant_types: grants,
+    scope,
+    client_id: clientId,
+    ...(secret === null ? {} : { client_secret: secret }),
+  };
+  const read = readClientRegistration(registration, ctx.config.production);
+  if (Array.isArray(read)) problems.push(...read);
+  if (problems.length > 0 || Array.isArray(read)) throw metadataError(problems);
+  return read.metadata;
+}
+
+/** RFC 7591 section 3.2.2. @param problems `member: what is wrong` */
+function metadataError(problems: readonly string[]): AuthError {
+  const ofRedirectUri = problems.some((problem) => problem.startsWith("redirect_uris"));
+  return new AuthError(ofRedirectUri ? "invalid_redirect_uri" : "invalid_client_metadata", problems.join("; "));
+}
+
+function isSecretMethod(method: unknown): boolean {
+  return method === "client_secret_basic" || method === "client_secret_post";
+}
+
+function isHashOf(secret: string, hash: string): boolean {
+  return timingSafeEqual(Buffer.from(hashOf(secret)), Buffer.from(hash));
+}
+
+/** RFC 7591 section 3.2.1, RFC 7592 section 3: what the client may set, and what only this server says. */
+function informationOf(
+  ctx: Context,
+  { clientId, metadata, createdAt }: Pick<Client, "clientId" | "metadata" | "createdAt">,
+  registrationToken: string,
+): Json {
+  return {
+    client_id: clientId,
+    client_id_issued_at: Math.floor(createdAt / 1000),
+    registration_access_token: registrationToken,
+    registration_client_uri: `${ctx.config.issuer}${paths.register}/${clientId}`,
+    ...Object.fromEntries(Object.entries(metadata).filter(([member]) => ownMembers.includes(member))),
+    subject_type: "public",
+  };
+}

@@ -1,0 +1,70 @@
+import type { Context } from "../../context.ts";
+import { OutboundFailure, outboundFetch } from "../../net/outbound.ts";
+import type { Client, LogoutNotice } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { findClient } from "../clients/clients.ts";
+
+/** OpenID Connect Back-Channel Logout 1.0: clients are told, server to server, that an authorization of theirs ended. */
+
+const event = "http://schemas.openid.net/event/backchannel-logout";
+const tokenLifeSeconds = 120;
+/** Between attempts, doubled each time up to an hour; after a day nobody is told any more. */
+const firstPauseMs = 1_000;
+const longestPauseMs = 3_600_000;
+const giveUpMs = 86_400_000;
+const atOnce = 16;
+
+/** Tells the clients whose turn it is. @returns how many notices were tried; call again while it is not 0 */
+export async function deliverLogoutNotices(ctx: Context): Promise<number> {
+  const due = await ctx.store.logoutNotices.due(ctx.clock.now(), atOnce);
+  await Promise.all(due.map((notice) => deliver(ctx, notice)));
+  return due.length;
+}
+
+async function deliver(ctx: Context, notice: LogoutNotice): Promise<void> {
+  const { logoutNotices } = ctx.store;
+  const client = await findClient(ctx, notice.clientId);
+  const uri = client?.metadata.backchannel_logout_uri;
+  if (client === null || uri === undefined) return logoutNotices.delivered(notice.id);
+  const problem = await tell(ctx, client, uri, notice);
+  if (problem === null) {
+    securityEvent(ctx, "logout_notice_delivered", { client_id: notice.clientId, sid: notice.sid });
+    return logoutNotices.delivered(notice.id);
+  }
+  const pause = Math.min(firstPauseMs * 2 ** notice.attempts, longestPauseMs) * (0.75 + Math.random() / 2);
+  const next = ctx.clock.now() + pause;
+  const parked = next - notice.createdAt > giveUpMs;
+  await logoutNotices.failed(notice.id, problem, parked ? null : Math.round(next));
+  const told = { client_id: notice.clientId, sid: notice.sid, attempts: notice.attempts + 1, reason: problem };
+  if (parked) ctx.log.error(told, "back-channel logout given up: the client was not told");
+  else ctx.log.warn(told, "back-channel logout not delivered; it will be tried again");
+}
+
+/** Section 2.5. @returns null when the client took it, else what was wrong */
+async function tell(ctx: Context, client: Client, uri: string, notice: LogoutNotice): Promise<string | null> {
+  const body = new URLSearchParams({ logout_token: logoutToken(ctx, client, notice) }).toString();
+  const headers = { "content-type": "application/x-www-form-urlencoded", "cache-control": "no-store" };
+  try {
+    const { status } = await outboundFetch(ctx, uri, { method: "POST", headers, body });
+    return status === 200 || status === 204 ? null : `the client answered ${status}`;
+  } catch (error) {
+    if (error instanceof OutboundFailure) return error.message;
+    throw error;
+  }
+}
+
+/** Section 2.4. Made at each attempt, so that it is never old; `jti` stays, so that a repeat is known for one. */
+function logoutToken(ctx: Context, client: Client, { id, sid, sub }: LogoutNotice): string {
+  const iat = ctx.clock.seconds();
+  const claims = {
+    iss: ctx.config.issuer,
+    aud: client.clientId,
+    iat,
+    exp: iat + tokenLifeSeconds,
+    jti: id,
+    sub,
+    sid,
+    events: { [event]: {} },
+  };
+  return ctx.keys.sign("access", client.metadata.id_token_signed_response_alg, "logout+jwt", claims).token;
+}

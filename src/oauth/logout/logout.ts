@@ -1,0 +1,63 @@
+import type { Context } from "../../context.ts";
+import { AuthError } from "../../errors.ts";
+import { type BrowserSession, endSession } from "../../sessions/sessions.ts";
+import { findClient } from "../clients/clients.ts";
+import { readIdTokenHint } from "../tokens/claims.ts";
+
+/** What a logout request asks for, checked. */
+export interface LogoutRequest {
+  /** Where the browser goes afterwards, `state` included; null: our own page. */
+  readonly location: string | null;
+  /** Named by the hint or the request. */
+  readonly clientId: string | null;
+  /** Of an ID token of ours: whose it was, and for which authorization. */
+  readonly hint: { readonly sub: string; readonly sid: string } | null;
+}
+
+/**
+ * Reads a request for RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0 section 2). An expired hint is good.
+ * @throws AuthError invalid_request: an URI nobody registered, a hint of another client or of nobody
+ */
+export async function readLogoutRequest(
+  ctx: Context,
+  parameters: Readonly<Record<string, string>>,
+): Promise<LogoutRequest> {
+  const { id_token_hint: hint, client_id: clientId, post_logout_redirect_uri: uri, state } = parameters;
+  const claims = hint === undefined ? null : await readIdTokenHint(ctx, hint);
+  if (hint !== undefined && claims === null)
+    throw new AuthError("invalid_request", "id_token_hint is not a token of ours");
+  if (claims !== null && clientId !== undefined && claims.aud !== clientId) {
+    throw new AuthError("invalid_request", "id_token_hint was issued to another client");
+  }
+  const named = claims?.aud ?? clientId;
+  let location: string | null = null;
+  if (uri !== undefined) {
+    const client = named === undefined ? null : await findClient(ctx, named);
+    if (client === null || !client.metadata.post_logout_redirect_uris.includes(uri)) {
+      throw new AuthError("invalid_request", "post_logout_redirect_uri is not registered for this client");
+    }
+    const query = state === undefined ? "" : `${uri.includes("?") ? "&" : "?"}${new URLSearchParams({ state })}`;
+    location = `${uri}${query}`;
+  }
+  return { location, clientId: named ?? null, hint: claims };
+}
+
+/**
+ * Whoever is signed in is asked first, unless the request brings an ID token of theirs: anybody may have sent the browser here,
+ * with a token of their own too (section 6).
+ */
+export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): boolean {
+  return userId !== null && hint?.sub !== userId;
+}
+
+/** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */
+export async function logOut(ctx: Context, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
+  if (session !== null) await endSession(ctx, session.idHash);
+  if (request.hint === null) return;
+  const authorization = await ctx.store.authorizations.find(request.hint.sid);
+  if (authorization === null) return;
+  if (authorization.sessionHash !== null && authorization.sessionHash !== session?.idHash) {
+    await endSession(ctx, authorization.sessionHash);
+  }
+  await ctx.store.authorizations.revoke(authorization.id, "logout", ctx.clock.now());
+}

@@ -1,0 +1,123 @@
+import type { Context } from "../../context.ts";
+import { parseJws } from "../../token/jws.ts";
+import type { VerifiedToken } from "./verified-tokens.ts";
+
+/** Claims of an access token (RFC 9068 section 2.2), times in seconds. */
+export interface AccessTokenClaims {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: string;
+  readonly exp: number;
+  readonly iat: number;
+  readonly jti: string;
+  readonly client_id: string;
+  /** The authorization it belongs to. */
+  readonly sid: string;
+  readonly scope: string;
+  /** Of a user; absent where a client acts for itself. */
+  readonly roles?: readonly string[];
+  readonly nickname?: string;
+  /** The key it is bound to (RFC 9449 section 6.1). */
+  readonly cnf?: { readonly jkt: string };
+  /** Who acts for the subject, and for whom before (RFC 8693 section 4.1). */
+  readonly act?: Actor;
+  /** The tokens that it was exchanged from, the last one first: what ends one of them ends this one. */
+  readonly exchanged_from?: readonly ExchangedToken[];
+}
+
+export interface Actor {
+  readonly sub: string;
+  readonly act?: Actor;
+}
+
+/** What a token is revoked by, beside subject and authorization, which its exchange does not change. */
+export interface ExchangedToken {
+  readonly jti: string;
+  readonly client_id: string;
+  readonly kid: string;
+}
+
+/** Claims of a refresh token. Its key is in no published set, and the authorization's row decides. */
+export interface RefreshTokenClaims {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: string;
+  readonly exp: number;
+  readonly iat: number;
+  readonly jti: string;
+  readonly sid: string;
+  /** Number of the token in its authorization, from 0. */
+  readonly gen: number;
+  readonly token_type: "refresh";
+}
+
+/** Claims of an ID token (OpenID Connect Core section 2). */
+export interface IdTokenClaims {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: string;
+  readonly exp: number;
+  readonly iat: number;
+  readonly auth_time: number;
+  readonly sid: string;
+}
+
+/** Header `typ` of each kind of token: none passes for another (RFC 8725 section 3.11). */
+const accessTypes = ["at+jwt", "JWT"];
+
+/** Seconds by which a token may come from the future of our clock. */
+const futureTolerance = 10;
+
+/**
+ * Reads a token that must be an access token of ours with a good signature; whether it is expired or revoked, and its key still
+ * trusted, is not looked at. A token that was checked once is remembered, unless it was over by then.
+ * @returns null for anything else; a promise only where the key has to be looked up first
+ */
+export function readAccessToken(ctx: Context, token: string): VerifiedToken | null | Promise<VerifiedToken | null> {
+  const known = ctx.verifiedTokens.get(token);
+  if (known !== undefined) return known;
+  const jws = parseJws(token);
+  if (jws === null || !accessTypes.includes(jws.header.typ)) return null;
+  const claims = jws.claims as unknown as AccessTokenClaims;
+  // an ID token has no client_id: with access_token_typ JWT only its claims tell the two apart
+  const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.client_id, claims.sid, claims.scope];
+  if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
+  if (claims.iss !== ctx.config.issuer) return null;
+  const { kid } = jws.header;
+  const remember = (verified: boolean) => {
+    if (!verified) return null;
+    if (claims.exp <= ctx.clock.seconds()) return { claims, kid, introspection: undefined };
+    return ctx.verifiedTokens.add(token, claims, kid);
+  };
+  const verified = ctx.keys.verify("access", jws);
+  return verified instanceof Promise ? verified.then(remember) : remember(verified);
+}
+
+/** Like `readAccessToken`, for refresh tokens. */
+export async function readRefreshToken(ctx: Context, token: string): Promise<RefreshTokenClaims | null> {
+  const jws = parseJws(token);
+  if (jws === null || jws.header.typ !== "rt+jwt") return null;
+  const claims = jws.claims as unknown as RefreshTokenClaims;
+  const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.sid];
+  if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
+  if (claims.token_type !== "refresh" || !Number.isSafeInteger(claims.gen)) return null;
+  return claims.iss === ctx.config.issuer && (await ctx.keys.verify("refresh", jws)) ? claims : null;
+}
+
+/** Like `readAccessToken`, for an ID token used as a hint: it may be long expired. */
+export async function readIdTokenHint(ctx: Context, token: string): Promise<IdTokenClaims | null> {
+  const jws = parseJws(token);
+  if (jws === null || jws.header.typ !== "JWT") return null;
+  const claims = jws.claims as unknown as IdTokenClaims & { client_id?: unknown; token_type?: unknown };
+  const strings = [claims.iss, claims.sub, claims.aud, claims.sid];
+  if (strings.some((claim) => typeof claim !== "string") || !hasTimes(ctx, claims)) return null;
+  if (claims.client_id !== undefined || claims.token_type !== undefined) return null;
+  return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
+}
+
+function hasTimes(ctx: Context, { exp, iat, nbf }: { exp: number; iat: number; nbf?: unknown }): boolean {
+  const latest = ctx.clock.seconds() + futureTolerance;
+  // ours have no nbf: one that has is held to it (RFC 7519 section 4.1.5)
+  const begun = nbf === undefined || (Number.isSafeInteger(nbf) && (nbf as number) <= latest);
+  return Number.isSafeInteger(exp) && exp > 0 && Number.isSafeInteger(iat) && iat <= latest && begun;
+}

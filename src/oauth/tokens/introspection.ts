@@ -1,0 +1,219 @@
+import type { Context } from "../../context.ts";
+import type { Client } from "../../store/store.ts";
+import { findClient } from "../clients/clients.ts";
+import { isIdle } from "../grants/refresh-token.ts";
+import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";
+import { type TokenType, tokenTypeOf } from "./issuer.ts";
+import type { VerifiedToken } from "./verified-tokens.ts";
+
+/** Answer of introspection (RFC 7662 section 2.2). */
+export type Introspection = { readonly active: false } | ActiveIntrospection;
+
+export interface ActiveIntrospection {
+  readonly active: true;
+  readonly scope: string;
+  readonly client_id: string;
+  readonly username?: string;
+  readonly token_type: TokenType | "refresh_token";
+  readonly exp: number;
+  readonly iat: number;
+  readonly sub: string;
+  readonly aud: readonly string[];
+  readonly iss: string;
+  readonly jti: string;
+  readonly sid: string;
+  readonly roles?: readonly string[];
+  readonly nickname?: string;
+  /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
+  readonly cnf?: { readonly jkt: string };
+  readonly act?: Actor;
+  /** Of an introspection that is answered again and again: what each edge made of it. */
+  readonly [forms]?: Forms;
+}
+
+export const forms: unique symbol = Symbol("forms");
+
+export interface Forms {
+  /** Body of the HTTP answer. */
+  json?: string;
+  /** Message of the gRPC answer. */
+  message?: object;
+}
+
+const inactive: Introspection = { active: false };
+
+/**
+ * What a token is worth to this caller, who was authenticated before (RFC 7662 section 2). Every failed check of the token is
+ * `active: false`; a state that cannot be read throws unavailable, never either answer.
+ */
+export function introspect(ctx: Context, caller: Client, token: string): Introspection | Promise<Introspection> {
+  const known = readAccessToken(ctx, token);
+  if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
+  const client = ctx.clients.peek(known.claims.client_id);
+  if (client === undefined || known.claims.exchanged_from !== undefined) {
+    return introspectSlowly(ctx, caller, token, known);
+  }
+  if (!mayIntrospect(caller, known.claims)) return inactive;
+  return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
+}
+
+/** An introspection as a JWT for the caller (RFC 9701 section 5). It tells of the moment of its `iat` and has no end. */
+export function signIntrospection(ctx: Context, caller: Client, introspection: Introspection): string {
+  const { introspection_signed_response_alg: alg } = caller.metadata;
+  return ctx.keys.sign("access", alg, "token-introspection+jwt", {
+    iss: ctx.config.issuer,
+    aud: caller.clientId,
+    iat: ctx.clock.seconds(),
+    token_introspection: introspection,
+  }).token;
+}
+
+/** Where something has to be read from the store first. */
+async function introspectSlowly(
+  ctx: Context,
+  caller: Client,
+  token: string,
+  reading: VerifiedToken | null | Promise<VerifiedToken | null>,
+): Promise<Introspection> {
+  const known = await reading;
+  if (known === null) return introspectRefreshToken(ctx, caller, token);
+  if (!mayIntrospect(caller, known.claims)) return inactive;
+  return (await standingOf(ctx, known)) === "valid" ? describe(known) : inactive;
+}
+
+/** One object for each token that comes again: its claims do not change, whether they hold is judged each time. */
+function describe(known: VerifiedToken): ActiveIntrospection {
+  if (known.introspection) return known.introspection;
+  if (known.introspection === undefined) {
+    known.introspection = null;
+    return toIntrospection(known.claims);
+  }
+  known.introspection = { ...toIntrospection(known.claims), [forms]: {} };
+  return known.introspection;
+}
+
+function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
+  const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf, act } = claims;
+  return {
+    active: true,
+    scope,
+    client_id,
+    ...(nickname === undefined ? {} : { username: nickname }),
+    token_type: tokenTypeOf(cnf?.jkt ?? null),
+    exp,
+    iat,
+    sub,
+    aud: [aud],
+    iss,
+    jti,
+    sid,
+    ...(roles === undefined ? {} : { roles }),
+    ...(nickname === undefined ? {} : { nickname }),
+    ...(cnf === undefined ? {} : { cnf }),
+    ...(act === undefined ? {} : { act }),
+  };
+}
+
+/** A token for a client's own use any caller may look at; one for somebody else only who it is for. */
+function mayIntrospect(caller: Client, { aud, client_id }: AccessTokenClaims): boolean {
+  return aud === client_id || aud === caller.clientId || caller.metadata.resource_server_for.includes(aud);
+}
+
+async function introspectRefreshToken(ctx: Context, caller: Client, token: string): Promise<Introspection> {
+  const claims = await readRefreshToken(ctx, token);
+  if (claims === null || claims.aud !== caller.clientId || claims.exp <= ctx.clock.seconds()) return inactive;
+  const authorization = await ctx.store.authorizations.find(claims.sid);
+  if (authorization === null || authorization.revokedAt !== null) return inactive;
+  const current = authorization.generation === claims.gen || !caller.metadata.refresh_token_rotation;
+  if (!current || authorization.expiresAt <= ctx.clock.now() || isIdle(ctx, caller, authorization)) return inactive;
+  const { iss, sub, aud, exp, iat, jti, sid } = claims;
+  const { scope, clientId, dpopJkt } = authorization;
+  return {
+    active: true,
+    scope,
+    client_id: clientId,
+    token_type: "refresh_token",
+    exp,
+    iat,
+    sub,
+    aud: [aud],
+    iss,
+    jti,
+    sid,
+    ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
+  };
+}
+
+/**
+ * Is an access token of ours good now? Answered from memory, within REVOCATION_MAX_STALENESS of the store. Revocation is looked at first: what is revoked is `revoked` though it also expired.
+ */
+export async function standingOf(ctx: Context, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
+  const { claims } = known;
+  // their ids are in the feed; clients, secrets and keys of what it was exchanged from are looked at here
+  for (const { client_id, kid } of claims.exchanged_from ?? []) {
+    const client = await findClient(ctx, client_id);
+    const ended = client === null || isOfEndedSecret(ctx, client, { ...claims, client_id });
+    if (ended || !ctx.keys.isTrusted(kid)) return "revoked";
+  }
+  const stale = ctx.revoked.ensureFresh();
+  if (stale !== null) await stale;
+  return judge(ctx, known, await findClient(ctx, claims.client_id));
+}
+
+/** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */
+function judge(ctx: Context, known: VerifiedToken, client: Client | null): "valid" | "expired" | "revoked" {
+  const { claims } = known;
+  if (
+    client === null ||
+    client.disabledAt !== null ||
+    ctx.revoked.isRevoked(claims) ||
+    !ctx.keys.isTrusted(known.kid) ||
+    isOfEndedSecret(ctx, client, claims)
+  )
+    return "revoked";
+  return claims.exp <= ctx.clock.seconds() ? "expired" : "valid";
+}
+
+/** A client's own tokens end with the secret that it got them for, when its overlap is over. */
+function isOfEndedSecret(ctx: Context, client: Client, claims: AccessTokenClaims): boolean {
+  if (claims.sub !== claims.client_id) return false;
+  const secret = client.secrets.find(({ authorizationId }) => authorizationId === claims.sid);
+  return secret !== undefined && secret.expiresAt !== null && secret.expiresAt <= ctx.clock.now();
+}
+
+/** The gateway's answer about one request. */
+export interface BearerDecision {
+  readonly allowed: boolean;
+  readonly httpStatus: 200 | 401 | 403;
+  readonly error: "" | "Unauthorized" | "Invalid Token" | "Token Expired" | "Forbidden";
+  /** Of an allowed request. */
+  readonly token: Introspection;
+}
+
+/**
+ * Decides as the gateway's table says.
+ * @param token empty: the request carried none
+ * @param bindingChecked whether the caller checks the proof itself: without one a token that is bound to a key is good for nobody
+ */
+export async function authorizeToken(
+  ctx: Context,
+  caller: Client,
+  token: string,
+  requiredScopes: readonly string[],
+  bindingChecked: boolean,
+): Promise<BearerDecision> {
+  const refuse = (httpStatus: 401 | 403, error: BearerDecision["error"]): BearerDecision => {
+    return { allowed: false, httpStatus, error, token: inactive };
+  };
+  if (token === "") return refuse(401, "Unauthorized");
+  const known = await readAccessToken(ctx, token);
+  if (known === null || !mayIntrospect(caller, known.claims)) return refuse(401, "Invalid Token");
+  const { claims } = known;
+  if (claims.cnf !== undefined && !bindingChecked) return refuse(401, "Invalid Token");
+  const standing = await standingOf(ctx, known);
+  if (standing === "revoked") return refuse(401, "Invalid Token");
+  if (standing === "expired") return refuse(401, "Token Expired");
+  const held = claims.scope.split(" ");
+  if (!requiredScopes.every((scope) => held.includes(scope))) return refuse(403, "Forbidden");
+  return { allowed: true, httpStatus: 200, error: "", token: describe(known) };
+}

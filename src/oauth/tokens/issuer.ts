@@ -1,0 +1,124 @@
+import { createHash, randomUUID } from "node:crypto";
+import type { Context } from "../../context.ts";
+import type { Authorization, Client, RefreshTokenState, User } from "../../store/store.ts";
+import { askedClaims } from "../authorization/claims-request.ts";
+import { ACR } from "../authorization/request.ts";
+import { scopesOf } from "../clients/clients.ts";
+import type { AccessTokenClaims, RefreshTokenClaims } from "./claims.ts";
+import { userClaims } from "./user-claims.ts";
+
+export type TokenType = "Bearer" | "DPoP";
+
+/** How a token is sent: with a proof where it is bound to a key (RFC 9449 section 5). */
+export function tokenTypeOf(dpopJkt: string | null): TokenType {
+  return dpopJkt === null ? "Bearer" : "DPoP";
+}
+
+/** Successful answer of the token endpoint (RFC 6749 section 5.1). */
+export interface TokenResponse {
+  access_token: string;
+  /** Of an exchange (RFC 8693 section 2.2.1). */
+  issued_token_type?: string;
+  refresh_token?: string;
+  id_token?: string;
+  /** Seconds. */
+  expires_in: number;
+  token_type: TokenType;
+  scope: string;
+}
+
+/**
+ * An access token of an authorization (RFC 9068).
+ * @param user null where the client acts for itself
+ * @param dpopJkt thumbprint of the key it is bound to, as the client proved it with this request
+ */
+export function issueAccessToken(
+  ctx: Context,
+  client: Client,
+  authorization: Pick<Authorization, "id" | "subject" | "resource">,
+  user: User | null,
+  scope: string,
+  dpopJkt: string | null,
+): string {
+  const now = ctx.clock.seconds();
+  const claims: AccessTokenClaims = {
+    iss: ctx.config.issuer,
+    sub: authorization.subject,
+    aud: authorization.resource ?? client.clientId,
+    exp: now + ctx.config.accessTokenTtl,
+    iat: now,
+    jti: randomUUID(),
+    client_id: client.clientId,
+    sid: authorization.id,
+    scope,
+    ...(user === null ? {} : { roles: user.roles, nickname: user.nickname }),
+    ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
+  };
+  const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
+  return ctx.keys.sign("access", alg, typ, claims).token;
+}
+
+/** A new refresh token, `gen` in the authorization. @param exp seconds; the authorization's absolute end */
+export function issueRefreshToken(
+  ctx: Context,
+  authorization: Pick<Authorization, "id" | "subject" | "clientId">,
+  gen: number,
+  exp: number,
+): { token: string; state: RefreshTokenState } {
+  const named = { jti: randomUUID(), iat: ctx.clock.seconds(), exp };
+  const { token, kid } = ctx.keys.sign("refresh", "EdDSA", "rt+jwt", refreshClaims(ctx, authorization, gen, named));
+  return { token, state: { ...named, kid } };
+}
+
+/** The authorization's current refresh token again, byte for byte; null when its key is gone. */
+export function repeatRefreshToken(ctx: Context, authorization: Authorization): string | null {
+  const { refresh, generation } = authorization;
+  if (refresh === null) return null;
+  return ctx.keys.signAgain(refresh.kid, "rt+jwt", refreshClaims(ctx, authorization, generation, refresh));
+}
+
+function refreshClaims(
+  ctx: Context,
+  authorization: Pick<Authorization, "id" | "subject" | "clientId">,
+  gen: number,
+  { jti, iat, exp }: Pick<RefreshTokenState, "jti" | "iat" | "exp">,
+): RefreshTokenClaims {
+  return {
+    iss: ctx.config.issuer,
+    sub: authorization.subject,
+    aud: authorization.clientId,
+    exp,
+    iat,
+    jti,
+    sid: authorization.id,
+    gen,
+    token_type: "refresh",
+  };
+}
+
+/** An ID token (OpenID Connect Core section 2), where scope openid was granted. */
+export function issueIdToken(
+  ctx: Context,
+  client: Client,
+  authorization: Authorization,
+  user: User,
+  options: { accessToken: string; nonce: string | null },
+): string {
+  const now = ctx.clock.seconds();
+  const alg = client.metadata.id_token_signed_response_alg;
+  const claims = {
+    iss: ctx.config.issuer,
+    sub: user.uuid,
+    aud: client.clientId,
+    exp: now + ctx.config.idTokenTtl,
+    iat: now,
+    auth_time: Math.floor((authorization.authTime ?? authorization.createdAt) / 1000),
+    ...(options.nonce === null ? {} : { nonce: options.nonce }),
+    at_hash: createHash("sha256").update(options.accessToken).digest().subarray(0, 16).toString("base64url"),
+    sid: authorization.id,
+    acr: ACR,
+    amr: ["pwd"],
+    ...userClaims(user, authorization.scope, askedClaims(authorization, "id_token"), scopesOf(client.metadata.scope)),
+  };
+  return ctx.keys.sign("access", alg, "JWT", claims).token;
+}

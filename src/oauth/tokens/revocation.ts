@@ -1,0 +1,55 @@
+import type { Context } from "../../context.ts";
+import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
+import { AuthError } from "../../errors.ts";
+import type { Authorization, Client } from "../../store/store.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { readAccessToken, readRefreshToken } from "./claims.ts";
+
+/**
+ * Token revocation (RFC 7009 section 2.1): a refresh token takes its authorization with it, an access token only itself.
+ * Unknown, foreign and already revoked tokens are left as they are, without a word.
+ */
+export async function revokeToken(ctx: Context, client: Client, token: string): Promise<void> {
+  const now = ctx.clock.now();
+  const access = (await readAccessToken(ctx, token))?.claims;
+  if (access !== undefined) {
+    if (access.client_id !== client.clientId || access.exp * 1000 <= now) return;
+    await ctx.store.authorizations.revokeAccessToken(access.jti, access.exp * 1000, now);
+    securityEvent(ctx, "access_token_revoked", { client_id: client.clientId, sid: access.sid });
+    return;
+  }
+  const refresh = await readRefreshToken(ctx, token);
+  if (refresh === null || refresh.aud !== client.clientId) return;
+  await ctx.store.authorizations.revoke(refresh.sid, "token_revoked", now);
+  securityEvent(ctx, "authorization_revoked", { client_id: client.clientId, sid: refresh.sid });
+}
+
+/** Ends one authorization. @throws AuthError not_found */
+export async function revokeAuthorization(ctx: Context, sid: string): Promise<void> {
+  if (await ctx.store.authorizations.revoke(sid, "revoked_by_operator", ctx.clock.now())) {
+    securityEvent(ctx, "authorization_revoked", { sid });
+    return;
+  }
+  if ((await ctx.store.authorizations.find(sid)) === null) throw new AuthError("not_found", "no such authorization");
+}
+
+/** Live authorizations of a user, newest first. @param page size 0: 50 @throws AuthError invalid_request */
+export async function listAuthorizations(
+  ctx: Context,
+  uuid: string,
+  page: { size: number; token: string },
+): Promise<{ authorizations: Authorization[]; nextPageToken: string }> {
+  const size = page.size === 0 ? 50 : page.size;
+  if (!Number.isInteger(size) || size < 1 || size > 100) {
+    throw new AuthError("invalid_request", "page_size must be 1 to 100");
+  }
+  const key = ctx.config.keyEncryptionKey;
+  const list = `authorizations of ${uuid}`;
+  const position = readPageToken(key, list, page.token);
+  const after = position === null ? null : { createdAt: position[0], id: position[1] };
+  const found = await ctx.store.authorizations.listOfUser(uuid, after, size + 1, ctx.clock.now());
+  const authorizations = found.slice(0, size);
+  const last = authorizations.at(-1);
+  const more = found.length > size && last !== undefined;
+  return { authorizations, nextPageToken: more ? writePageToken(key, list, [last.createdAt, last.id]) : "" };
+}

@@ -1,0 +1,85 @@
+import cluster, { type Worker } from "node:cluster";
+import { type App, createApp, prepare } from "../app.ts";
+import type { Config } from "../config/config.ts";
+import { createLogger } from "../telemetry/telemetry.ts";
+import { closeAndExit, closeWithinMs, exitAtRest } from "./exit.ts";
+
+const exitConfig = 78;
+const firstPauseMs = 250;
+const longestPauseMs = 15_000;
+/** A worker that lived so long starts over with the shortest pause. */
+const settledMs = 60_000;
+
+/**
+ * Forks `config.workers` processes that share the three listeners, puts another in the place of each that dies, and drains
+ * all of them on SIGTERM or SIGINT.
+ * @param up called once, when every worker answers
+ */
+export async function serveWithWorkers(config: Config, up: () => void): Promise<void> {
+  const log = createLogger(config.logLevel);
+  await prepare(config, { log });
+  let stopping = false;
+  let waiting = config.workers;
+  let pause = firstPauseMs;
+
+  const start = () => {
+    const startedAt = performance.now();
+    const worker = cluster.fork();
+    let wasUp = false;
+    worker.on("message", () => {
+      wasUp = true;
+      if (--waiting === 0) up();
+    });
+    worker.on("exit", (code, signal) => {
+      if (stopping) return;
+      // another process would read the same configuration
+      if (code === exitConfig) return stop(exitConfig);
+      if (!wasUp && code === 1 && waiting > 0) return stop(1);
+      pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);
+      log.error({ pid: worker.process.pid, exitCode: code, signal }, `a worker died; starting another in ${pause} ms`);
+      setTimeout(() => {
+        if (!stopping) start();
+      }, pause);
+    });
+  };
+
+  const stop = (status: number) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    setTimeout(() => process.exit(1), closeWithinMs + 500).unref();
+    const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+    void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
+    for (const worker of alive) worker.send("close");
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
+  for (let number = 0; number < config.workers; number++) start();
+}
+
+/** @returns whether it ended by itself and well */
+function ended(worker: Worker): Promise<boolean> {
+  if (worker.isDead()) return Promise.resolve(true);
+  return new Promise((resolve) => worker.once("exit", (code) => resolve(code === 0)));
+}
+
+/** One of the processes. The primary tells it when to end: a terminal's Ctrl-C reaches it too and means nothing here. */
+export async function serveAsWorker(config: Config): Promise<void> {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
+  let app: App | null = null;
+  let closing = false;
+  const close = () => {
+    if (closing) return;
+    closing = true;
+    // nothing was accepted yet
+    if (app === null) exitAtRest(0);
+    else closeAndExit(app);
+  };
+  process.on("message", close);
+  // the primary is gone: Node would end this process in the middle of its answers
+  process.prependListener("disconnect", () => {
+    if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
+    close();
+  });
+  app = await createApp(config, { migrate: false, applyClients: false });
+  if (closing) closeAndExit(app);
+  else process.send?.("up");
+}

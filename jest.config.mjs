@@ -1,10 +1,5 @@
 /** Tests that need MariaDB, Kafka or Chromium; everything else runs on Node alone. */
-const services = [
-  "/test/.*\\.services\\.test\\.ts$",
-  "/test/database/mariadb\\.test\\.ts$",
-  "/test/kafka/(kafka|notification-service)\\.test\\.ts$",
-  "/test/e2e/.*\\.test\\.ts$",
-];
+const services = ["/test/.*\\.services\\.test\\.ts$"];
 
 /** Builds in Go, Java and Python: only `npm run test:clients`. */
 const built = ["/test/clients/(languages|web-apps|spring-resource-server)\\.services\\.test\\.ts$"];

@@ -23,8 +23,8 @@ const areas = {
 
 /** @returns {{ text: string, uncovered: string[] }} */
 export function standardsPage() {
-  const rows = JSON.parse(readFileSync(join(root, "test/standards/rows.json"), "utf8"));
-  const reasons = JSON.parse(readFileSync(join(root, "test/standards/not-applicable.json"), "utf8"));
+  const rows = JSON.parse(readFileSync(join(root, "test/support/standards/rows.json"), "utf8"));
+  const reasons = JSON.parse(readFileSync(join(root, "test/support/standards/not-applicable.json"), "utf8"));
   const titles = titlesByRow();
   const lines = [
     "# Standards",

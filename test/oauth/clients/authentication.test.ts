@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../../support/app.ts";
+import { postForm } from "../../support/flow.ts";
+import { assertionOf, assertionType, makeKey, type TestKey } from "../../support/keys.ts";
+
+const device = "urn:ietf:params:oauth:grant-type:device_code";
+const odd = { id: "a:b%41c+d", secret: "p:a%73s+w ord ü 비밀 100%" };
+const secret = "the secret of this client";
+const endpoints = ["token", "revoke", "introspect", "par", "device_authorization"] as const;
+const methods = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"] as const;
+type Method = (typeof methods)[number];
+
+let app: TestApp;
+let key: TestKey;
+beforeAll(async () => {
+  key = await makeKey();
+  const registrations = methods.map((method) => ({
+    client_id: method,
+    token_endpoint_auth_method: method,
+    redirect_uris: ["https://client.example/cb"],
+    grant_types: ["authorization_code", "refresh_token", device, ...(method === "none" ? [] : ["client_credentials"])],
+    scope: method === "none" ? "openid" : "openid auth.introspect",
+    ...(method.startsWith("client_secret") ? { client_secret: secret } : {}),
+    ...(method === "private_key_jwt" ? { jwks: { keys: [key.jwk] } } : {}),
+  }));
+  const own = { grant_types: ["client_credentials"], scope: "auth.introspect" };
+  app = await startApp({ TRUST_PROXY: "loopback" }, [
+    ...registrations,
+    { client_id: odd.id, client_secret: odd.secret, ...own },
+    { client_id: "guessed", client_secret: secret, ...own },
+  ]);
+});
+afterAll(() => app.close());
+
+let network = 0;
+/** Each call comes from another network: what fails here is not to use up anybody's tries. */
+function ask(
+  endpoint: (typeof endpoints)[number],
+  parameters: Record<string, string>,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  network++;
+  const forwarded = { "x-forwarded-for": `10.${network >> 8}.${network & 255}.1` };
+  const form = { grant_type: "client_credentials", scope: "auth.introspect", token: "x", ...parameters };
+  return postForm(`${app.url}/oauth2/${endpoint}`, form, { ...forwarded, ...headers });
+}
+const basic = (id: string, password: string) => ({
+  authorization: `Basic ${Buffer.from(`${id}:${password}`).toString("base64")}`,
+});
+const encoded = (text: string) => new URLSearchParams({ _: text }).toString().slice(2);
+const outcome = async (answering: Promise<Response>) => {
+  const response = await answering;
+  const body = (await response.json().catch(() => ({}))) as { error?: string };
+  return [response.status, body.error];
+};
+
+/** A request's parameters and headers by which this client says who it is, in this way. */
+async function by(method: Method, clientId: string): Promise<[Record<string, string>, Record<string, string>]> {
+  if (method === "client_secret_basic") return [{}, basic(clientId, encoded(secret))];
+  if (method === "client_secret_post") return [{ client_id: clientId, client_secret: secret }, {}];
+  if (method === "none") return [{ client_id: clientId }, {}];
+  const assertion = await assertionOf(key, clientId, app.url);
+  return [{ client_assertion_type: assertionType, client_assertion: assertion }, {}];
+}
+
+describe("client authentication", () => {
+  it("S-092 reads both parts of Basic as form-url-encoded, and refuses them raw", async () => {
+    const good = await ask("token", {}, basic(encoded(odd.id), encoded(odd.secret)));
+    expect(good.status).toBe(200);
+    const percent = basic(encodeURIComponent(odd.id), encodeURIComponent(odd.secret));
+    expect((await ask("token", {}, percent)).status).toBe(200);
+    for (const [id, password] of [
+      [odd.id, odd.secret],
+      [odd.id, encoded(odd.secret)],
+      [encoded(odd.id), odd.secret],
+      [encoded(odd.id), `${encoded(odd.secret)}%`],
+      [encoded(odd.id), `${encoded(odd.secret)}%ff`],
+    ] as const) {
+      expect(await outcome(ask("token", {}, basic(id, password)))).toEqual([401, "invalid_client"]);
+    }
+    const latin = { authorization: `Basic ${Buffer.from(`${encoded(odd.id)}:ü`, "latin1").toString("base64")}` };
+    expect(await outcome(ask("token", {}, latin))).toEqual([401, "invalid_client"]);
+  });
+
+  it("S-093 answers a wrong secret with 401 invalid_client, and a challenge where it came by Basic", async () => {
+    for (const endpoint of endpoints) {
+      const byHeader = await ask(endpoint, {}, basic("client_secret_basic", "wrong"));
+      expect([endpoint, byHeader.status, await byHeader.json()]).toMatchObject([
+        endpoint,
+        401,
+        { error: "invalid_client" },
+      ]);
+      expect(byHeader.headers.get("www-authenticate")).toBe('Basic realm="client", charset="UTF-8"');
+      const byBody = await ask(endpoint, { client_id: "client_secret_post", client_secret: "wrong" });
+      expect([endpoint, byBody.status, await byBody.json()]).toMatchObject([
+        endpoint,
+        401,
+        { error: "invalid_client" },
+      ]);
+      expect(byBody.headers.get("www-authenticate")).toBeNull();
+    }
+  });
+
+  it("S-094 refuses two ways at once, at every endpoint, though each of them were right", async () => {
+    const ways = methods.filter((method) => method !== "none");
+    for (const endpoint of endpoints) {
+      for (const [one, two] of [
+        [0, 1],
+        [0, 2],
+        [1, 2],
+      ] as const) {
+        const clientId = ways[one] ?? "none";
+        const [form, headers] = await by(ways[one] ?? "none", clientId);
+        const [moreForm, moreHeaders] = await by(ways[two] ?? "none", clientId);
+        const answer = await outcome(ask(endpoint, { ...form, ...moreForm }, { ...headers, ...moreHeaders }));
+        expect([endpoint, one, two, ...answer]).toEqual([endpoint, one, two, 400, "invalid_request"]);
+      }
+      const elsewhere = ask(endpoint, { client_id: "guessed" }, basic("client_secret_basic", encoded(secret)));
+      expect(await outcome(elsewhere)).toEqual([400, "invalid_request"]);
+    }
+  });
+
+  it("S-095 asks every confidential client for it at every endpoint", async () => {
+    for (const endpoint of endpoints) {
+      for (const client_id of ["client_secret_basic", "client_secret_post", "private_key_jwt"]) {
+        for (const form of [{ client_id }, { client_id, client_secret: "" }]) {
+          const answer = await outcome(ask(endpoint, form));
+          expect([endpoint, client_id, ...answer]).toEqual([endpoint, client_id, 401, "invalid_client"]);
+        }
+        const answer = await outcome(ask(endpoint, {}, basic(client_id, "")));
+        expect([endpoint, client_id, ...answer]).toEqual([endpoint, client_id, 401, "invalid_client"]);
+      }
+    }
+  });
+
+  it.each(methods)("S-096 takes a client registered for %s by that and by no other", async (registered) => {
+    for (const method of methods) {
+      const answer = await outcome(ask("token", ...(await by(method, registered))));
+      const right = registered === "none" ? [400, "unauthorized_client"] : [200, undefined];
+      expect([method, ...answer]).toEqual([method, ...(method === registered ? right : [401, "invalid_client"])]);
+    }
+  });
+
+  it("S-097 refuses a network after 200 wrong secrets a minute for one client, known or not, with one and the same body", async () => {
+    const thousand = async (clientId: string) => {
+      const answers: string[] = [];
+      const headers = { "x-forwarded-for": "192.0.2.1", ...basic(clientId, "wrong") };
+      for (let n = 0; n < 1_000; n++) {
+        const response = await postForm(`${app.url}/oauth2/token`, { grant_type: "client_credentials" }, headers);
+        answers.push(`${response.status} ${(await response.text()).replace(/\d+ seconds/, "n seconds")}`);
+      }
+      return answers;
+    };
+    const known = await thousand("guessed");
+    expect(known.slice(0, 200).every((answer) => answer.startsWith("401 "))).toBe(true);
+    expect(known.slice(200).every((answer) => answer.startsWith("429 "))).toBe(true);
+    expect(await thousand("nobody")).toEqual(known);
+    const right = (from: string) => ask("token", {}, { ...basic("guessed", encoded(secret)), "x-forwarded-for": from });
+    const refused = await right("192.0.2.1");
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect((await right("192.0.2.2")).status).toBe(200);
+    const other = basic("client_secret_basic", encoded(secret));
+    expect((await ask("token", {}, { ...other, "x-forwarded-for": "192.0.2.1" })).status).toBe(200);
+  });
+});

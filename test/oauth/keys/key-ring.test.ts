@@ -1,0 +1,87 @@
+import { randomBytes } from "node:crypto";
+import { afterEach, expect, it } from "@jest/globals";
+import { Clock } from "../../../src/clock.ts";
+import { Sealer } from "../../../src/crypto/sealing.ts";
+import { KeyRing } from "../../../src/oauth/keys/key-ring.ts";
+import type { KeyStore, StoredKey } from "../../../src/store/store.ts";
+import { createLogger } from "../../../src/telemetry/telemetry.ts";
+import { parseJws } from "../../../src/token/jws.ts";
+
+/** A store whose readings wait until they are let go, as a slow database's do. */
+class SlowStore implements KeyStore {
+  readonly keys: StoredKey[] = [];
+  lists = 0;
+  waiting: ((fails: boolean) => void)[] | null = null;
+
+  async list() {
+    this.lists++;
+    const read = [...this.keys];
+    const { waiting } = this;
+    if (waiting !== null && (await new Promise<boolean>((resolve) => waiting.push(resolve)))) throw new Error("away");
+    return read;
+  }
+  async add(key: StoredKey) {
+    this.keys.push(key);
+    return "added" as const;
+  }
+  async distrust() {
+    return true;
+  }
+  async remove() {}
+}
+
+const rings: KeyRing[] = [];
+afterEach(() => {
+  for (const ring of rings.splice(0)) ring.close();
+});
+
+async function openRing(): Promise<{ store: SlowStore; ring: KeyRing }> {
+  const store = new SlowStore();
+  const log = createLogger("silent");
+  const sealer = new Sealer(randomBytes(32));
+  const ring = await KeyRing.open({
+    store,
+    clock: new Clock(),
+    sealer,
+    log,
+    publishedTokenTtl: 600,
+    refreshTokenTtl: 600,
+  });
+  rings.push(ring);
+  return { store, ring };
+}
+
+it("what was read before a key was distrusted does not bring it back", async () => {
+  const { store, ring } = await openRing();
+  const kid = ring.list().find(({ alg }) => alg === "ES256")?.kid ?? "";
+  expect(ring.isTrusted(kid)).toBe(true);
+  store.waiting = [];
+  const older = ring.reload();
+  await new Promise(setImmediate);
+  ring.distrust(kid);
+  for (const go of store.waiting) go(false);
+  await older;
+  expect(ring.isTrusted(kid)).toBe(false);
+});
+
+it("keys that nobody knows are looked up once for all who ask, and once a second; while that fails nothing is said", async () => {
+  const { store, ring } = await openRing();
+  const { token } = ring.sign("access", "ES256", "at+jwt", {});
+  const [, body, signature] = token.split(".");
+  const forged = (kid: string) => {
+    const head = Buffer.from(JSON.stringify({ alg: "ES256", typ: "at+jwt", kid })).toString("base64url");
+    const jws = parseJws(`${head}.${body}.${signature}`);
+    if (jws === null) throw new Error("not a JWS");
+    return Promise.resolve(ring.verify("access", jws));
+  };
+  // longer ago than the keys count as fresh
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  store.waiting = [];
+  const before = store.lists;
+  const asked = Array.from({ length: 100 }, (_, n) => forged(`kid-${n}`));
+  await new Promise(setImmediate);
+  for (const go of store.waiting.splice(0)) go(true);
+  expect(new Set((await Promise.allSettled(asked)).map(({ status }) => status))).toEqual(new Set(["rejected"]));
+  await expect(forged("another")).rejects.toThrow("away");
+  expect(store.lists - before).toBe(1);
+});

@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../../support/app.ts";
+import {
+  authorizeUrl,
+  getCode,
+  getTokens,
+  introspect,
+  introspectSettled,
+  redeem,
+  signUp,
+  TestBrowser,
+  type Tokens,
+} from "../../support/flow.ts";
+
+const a = { clientId: "a", redirectUri: "https://a.example/callback" };
+const out = "https://a.example/out";
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp({}, [
+    {
+      client_id: a.clientId,
+      first_party: true,
+      redirect_uris: [a.redirectUri],
+      post_logout_redirect_uris: [out],
+      grant_types: ["authorization_code", "refresh_token"],
+      token_endpoint_auth_method: "none",
+      scope: "openid profile read write",
+    },
+  ]);
+});
+afterAll(() => app.close());
+
+const logoutUrl = (query: Record<string, string>) => `${app.url}/connect/logout?${new URLSearchParams(query)}`;
+const isSignedIn = async (browser: TestBrowser) => {
+  const answer = await browser.get(authorizeUrl(app.url, { ...a, extra: { prompt: "none" } }));
+  return answer.headers.get("location")?.includes("code=") === true;
+};
+
+it("S-127 asks whoever is signed in when the hint is somebody else's", async () => {
+  const other = await getTokens(app.url, await signUp(app.url), a);
+  const { browser } = await getTokens(app.url, await signUp(app.url), a);
+  const url = logoutUrl({ id_token_hint: other.id_token, post_logout_redirect_uri: out, state: "x" });
+  const asked = await browser.get(url);
+  expect([asked.status, asked.headers.get("location")]).toEqual([200, null]);
+  expect([await isSignedIn(browser), await isSignedIn(other.browser)]).toEqual([true, true]);
+  const confirmed = await browser.submit(url, {});
+  expect([confirmed.status, confirmed.headers.get("location")]).toEqual([303, `${out}?state=x`]);
+  expect([await isSignedIn(browser), await isSignedIn(other.browser)]).toEqual([false, true]);
+});
+
+it("S-127 without a hint a page comes first, also where nobody is signed in", async () => {
+  const query = { client_id: "a", post_logout_redirect_uri: out, state: "x" };
+  const answer = await new TestBrowser().get(logoutUrl(query));
+  expect([answer.status, answer.headers.get("location")]).toEqual([200, null]);
+  expect(await answer.text()).toContain(`href="${out}?state=x"`);
+});
+
+it("logging out ends an authorization whose code was redeemed while the same browser signed in again", async () => {
+  const account = await signUp(app.url);
+  const { authorizations } = app.context.store;
+  const { code, verifier, browser } = await getCode(app.url, account, a);
+  const { redeemCode } = authorizations;
+  authorizations.redeemCode = async (...parameters) => {
+    await getCode(app.url, account, { ...a, browser, extra: { prompt: "login" } });
+    return redeemCode.apply(authorizations, parameters);
+  };
+  const redeemed = await redeem(app.url, code, verifier, { client_id: "a", redirect_uri: a.redirectUri });
+  authorizations.redeemCode = redeemCode;
+  const { access_token } = (await redeemed.json()) as Tokens;
+  expect(await introspect(app.url, access_token)).toMatchObject({ active: true });
+  await browser.submit(logoutUrl({ client_id: "a" }), {});
+  expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
+});

@@ -1,0 +1,112 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { main } from "../commands/program.ts";
+import { testEnvironment } from "../support/app.ts";
+import { getTokens, introspect, refresh, signUp } from "../support/flow.ts";
+import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { freeze } from "../support/process.ts";
+
+let database: MariaDb;
+beforeAll(async () => {
+  database = await startMariaDb();
+});
+afterAll(() => database.stop());
+
+async function startWorkers() {
+  const env = await testEnvironment({ DATABASE_URL: await database.createDatabase(), WORKERS: "2" });
+  const child = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main], {
+    env: { PATH: process.env["PATH"], ...env },
+  });
+  let output = "";
+  child.stdout.on("data", (chunk) => (output += chunk));
+  child.stderr.on("data", (chunk) => (output += chunk));
+  const children = `/proc/${child.pid}/task/${child.pid}/children`;
+  return {
+    url: env["ISSUER"] ?? "",
+    child,
+    closed: once(child, "close"),
+    output: () => output,
+    workers: () => readFileSync(children, "utf8").trim().split(" ").filter(Boolean).map(Number),
+  };
+}
+
+/** False also for one that ended and was not waited for: a container may have nobody who does. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/\) Z [^)]*$/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** Up to half a minute. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 600 && !holds(); tries++) await sleep(50);
+  expect(holds()).toBe(true);
+}
+
+it("WORKERS share the listeners, replace a dead one, and drain together on SIGTERM", async () => {
+  const { url, child, closed, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    expect(output().trimEnd().split("\n")).toHaveLength(4);
+    expect(workers()).toHaveLength(2);
+    const account = await signUp(url);
+    const tokens = await getTokens(url, account);
+    const answers = await Promise.all(Array.from({ length: 8 }, () => introspect(url, tokens.access_token)));
+    expect(answers.every(({ active }) => active === true)).toBe(true);
+
+    const [victim = 0, survivor] = workers();
+    process.kill(victim, "SIGKILL");
+    await until(() => workers().length === 2 && !workers().includes(victim));
+    expect(workers()).toContain(survivor);
+    expect((await refresh(url, tokens.refresh_token)).status).toBe(200);
+    for (let tries = 0; tries < 20; tries++) expect((await fetch(`${url}/oauth2/jwks`)).status).toBe(200);
+
+    await sleep(1_500);
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
+    expect(output()).toMatch(/a worker died/);
+  } finally {
+    child.kill("SIGKILL");
+  }
+}, 120_000);
+
+it("ends on SIGTERM though its workers wait for the database", async () => {
+  if (database.pid === null) throw new Error("the server is not ours to freeze");
+  const { child, closed, output, workers } = await startWorkers();
+  try {
+    await until(() => workers().length === 2);
+    await freeze(database.pid);
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
+    expect(output()).not.toMatch(/is up/);
+  } finally {
+    process.kill(database.pid, "SIGCONT");
+    child.kill("SIGKILL");
+  }
+}, 60_000);
+
+it("workers whose primary was killed answer what they began, and end", async () => {
+  if (database.pid === null) throw new Error("the server is not ours to freeze");
+  const { url, child, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const tokens = await getTokens(url, await signUp(url));
+    const orphans = workers();
+    await freeze(database.pid);
+    const refreshed = refresh(url, tokens.refresh_token);
+    await sleep(200);
+    child.kill("SIGKILL");
+    await sleep(500);
+    process.kill(database.pid, "SIGCONT");
+    expect((await refreshed).status).toBe(200);
+    await until(() => !orphans.some(isRunning));
+  } finally {
+    process.kill(database.pid, "SIGCONT");
+    child.kill("SIGKILL");
+  }
+}, 60_000);

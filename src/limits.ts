@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
-import type { LimitStore } from "./store/store.ts";
+import type { LimitStore } from "./store/limits.ts";
 
 /** Uses allowed in a window, counted in the store over all replicas. */
 const rules = {

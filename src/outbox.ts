@@ -1,5 +1,5 @@
 import type { Context } from "./context.ts";
-import type { OutboxEntry, OutboxStatus } from "./store/store.ts";
+import type { OutboxEntry, OutboxStatus } from "./store/outbox.ts";
 
 /** Events on their way, without what they say: those that wait, then the parked, then the sent ones. */
 export async function listEvents(ctx: Context, status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]> {

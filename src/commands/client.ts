@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
-import type { Client } from "../store/store.ts";
+import type { Client } from "../store/clients.ts";
 import { fields, table, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, wholeNumber, withContext } from "./runtime.ts";
 

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { OutboxStatus } from "../store/store.ts";
+import type { OutboxStatus } from "../store/outbox.ts";
 import { table, timeOf } from "./output.ts";
 import { leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
 

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
-import type { User } from "../store/store.ts";
+import type { User } from "../store/users.ts";
 import { fields, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, withContext } from "./runtime.ts";
 

@@ -1,4 +1,4 @@
-import type { Authorization, AuthorizationCode, NewAuthorizationCode } from "../store/store.ts";
+import type { Authorization, AuthorizationCode, NewAuthorizationCode } from "../store/authorizations.ts";
 import { placeholders, type Scalar, type Sql } from "./transaction.ts";
 
 export interface CodeRow {

@@ -5,7 +5,7 @@ import type {
   NewAuthorizationCode,
   Redemption,
   RefreshTokenState,
-} from "../store/store.ts";
+} from "../store/authorizations.ts";
 import { type AuthorizationRow, authorizationOf, type CodeRow, codeOf, insertCode } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../errors.ts";
-import type { Authorization, Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store/store.ts";
+import type { Authorization } from "../store/authorizations.ts";
+import type { Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";

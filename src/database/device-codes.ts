@@ -1,4 +1,5 @@
-import type { DeviceCode, DeviceCodeStore, NewDeviceCode, Redemption } from "../store/store.ts";
+import type { Redemption } from "../store/authorizations.ts";
+import type { DeviceCode, DeviceCodeStore, NewDeviceCode } from "../store/device-codes.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";

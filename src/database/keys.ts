@@ -1,4 +1,4 @@
-import type { KeyStore, KeyUse, StoredKey } from "../store/store.ts";
+import type { KeyStore, KeyUse, StoredKey } from "../store/keys.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";

@@ -1,4 +1,4 @@
-import type { Lease, LeaseStore } from "../store/store.ts";
+import type { Lease, LeaseStore } from "../store/leases.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { type Database, databaseTime, forUpdate, rollback, type Sql } from "./transaction.ts";
 

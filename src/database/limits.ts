@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { LimitStore } from "../store/store.ts";
+import type { LimitStore } from "../store/limits.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
 

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Sealer } from "../crypto/sealing.ts";
 import type { AuthEvent } from "../events.ts";
-import { type Lease, OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store/store.ts";
+import type { Lease } from "../store/leases.ts";
+import { OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store/outbox.ts";
 import { holdsLease } from "./leases.ts";
 import { type Database, placeholders, rollback, type Sql } from "./transaction.ts";
 

@@ -1,4 +1,4 @@
-import type { PushedRequestStore } from "../store/store.ts";
+import type { PushedRequestStore } from "../store/pushed-requests.ts";
 import { insert } from "./authorization-records.ts";
 import type { Database } from "./transaction.ts";
 

@@ -1,4 +1,4 @@
-import type { Redemption } from "../store/store.ts";
+import type { Redemption } from "../store/authorizations.ts";
 import { insertAuthorization } from "./authorization-records.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Database, rollback, type Scalar } from "./transaction.ts";

@@ -1,4 +1,4 @@
-import type { Revocation, RevocationKind, RevocationStore, StoredRevocation } from "../store/store.ts";
+import type { Revocation, RevocationKind, RevocationStore, StoredRevocation } from "../store/revocations.ts";
 import { type Database, placeholders, type Scalar, type TransactionSql } from "./transaction.ts";
 
 /** For replicas whose tail lags, and clocks that differ. */

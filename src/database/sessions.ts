@@ -1,4 +1,4 @@
-import type { PendingRequest, Session, SessionStore } from "../store/store.ts";
+import type { PendingRequest, Session, SessionStore } from "../store/sessions.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { type Database, forUpdate, placeholders, type Sql } from "./transaction.ts";

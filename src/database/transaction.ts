@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DataSource, QueryRunner } from "typeorm";
 import { AuthError } from "../errors.ts";
-import { LONGEST_TRANSACTION_MS } from "../store/store.ts";
+import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
 import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Dialect } from "./schema.ts";

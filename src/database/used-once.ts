@@ -1,4 +1,4 @@
-import type { UsedOnceStore } from "../store/store.ts";
+import type { UsedOnceStore } from "../store/used-once.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";

@@ -1,6 +1,6 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
-import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store/store.ts";
+import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store/users.ts";
 import { endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";

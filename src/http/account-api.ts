@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { findClient } from "../oauth/clients/clients.ts";
 import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
-import type { User } from "../store/store.ts";
+import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { changePassword, signUp } from "../users/users.ts";
 import { proofOf } from "./dpop.ts";

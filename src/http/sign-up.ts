@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
-import type { PendingRequest } from "../store/store.ts";
+import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
 import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { answers } from "./error-table.ts";

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
-import type { Lease, Store } from "../store/store.ts";
-import { OUTBOX_LANES } from "../store/store.ts";
+import type { Lease } from "../store/leases.ts";
+import { OUTBOX_LANES } from "../store/outbox.ts";
+import type { Store } from "../store/store.ts";
 import { pause, withDeadline } from "./deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import { encodeEvent } from "./encode.ts";

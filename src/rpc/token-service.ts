@@ -9,7 +9,7 @@ import { findClient } from "../oauth/clients/clients.ts";
 import { type AddedKey, distrustKey, rotateSigningKeys } from "../oauth/keys/rotation.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/tokens/revocation.ts";
-import type { Authorization } from "../store/store.ts";
+import type { Authorization } from "../store/authorizations.ts";
 import { callerOf, callOf } from "./caller.ts";
 import { withinDeadline } from "./within-deadline.ts";
 

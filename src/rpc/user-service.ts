@@ -4,7 +4,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import type { User } from "../store/store.ts";
+import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import {
   batchGetUsers,

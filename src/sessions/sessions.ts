@@ -2,7 +2,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import type { Session } from "../store/store.ts";
+import type { Session } from "../store/sessions.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";

@@ -1,5 +1,5 @@
 import { type CryptoKey, compactVerify } from "jose";
-import type { ClientAssertionAlg } from "../store/store.ts";
+import type { ClientAssertionAlg } from "../store/clients.ts";
 
 /** A JWT that somebody else wrote, taken apart: nothing in it is true before its signature was checked. */
 export interface ForeignJwt {

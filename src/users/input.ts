@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Config } from "../config/config.ts";
 import { AuthError, type FieldViolation } from "../errors.ts";
-import type { StandardClaims } from "../store/store.ts";
+import type { StandardClaims } from "../store/users.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
 /** Limits of what people type. Lengths count code points. */

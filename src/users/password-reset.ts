@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
-import type { User } from "../store/store.ts";
+import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 

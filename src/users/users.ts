@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { readPageToken, writePageToken } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
-import type { User, UserWithPassword } from "../store/store.ts";
+import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
 

@@ -6,15 +6,12 @@ import { Protocols1790100000000 } from "../../src/database/migrations/1790100000
 import { type StoreOptions, storeOn } from "../../src/database/open-store.ts";
 import { type Database, rollback } from "../../src/database/transaction.ts";
 import { passwordReset, userLogin, userSignup } from "../../src/events.ts";
-import type {
-  Authorization,
-  Client,
-  NewAuthorizationCode,
-  NewDeviceCode,
-  Session,
-  Store,
-  User,
-} from "../../src/store/store.ts";
+import type { Authorization, NewAuthorizationCode } from "../../src/store/authorizations.ts";
+import type { Client } from "../../src/store/clients.ts";
+import type { NewDeviceCode } from "../../src/store/device-codes.ts";
+import type { Session } from "../../src/store/sessions.ts";
+import type { Store } from "../../src/store/store.ts";
+import type { User } from "../../src/store/users.ts";
 
 export const sealer = new Sealer(Buffer.alloc(32, 7));
 export const NOW = 1_800_000_000_000;

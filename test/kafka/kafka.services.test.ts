@@ -18,7 +18,8 @@ import type { EventPublisher, KafkaOptions } from "../../src/kafka/publisher.ts"
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import type { Relay } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
-import type { OutboxStore, Store } from "../../src/store/store.ts";
+import type { OutboxStore } from "../../src/store/outbox.ts";
+import type { Store } from "../../src/store/store.ts";
 import type { TestKafka } from "../support/kafka.ts";
 import { readTopics, startKafka } from "../support/kafka.ts";
 import type { MemoryOutbox } from "../support/memory-outbox.ts";

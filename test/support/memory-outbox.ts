@@ -1,6 +1,7 @@
 import type { AuthEvent } from "../../src/events.ts";
-import type { Lease, LeaseStore, OutboxEntry, OutboxStore } from "../../src/store/store.ts";
-import { OUTBOX_LANES } from "../../src/store/store.ts";
+import type { Lease, LeaseStore } from "../../src/store/leases.ts";
+import type { OutboxEntry, OutboxStore } from "../../src/store/outbox.ts";
+import { OUTBOX_LANES } from "../../src/store/outbox.ts";
 
 type Row = { -readonly [K in keyof OutboxEntry]: OutboxEntry[K] } & { event: AuthEvent | Error };
 

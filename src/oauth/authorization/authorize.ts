@@ -3,7 +3,7 @@ import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
-import type { PendingRequest } from "../../store/store.ts";
+import type { PendingRequest } from "../../store/sessions.ts";
 import { scopesOf } from "../clients/clients.ts";
 import { invalidRequestUri } from "./pushed-authorization.ts";
 import {

@@ -1,6 +1,6 @@
 import type { Context } from "../../context.ts";
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { findClient, scopesOf } from "../clients/clients.ts";
 import { INTERNAL_SCOPES } from "../clients/metadata.ts";
 import { type IdTokenClaims, readIdTokenHint } from "../tokens/claims.ts";

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client, ClientSecret } from "../../store/store.ts";
+import type { Client, ClientSecret } from "../../store/clients.ts";
 import { authenticateBasic, authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient, scopesOf } from "../clients/clients.ts";
 import { requireBearer } from "../tokens/bearer.ts";

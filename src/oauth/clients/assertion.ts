@@ -1,6 +1,6 @@
 import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
-import type { Client, ClientAssertionAlg } from "../../store/store.ts";
+import type { Client, ClientAssertionAlg } from "../../store/clients.ts";
 import { isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
 import { ASSERTION_ALGS, FAPI_ALGS } from "./metadata.ts";
 

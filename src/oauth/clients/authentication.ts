@@ -2,7 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client, ClientMetadata, ClientSecret } from "../../store/store.ts";
+import type { Client, ClientMetadata, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
 import { findClient } from "./clients.ts";

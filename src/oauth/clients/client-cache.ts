@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Client, ClientStore } from "../../store/store.ts";
+import type { Client, ClientStore } from "../../store/clients.ts";
 import type { RevokedSet } from "../revocations/revoked-set.ts";
 
 interface Loaded {

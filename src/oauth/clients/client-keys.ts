@@ -2,7 +2,7 @@ import { createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { outboundFetch } from "../../net/outbound.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { type ForeignJwt, isSignedWith } from "../../token/foreign-jwt.ts";
 import { publicKeyProblem } from "./metadata.ts";
 

@@ -1,7 +1,7 @@
 import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { type ClientRegistration, developmentClients, hasSecret } from "./metadata.ts";
 
 /** A registered client that is not disabled, or null. */

@@ -2,7 +2,7 @@ import { randomUUID, timingSafeEqual } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client, ClientMetadata } from "../../store/store.ts";
+import type { Client, ClientMetadata } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { paths } from "../metadata.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";

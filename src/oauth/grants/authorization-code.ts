@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { AuthorizationCode } from "../../store/store.ts";
+import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
-import type { Authorization } from "../../store/store.ts";
+import type { Authorization } from "../../store/authorizations.ts";
 import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";
 import { issueAccessToken, tokenTypeOf } from "../tokens/issuer.ts";

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { userLogin } from "../../events.ts";
-import type { Authorization, Redemption, User } from "../../store/store.ts";
+import type { Authorization, Redemption } from "../../store/authorizations.ts";
+import type { User } from "../../store/users.ts";
 import { scopesOf } from "../clients/clients.ts";
 import type { Grantee } from "../token.ts";
 import {

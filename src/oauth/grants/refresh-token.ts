@@ -1,6 +1,7 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { Authorization, Client } from "../../store/store.ts";
+import type { Authorization } from "../../store/authorizations.ts";
+import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";

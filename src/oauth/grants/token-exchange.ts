@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { scopesOf } from "../clients/clients.ts";
 import type { Grant } from "../token.ts";
 import { type AccessTokenClaims, readAccessToken } from "../tokens/claims.ts";

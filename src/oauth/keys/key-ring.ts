@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
-import type { KeyStore, KeyUse, StoredKey } from "../../store/store.ts";
+import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import type { Logger } from "../../telemetry/telemetry.ts";
 import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/jws.ts";
 

@@ -1,6 +1,6 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { KeyUse, StoredKey } from "../../store/store.ts";
+import type { KeyUse, StoredKey } from "../../store/keys.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { KEY_RELOAD_MS } from "./key-ring.ts";
 

@@ -1,6 +1,7 @@
 import type { Context } from "../../context.ts";
 import { OutboundFailure, outboundFetch } from "../../net/outbound.ts";
-import type { Client, LogoutNotice } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
+import type { LogoutNotice } from "../../store/logout-notices.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { findClient } from "../clients/clients.ts";
 

@@ -6,7 +6,7 @@ import {
   type RevocationKind,
   type RevocationStore,
   type StoredRevocation,
-} from "../../store/store.ts";
+} from "../../store/revocations.ts";
 import type { Logger } from "../../telemetry/telemetry.ts";
 
 /** How often the feed is read, at the most a fifth of the bound (milliseconds). */

@@ -1,6 +1,6 @@
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import type { User } from "../../store/store.ts";
+import type { User } from "../../store/users.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { getUser } from "../../users/users.ts";
 import { findClient } from "../clients/clients.ts";

@@ -3,7 +3,7 @@ import { calculateJwkThumbprint, importJWK, type JWK } from "jose";
 import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { isSignedWith, isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
 import { FAPI_ALGS, publicKeyProblem } from "../clients/metadata.ts";
 

@@ -1,5 +1,5 @@
 import type { Context } from "../../context.ts";
-import type { Client } from "../../store/store.ts";
+import type { Client } from "../../store/clients.ts";
 import { findClient } from "../clients/clients.ts";
 import { isIdle } from "../grants/refresh-token.ts";
 import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";

@@ -1,6 +1,8 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Context } from "../../context.ts";
-import type { Authorization, Client, RefreshTokenState, User } from "../../store/store.ts";
+import type { Authorization, RefreshTokenState } from "../../store/authorizations.ts";
+import type { Client } from "../../store/clients.ts";
+import type { User } from "../../store/users.ts";
 import { askedClaims } from "../authorization/claims-request.ts";
 import { ACR } from "../authorization/request.ts";
 import { scopesOf } from "../clients/clients.ts";

@@ -1,7 +1,8 @@
 import type { Context } from "../../context.ts";
 import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
-import type { Authorization, Client } from "../../store/store.ts";
+import type { Authorization } from "../../store/authorizations.ts";
+import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 

@@ -1,4 +1,4 @@
-import type { User } from "../../store/store.ts";
+import type { User } from "../../store/users.ts";
 import { scopesOf } from "../clients/clients.ts";
 
 /** Which scope releases which claims (OpenID Connect Core section 5.4); `nickname` and `roles` stand in access tokens too. */

@@ -3,7 +3,7 @@ import { afterEach, expect, it } from "@jest/globals";
 import { Clock } from "../../../src/clock.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import { KeyRing } from "../../../src/oauth/keys/key-ring.ts";
-import type { KeyStore, StoredKey } from "../../../src/store/store.ts";
+import type { KeyStore, StoredKey } from "../../../src/store/keys.ts";
 import { createLogger } from "../../../src/telemetry/telemetry.ts";
 import { parseJws } from "../../../src/token/jws.ts";
 

@@ -1,11 +1,11 @@
 import { AuthError } from "../../../src/errors.ts";
+import type { Client } from "../../../src/store/clients.ts";
 import {
-  type Client,
   LONGEST_TRANSACTION_MS,
   type Revocation,
   type RevocationStore,
   type StoredRevocation,
-} from "../../../src/store/store.ts";
+} from "../../../src/store/revocations.ts";
 import type { Random, VirtualTime } from "./virtual-time.ts";
 
 /** What the database does to the calls of one replica. */

@@ -1,4 +1,4 @@
-import type { Client } from "../../../src/store/store.ts";
+import type { Client } from "../../../src/store/clients.ts";
 import type { FakeDatabase, TruthRow } from "./fake-store.ts";
 
 export interface IssuedToken {

@@ -1,0 +1,131 @@
+import type { AuthEvent } from "../events.ts";
+
+/** A pending authorization code (RFC 6749 section 4.1.2), known by the SHA-256 of what the browser carries. */
+export interface AuthorizationCode {
+  readonly codeHash: string;
+  readonly clientId: string;
+  readonly userId: string;
+  readonly sessionHash: string;
+  readonly redirectUri: string;
+  readonly scope: string;
+  readonly nonce: string | null;
+  /** The `claims` parameter (OpenID Connect Core section 5.5), JSON. */
+  readonly claims: string | null;
+  /** Thumbprint of the DPoP key that may redeem it (RFC 9449 section 10). */
+  readonly dpopJkt: string | null;
+  /** Empty: the client asked without one. */
+  readonly codeChallenge: string;
+  readonly resource: string | null;
+  readonly authTime: number;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly redeemedAt: number | null;
+  readonly revokedAt: number | null;
+  /** What its redemption gave. */
+  readonly authorizationId: string | null;
+}
+
+export type NewAuthorizationCode = Omit<AuthorizationCode, "redeemedAt" | "revokedAt" | "authorizationId">;
+
+/** What names the current refresh token of an authorization: enough to sign it again byte for byte. */
+export interface RefreshTokenState {
+  readonly jti: string;
+  /** Seconds. */
+  readonly iat: number;
+  /** Seconds. */
+  readonly exp: number;
+  readonly kid: string;
+}
+
+/** What a subject allowed a client; its `id` is the `sid` of every token that came of it. */
+export interface Authorization {
+  readonly id: string;
+  readonly grantType: "authorization_code" | "client_credentials" | "device_code";
+  readonly clientId: string;
+  /** User UUID, or the client id where a client acts for itself. */
+  readonly subject: string;
+  /** The browser's session it came from. */
+  readonly sessionHash: string | null;
+  readonly scope: string;
+  readonly resource: string | null;
+  readonly nonce: string | null;
+  /** The `claims` parameter, JSON. */
+  readonly claims: string | null;
+  /** Thumbprint of the DPoP key its refresh tokens are bound to; null where they are not, as a confidential client's. */
+  readonly dpopJkt: string | null;
+  readonly authTime: number | null;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  /** Absolute end; no refresh moves it. */
+  readonly expiresAt: number;
+  /** Of the newest refresh, where the client has an idle limit. */
+  readonly lastUsedAt: number | null;
+  readonly revokedAt: number | null;
+  /** Null where no refresh token was issued. */
+  readonly refresh: RefreshTokenState | null;
+  /** Number of the current refresh token, from 0. */
+  readonly generation: number;
+  /** When recent generations were replaced: `[generation, epoch ms]`, newest last. */
+  readonly rotations: readonly (readonly [number, number])[];
+}
+
+/** What takes the place of a code. */
+export interface Redemption {
+  /** Names the call: repeated after a connection lost at COMMIT it finds its own result. */
+  readonly attemptId: string;
+  readonly authorization: Authorization;
+  readonly event: AuthEvent;
+}
+
+export interface AuthorizationStore {
+  /**
+   * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
+   * `request_used`: it was before.
+   * @param pushedHash of the pushed request it answers, if any
+   */
+  createCode(
+    code: NewAuthorizationCode,
+    pushedHash?: string | null,
+  ): Promise<"created" | "session_ended" | "request_used">;
+  findCode(codeHash: string): Promise<AuthorizationCode | null>;
+  /**
+   * Uses the code up and writes the authorization and its event, in one transaction under the user's lock.
+   * One of N callers gets `redeemed`. `attemptId` names the call: repeated after a connection lost at COMMIT it gets
+   * `redeemed` again. `refused`: expired, revoked, or the user is gone or disabled.
+   */
+  redeemCode(codeHash: string, redemption: Redemption, now: number): Promise<"redeemed" | "replayed" | "refused">;
+  /** Counts a wrong code verifier; at the third the code is revoked. */
+  countWrongVerifier(codeHash: string, now: number): Promise<void>;
+  find(sid: string): Promise<Authorization | null>;
+  /** Live ones of a user, newest first, after the given position. */
+  listOfUser(
+    userId: string,
+    after: { createdAt: number; id: string } | null,
+    limit: number,
+    now: number,
+  ): Promise<Authorization[]>;
+  /** Replaces refresh token number `generation` by `next`. `lost`: it is no longer the current one, or the authorization ended. */
+  rotateRefreshToken(
+    sid: string,
+    generation: number,
+    next: RefreshTokenState,
+    now: number,
+  ): Promise<"rotated" | "lost">;
+  /** Notes a use of the refresh token, for the idle limit. */
+  touch(sid: string, now: number): Promise<void>;
+  /** False: there is none, or it was revoked before. */
+  revoke(sid: string, reason: string, now: number): Promise<boolean>;
+  /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
+  revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;
+  /** The scopes that the user allowed the client, space-separated; null: never asked. */
+  findConsent(userId: string, clientId: string): Promise<string | null>;
+  saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
+  listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]>;
+  /** What the user's live authorizations are for: one entry a client and scope, since the oldest of them. */
+  listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]>;
+  /** Forgets the consent and ends what it gave: pending codes and authorizations of this user and client. False: there was nothing. */
+  withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean>;
+}

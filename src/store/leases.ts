@@ -1,0 +1,16 @@
+export interface Lease {
+  readonly name: string;
+  readonly owner: string;
+  readonly epoch: number;
+}
+
+/** Single ownership, by the database's clock. */
+export interface LeaseStore {
+  /** Null: somebody else holds it. */
+  acquire(name: string, owner: string, ttlMs: number): Promise<Lease | null>;
+  /** False: it was lost. */
+  renew(lease: Lease, ttlMs: number): Promise<boolean>;
+  release(lease: Lease): Promise<void>;
+  /** Live leases by name prefix. */
+  holders(prefix: string): Promise<{ name: string; owner: string }[]>;
+}

@@ -1,0 +1,21 @@
+/** An authorization that ended, of a client that wants to know (OpenID Connect Back-Channel Logout 1.0). */
+export interface LogoutNotice {
+  readonly id: string;
+  readonly clientId: string;
+  readonly sid: string;
+  readonly sub: string;
+  /** Failed attempts so far. */
+  readonly attempts: number;
+  readonly createdAt: number;
+}
+
+/** Written in the transaction that ends the authorization. */
+export interface LogoutNoticeStore {
+  /** Called after every local commit that wrote notices. Returns the way to stop it. */
+  onAppend(listener: () => void): () => void;
+  /** Those whose time has come, oldest first. */
+  due(now: number, limit: number): Promise<LogoutNotice[]>;
+  delivered(id: string): Promise<void>;
+  /** Counts a failed attempt. @param nextAttemptAt null: there will be none; the row stays, to be looked at */
+  failed(id: string, reason: string, nextAttemptAt: number | null): Promise<void>;
+}

@@ -1,0 +1,48 @@
+/** A browser's session, known by the SHA-256 of its cookie. */
+export interface Session {
+  readonly idHash: string;
+  /** Null before sign-in. */
+  readonly userId: string | null;
+  /** When the password was given, epoch milliseconds. */
+  readonly authTime: number | null;
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  readonly createdAt: number;
+  readonly lastSeenAt: number;
+  readonly expiresAt: number;
+}
+
+/** An authorization request that waits for its user: the validated parameters of the authorization endpoint. */
+export interface PendingRequest {
+  /** What the pages carry as a hidden field; no secret, valid only with its session. */
+  readonly id: string;
+  readonly sessionHash: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** SHA-256 of the request_uri it came by (RFC 9126). */
+  readonly pushedHash: string | null;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
+export interface SessionStore {
+  create(session: Session): Promise<void>;
+  /** Unexpired ones only. */
+  find(idHash: string, now: number): Promise<Session | null>;
+  touch(idHash: string, now: number): Promise<void>;
+  /**
+   * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction.
+   * `refused`: the user is gone, disabled, or has another password by now.
+   */
+  signIn(session: Session, proof: { replaces: string | null; passwordHash: string }): Promise<"signed_in" | "refused">;
+  /** Logs out: the session, its requests and codes go, every authorization that came of it is revoked. */
+  end(idHash: string, now: number): Promise<void>;
+  /** Signed-in, unexpired ones, newest first. */
+  listOfUser(userId: string, now: number): Promise<Session[]>;
+  /** Logs out everywhere: every session, request, code and authorization of the user. */
+  endAllOf(userId: string, now: number): Promise<void>;
+  /** Keeps at most `keep` requests a session, dropping the oldest. */
+  saveRequest(request: PendingRequest, keep: number): Promise<void>;
+  findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null>;
+  latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null>;
+  deleteRequest(id: string): Promise<void>;
+}

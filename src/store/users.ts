@@ -1,0 +1,88 @@
+import type { AuthEvent } from "../events.ts";
+
+export interface User {
+  /** UUID version 4, lower case. */
+  readonly uuid: string;
+  /** Trimmed and lower-cased. */
+  readonly email: string;
+  readonly nickname: string;
+  readonly roles: readonly string[];
+  /** Somebody who reads this mailbox proved it, or an administrator vouches for it. */
+  readonly emailVerified: boolean;
+  readonly claims: StandardClaims;
+  readonly disabledAt: number | null;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+/** Claims of OpenID Connect Core section 5.1 that a user may hold beside e-mail address and nickname. */
+export interface StandardClaims {
+  readonly name?: string | undefined;
+  readonly given_name?: string | undefined;
+  readonly family_name?: string | undefined;
+  readonly middle_name?: string | undefined;
+  readonly preferred_username?: string | undefined;
+  readonly profile?: string | undefined;
+  readonly picture?: string | undefined;
+  readonly website?: string | undefined;
+  readonly gender?: string | undefined;
+  /** `YYYY-MM-DD`, `YYYY`, or `0000-MM-DD`. */
+  readonly birthdate?: string | undefined;
+  readonly zoneinfo?: string | undefined;
+  readonly locale?: string | undefined;
+  readonly phone_number?: string | undefined;
+  readonly phone_number_verified?: boolean | undefined;
+  readonly address?: PostalAddress | undefined;
+}
+
+/** OpenID Connect Core section 5.1.1. */
+export interface PostalAddress {
+  readonly formatted?: string | undefined;
+  readonly street_address?: string | undefined;
+  readonly locality?: string | undefined;
+  readonly region?: string | undefined;
+  readonly postal_code?: string | undefined;
+  readonly country?: string | undefined;
+}
+
+export interface UserWithPassword extends User {
+  readonly passwordHash: string;
+}
+
+export interface UserChange {
+  readonly nickname?: string;
+  readonly roles?: readonly string[];
+  /** In place of all that were there. */
+  readonly claims?: StandardClaims;
+  readonly emailVerified?: boolean;
+}
+
+export interface UserStore {
+  /** Account, profile and event in one transaction. */
+  create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken">;
+  find(uuid: string): Promise<User | null>;
+  findByEmail(email: string): Promise<UserWithPassword | null>;
+  findWithPassword(uuid: string): Promise<UserWithPassword | null>;
+  /** Those that exist, in no order. */
+  findMany(uuids: readonly string[]): Promise<User[]>;
+  /** By creation, oldest first, after the given position. */
+  list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]>;
+  update(uuid: string, change: UserChange, now: number): Promise<boolean>;
+  /** A better hash of the same password; does nothing when the password was changed meanwhile. */
+  rehash(uuid: string, from: string, to: string): Promise<void>;
+  /** Ends every session, pending code, reset token and authorization of the user. `lost`: no longer the password it was. */
+  changePassword(uuid: string, from: string, to: string, now: number): Promise<"changed" | "lost">;
+  /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
+  setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
+  /** Deletes account, profile, consents, sessions and codes, revokes every authorization. False: no such user. */
+  delete(uuid: string, now: number): Promise<boolean>;
+  /** The newest reset token takes the place of older ones; token and event in one transaction. */
+  createPasswordReset(
+    reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },
+    event: AuthEvent,
+  ): Promise<void>;
+  /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
+  findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
+  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does. One of N callers gets `reset`. */
+  redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid">;
+}

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
-import type { Context } from "./context.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
 import { openStore } from "./database/open-store.ts";
@@ -21,7 +20,10 @@ import { CallerMemory } from "./oauth/callers/callers.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
 import { applyConfiguredClients } from "./oauth/clients/clients.ts";
+import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
+import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
+import { deliverLogoutNotices } from "./oauth/logout/backchannel-logout.ts";
 import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
@@ -38,7 +40,7 @@ export interface Overrides {
 }
 
 export interface App {
-  readonly context: Context;
+  readonly context: OAuthContext;
   /** Stops accepting, finishes what was accepted, then lets go of everything. */
   close(): Promise<void>;
 }
@@ -52,7 +54,10 @@ const readinessMs = 1_000;
 const drainMs = 2_000;
 
 /** The domain on its store, without listeners: what the command line works with. */
-export async function createContext(config: Config, overrides: Overrides = {}): Promise<Context & AsyncDisposable> {
+export async function createContext(
+  config: Config,
+  overrides: Overrides = {},
+): Promise<OAuthContext & AsyncDisposable> {
   const log = overrides.log ?? createLogger(config.logLevel);
   const clock = overrides.clock ?? new Clock();
   const metrics = createMetrics();
@@ -145,11 +150,14 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
       },
     });
     closers.push(() => relay.close());
-    const housekeeping = startHousekeeping(context);
+    const housekeeping = startHousekeeping(context, async () => {
+      await rotateWhenDue(context);
+      await removeOutlivedKeys(context);
+    });
     closers.push(housekeeping.close);
     const endedSecrets = startEndedSecrets(context);
     closers.push(endedSecrets.close);
-    const logoutNotices = startLogoutNotices(context);
+    const logoutNotices = startLogoutNotices(context, () => deliverLogoutNotices(context));
     closers.push(logoutNotices.close);
 
     const ready = async () => {
@@ -197,7 +205,7 @@ export async function prepare(config: Config, overrides: Overrides = {}): Promis
 async function openPatiently(
   config: Config,
   overrides: Overrides & { log: Logger },
-): Promise<Context & AsyncDisposable> {
+): Promise<OAuthContext & AsyncDisposable> {
   let waitingRoom: { close(): Promise<void> } | null = null;
   try {
     for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import type { Client } from "../store/clients.ts";
 import { fields, table, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, wholeNumber, withContext } from "./runtime.ts";
@@ -180,7 +180,7 @@ async function registrationOf(runtime: Runtime, clientId: string | undefined, op
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-async function add(ctx: Context, json: object): Promise<{ client: Client; clientSecret: string | null }> {
+async function add(ctx: OAuthContext, json: object): Promise<{ client: Client; clientSecret: string | null }> {
   const { addClient, getClient } = await import("../oauth/clients/clients.ts");
   const { readClientRegistration } = await import("../oauth/clients/metadata.ts");
   const { randomToken } = await import("../crypto/hashes.ts");

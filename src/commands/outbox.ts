@@ -11,8 +11,7 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
     .option("--limit <number>", "at most so many", "50")
     .action(async (options: { json?: boolean; status?: OutboxStatus; limit: string }) => {
       const limit = wholeNumber("--limit", options.limit, 10_000);
-      const { listEvents } = await import("../outbox.ts");
-      const entries = await withContext(runtime, (ctx) => listEvents(ctx, options.status ?? null, limit));
+      const entries = await withContext(runtime, ({ store }) => store.outbox.list(options.status ?? null, limit));
       const shown = entries.map(({ createdAt, sentAt, ...rest }) => ({
         ...rest,
         createdAt: timeOf(createdAt),
@@ -41,8 +40,11 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
     .option("--all", "every parked event")
     .action(async (eventIds: string[], options: { json?: boolean; all?: boolean }) => {
       if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
-      const { retryEvents } = await import("../outbox.ts");
-      const retried = await withContext(runtime, (ctx) => retryEvents(ctx, options.all === true ? null : eventIds));
+      const retried = await withContext(runtime, async ({ store, log }) => {
+        const count = await store.outbox.retry(options.all === true ? null : eventIds);
+        log.info({ event: "outbox_retry", count }, "parked events put back");
+        return count;
+      });
       outputOf(runtime, options).print({ retried }, () => `${retried} back in line`);
     });
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type Output, outputTo } from "./output.ts";
 
 /** What a command may touch of the process. */
@@ -25,7 +25,7 @@ function levelOf(runtime: Runtime, config: Config): string {
 }
 
 /** Runs one command on the domain, without listeners, and lets go of the database afterwards. */
-export async function withContext<T>(runtime: Runtime, work: (ctx: Context) => Promise<T>): Promise<T> {
+export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
   const config = await configOf(runtime);
   const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
     import("../app.ts"),

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import type { User } from "../store/users.ts";
 import { fields, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, withContext } from "./runtime.ts";
@@ -91,12 +91,12 @@ function readClaimsFile(text: string): unknown {
   }
 }
 
-async function find(ctx: Context, who: string): Promise<User> {
+async function find(ctx: OAuthContext, who: string): Promise<User> {
   const { getUser, getUserByEmail } = await import("../users/users.ts");
   return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
 }
 
-async function grant(ctx: Context, user: User, roles: readonly string[], revoke: boolean): Promise<User> {
+async function grant(ctx: OAuthContext, user: User, roles: readonly string[], revoke: boolean): Promise<User> {
   const { updateUser } = await import("../users/users.ts");
   const next = revoke ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
   return updateUser(ctx, user.uuid, { roles: next });

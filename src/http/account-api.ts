@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { findClient } from "../oauth/clients/clients.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
 import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
@@ -10,7 +10,7 @@ import { proofOf } from "./dpop.ts";
 import { readJson } from "./parameters.ts";
 
 /** /api/users/*: sign-up and the user's own account, JSON in the `success` envelope. */
-export function accountApi(app: FastifyInstance, ctx: Context): void {
+export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
   const bearer = (request: FastifyRequest, scope: string | null) =>
     requireBearer(ctx, request.headers.authorization ?? null, scope, proofOf(ctx, request));
 

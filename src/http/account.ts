@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { listApplications, withdrawConsent } from "../oauth/authorization/consents.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
 import { checkForm, clearSessionCookie, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";
@@ -18,7 +18,7 @@ const maxSessions = 100;
 type SignedIn = BrowserSession & { readonly userId: string };
 
 /** The user's own page: where they are signed in, which applications have access, and how to end either. */
-export function accountPage(app: FastifyInstance, ctx: Context): void {
+export function accountPage(app: FastifyInstance, ctx: OAuthContext): void {
   const errorHandler = onErrorPage(ctx);
 
   app.get("/", { errorHandler }, async (request, reply) => {
@@ -67,7 +67,7 @@ function isSignedIn(session: BrowserSession): session is SignedIn {
 
 /** A form of this page and the signed-in session it belongs to. @throws AuthError forbidden */
 async function ownForm(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   purposeOf: (form: Parameters) => string,
 ): Promise<{ session: SignedIn; form: Parameters }> {
@@ -78,7 +78,7 @@ async function ownForm(
 }
 
 async function showAccount(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: SignedIn,

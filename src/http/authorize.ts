@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { authorize } from "../oauth/authorization/authorize.ts";
 import { resolvePushedRequest } from "../oauth/authorization/pushed-authorization.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { browserOf, pathOf, sessionOf } from "./browser.ts";
 import { goOn } from "./go-on.ts";
@@ -9,7 +9,7 @@ import { onErrorPage } from "./pages/error-page.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /oauth2/authorize (RFC 6749 section 3.1). */
-export function authorizeEndpoint(app: FastifyInstance, ctx: Context): void {
+export function authorizeEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const answer = async (request: FastifyRequest, reply: FastifyReply, given: Parameters, status: 302 | 303) => {
     const { parameters, pushedHash } = await resolvePushedRequest(ctx, given);
     const session = await sessionOf(ctx, request);

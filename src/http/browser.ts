@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
 import { type Browser, type BrowserSession, csrfToken, findSession, isCsrfToken } from "../sessions/sessions.ts";
 import type { Parameters } from "./parameters.ts";
@@ -10,40 +10,40 @@ import type { Parameters } from "./parameters.ts";
 /** For how long a browser is known after a login (seconds); browsers allow 400 days at most. */
 const deviceCookieAge = 400 * 86_400;
 
-function cookieName(ctx: Context, name: "auth_session" | "auth_device"): string {
+function cookieName(ctx: OAuthContext, name: "auth_session" | "auth_device"): string {
   return ctx.config.issuer.startsWith("https:") ? `__Host-${name}` : name;
 }
 
-function cookieOptions(ctx: Context) {
+function cookieOptions(ctx: OAuthContext) {
   return { path: "/", httpOnly: true, sameSite: "lax", secure: ctx.config.issuer.startsWith("https:") } as const;
 }
 
-export function sessionOf(ctx: Context, request: FastifyRequest): Promise<BrowserSession | null> {
+export function sessionOf(ctx: OAuthContext, request: FastifyRequest): Promise<BrowserSession | null> {
   return findSession(ctx, request.cookies[cookieName(ctx, "auth_session")]);
 }
 
 /** This browser is one that the account signs in with. */
-export function setDeviceCookie(ctx: Context, request: FastifyRequest, reply: FastifyReply, email: string): void {
+export function setDeviceCookie(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply, email: string): void {
   const name = cookieName(ctx, "auth_device");
   const proof = rememberDevice(ctx, request.cookies[name], email);
   reply.setCookie(name, proof, { ...cookieOptions(ctx), maxAge: deviceCookieAge });
 }
 
-export function setSessionCookie(ctx: Context, reply: FastifyReply, session: BrowserSession): void {
+export function setSessionCookie(ctx: OAuthContext, reply: FastifyReply, session: BrowserSession): void {
   reply.setCookie(cookieName(ctx, "auth_session"), session.cookie, cookieOptions(ctx));
 }
 
-export function clearSessionCookie(ctx: Context, reply: FastifyReply): void {
+export function clearSessionCookie(ctx: OAuthContext, reply: FastifyReply): void {
   reply.clearCookie(cookieName(ctx, "auth_session"), cookieOptions(ctx));
 }
 
-export function browserOf(ctx: Context, request: FastifyRequest): Browser {
+export function browserOf(ctx: OAuthContext, request: FastifyRequest): Browser {
   const deviceProof = request.cookies[cookieName(ctx, "auth_device")];
   return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
 /** A path of ours as the browser sees it: below the issuer's own path. */
-export function pathOf(ctx: Context, path: string): string {
+export function pathOf(ctx: OAuthContext, path: string): string {
   return new URL(ctx.config.issuer).pathname.replace(/\/$/, "") + path;
 }
 
@@ -58,7 +58,7 @@ export function formFields(session: BrowserSession, purpose: string, fields: Rec
  * @throws AuthError forbidden
  */
 export function checkForm(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   session: BrowserSession | null,
   purpose: string,

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import type { Context } from "../context.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";
 import { goOn } from "./go-on.ts";
@@ -9,7 +9,7 @@ import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /consent: what a client that is not first-party may do, asked once for each set of scopes. */
-export function consentPage(app: FastifyInstance, ctx: Context): void {
+export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
   app.get("/consent", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = await sessionOf(ctx, request);
     if (session === null || session.userId === null) return reply.redirect(pathOf(ctx, "/login"), 302);

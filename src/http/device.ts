@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { findPendingRequest, requestDeviceLogin } from "../oauth/authorization/authorize.ts";
 import {
@@ -8,6 +7,7 @@ import {
   readUserCode,
   verificationUriComplete,
 } from "../oauth/authorization/device-authorization.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
@@ -21,7 +21,7 @@ import { readForm, readQuery } from "./parameters.ts";
 const decisionPath = `${paths.device}/decision`;
 
 /** The pages of the device flow (RFC 8628 section 3.3): type the code in, look at what it is for, decide. */
-export function devicePages(app: FastifyInstance, ctx: Context): void {
+export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   const errorHandler = onErrorPage(ctx);
 
   app.get(paths.device, { errorHandler }, async (request, reply) => {
@@ -82,7 +82,7 @@ const problems: Partial<Record<AuthError["code"], { readonly problem: string; re
 };
 
 async function orForm(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,
@@ -101,7 +101,7 @@ async function orForm(
 }
 
 function showForm(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { dpopNonce, type PresentedProof } from "../oauth/tokens/dpop.ts";
 
 /** The DPoP header of a request. The URL it must speak of is ours as clients know it, whatever proxies made of it. */
-export function proofOf(ctx: Context, request: FastifyRequest): PresentedProof | null {
+export function proofOf(ctx: OAuthContext, request: FastifyRequest): PresentedProof | null {
   const proof = request.headers["dpop"];
   if (proof === undefined) return null;
   const url = `${ctx.config.issuer}${request.routeOptions.url ?? ""}`;
@@ -11,7 +11,7 @@ export function proofOf(ctx: Context, request: FastifyRequest): PresentedProof |
 }
 
 /** Who sends a proof learns the nonce of the next one, whatever the answer is (RFC 9449 section 8.2). */
-export function offerNonces(app: FastifyInstance, ctx: Context): void {
+export function offerNonces(app: FastifyInstance, ctx: OAuthContext): void {
   app.addHook("onRequest", (request, reply, done) => {
     if (request.headers["dpop"] !== undefined) reply.header("dpop-nonce", dpopNonce(ctx));
     done();

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError, type AuthErrorCode } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { DPOP_ALGS } from "../oauth/tokens/dpop.ts";
 import { printable } from "./parameters.ts";
 
@@ -73,7 +73,7 @@ const proofChallenges: Partial<Record<AuthErrorCode, string>> = {
 };
 
 /** Any thrown thing as an AuthError: what is not one is logged with its cause and shown as server_error. */
-export function toAuthError(ctx: Context, error: unknown): { error: AuthError; status: number } {
+export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthError; status: number } {
   if (error instanceof AuthError) {
     const own = (error as { statusCode?: number }).statusCode;
     if (error.code === "unavailable") ctx.log.warn({ err: error }, "answered as unavailable");
@@ -90,7 +90,12 @@ export function toAuthError(ctx: Context, error: unknown): { error: AuthError; s
 }
 
 /** Answers a refusal in the envelope of the route it happened on: OAuth (RFC 6749 section 5.2) or account API. */
-export function sendError(ctx: Context, request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply {
+export function sendError(
+  ctx: OAuthContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  thrown: unknown,
+): FastifyReply {
   const { error, status } = toAuthError(ctx, thrown);
   const { oauth, account } = answers[error.code];
   reply.code(status).header("cache-control", "no-store");

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import type { Next } from "../oauth/authorization/authorize.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { pathOf, setSessionCookie } from "./browser.ts";
 import { renderPage } from "./pages/render.ts";
 
@@ -9,7 +9,7 @@ import { renderPage } from "./pages/render.ts";
  * @param status 302 after a GET, 303 after a POST: never 307, which repeats the form (RFC 9700 section 4.12)
  */
 export function goOn(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   next: Next,

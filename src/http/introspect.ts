@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { forms, type Introspection, introspect, signIntrospection } from "../oauth/tokens/introspection.ts";
 import { type Parameters, readForm } from "./parameters.ts";
@@ -11,7 +11,7 @@ import { type Parameters, readForm } from "./parameters.ts";
 const jwtType = "application/token-introspection+jwt";
 
 /** POST /oauth2/introspect (RFC 7662, RFC 9701): the HTTP twin of IntrospectionService.Introspect. */
-export function introspectEndpoint(app: FastifyInstance, ctx: Context): void {
+export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(paths.introspect, async (request, reply) => {
     const parameters = readForm(request);
     const caller = await authenticateHttpCaller(ctx, new HttpCredentials(request, parameters));

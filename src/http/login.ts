@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
@@ -12,7 +12,7 @@ import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /login. */
-export function loginPage(app: FastifyInstance, ctx: Context): void {
+export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
   app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
@@ -54,7 +54,7 @@ export function loginPage(app: FastifyInstance, ctx: Context): void {
 }
 
 async function showLogin(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { paths } from "../oauth/metadata.ts";
 import { checkForm, clearSessionCookie, formFields, sessionOf } from "./browser.ts";
@@ -8,7 +8,7 @@ import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /connect/logout (OpenID Connect RP-Initiated Logout 1.0). */
-export function logoutEndpoint(app: FastifyInstance, ctx: Context): void {
+export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const answer = async (request: FastifyRequest, reply: FastifyReply, parameters: Parameters) => {
     const asked = await readLogoutRequest(ctx, parameters);
     const session = await sessionOf(ctx, request);

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, startSession } from "../sessions/sessions.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { browserOf, checkForm, formFields, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
@@ -11,7 +11,7 @@ import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 
 /** GET /password-reset asks for the address, or with the mail's token for a new password. */
-export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
+export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): void {
   app.get("/password-reset", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
@@ -51,7 +51,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: Context): void {
 }
 
 function showRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,
@@ -63,7 +63,7 @@ function showRequest(
 }
 
 function showNewPassword(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,

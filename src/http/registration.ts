@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import {
   type ConfigurationRequest,
@@ -8,11 +7,12 @@ import {
   registerClient,
   replaceRegistration,
 } from "../oauth/clients/registration.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { readJson } from "./parameters.ts";
 
 /** POST /oauth2/register (RFC 7591), and GET, PUT, DELETE /oauth2/register/:client_id (RFC 7592). */
-export function registrationEndpoints(app: FastifyInstance, ctx: Context): void {
+export function registrationEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(paths.register, async (request, reply) => {
     const { authorization = null } = request.headers;
     const registration = { authorization, network: networkOf(request.ip), json: readJson(request) };

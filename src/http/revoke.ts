@@ -1,14 +1,14 @@
 import type { FastifyInstance } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateClient } from "../oauth/clients/authentication.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { revokeToken } from "../oauth/tokens/revocation.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/revoke (RFC 7009). */
-export function revokeEndpoint(app: FastifyInstance, ctx: Context): void {
+export function revokeEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(paths.revoke, async (request, reply) => {
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;

@@ -4,11 +4,11 @@ import cookie from "@fastify/cookie";
 import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Config } from "../config/config.ts";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { refuseExpectations, twinHeader } from "../net/strict-http.ts";
 import { isLoopback } from "../oauth/clients/metadata.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
@@ -30,7 +30,7 @@ import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
 import { wellKnownEndpoints } from "./well-known.ts";
 
-type Endpoint = (app: FastifyInstance, ctx: Context) => void;
+type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
 
 /** One file an endpoint; each adds its routes. What people see. */
 const pages: readonly Endpoint[] = [
@@ -61,7 +61,7 @@ const maxHeaderSize = 16 * 1024;
 const hstsSeconds = 31_536_000;
 
 /** The public listener: OAuth, OpenID Connect, the pages and the account API. */
-export async function startHttpServer(ctx: Context): Promise<{ port: number; close(): Promise<void> }> {
+export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number; close(): Promise<void> }> {
   const { config } = ctx;
   const app = fastify({
     bodyLimit,
@@ -167,7 +167,7 @@ function refuseBytes(
   socket.end(`HTTP/1.1 ${status}\r\n${head.join("")}\r\n${line.startsWith("HEAD ") ? "" : body}`);
 }
 
-function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
+function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
   return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
     done(null, {
@@ -181,7 +181,7 @@ function corsOf(ctx: Context): FastifyCorsOptionsDelegateCallback {
   };
 }
 
-function isAllowedOrigin({ config }: Context, origin: string): boolean {
+function isAllowedOrigin({ config }: OAuthContext, origin: string): boolean {
   if (config.corsOrigins !== "loopback") return config.corsOrigins.includes(origin);
   return URL.canParse(origin) && isLoopback(new URL(origin).hostname) && new URL(origin).origin === origin;
 }
@@ -195,7 +195,7 @@ function refuseTwins(app: FastifyInstance): void {
   });
 }
 
-function observe(app: FastifyInstance, ctx: Context): void {
+function observe(app: FastifyInstance, ctx: OAuthContext): void {
   app.addHook("onResponse", (request, reply, done) => {
     const operation = request.routeOptions.url ?? "unknown";
     const { statusCode: status, elapsedTime: ms } = reply;
@@ -206,7 +206,7 @@ function observe(app: FastifyInstance, ctx: Context): void {
 }
 
 /** Adds endpoints; their paths answer methods they do not know with 405 and the ones they do. */
-function addEndpoints(app: FastifyInstance, ctx: Context, endpoints: readonly Endpoint[]): void {
+function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readonly Endpoint[]): void {
   const known = new Map<string, Set<string>>();
   let adding = true;
   app.addHook("onRoute", ({ url, method }) => {

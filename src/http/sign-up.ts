@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
@@ -14,7 +14,7 @@ import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
-export function signUpPage(app: FastifyInstance, ctx: Context): void {
+export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   app.get("/signup", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
     const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
     setSessionCookie(ctx, reply, session);
@@ -46,7 +46,7 @@ export function signUpPage(app: FastifyInstance, ctx: Context): void {
 }
 
 async function showSignUp(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   session: BrowserSession,

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { LRUCache } from "lru-cache";
-import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
@@ -14,7 +14,7 @@ const refusalsBefore429 = 2;
 const refusalMemoryMs = 60_000;
 
 /** POST /oauth2/token (RFC 6749 section 3.2): a form, or the same members as a JSON object. */
-export function tokenEndpoint(app: FastifyInstance, ctx: Context): void {
+export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const refusals = new LRUCache<string, number>({ max: 10_000, ttl: refusalMemoryMs, noUpdateTTL: true });
 
   app.post(paths.token, async (request, reply) => {

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { requireBearer } from "../oauth/tokens/bearer.ts";
 import { userinfo } from "../oauth/userinfo.ts";
@@ -8,7 +8,7 @@ import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 
 /** GET and POST /userinfo (OpenID Connect Core section 5.3). */
-export function userinfoEndpoint(app: FastifyInstance, ctx: Context): void {
+export function userinfoEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const handler = async (request: FastifyRequest) => {
     const claims = await requireBearer(ctx, bearerOf(request), "openid", proofOf(ctx, request));
     return userinfo(ctx, claims);

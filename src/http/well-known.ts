@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { authorizationServerMetadata, openidConfiguration, paths } from "../oauth/metadata.ts";
 
 /** Discovery documents and the key set: public, cacheable, answered from memory. */
-export function wellKnownEndpoints(app: FastifyInstance, ctx: Context): void {
+export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   const openid = JSON.stringify(openidConfiguration(ctx));
   const server = JSON.stringify(authorizationServerMetadata(ctx));
   const maxAge = ctx.config.jwksMaxAge;

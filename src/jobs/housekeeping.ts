@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
-import { removeOutlivedKeys, rotateWhenDue } from "../oauth/keys/rotation.ts";
 import { every } from "./every.ts";
 
 const everyMs = 30_000;
@@ -9,8 +8,11 @@ const batch = 500;
 /** Batches in one turn: a long backlog is cleared over several turns, so that it never holds up anything else. */
 const batchesPerTurn = 100;
 
-/** Deletes what is expired, in one replica at a time, and measures the outbox. */
-export function startHousekeeping(ctx: Context): { close(): Promise<void> } {
+/**
+ * Deletes what is expired, in one replica at a time, and measures the outbox.
+ * @param tidyKeys rotates and removes signing keys; called in the replica whose turn it is
+ */
+export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): { close(): Promise<void> } {
   const owner = randomUUID();
   let closing = false;
   const turn = async () => {
@@ -23,8 +25,7 @@ export function startHousekeeping(ctx: Context): { close(): Promise<void> } {
     for (let done = 0; done < batchesPerTurn && !closing; done++) {
       if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
     }
-    await rotateWhenDue(ctx);
-    await removeOutlivedKeys(ctx);
+    await tidyKeys();
     await ctx.store.leases.release(lease);
   };
   const turns = every(everyMs, turn, (error) => ctx.log.warn({ err: error }, "clean-up put off"));

@@ -1,19 +1,21 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
-import { deliverLogoutNotices } from "../oauth/logout/backchannel-logout.ts";
 
 const everyMs = 1_000;
 const leaseMs = 15_000;
 
-/** Delivers back-channel logout notices, in one replica at a time: at once after a local logout where it is this one. */
-export function startLogoutNotices(ctx: Context): { close(): Promise<void> } {
+/**
+ * Delivers back-channel logout notices, in one replica at a time: at once after a local logout where it is this one.
+ * @param deliver sends notices that are due; returns how many it tried
+ */
+export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>): { close(): Promise<void> } {
   const owner = randomUUID();
   let closing = false;
   const turn = async () => {
     if ((await ctx.store.logoutNotices.due(ctx.clock.now(), 1)).length === 0) return;
     const lease = await ctx.store.leases.acquire("logout-notices", owner, leaseMs);
     if (lease === null) return;
-    while (!closing && (await deliverLogoutNotices(ctx)) > 0) {
+    while (!closing && (await deliver()) > 0) {
       if (!(await ctx.store.leases.renew(lease, leaseMs))) return;
     }
     await ctx.store.leases.release(lease);

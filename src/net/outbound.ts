@@ -2,7 +2,6 @@ import { lookup } from "node:dns/promises";
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { BlockList, isIP, type LookupFunction } from "node:net";
-import type { Context } from "../context.ts";
 
 export interface OutboundRequest {
   readonly method?: "GET" | "POST";
@@ -71,16 +70,20 @@ export function isPublicAddress(address: string): boolean {
 /**
  * Calls a URL that a client registered (key sets, back-channel logout), guarded against being sent into this network: https
  * only, no redirects followed, the name resolved once and only to public addresses, the connection made to what was resolved.
- * Hosts in OUTBOUND_ALLOWED_HOSTS are exempt from the first and the third.
+ * @param allowedHosts OUTBOUND_ALLOWED_HOSTS: exempt from the first and the third
  * @throws OutboundFailure when it was refused, too slow, too long, or nobody answered
  */
-export async function outboundFetch(ctx: Context, url: string, call: OutboundRequest = {}): Promise<OutboundAnswer> {
+export async function outboundFetch(
+  allowedHosts: readonly string[],
+  url: string,
+  call: OutboundRequest = {},
+): Promise<OutboundAnswer> {
   const { maxBytes = 64 * 1024, timeoutMs = 3_000 } = call;
   const target = URL.canParse(url) ? new URL(url) : null;
   if (target === null || target.username !== "" || target.password !== "")
     throw new OutboundFailure("not a usable URL");
   const https = target.protocol === "https:";
-  const exempt = isAllowedHost(ctx, target);
+  const exempt = isAllowedHost(allowedHosts, target);
   if (!https && !(exempt && target.protocol === "http:")) throw new OutboundFailure("only https is called");
   const signal = AbortSignal.timeout(timeoutMs);
   const late = new Promise<never>((_resolve, reject) => {
@@ -98,10 +101,10 @@ export async function outboundFetch(ctx: Context, url: string, call: OutboundReq
   }
 }
 
-function isAllowedHost({ config }: Context, url: URL): boolean {
+function isAllowedHost(allowedHosts: readonly string[], url: URL): boolean {
   const port = url.port || (url.protocol === "https:" ? "443" : "80");
   const names = [url.hostname, `${url.hostname}:${port}`];
-  return config.outboundAllowedHosts.some((allowed) => names.includes(allowed));
+  return allowedHosts.some((allowed) => names.includes(allowed));
 }
 
 async function resolve(hostname: string): Promise<readonly Address[]> {

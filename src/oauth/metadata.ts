@@ -1,6 +1,6 @@
-import type { Context } from "../context.ts";
 import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./clients/metadata.ts";
+import type { OAuthContext } from "./context.ts";
 import { DPOP_ALGS } from "./tokens/dpop.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
 
@@ -20,7 +20,7 @@ export const paths = {
 } as const;
 
 /** RFC 8414 metadata: what is named here works, what is not is refused. */
-export function authorizationServerMetadata(ctx: Context): Record<string, unknown> {
+export function authorizationServerMetadata(ctx: OAuthContext): Record<string, unknown> {
   const { issuer } = ctx.config;
   return {
     issuer,
@@ -52,7 +52,7 @@ export function authorizationServerMetadata(ctx: Context): Record<string, unknow
 }
 
 /** OpenID Connect Discovery 1.0 section 3: the same server, as OpenID Connect clients look for it. */
-export function openidConfiguration(ctx: Context): Record<string, unknown> {
+export function openidConfiguration(ctx: OAuthContext): Record<string, unknown> {
   const { issuer } = ctx.config;
   return {
     ...authorizationServerMetadata(ctx),

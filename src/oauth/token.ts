@@ -1,7 +1,7 @@
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type AuthenticatedClient, authenticateClient } from "./clients/authentication.ts";
 import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "./clients/metadata.ts";
+import type { OAuthContext } from "./context.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
@@ -30,7 +30,7 @@ export interface Grantee extends AuthenticatedClient {
 
 /** A grant: what it is given is a client that authenticated and may use it. */
 export type Grant = (
-  ctx: Context,
+  ctx: OAuthContext,
   grantee: Grantee,
   parameters: Readonly<Record<string, string>>,
 ) => Promise<TokenResponse>;
@@ -49,7 +49,7 @@ const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
  * invalid_target, invalid_grant, invalid_dpop_proof, use_dpop_nonce, refresh_rejected, authorization_pending, slow_down,
  * access_denied, expired_token, rate_limited, unavailable
  */
-export async function exchangeToken(ctx: Context, request: TokenRequest): Promise<TokenResponse> {
+export async function exchangeToken(ctx: OAuthContext, request: TokenRequest): Promise<TokenResponse> {
   const { parameters } = request;
   const grantType = parameters["grant_type"];
   if (grantType === undefined) throw new AuthError("invalid_request", "grant_type is missing");

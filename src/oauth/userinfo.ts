@@ -1,6 +1,6 @@
-import type { Context } from "../context.ts";
 import { askedClaims } from "./authorization/claims-request.ts";
 import { findClient, scopesOf } from "./clients/clients.ts";
+import type { OAuthContext } from "./context.ts";
 import { ownerOf } from "./tokens/bearer.ts";
 import type { AccessTokenClaims } from "./tokens/claims.ts";
 import { userClaims } from "./tokens/user-claims.ts";
@@ -9,7 +9,7 @@ import { userClaims } from "./tokens/user-claims.ts";
  * The UserInfo answer (OpenID Connect Core section 5.3.2) for an access token that was checked.
  * @throws AuthError invalid_token: a client's own token, or the user is gone
  */
-export async function userinfo(ctx: Context, claims: AccessTokenClaims): Promise<Record<string, unknown>> {
+export async function userinfo(ctx: OAuthContext, claims: AccessTokenClaims): Promise<Record<string, unknown>> {
   const user = await ownerOf(ctx, claims.sub);
   const authorization = await ctx.store.authorizations.find(claims.sid);
   const asked = authorization === null ? [] : askedClaims(authorization, "userinfo");

@@ -2,16 +2,16 @@ import { X509Certificate } from "node:crypto";
 import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { type ContextKey, type ContextValues, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { Load } from "../oauth/callers/caller-limits.ts";
 import type { authenticateCaller, Caller } from "../oauth/callers/callers.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 
 /** What a call brings to say who makes it. */
 export type Credentials = Parameters<typeof authenticateCaller>[1];
 
 /** Swapped only by tests. */
-export type Authenticate = (ctx: Context, credentials: Credentials) => Caller | Promise<Caller>;
+export type Authenticate = (ctx: OAuthContext, credentials: Credentials) => Caller | Promise<Caller>;
 
 /** One call from its arrival to its answer, on either front. */
 export class Call {

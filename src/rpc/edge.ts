@@ -8,7 +8,7 @@ import type {
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext, type MethodImpl, type ServiceImpl } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type Authenticate, type Call, callOf, demandScope, requiredScope } from "./caller.ts";
 import { toConnectError } from "./error-table.ts";
 
@@ -70,12 +70,12 @@ export function methodsOf(registrations: readonly Registration[]): Method[] {
 
 /** What both fronts do around a handler. Each verb throws ConnectErrors only. */
 export class Edge {
-  readonly ctx: Context;
+  readonly ctx: OAuthContext;
   readonly methods: readonly Method[];
   readonly #name: "grpc" | "connect";
   readonly #authenticate: Authenticate;
 
-  constructor(name: "grpc" | "connect", ctx: Context, parts: EdgeParts) {
+  constructor(name: "grpc" | "connect", ctx: OAuthContext, parts: EdgeParts) {
     this.#name = name;
     this.ctx = ctx;
     this.methods = methodsOf(parts.registrations);

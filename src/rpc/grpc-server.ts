@@ -6,7 +6,7 @@ import { Server, ServerCredentials, type ServerDuplexStream, type UntypedService
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
 import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
@@ -70,7 +70,7 @@ const http2Options: SecureServerOptions & { streamResetBurst: number; streamRese
 
 /** Starts the gRPC listener: the services of auth.v1, grpc.health.v1.Health and server reflection. */
 export async function startGrpcServer(
-  ctx: Context,
+  ctx: OAuthContext,
   options: GrpcServerOptions,
   parts: EdgeParts = domainParts(ctx),
 ): Promise<GrpcServer> {

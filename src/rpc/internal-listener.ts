@@ -4,9 +4,9 @@ import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
-import type { Context } from "../context.ts";
 import { networkOf } from "../limits.ts";
 import { refuseExpectations, twinHeader } from "../net/strict-http.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
@@ -31,7 +31,7 @@ export interface InternalListenerOptions {
  * (`/healthz`, `/readyz`, `/metrics`).
  */
 export async function startInternalListener(
-  ctx: Context,
+  ctx: OAuthContext,
   options: InternalListenerOptions,
   parts: EdgeParts = domainParts(ctx),
 ): Promise<{ port: number; close(): Promise<void> }> {
@@ -97,7 +97,7 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
   }) as unknown as FastifyInstance;
 }
 
-function addOperatorRoutes(server: FastifyInstance, ctx: Context, ready: InternalListenerOptions["ready"]): void {
+function addOperatorRoutes(server: FastifyInstance, ctx: OAuthContext, ready: InternalListenerOptions["ready"]): void {
   const handlerTimeout = 10_000;
   server.get("/healthz", { handlerTimeout }, async () => ({ status: "ok" }));
   server.get("/readyz", { handlerTimeout }, async (_request, reply) => {

@@ -8,9 +8,9 @@ import {
   IntrospectResponseSchema,
   RevocationKind,
 } from "../../gen/auth/v1/introspection_pb.ts";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { recheckCaller } from "../oauth/callers/callers.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
 import { authorizeToken, forms, type Introspection, introspect } from "../oauth/tokens/introspection.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
@@ -24,7 +24,7 @@ const BATCH_STEP = 32;
 /** How often the credentials of an open watch are looked at again. */
 const RECHECK_MS = 1_000;
 
-export function introspectionService(ctx: Context): ServiceImpl<typeof IntrospectionService> {
+export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof IntrospectionService> {
   return {
     introspect({ token }, context) {
       const introspection = introspect(ctx, callerOf(context).client, token);

@@ -1,11 +1,11 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { IssueTokenRequest, TokenService } from "../../gen/auth/v1/token_pb.ts";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { withdrawConsent } from "../oauth/authorization/consents.ts";
 import { authenticateClient } from "../oauth/clients/authentication.ts";
 import { findClient } from "../oauth/clients/clients.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type AddedKey, distrustKey, rotateSigningKeys } from "../oauth/keys/rotation.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/tokens/revocation.ts";
@@ -13,7 +13,7 @@ import type { Authorization } from "../store/authorizations.ts";
 import { callerOf, callOf } from "./caller.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
-export function tokenService(ctx: Context): ServiceImpl<typeof TokenService> {
+export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService> {
   return {
     async issueToken(request, context) {
       const { network } = callOf(context).credentials;
@@ -115,7 +115,7 @@ function parametersOf(request: IssueTokenRequest): Record<string, string> {
  * HTTP knows two.
  */
 async function asRegistered(
-  ctx: Context,
+  ctx: OAuthContext,
   parameters: Record<string, string>,
 ): Promise<{ parameters: Record<string, string>; authorization: string | null }> {
   const { client_id: clientId, client_secret: secret, ...others } = parameters;

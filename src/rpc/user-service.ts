@@ -2,8 +2,8 @@ import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
-import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import {
@@ -21,7 +21,7 @@ import {
 import { callerOf, callOf, demandScope } from "./caller.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
-export function userService(ctx: Context): ServiceImpl<typeof UserService> {
+export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> {
   return {
     async getUser({ uuid }) {
       return { user: toUser(await getUser(ctx, uuid)) };

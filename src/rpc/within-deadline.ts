@@ -1,5 +1,5 @@
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
-import type { Context } from "../context.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { checkedContext } from "../users/checked-context.ts";
 import { callOf } from "./caller.ts";
 
@@ -7,7 +7,7 @@ import { callOf } from "./caller.ts";
  * The context for a handler that writes: once the call is over (its deadline passed, its client hung up), no password is hashed
  * and no write begun. A write that the database has already begun is finished there.
  */
-export function withinDeadline(ctx: Context, context: HandlerContext): Context {
+export function withinDeadline(ctx: OAuthContext, context: HandlerContext): OAuthContext {
   const call = callOf(context);
   // asked for before any work, so that it is watched from the start
   const { signal } = context;

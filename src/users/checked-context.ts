@@ -5,7 +5,7 @@ import type { Passwords } from "../crypto/passwords.ts";
 const always = /^(find|list|latest)|^(revoke|countWrongVerifier)$/;
 
 /** The context for work that may come to nothing: before every password that is hashed and every write, `check` may throw. */
-export function checkedContext(ctx: Context, check: () => void): Context {
+export function checkedContext<C extends Context>(ctx: C, check: () => void): C {
   const { store, passwords, limits } = ctx;
   return {
     ...ctx,

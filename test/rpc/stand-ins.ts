@@ -4,9 +4,9 @@ import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } f
 import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
-import type { Context } from "../../src/context.ts";
 import { AuthError } from "../../src/errors.ts";
 import { CallerLimits } from "../../src/oauth/callers/caller-limits.ts";
+import type { OAuthContext } from "../../src/oauth/context.ts";
 import type { Authenticate } from "../../src/rpc/caller.ts";
 import type { EdgeParts } from "../../src/rpc/edge.ts";
 import { startGrpcServer } from "../../src/rpc/grpc-server.ts";
@@ -57,7 +57,7 @@ export async function startEdges(handlers: Record<string, Handler> = {}) {
     callerLimits: new CallerLimits(null),
     log: createLogger("info", { write: (line) => void logged.push(line) }),
     metrics: createMetrics(),
-  } as unknown as Context;
+  } as unknown as OAuthContext;
   const parts = standInParts(handlers);
   const host = "127.0.0.1";
   const grpc = await startGrpcServer(ctx, { host, port: 0, tls: null, reflection: "authorized" }, parts);

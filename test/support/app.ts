@@ -7,7 +7,7 @@ import { Writable } from "node:stream";
 import { type App, createApp } from "../../src/app.ts";
 import { Clock } from "../../src/clock.ts";
 import { type Config, readConfig } from "../../src/config/config.ts";
-import type { Context } from "../../src/context.ts";
+import type { OAuthContext } from "../../src/oauth/context.ts";
 import { createLogger } from "../../src/telemetry/telemetry.ts";
 
 export interface TestApp {
@@ -17,7 +17,7 @@ export interface TestApp {
   readonly grpc: string;
   readonly internalUrl: string;
   readonly config: Config;
-  readonly context: Context;
+  readonly context: OAuthContext;
   readonly clock: Clock;
   /** Every line logged so far. */
   readonly logs: string[];

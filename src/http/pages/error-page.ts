@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../../context.ts";
+import type { OAuthContext } from "../../oauth/context.ts";
 import { FormRefused } from "../browser.ts";
 import { toAuthError } from "../error-table.ts";
 import { readForm } from "../parameters.ts";
 import { renderPage } from "./render.ts";
 
 /** The error handler of the pages: a person reads it, so it is a page too. */
-export function onErrorPage(ctx: Context) {
+export function onErrorPage(ctx: OAuthContext) {
   return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const { error, status } = toAuthError(ctx, thrown);
     if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));

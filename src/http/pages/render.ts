@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Eta } from "eta";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Context } from "../../context.ts";
+import type { OAuthContext } from "../../oauth/context.ts";
 import { pathOf } from "../browser.ts";
 import { type Language, languages, messages } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
@@ -32,7 +32,7 @@ export interface PageData extends Record<string, unknown> {
  * @param name a template of this folder
  */
 export function renderPage(
-  ctx: Context,
+  ctx: OAuthContext,
   request: FastifyRequest,
   reply: FastifyReply,
   name: string,
@@ -56,7 +56,7 @@ export function renderPage(
     .send(html);
 }
 
-function htmlOf(ctx: Context, language: Language, name: string, data: PageData): string {
+function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
   const t = messages[language];
   const problems = Object.entries(data.problems ?? {});
   const texts = t.fields(ctx.config.passwordMinLength);
@@ -76,9 +76,9 @@ function htmlOf(ctx: Context, language: Language, name: string, data: PageData):
 }
 
 /** By service, what the page says, and language: bounded by the error codes. */
-const made = new WeakMap<Context, Map<string, string>>();
+const made = new WeakMap<OAuthContext, Map<string, string>>();
 
-function madeOnce(ctx: Context, language: Language, name: string, data: PageData): string {
+function madeOnce(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
   const pages = made.get(ctx) ?? new Map<string, string>();
   made.set(ctx, pages);
   const key = `${name} ${data.sameForAll} ${language}`;

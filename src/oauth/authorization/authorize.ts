@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
 import type { PendingRequest } from "../../store/sessions.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { invalidRequestUri } from "./pushed-authorization.ts";
 import {
   type AuthorizationRequest,
@@ -36,7 +36,7 @@ export type Next =
  * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI nobody registered
  */
 export async function authorize(
-  ctx: Context,
+  ctx: OAuthContext,
   parameters: Parameters,
   session: BrowserSession | null,
   browser: Browser,
@@ -68,7 +68,7 @@ export async function authorize(
  * every request of a client.
  */
 export async function requestDeviceLogin(
-  ctx: Context,
+  ctx: OAuthContext,
   session: BrowserSession | null,
   browser: Browser,
   userCode: string | null,
@@ -83,7 +83,7 @@ function isOfDevicePage({ parameters }: PendingRequest): boolean {
 }
 
 async function keepRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   session: BrowserSession,
   parameters: Parameters,
   pushedHash: string | null,
@@ -107,7 +107,7 @@ async function keepRequest(
  * @throws AuthError as `authorize`
  */
 export async function continueRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   pending: PendingRequest,
   session: BrowserSession,
   browser: Browser,
@@ -143,7 +143,7 @@ export async function continueRequest(
 
 /** The request that a page's hidden field names, or the session's latest; null when it is over. */
 export async function findPendingRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   session: BrowserSession,
   id: string | undefined,
 ): Promise<PendingRequest | null> {
@@ -162,7 +162,7 @@ export interface RequestDescription {
 }
 
 /** What a page shows of a kept request; null where no client made it. @throws AuthError as `authorize` */
-export async function describeRequest(ctx: Context, pending: PendingRequest): Promise<RequestDescription | null> {
+export async function describeRequest(ctx: OAuthContext, pending: PendingRequest): Promise<RequestDescription | null> {
   if (isOfDevicePage(pending)) return null;
   const destination = await readDestination(ctx, pending.parameters);
   const { client } = destination;
@@ -184,7 +184,7 @@ function asksForLogin({ prompt }: AuthorizationRequest): boolean {
 }
 
 /** Is somebody signed in, lately enough, and the one the request is about? */
-function fits(ctx: Context, session: BrowserSession, request: AuthorizationRequest): boolean {
+function fits(ctx: OAuthContext, session: BrowserSession, request: AuthorizationRequest): boolean {
   const { maxAge } = request;
   const recent = maxAge === null || (session.authTime !== null && ctx.clock.now() - session.authTime <= maxAge * 1000);
   return session.userId !== null && recent && isExpectedUser(session, request);
@@ -194,7 +194,7 @@ function isExpectedUser(session: BrowserSession, { subject }: AuthorizationReque
   return subject === null || subject === session.userId;
 }
 
-async function hasConsent(ctx: Context, request: AuthorizationRequest, session: BrowserSession): Promise<boolean> {
+async function hasConsent(ctx: OAuthContext, request: AuthorizationRequest, session: BrowserSession): Promise<boolean> {
   if (request.client.metadata.first_party) return true;
   if (session.userId === null) return false;
   const given = await ctx.store.authorizations.findConsent(session.userId, request.client.clientId);
@@ -203,7 +203,7 @@ async function hasConsent(ctx: Context, request: AuthorizationRequest, session: 
 }
 
 async function issueCode(
-  ctx: Context,
+  ctx: OAuthContext,
   request: AuthorizationRequest,
   session: BrowserSession,
   browser: Browser,
@@ -239,7 +239,7 @@ async function issueCode(
   return answerTo(ctx, request, { code });
 }
 
-async function answeringClient(ctx: Context, destination: Destination, work: () => Promise<Next>): Promise<Next> {
+async function answeringClient(ctx: OAuthContext, destination: Destination, work: () => Promise<Next>): Promise<Next> {
   try {
     return await work();
   } catch (error) {
@@ -256,7 +256,7 @@ async function answeringClient(ctx: Context, destination: Destination, work: () 
 }
 
 /** RFC 6749 section 4.1.2 with the issuer of RFC 9207; a query that the client registered is kept as it is. */
-function answerTo(ctx: Context, destination: Destination, answer: Record<string, string>): Next {
+function answerTo(ctx: OAuthContext, destination: Destination, answer: Record<string, string>): Next {
   const { redirectUri, responseMode, state } = destination;
   const fields = { ...answer, ...(state === undefined ? {} : { state }), iss: ctx.config.issuer };
   if (responseMode === "form_post") return { to: "client-form", action: redirectUri, fields };

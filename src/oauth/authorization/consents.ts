@@ -1,7 +1,7 @@
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 
 /** A client that may do something in a user's name. */
 export interface Application {
@@ -12,7 +12,7 @@ export interface Application {
 }
 
 /** What a user allowed, by name: clients with a consent, and those that hold a live authorization without needing one. */
-export async function listApplications(ctx: Context, userId: string): Promise<Application[]> {
+export async function listApplications(ctx: OAuthContext, userId: string): Promise<Application[]> {
   const { authorizations } = ctx.store;
   const consents = await authorizations.listConsents(userId);
   const grants = await authorizations.listGrants(userId, ctx.clock.now());
@@ -38,7 +38,7 @@ export async function listApplications(ctx: Context, userId: string): Promise<Ap
  * Takes back what a user allowed a client. Everything that came of it ends: the consent, pending codes, authorizations.
  * @throws AuthError not_found: there was nothing
  */
-export async function withdrawConsent(ctx: Context, userId: string, clientId: string): Promise<void> {
+export async function withdrawConsent(ctx: OAuthContext, userId: string, clientId: string): Promise<void> {
   if (!(await ctx.store.authorizations.withdrawConsent(userId, clientId, ctx.clock.now()))) {
     throw new AuthError("not_found", "this user has allowed this client nothing");
   }

@@ -1,5 +1,4 @@
 import { randomInt } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Browser, BrowserSession } from "../../sessions/sessions.ts";
@@ -9,6 +8,7 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient, scopesOf } from "../clients/clients.ts";
 import { DEVICE_CODE_GRANT } from "../clients/metadata.ts";
+import type { OAuthContext } from "../context.ts";
 import { paths } from "../metadata.ts";
 import { userScopesOf } from "./request.ts";
 
@@ -37,7 +37,7 @@ export interface DeviceAuthorizationResponse {
  * @throws AuthError as `authenticateClient`, unauthorized_client, invalid_scope, invalid_target, unavailable
  */
 export async function authorizeDevice(
-  ctx: Context,
+  ctx: OAuthContext,
   credentials: ClientCredentials,
   device: Pick<Browser, "ipAddress" | "userAgent">,
 ): Promise<DeviceAuthorizationResponse> {
@@ -85,7 +85,7 @@ export async function authorizeDevice(
 }
 
 /** RFC 8628 section 3.3.1: opening it saves the typing, not the decision. */
-export function verificationUriComplete(ctx: Context, userCode: string): string {
+export function verificationUriComplete(ctx: OAuthContext, userCode: string): string {
   return `${ctx.config.issuer}${paths.device}?user_code=${userCode}`;
 }
 
@@ -110,7 +110,11 @@ export interface DeviceRequest {
  * in a quarter of an hour are all that an account has (section 5.1).
  * @throws AuthError expired_token: unknown, decided or expired; forbidden: another session opened it; rate_limited, login_required
  */
-export async function openDeviceCode(ctx: Context, session: BrowserSession, typed: string): Promise<DeviceRequest> {
+export async function openDeviceCode(
+  ctx: OAuthContext,
+  session: BrowserSession,
+  typed: string,
+): Promise<DeviceRequest> {
   const { code, client, userCode } = await open(ctx, session, typed);
   return {
     userCode,
@@ -122,7 +126,7 @@ export async function openDeviceCode(ctx: Context, session: BrowserSession, type
 
 /** The user's decision about a code that this session opened. @throws AuthError as `openDeviceCode` */
 export async function decideDeviceCode(
-  ctx: Context,
+  ctx: OAuthContext,
   session: BrowserSession,
   typed: string,
   allowed: boolean,
@@ -146,7 +150,7 @@ interface OpenedCode {
   readonly userId: string;
 }
 
-async function open(ctx: Context, session: BrowserSession, typed: string): Promise<OpenedCode> {
+async function open(ctx: OAuthContext, session: BrowserSession, typed: string): Promise<OpenedCode> {
   const { idHash, userId, authTime } = session;
   if (userId === null) throw refusalOf("session_ended");
   const userCode = readUserCode(typed);

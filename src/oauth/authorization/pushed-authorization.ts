@@ -1,7 +1,7 @@
-import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
+import type { OAuthContext } from "../context.ts";
 import { checkProof, needsNonce, type PresentedProof } from "../tokens/dpop.ts";
 import { ClientError, type Parameters, readDestination, readRequest } from "./request.ts";
 
@@ -18,7 +18,7 @@ const maxBytes = 16 * 1024;
  * @throws AuthError as `authenticateClient`, invalid_dpop_proof, use_dpop_nonce, and what the authorization endpoint would have told the client
  */
 export async function pushAuthorizationRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   credentials: ClientCredentials,
   dpop: PresentedProof | null,
 ): Promise<{ request_uri: string; expires_in: number }> {
@@ -52,7 +52,7 @@ export async function pushAuthorizationRequest(
   return { request_uri: uri, expires_in: lifeSeconds };
 }
 
-async function check(ctx: Context, parameters: Parameters): Promise<void> {
+async function check(ctx: OAuthContext, parameters: Parameters): Promise<void> {
   try {
     await readRequest(ctx, await readDestination(ctx, parameters), parameters);
   } catch (error) {
@@ -67,7 +67,7 @@ async function check(ctx: Context, parameters: Parameters): Promise<void> {
  * @throws AuthError invalid_request_uri: unknown, expired, used, or of another client
  */
 export async function resolvePushedRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   given: Parameters,
 ): Promise<{ parameters: Parameters; pushedHash: string | null }> {
   const uri = given["request_uri"];

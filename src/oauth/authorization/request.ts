@@ -1,8 +1,8 @@
-import type { Context } from "../../context.ts";
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
 import { findClient, scopesOf } from "../clients/clients.ts";
 import { INTERNAL_SCOPES } from "../clients/metadata.ts";
+import type { OAuthContext } from "../context.ts";
 import { type IdTokenClaims, readIdTokenHint } from "../tokens/claims.ts";
 import { type ClaimsRequest, readClaimsRequest, scopesOfClaims } from "./claims-request.ts";
 
@@ -53,7 +53,7 @@ export class ClientError extends Error {
  * Client and redirect URI: while these are in doubt nothing is ever sent to the URI.
  * @throws AuthError invalid_request, invalid_client
  */
-export async function readDestination(ctx: Context, parameters: Parameters): Promise<Destination> {
+export async function readDestination(ctx: OAuthContext, parameters: Parameters): Promise<Destination> {
   const { client_id: clientId, redirect_uri: redirectUri, state } = parameters;
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
   const client = await findClient(ctx, clientId);
@@ -85,7 +85,7 @@ export function matchesRedirectUri(registered: string, given: string): boolean {
 
 /** Everything else about the request. @throws ClientError */
 export async function readRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   destination: Destination,
   parameters: Parameters,
 ): Promise<AuthorizationRequest> {
@@ -191,7 +191,7 @@ function readClaims(given: string | undefined): ClaimsRequest | null {
 }
 
 /** An ID token of this client, expired or not. @returns its subject */
-async function readHint(ctx: Context, client: Client, hint: string | undefined): Promise<string | null> {
+async function readHint(ctx: OAuthContext, client: Client, hint: string | undefined): Promise<string | null> {
   if (hint === undefined) return null;
   const claims: IdTokenClaims | null = await readIdTokenHint(ctx, hint);
   if (claims !== null && claims.aud === client.clientId) return claims.sub;

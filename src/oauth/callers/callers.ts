@@ -1,9 +1,9 @@
 import { LRUCache } from "lru-cache";
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client, ClientSecret } from "../../store/clients.ts";
 import { authenticateBasic, authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient, scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { requireBearer } from "../tokens/bearer.ts";
 
 /** A client that calls the internal API, and what it may do there. */
@@ -29,7 +29,7 @@ export class CallerMemory {
   /** Client ids by the certificate subject they are bound to: only where to look, what holds is read from the client. */
   readonly clientOfSubject = new LRUCache<string, string>({ max: 1_000 });
 
-  recall(ctx: Context, authorization: string): Caller | undefined {
+  recall(ctx: OAuthContext, authorization: string): Caller | undefined {
     const known = this.#known.get(authorization);
     if (known === undefined) return undefined;
     const { caller, secret } = known;
@@ -48,13 +48,13 @@ export class CallerMemory {
  * its TLS certificate. A user's token is nobody here.
  * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, rate_limited (by the promise)
  */
-export function authenticateCaller(ctx: Context, credentials: CallerCredentials): Caller | Promise<Caller> {
+export function authenticateCaller(ctx: OAuthContext, credentials: CallerCredentials): Caller | Promise<Caller> {
   const { authorization } = credentials;
   const known = authorization === null ? undefined : ctx.callers.recall(ctx, authorization);
   return known ?? checkCaller(ctx, credentials);
 }
 
-async function checkCaller(ctx: Context, credentials: CallerCredentials): Promise<Caller> {
+async function checkCaller(ctx: OAuthContext, credentials: CallerCredentials): Promise<Caller> {
   const { authorization } = credentials;
   if (authorization === null) {
     const { certificateSubject } = credentials;
@@ -82,7 +82,7 @@ async function checkCaller(ctx: Context, credentials: CallerCredentials): Promis
  * @returns null where that cannot be told right now
  * @throws AuthError as `authenticateCaller`: the credentials have ended
  */
-export async function recheckCaller(ctx: Context, credentials: CallerCredentials): Promise<Caller | null> {
+export async function recheckCaller(ctx: OAuthContext, credentials: CallerCredentials): Promise<Caller | null> {
   try {
     return await authenticateCaller(ctx, credentials);
   } catch (error) {
@@ -91,7 +91,7 @@ export async function recheckCaller(ctx: Context, credentials: CallerCredentials
   }
 }
 
-async function callerOfCertificate(ctx: Context, subject: string): Promise<Caller> {
+async function callerOfCertificate(ctx: OAuthContext, subject: string): Promise<Caller> {
   const isBound = (client: Client | null): client is Client =>
     client !== null && client.disabledAt === null && client.metadata.tls_client_auth_subject_dn === subject;
   const remembered = ctx.callers.clientOfSubject.get(subject);
@@ -110,7 +110,7 @@ async function callerOfCertificate(ctx: Context, subject: string): Promise<Calle
  * for, or its own access token.
  * @throws AuthError as `authenticateCaller`, invalid_client, invalid_request
  */
-export function authenticateHttpCaller(ctx: Context, credentials: ClientCredentials): Caller | Promise<Caller> {
+export function authenticateHttpCaller(ctx: OAuthContext, credentials: ClientCredentials): Caller | Promise<Caller> {
   const { authorization } = credentials;
   const { client_secret: secret, client_assertion: assertion } = credentials.parameters;
   const alone = authorization !== null && secret === undefined && assertion === undefined;
@@ -121,7 +121,7 @@ export function authenticateHttpCaller(ctx: Context, credentials: ClientCredenti
   return checkHttpCaller(ctx, credentials);
 }
 
-async function checkHttpCaller(ctx: Context, credentials: ClientCredentials): Promise<Caller> {
+async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials): Promise<Caller> {
   const { authorization, network } = credentials;
   if (authorization !== null && /^bearer /i.test(authorization)) {
     return authenticateCaller(ctx, { authorization, certificateSubject: null, network });

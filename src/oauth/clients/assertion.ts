@@ -1,7 +1,7 @@
-import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import type { Client, ClientAssertionAlg } from "../../store/clients.ts";
 import { isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
+import type { OAuthContext } from "../context.ts";
 import { ASSERTION_ALGS, FAPI_ALGS } from "./metadata.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -31,7 +31,7 @@ export function claimedClient(assertion: string): string | undefined {
  * Does this assertion authenticate the client (RFC 7523 section 3)? Its audience is our issuer and nothing else (FAPI 2.0
  * section 5.3.2.1-8): one made for another server, or for several, is not for us. Each is good once, over all replicas.
  */
-export async function authenticates(ctx: Context, client: Client, assertion: string): Promise<boolean> {
+export async function authenticates(ctx: OAuthContext, client: Client, assertion: string): Promise<boolean> {
   const jwt = parseForeignJwt(assertion, assertionAlgsOf(client), typs);
   if (jwt === null || Object.hasOwn(jwt.header, "jwk")) return false;
   const { iss, sub, aud, exp, nbf, iat, jti } = jwt.claims;

@@ -1,9 +1,9 @@
 import { timingSafeEqual } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client, ClientMetadata, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
 import { findClient } from "./clients.ts";
 import { hasSecret } from "./metadata.ts";
@@ -31,7 +31,10 @@ const nothing = hashOf("");
  * Bearer header is not client authentication and is ignored.
  * @throws AuthError invalid_client, invalid_request (two methods at once, no client), rate_limited
  */
-export async function authenticateClient(ctx: Context, credentials: ClientCredentials): Promise<AuthenticatedClient> {
+export async function authenticateClient(
+  ctx: OAuthContext,
+  credentials: ClientCredentials,
+): Promise<AuthenticatedClient> {
   const presented = readCredentials(credentials);
   const { clientId, method, secret, assertion } = presented;
   const subject = `${clientId}\n${credentials.network}`;
@@ -84,7 +87,7 @@ function readCredentials({ authorization, parameters }: ClientCredentials): Pres
 
 /** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
 export async function authenticateBasic(
-  ctx: Context,
+  ctx: OAuthContext,
   authorization: string,
   network: string,
 ): Promise<AuthenticatedClient> {
@@ -100,7 +103,7 @@ export async function authenticateBasic(
 }
 
 /** @throws AuthError rate_limited when this client and network failed too often */
-async function countedRefusal(ctx: Context, subject: string): Promise<AuthError> {
+async function countedRefusal(ctx: OAuthContext, subject: string): Promise<AuthError> {
   await ctx.limits.take("failed_client_authentication", subject);
   securityEvent(ctx, "client_authentication_failed", { network: subject.split("\n")[1] });
   return refusal();

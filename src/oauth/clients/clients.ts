@@ -1,11 +1,11 @@
-import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { type ClientRegistration, developmentClients, hasSecret } from "./metadata.ts";
 
 /** A registered client that is not disabled, or null. */
-export async function findClient(ctx: Context, clientId: string): Promise<Client | null> {
+export async function findClient(ctx: OAuthContext, clientId: string): Promise<Client | null> {
   if (!/^[\x21-\x7e]{1,100}$/.test(clientId)) return null;
   const client = await ctx.clients.find(clientId);
   return client === null || client.disabledAt !== null ? null : client;
@@ -19,7 +19,7 @@ export function scopesOf(text: string): string[] {
  * Brings the registered clients in line with the configuration, at start: the clients file's, or the development clients.
  * What the command line did (disable, rotate a secret) is never undone.
  */
-export async function applyConfiguredClients(ctx: Context): Promise<void> {
+export async function applyConfiguredClients(ctx: OAuthContext): Promise<void> {
   const { config, store, log } = ctx;
   if (config.production) {
     const left = (await store.clients.list()).filter((c) => c.source === "development" && c.disabledAt === null);
@@ -47,7 +47,7 @@ export async function applyConfiguredClients(ctx: Context): Promise<void> {
 export class ProductionRefusal extends Error {}
 
 async function applyClient(
-  ctx: Context,
+  ctx: OAuthContext,
   registration: ClientRegistration,
   source: "development" | "file",
 ): Promise<void> {
@@ -76,7 +76,7 @@ async function applyClient(
 
 /** Registers a client from the command line. @returns its new secret, shown this once; null where it has none */
 export async function addClient(
-  ctx: Context,
+  ctx: OAuthContext,
   registration: ClientRegistration,
 ): Promise<{ clientSecret: string | null }> {
   const clientSecret = hasSecret(registration.metadata) ? (registration.clientSecret ?? randomToken()) : null;
@@ -96,19 +96,19 @@ export async function addClient(
   return { clientSecret };
 }
 
-export async function listClients(ctx: Context): Promise<Client[]> {
+export async function listClients(ctx: OAuthContext): Promise<Client[]> {
   return ctx.store.clients.list();
 }
 
 /** Disabled clients too. @throws AuthError not_found */
-export async function getClient(ctx: Context, clientId: string): Promise<Client> {
+export async function getClient(ctx: OAuthContext, clientId: string): Promise<Client> {
   const client = await ctx.store.clients.find(clientId);
   if (client === null) throw new AuthError("not_found", `no client ${clientId} is registered`);
   return client;
 }
 
 /** Refuses the client everywhere from now on; the clients file does not undo it. @throws AuthError not_found */
-export async function disableClient(ctx: Context, clientId: string): Promise<void> {
+export async function disableClient(ctx: OAuthContext, clientId: string): Promise<void> {
   await getClient(ctx, clientId);
   await ctx.store.clients.disable(clientId, "command", ctx.clock.now());
 }
@@ -118,7 +118,7 @@ export async function disableClient(ctx: Context, clientId: string): Promise<voi
  * issued for them, at once
  */
 export async function rotateClientSecret(
-  ctx: Context,
+  ctx: OAuthContext,
   clientId: string,
   overlap: number,
 ): Promise<{ clientSecret: string }> {

@@ -1,9 +1,9 @@
 import { randomUUID, timingSafeEqual } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client, ClientMetadata } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
 import { paths } from "../metadata.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
 import { scopesOf } from "./clients.ts";
@@ -61,7 +61,7 @@ export interface ConfigurationRequest {
 
 /** A token with which clients may register themselves, told this once. @param options.expiresIn seconds */
 export async function createInitialAccessToken(
-  ctx: Context,
+  ctx: OAuthContext,
   { uses, expiresIn }: { uses: number; expiresIn: number },
 ): Promise<{ token: string; expiresAt: number }> {
   const token = randomToken();
@@ -76,7 +76,7 @@ export async function createInitialAccessToken(
  * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, rate_limited, unavailable
  */
 export async function registerClient(
-  ctx: Context,
+  ctx: OAuthContext,
   { authorization, network, json }: { authorization: string | null; network: string; json: Json },
 ): Promise<Json> {
   const initialToken = hashOf(bearerOf(authorization));
@@ -105,7 +105,7 @@ export async function registerClient(
 }
 
 /** RFC 7592 section 2.1. @throws AuthError unauthorized, invalid_token, unavailable */
-export async function readRegistration(ctx: Context, request: ConfigurationRequest): Promise<Json> {
+export async function readRegistration(ctx: OAuthContext, request: ConfigurationRequest): Promise<Json> {
   return informationOf(ctx, await registeredClient(ctx, request), bearerOf(request.authorization));
 }
 
@@ -113,7 +113,11 @@ export async function readRegistration(ctx: Context, request: ConfigurationReque
  * RFC 7592 section 2.2: what is given takes the place of all there was; secret and tokens stay as they are.
  * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, unavailable
  */
-export async function replaceRegistration(ctx: Context, request: ConfigurationRequest, given: Json): Promise<Json> {
+export async function replaceRegistration(
+  ctx: OAuthContext,
+  request: ConfigurationRequest,
+  given: Json,
+): Promise<Json> {
   const client = await registeredClient(ctx, request);
   const { client_id: clientId, client_secret: secret, ...json } = given;
   if (clientId !== client.clientId) throw metadataError(["client_id: must be the client's own"]);
@@ -134,14 +138,14 @@ export async function replaceRegistration(ctx: Context, request: ConfigurationRe
 }
 
 /** RFC 7592 section 2.3: the client is disabled for good and its tokens are worth nothing. @throws AuthError unauthorized, invalid_token */
-export async function deleteRegistration(ctx: Context, request: ConfigurationRequest): Promise<void> {
+export async function deleteRegistration(ctx: OAuthContext, request: ConfigurationRequest): Promise<void> {
   const { clientId } = await registeredClient(ctx, request);
   await ctx.store.clients.disable(clientId, "command", ctx.clock.now());
   securityEvent(ctx, "client_deleted", { client_id: clientId });
 }
 
 /** The same refusal for an unknown client, a wrong token and a deleted client. */
-async function registeredClient(ctx: Context, { clientId, authorization }: ConfigurationRequest): Promise<Client> {
+async function registeredClient(ctx: OAuthContext, { clientId, authorization }: ConfigurationRequest): Promise<Client> {
   const client = await ctx.store.clients.findRegistered(clientId, hashOf(bearerOf(authorization)));
   if (client === null) throw new AuthError("invalid_token", "not the registration access token of this client");
   return client;
@@ -155,7 +159,7 @@ function bearerOf(authorization: string | null): string {
 }
 
 /** @param secret what the client authenticates with, where it has one */
-function readOwnMetadata(ctx: Context, given: Json, clientId: string, secret: string | null): ClientMetadata {
+function readOwnMetadata(ctx: OAuthContext, given: Json, clientId: string, secret: string | null): ClientMetadata {
   const problems: string[] = [];
   const report = (members: readonly string[], problem: string) => {
     problems.push(...members.filter((member) => given[member] !== undefined).map((member) => `${member}: ${problem}`));
@@ -205,7 +209,7 @@ function isHashOf(secret: string, hash: string): boolean {
 
 /** RFC 7591 section 3.2.1, RFC 7592 section 3: what the client may set, and what only this server says. */
 function informationOf(
-  ctx: Context,
+  ctx: OAuthContext,
   { clientId, metadata, createdAt }: Pick<Client, "clientId" | "metadata" | "createdAt">,
   registrationToken: string,
 ): Json {

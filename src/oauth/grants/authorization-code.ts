@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
 import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";
 
@@ -63,7 +63,7 @@ function hashOfVerifier(verifier: string | undefined): string | null {
 }
 
 /** RFC 6749 section 4.1.2: a code used twice takes with it what its first use gave. A transaction of its own, then refused. */
-async function replayed(ctx: Context, code: AuthorizationCode): Promise<AuthError> {
+async function replayed(ctx: OAuthContext, code: AuthorizationCode): Promise<AuthError> {
   const now = ctx.clock.now();
   if (code.redeemedAt !== null && code.authorizationId !== null && now - code.redeemedAt > doubleSubmitMs) {
     await ctx.store.authorizations.revoke(code.authorizationId, "code_replayed", now);

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { userLogin } from "../../events.ts";
 import type { Authorization, Redemption } from "../../store/authorizations.ts";
 import type { User } from "../../store/users.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import type { Grantee } from "../token.ts";
 import {
   issueAccessToken,
@@ -24,7 +24,7 @@ export type Allowed = Pick<
  * transaction, which then only decides who wins and holds the row no longer than that.
  */
 export function firstTokens(
-  ctx: Context,
+  ctx: OAuthContext,
   { client, dpopJkt }: Grantee,
   user: User,
   allowed: Allowed,

@@ -1,9 +1,9 @@
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import type { Grant } from "../token.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
 import {
@@ -67,14 +67,14 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   return response;
 };
 
-function isLive(ctx: Context, authorization: Authorization): boolean {
+function isLive(ctx: OAuthContext, authorization: Authorization): boolean {
   return (
     authorization.revokedAt === null && authorization.refresh !== null && authorization.expiresAt > ctx.clock.now()
   );
 }
 
 /** RFC 9700 section 4.14.2: a client may have its refresh tokens end when nobody used them for a while. */
-export function isIdle(ctx: Context, client: Client, { lastUsedAt, createdAt }: Authorization): boolean {
+export function isIdle(ctx: OAuthContext, client: Client, { lastUsedAt, createdAt }: Authorization): boolean {
   const limit = client.metadata.refresh_token_idle_ttl;
   return limit !== undefined && (lastUsedAt ?? createdAt) + limit * 1000 <= ctx.clock.now();
 }
@@ -83,7 +83,7 @@ export function isIdle(ctx: Context, client: Client, { lastUsedAt, createdAt }: 
  * RFC 9700 section 4.14.2. The current token is replaced; one replaced a moment ago (a lost answer, a second tab) gets the
  * current one again, byte for byte; an older one is in the wrong hands, and its authorization ends.
  */
-async function rotate(ctx: Context, client: Client, found: Authorization, generation: number): Promise<string> {
+async function rotate(ctx: OAuthContext, client: Client, found: Authorization, generation: number): Promise<string> {
   let authorization = found;
   if (generation === authorization.generation) {
     const exp = Math.floor(authorization.expiresAt / 1000);

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import type { Grant } from "../token.ts";
 import { type AccessTokenClaims, readAccessToken } from "../tokens/claims.ts";
 import { standingOf } from "../tokens/introspection.ts";
@@ -66,7 +66,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
 
 /** RFC 8693 section 2.1. A token that is bound to a key is exchanged only by whoever proves to hold it. */
 async function readToken(
-  ctx: Context,
+  ctx: OAuthContext,
   parameters: Readonly<Record<string, string>>,
   name: "subject_token" | "actor_token",
   dpopJkt: string | null,
@@ -85,7 +85,7 @@ async function readToken(
 
 /** The client acts for itself: a token that says who acts must be its own. */
 async function checkActor(
-  ctx: Context,
+  ctx: OAuthContext,
   client: Client,
   parameters: Readonly<Record<string, string>>,
   dpopJkt: string | null,

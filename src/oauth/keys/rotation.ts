@@ -1,7 +1,7 @@
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { KeyUse, StoredKey } from "../../store/keys.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
 import { KEY_RELOAD_MS } from "./key-ring.ts";
 
 export interface AddedKey {
@@ -14,7 +14,7 @@ export interface AddedKey {
  * Publishes a new key of each algorithm (of `alg` alone when given). It begins to sign once every replica publishes it and
  * every verifier that honours the key set's max-age has fetched it, so that no valid token meets an unknown kid.
  */
-export async function rotateSigningKeys(ctx: Context, alg: "ES256" | "RS256" | null): Promise<AddedKey[]> {
+export async function rotateSigningKeys(ctx: OAuthContext, alg: "ES256" | "RS256" | null): Promise<AddedKey[]> {
   const algs = alg === null ? (["ES256", "RS256"] as const) : [alg];
   return addKeys(
     ctx,
@@ -23,7 +23,7 @@ export async function rotateSigningKeys(ctx: Context, alg: "ES256" | "RS256" | n
 }
 
 /** Replaces every key that has signed for the rotation interval; refresh tokens' too. */
-export async function rotateWhenDue(ctx: Context): Promise<AddedKey[]> {
+export async function rotateWhenDue(ctx: OAuthContext): Promise<AddedKey[]> {
   const interval = ctx.config.keyRotationIntervalMs;
   if (interval === null) return [];
   const newest = new Map<string, StoredKeyInfo>();
@@ -37,7 +37,7 @@ export async function rotateWhenDue(ctx: Context): Promise<AddedKey[]> {
 
 type StoredKeyInfo = Pick<StoredKey, "use" | "alg" | "generation" | "activeFrom">;
 
-async function addKeys(ctx: Context, kinds: readonly Pick<StoredKey, "use" | "alg">[]): Promise<AddedKey[]> {
+async function addKeys(ctx: OAuthContext, kinds: readonly Pick<StoredKey, "use" | "alg">[]): Promise<AddedKey[]> {
   await ctx.keys.reload();
   const added: StoredKey[] = [];
   for (const { use, alg } of kinds) {
@@ -48,7 +48,7 @@ async function addKeys(ctx: Context, kinds: readonly Pick<StoredKey, "use" | "al
   return announced(ctx, added);
 }
 
-async function announced(ctx: Context, added: readonly StoredKey[]): Promise<AddedKey[]> {
+async function announced(ctx: OAuthContext, added: readonly StoredKey[]): Promise<AddedKey[]> {
   await ctx.keys.reload();
   for (const { kid, use, alg, activeFrom } of added) {
     ctx.log.info({ kid, use, alg, activeFrom: new Date(activeFrom).toISOString() }, "signing key added");
@@ -58,7 +58,7 @@ async function announced(ctx: Context, added: readonly StoredKey[]): Promise<Add
 }
 
 /** Only published keys are cached by others; every replica must know a key before one signs with it. */
-function signsFrom(ctx: Context, use: KeyUse): number {
+function signsFrom(ctx: OAuthContext, use: KeyUse): number {
   return ctx.clock.now() + (use === "access" ? ctx.config.jwksMaxAge * 1000 : 0) + 2 * KEY_RELOAD_MS;
 }
 
@@ -67,7 +67,7 @@ function signsFrom(ctx: Context, use: KeyUse): number {
  * active one is replaced at once, by a key that verifiers have not fetched yet: they look an unknown kid up.
  * @throws AuthError not_found: there is no such key, or it was distrusted before
  */
-export async function distrustKey(ctx: Context, kid: string): Promise<AddedKey[]> {
+export async function distrustKey(ctx: OAuthContext, kid: string): Promise<AddedKey[]> {
   await ctx.keys.reload();
   const key = ctx.keys.list().find((each) => each.kid === kid);
   const replacement = key?.state === "active" ? await ctx.keys.generate(key.use, key.alg, ctx.clock.now()) : null;
@@ -79,7 +79,7 @@ export async function distrustKey(ctx: Context, kid: string): Promise<AddedKey[]
 }
 
 /** Removes keys that signed nothing still valid. */
-export async function removeOutlivedKeys(ctx: Context): Promise<number> {
+export async function removeOutlivedKeys(ctx: OAuthContext): Promise<number> {
   const kids = ctx.keys.outlived();
   if (kids.length > 0) await ctx.store.keys.remove(kids);
   return kids.length;

@@ -1,9 +1,9 @@
-import type { Context } from "../../context.ts";
 import { OutboundFailure, outboundFetch } from "../../net/outbound.ts";
 import type { Client } from "../../store/clients.ts";
 import type { LogoutNotice } from "../../store/logout-notices.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { findClient } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 
 /** OpenID Connect Back-Channel Logout 1.0: clients are told, server to server, that an authorization of theirs ended. */
 
@@ -16,13 +16,13 @@ const giveUpMs = 86_400_000;
 const atOnce = 16;
 
 /** Tells the clients whose turn it is. @returns how many notices were tried; call again while it is not 0 */
-export async function deliverLogoutNotices(ctx: Context): Promise<number> {
+export async function deliverLogoutNotices(ctx: OAuthContext): Promise<number> {
   const due = await ctx.store.logoutNotices.due(ctx.clock.now(), atOnce);
   await Promise.all(due.map((notice) => deliver(ctx, notice)));
   return due.length;
 }
 
-async function deliver(ctx: Context, notice: LogoutNotice): Promise<void> {
+async function deliver(ctx: OAuthContext, notice: LogoutNotice): Promise<void> {
   const { logoutNotices } = ctx.store;
   const client = await findClient(ctx, notice.clientId);
   const uri = client?.metadata.backchannel_logout_uri;
@@ -42,11 +42,11 @@ async function deliver(ctx: Context, notice: LogoutNotice): Promise<void> {
 }
 
 /** Section 2.5. @returns null when the client took it, else what was wrong */
-async function tell(ctx: Context, client: Client, uri: string, notice: LogoutNotice): Promise<string | null> {
+async function tell(ctx: OAuthContext, client: Client, uri: string, notice: LogoutNotice): Promise<string | null> {
   const body = new URLSearchParams({ logout_token: logoutToken(ctx, client, notice) }).toString();
   const headers = { "content-type": "application/x-www-form-urlencoded", "cache-control": "no-store" };
   try {
-    const { status } = await outboundFetch(ctx, uri, { method: "POST", headers, body });
+    const { status } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { method: "POST", headers, body });
     return status === 200 || status === 204 ? null : `the client answered ${status}`;
   } catch (error) {
     if (error instanceof OutboundFailure) return error.message;
@@ -55,7 +55,7 @@ async function tell(ctx: Context, client: Client, uri: string, notice: LogoutNot
 }
 
 /** Section 2.4. Made at each attempt, so that it is never old; `jti` stays, so that a repeat is known for one. */
-function logoutToken(ctx: Context, client: Client, { id, sid, sub }: LogoutNotice): string {
+function logoutToken(ctx: OAuthContext, client: Client, { id, sid, sub }: LogoutNotice): string {
   const iat = ctx.clock.seconds();
   const claims = {
     iss: ctx.config.issuer,

@@ -1,7 +1,7 @@
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import { type BrowserSession, endSession } from "../../sessions/sessions.ts";
 import { findClient } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { readIdTokenHint } from "../tokens/claims.ts";
 
 /** What a logout request asks for, checked. */
@@ -19,7 +19,7 @@ export interface LogoutRequest {
  * @throws AuthError invalid_request: an URI nobody registered, a hint of another client or of nobody
  */
 export async function readLogoutRequest(
-  ctx: Context,
+  ctx: OAuthContext,
   parameters: Readonly<Record<string, string>>,
 ): Promise<LogoutRequest> {
   const { id_token_hint: hint, client_id: clientId, post_logout_redirect_uri: uri, state } = parameters;
@@ -51,7 +51,7 @@ export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): bo
 }
 
 /** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */
-export async function logOut(ctx: Context, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
+export async function logOut(ctx: OAuthContext, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
   if (session !== null) await endSession(ctx, session.idHash);
   if (request.hint === null) return;
   const authorization = await ctx.store.authorizations.find(request.hint.sid);

@@ -1,6 +1,6 @@
-import type { Context } from "../../context.ts";
 import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
+import type { OAuthContext } from "../context.ts";
 import type { KnownRevocation } from "./revoked-set.ts";
 
 /** How often a watcher hears something though nothing was revoked (milliseconds). */
@@ -38,7 +38,7 @@ const list = "revocations";
  * @throws AuthError invalid_request (a token that is not ours), unavailable, SlowWatcher
  */
 export async function* watchRevocations(
-  ctx: Context,
+  ctx: OAuthContext,
   resumeToken: string,
   signal: AbortSignal,
 ): AsyncGenerator<WatchResponse> {

@@ -1,9 +1,9 @@
-import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import type { User } from "../../store/users.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { getUser } from "../../users/users.ts";
 import { findClient } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
 import { checkProof, needsNonce, type PresentedProof } from "./dpop.ts";
 import { standingOf } from "./introspection.ts";
@@ -16,7 +16,7 @@ import { standingOf } from "./introspection.ts";
  * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, invalid_dpop_proof, use_dpop_nonce
  */
 export async function requireBearer(
-  ctx: Context,
+  ctx: OAuthContext,
   authorization: string | null,
   requiredScope: string | null,
   proof: PresentedProof | null = null,
@@ -40,7 +40,7 @@ export async function requireBearer(
 
 /** @param presented the token, where it came with scheme DPoP */
 async function requireBinding(
-  ctx: Context,
+  ctx: OAuthContext,
   claims: AccessTokenClaims,
   presented: string | null,
   proof: PresentedProof | null,
@@ -62,7 +62,7 @@ async function requireBinding(
 }
 
 /** The user that an access token speaks for. @throws AuthError invalid_token: it is a client's own, or the user is gone */
-export async function ownerOf(ctx: Context, sub: string): Promise<User> {
+export async function ownerOf(ctx: OAuthContext, sub: string): Promise<User> {
   return getUser(ctx, sub).catch((error: unknown) => {
     const nobody = error instanceof AuthError && error.code === "not_found";
     throw nobody ? new AuthError("invalid_token", "not a token of a user") : error;

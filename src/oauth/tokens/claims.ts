@@ -1,5 +1,5 @@
-import type { Context } from "../../context.ts";
 import { parseJws } from "../../token/jws.ts";
+import type { OAuthContext } from "../context.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
 
 /** Claims of an access token (RFC 9068 section 2.2), times in seconds. */
@@ -73,7 +73,10 @@ const futureTolerance = 10;
  * trusted, is not looked at. A token that was checked once is remembered, unless it was over by then.
  * @returns null for anything else; a promise only where the key has to be looked up first
  */
-export function readAccessToken(ctx: Context, token: string): VerifiedToken | null | Promise<VerifiedToken | null> {
+export function readAccessToken(
+  ctx: OAuthContext,
+  token: string,
+): VerifiedToken | null | Promise<VerifiedToken | null> {
   const known = ctx.verifiedTokens.get(token);
   if (known !== undefined) return known;
   const jws = parseJws(token);
@@ -94,7 +97,7 @@ export function readAccessToken(ctx: Context, token: string): VerifiedToken | nu
 }
 
 /** Like `readAccessToken`, for refresh tokens. */
-export async function readRefreshToken(ctx: Context, token: string): Promise<RefreshTokenClaims | null> {
+export async function readRefreshToken(ctx: OAuthContext, token: string): Promise<RefreshTokenClaims | null> {
   const jws = parseJws(token);
   if (jws === null || jws.header.typ !== "rt+jwt") return null;
   const claims = jws.claims as unknown as RefreshTokenClaims;
@@ -105,7 +108,7 @@ export async function readRefreshToken(ctx: Context, token: string): Promise<Ref
 }
 
 /** Like `readAccessToken`, for an ID token used as a hint: it may be long expired. */
-export async function readIdTokenHint(ctx: Context, token: string): Promise<IdTokenClaims | null> {
+export async function readIdTokenHint(ctx: OAuthContext, token: string): Promise<IdTokenClaims | null> {
   const jws = parseJws(token);
   if (jws === null || jws.header.typ !== "JWT") return null;
   const claims = jws.claims as unknown as IdTokenClaims & { client_id?: unknown; token_type?: unknown };
@@ -115,7 +118,7 @@ export async function readIdTokenHint(ctx: Context, token: string): Promise<IdTo
   return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
 }
 
-function hasTimes(ctx: Context, { exp, iat, nbf }: { exp: number; iat: number; nbf?: unknown }): boolean {
+function hasTimes(ctx: OAuthContext, { exp, iat, nbf }: { exp: number; iat: number; nbf?: unknown }): boolean {
   const latest = ctx.clock.seconds() + futureTolerance;
   // ours have no nbf: one that has is held to it (RFC 7519 section 4.1.5)
   const begun = nbf === undefined || (Number.isSafeInteger(nbf) && (nbf as number) <= latest);

@@ -1,11 +1,11 @@
 import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 import { calculateJwkThumbprint, importJWK, type JWK } from "jose";
-import type { Context } from "../../context.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
 import { isSignedWith, isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
 import { FAPI_ALGS, publicKeyProblem } from "../clients/metadata.ts";
+import type { OAuthContext } from "../context.ts";
 
 /** What may sign proofs. */
 export const DPOP_ALGS = FAPI_ALGS;
@@ -35,7 +35,7 @@ const invalid = (description: string) => new AuthError("invalid_dpop_proof", des
  * @throws AuthError invalid_dpop_proof, use_dpop_nonce
  */
 export async function checkProof(
-  ctx: Context,
+  ctx: OAuthContext,
   presented: PresentedProof,
   demands: { accessToken: string | null; nonce: boolean },
 ): Promise<string> {
@@ -71,7 +71,7 @@ export async function checkProof(
  * @throws AuthError invalid_dpop_proof, use_dpop_nonce
  */
 export async function provenKey(
-  ctx: Context,
+  ctx: OAuthContext,
   client: Client,
   presented: PresentedProof | null,
 ): Promise<string | null> {
@@ -86,11 +86,11 @@ export function needsNonce(client: Client): boolean {
 }
 
 /** What a client puts into its next proof. Made of the time and KEY_ENCRYPTION_KEY: every replica knows it, none keeps it. */
-export function dpopNonce(ctx: Context): string {
+export function dpopNonce(ctx: OAuthContext): string {
   return nonceOf(ctx, Math.floor(ctx.clock.now() / nonceWindow));
 }
 
-function isNonce(ctx: Context, given: unknown): boolean {
+function isNonce(ctx: OAuthContext, given: unknown): boolean {
   const current = Math.floor(ctx.clock.now() / nonceWindow);
   // the next one too: a replica's clock may be a moment ahead of ours
   return [current, current - 1, current + 1].some((window) => {
@@ -100,7 +100,7 @@ function isNonce(ctx: Context, given: unknown): boolean {
   });
 }
 
-function nonceOf({ config }: Context, window: number): string {
+function nonceOf({ config }: OAuthContext, window: number): string {
   const key = Buffer.from(hkdfSync("sha256", config.keyEncryptionKey, "", "auth-service dpop nonce v1", 32));
   return createHmac("sha256", key).update(String(window)).digest("base64url");
 }

@@ -1,6 +1,6 @@
-import type { Context } from "../../context.ts";
 import type { Client } from "../../store/clients.ts";
 import { findClient } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import { isIdle } from "../grants/refresh-token.ts";
 import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";
 import { type TokenType, tokenTypeOf } from "./issuer.ts";
@@ -46,7 +46,7 @@ const inactive: Introspection = { active: false };
  * What a token is worth to this caller, who was authenticated before (RFC 7662 section 2). Every failed check of the token is
  * `active: false`; a state that cannot be read throws unavailable, never either answer.
  */
-export function introspect(ctx: Context, caller: Client, token: string): Introspection | Promise<Introspection> {
+export function introspect(ctx: OAuthContext, caller: Client, token: string): Introspection | Promise<Introspection> {
   const known = readAccessToken(ctx, token);
   if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
   const client = ctx.clients.peek(known.claims.client_id);
@@ -58,7 +58,7 @@ export function introspect(ctx: Context, caller: Client, token: string): Introsp
 }
 
 /** An introspection as a JWT for the caller (RFC 9701 section 5). It tells of the moment of its `iat` and has no end. */
-export function signIntrospection(ctx: Context, caller: Client, introspection: Introspection): string {
+export function signIntrospection(ctx: OAuthContext, caller: Client, introspection: Introspection): string {
   const { introspection_signed_response_alg: alg } = caller.metadata;
   return ctx.keys.sign("access", alg, "token-introspection+jwt", {
     iss: ctx.config.issuer,
@@ -70,7 +70,7 @@ export function signIntrospection(ctx: Context, caller: Client, introspection: I
 
 /** Where something has to be read from the store first. */
 async function introspectSlowly(
-  ctx: Context,
+  ctx: OAuthContext,
   caller: Client,
   token: string,
   reading: VerifiedToken | null | Promise<VerifiedToken | null>,
@@ -119,7 +119,7 @@ function mayIntrospect(caller: Client, { aud, client_id }: AccessTokenClaims): b
   return aud === client_id || aud === caller.clientId || caller.metadata.resource_server_for.includes(aud);
 }
 
-async function introspectRefreshToken(ctx: Context, caller: Client, token: string): Promise<Introspection> {
+async function introspectRefreshToken(ctx: OAuthContext, caller: Client, token: string): Promise<Introspection> {
   const claims = await readRefreshToken(ctx, token);
   if (claims === null || claims.aud !== caller.clientId || claims.exp <= ctx.clock.seconds()) return inactive;
   const authorization = await ctx.store.authorizations.find(claims.sid);
@@ -147,7 +147,7 @@ async function introspectRefreshToken(ctx: Context, caller: Client, token: strin
 /**
  * Is an access token of ours good now? Answered from memory, within REVOCATION_MAX_STALENESS of the store. Revocation is looked at first: what is revoked is `revoked` though it also expired.
  */
-export async function standingOf(ctx: Context, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
+export async function standingOf(ctx: OAuthContext, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
   const { claims } = known;
   // their ids are in the feed; clients, secrets and keys of what it was exchanged from are looked at here
   for (const { client_id, kid } of claims.exchanged_from ?? []) {
@@ -161,7 +161,7 @@ export async function standingOf(ctx: Context, known: VerifiedToken): Promise<"v
 }
 
 /** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */
-function judge(ctx: Context, known: VerifiedToken, client: Client | null): "valid" | "expired" | "revoked" {
+function judge(ctx: OAuthContext, known: VerifiedToken, client: Client | null): "valid" | "expired" | "revoked" {
   const { claims } = known;
   if (
     client === null ||
@@ -175,7 +175,7 @@ function judge(ctx: Context, known: VerifiedToken, client: Client | null): "vali
 }
 
 /** A client's own tokens end with the secret that it got them for, when its overlap is over. */
-function isOfEndedSecret(ctx: Context, client: Client, claims: AccessTokenClaims): boolean {
+function isOfEndedSecret(ctx: OAuthContext, client: Client, claims: AccessTokenClaims): boolean {
   if (claims.sub !== claims.client_id) return false;
   const secret = client.secrets.find(({ authorizationId }) => authorizationId === claims.sid);
   return secret !== undefined && secret.expiresAt !== null && secret.expiresAt <= ctx.clock.now();
@@ -196,7 +196,7 @@ export interface BearerDecision {
  * @param bindingChecked whether the caller checks the proof itself: without one a token that is bound to a key is good for nobody
  */
 export async function authorizeToken(
-  ctx: Context,
+  ctx: OAuthContext,
   caller: Client,
   token: string,
   requiredScopes: readonly string[],

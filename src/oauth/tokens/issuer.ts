@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from "node:crypto";
-import type { Context } from "../../context.ts";
 import type { Authorization, RefreshTokenState } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import type { User } from "../../store/users.ts";
 import { askedClaims } from "../authorization/claims-request.ts";
 import { ACR } from "../authorization/request.ts";
 import { scopesOf } from "../clients/clients.ts";
+import type { OAuthContext } from "../context.ts";
 import type { AccessTokenClaims, RefreshTokenClaims } from "./claims.ts";
 import { userClaims } from "./user-claims.ts";
 
@@ -35,7 +35,7 @@ export interface TokenResponse {
  * @param dpopJkt thumbprint of the key it is bound to, as the client proved it with this request
  */
 export function issueAccessToken(
-  ctx: Context,
+  ctx: OAuthContext,
   client: Client,
   authorization: Pick<Authorization, "id" | "subject" | "resource">,
   user: User | null,
@@ -62,7 +62,7 @@ export function issueAccessToken(
 
 /** A new refresh token, `gen` in the authorization. @param exp seconds; the authorization's absolute end */
 export function issueRefreshToken(
-  ctx: Context,
+  ctx: OAuthContext,
   authorization: Pick<Authorization, "id" | "subject" | "clientId">,
   gen: number,
   exp: number,
@@ -73,14 +73,14 @@ export function issueRefreshToken(
 }
 
 /** The authorization's current refresh token again, byte for byte; null when its key is gone. */
-export function repeatRefreshToken(ctx: Context, authorization: Authorization): string | null {
+export function repeatRefreshToken(ctx: OAuthContext, authorization: Authorization): string | null {
   const { refresh, generation } = authorization;
   if (refresh === null) return null;
   return ctx.keys.signAgain(refresh.kid, "rt+jwt", refreshClaims(ctx, authorization, generation, refresh));
 }
 
 function refreshClaims(
-  ctx: Context,
+  ctx: OAuthContext,
   authorization: Pick<Authorization, "id" | "subject" | "clientId">,
   gen: number,
   { jti, iat, exp }: Pick<RefreshTokenState, "jti" | "iat" | "exp">,
@@ -100,7 +100,7 @@ function refreshClaims(
 
 /** An ID token (OpenID Connect Core section 2), where scope openid was granted. */
 export function issueIdToken(
-  ctx: Context,
+  ctx: OAuthContext,
   client: Client,
   authorization: Authorization,
   user: User,

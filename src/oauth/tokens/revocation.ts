@@ -1,16 +1,16 @@
-import type { Context } from "../../context.ts";
 import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 
 /**
  * Token revocation (RFC 7009 section 2.1): a refresh token takes its authorization with it, an access token only itself.
  * Unknown, foreign and already revoked tokens are left as they are, without a word.
  */
-export async function revokeToken(ctx: Context, client: Client, token: string): Promise<void> {
+export async function revokeToken(ctx: OAuthContext, client: Client, token: string): Promise<void> {
   const now = ctx.clock.now();
   const access = (await readAccessToken(ctx, token))?.claims;
   if (access !== undefined) {
@@ -26,7 +26,7 @@ export async function revokeToken(ctx: Context, client: Client, token: string): 
 }
 
 /** Ends one authorization. @throws AuthError not_found */
-export async function revokeAuthorization(ctx: Context, sid: string): Promise<void> {
+export async function revokeAuthorization(ctx: OAuthContext, sid: string): Promise<void> {
   if (await ctx.store.authorizations.revoke(sid, "revoked_by_operator", ctx.clock.now())) {
     securityEvent(ctx, "authorization_revoked", { sid });
     return;
@@ -36,7 +36,7 @@ export async function revokeAuthorization(ctx: Context, sid: string): Promise<vo
 
 /** Live authorizations of a user, newest first. @param page size 0: 50 @throws AuthError invalid_request */
 export async function listAuthorizations(
-  ctx: Context,
+  ctx: OAuthContext,
   uuid: string,
   page: { size: number; token: string },
 ): Promise<{ authorizations: Authorization[]; nextPageToken: string }> {

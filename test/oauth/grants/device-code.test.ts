@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
-import type { Context } from "../../../src/context.ts";
 import { withdrawConsent } from "../../../src/oauth/authorization/consents.ts";
 import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import type { OAuthContext } from "../../../src/oauth/context.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { type Deployment, onSqlite, waitForEvent } from "../../support/deployment.ts";
 import {
@@ -46,7 +46,7 @@ describe("the device authorization grant", () => {
   });
   afterAll(() => d.close());
 
-  function context(): Context {
+  function context(): OAuthContext {
     const [app] = d.apps;
     if (app === undefined) throw new Error("nothing runs");
     return app.context;

@@ -3,8 +3,8 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService } from "../../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../../gen/auth/v1/token_pb.ts";
-import type { Context } from "../../../src/context.ts";
 import { disableClient, rotateClientSecret } from "../../../src/oauth/clients/clients.ts";
+import type { OAuthContext } from "../../../src/oauth/context.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { RevokedSet } from "../../../src/verifier/revoked-set.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
@@ -66,7 +66,7 @@ interface Exchanged {
 
 describe("token exchange", () => {
   let app: TestApp;
-  let context: Context;
+  let context: OAuthContext;
   let ada: Account & { uuid: string };
   beforeAll(async () => {
     app = await startApp({}, clients);

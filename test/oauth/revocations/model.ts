@@ -1,7 +1,7 @@
 import { Clock } from "../../../src/clock.ts";
-import type { Context } from "../../../src/context.ts";
 import { AuthError } from "../../../src/errors.ts";
 import { ClientCache } from "../../../src/oauth/clients/client-cache.ts";
+import type { OAuthContext } from "../../../src/oauth/context.ts";
 import { RevokedSet } from "../../../src/oauth/revocations/revoked-set.ts";
 import { SlowWatcher, watchRevocations } from "../../../src/oauth/revocations/watch.ts";
 import { introspect } from "../../../src/oauth/tokens/introspection.ts";
@@ -45,7 +45,7 @@ class Replica {
   readonly store: FakeStore;
   readonly revoked: RevokedSet;
   readonly clients: ClientCache;
-  readonly ctx: Context;
+  readonly ctx: OAuthContext;
 
   constructor(store: FakeStore, revoked: RevokedSet, clock: WatchedClock, allKids: ReadonlySet<string>) {
     this.store = store;
@@ -68,7 +68,7 @@ class Replica {
       revoked,
       verifiedTokens: this.verifiedTokens,
       clients: this.clients,
-    } as unknown as Context;
+    } as unknown as OAuthContext;
   }
 }
 

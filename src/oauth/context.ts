@@ -1,0 +1,19 @@
+import type { Context } from "../context.ts";
+import type { CallerLimits } from "./callers/caller-limits.ts";
+import type { CallerMemory } from "./callers/callers.ts";
+import type { ClientCache } from "./clients/client-cache.ts";
+import type { ClientKeys } from "./clients/client-keys.ts";
+import type { KeyRing } from "./keys/key-ring.ts";
+import type { RevokedSet } from "./revocations/revoked-set.ts";
+import type { VerifiedTokens } from "./tokens/verified-tokens.ts";
+
+/** The base context and the state of the OAuth engine in this process: keys, and what is cached or tailed from the store. */
+export interface OAuthContext extends Context {
+  readonly keys: KeyRing;
+  readonly revoked: RevokedSet;
+  readonly verifiedTokens: VerifiedTokens;
+  readonly clients: ClientCache;
+  readonly clientKeys: ClientKeys;
+  readonly callers: CallerMemory;
+  readonly callerLimits: CallerLimits;
+}

@@ -16,7 +16,7 @@ import {
   signUp,
   TestBrowser,
 } from "../test/support/flow.ts";
-import type { Result } from "./run.ts";
+import type { Result } from "./figures.ts";
 import { loadCpu, measure, median, type Rate, runLoad, serverCpu, startPinned, stop } from "./support/processes.ts";
 
 const rounds = 5;

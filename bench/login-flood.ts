@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { IntrospectRequestSchema } from "../gen/auth/v1/introspection_pb.ts";
 import { testEnvironment } from "../test/support/app.ts";
 import { authorizeUrl, getTokens, hiddenFields, internalBasic, signUp, TestBrowser } from "../test/support/flow.ts";
-import type { Figure } from "./run.ts";
+import type { Figure } from "./figures.ts";
 import { type Load, residentMegabytes, runLoad, serverCpu, startPinned, stop } from "./support/processes.ts";
 
 /** More than ten times what argon2 does on the service's one core. */

@@ -12,7 +12,7 @@ import {
   signUp,
   TestBrowser,
 } from "../test/support/flow.ts";
-import type { Figure } from "./run.ts";
+import type { Figure } from "./figures.ts";
 
 const revocations = 1_000;
 const watchers = 50;

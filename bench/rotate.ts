@@ -3,7 +3,7 @@ import { createRemoteJWKSet, jwtVerify } from "jose";
 import { rotateSigningKeys } from "../src/oauth/keys/rotation.ts";
 import { onMariaDbAndKafka } from "../test/support/deployment.ts";
 import { internalBasic, introspect, postForm } from "../test/support/flow.ts";
-import type { Figure } from "./run.ts";
+import type { Figure } from "./figures.ts";
 
 const rotations = 100;
 const everyMs = 1_000;

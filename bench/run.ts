@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import type { Figure, Result } from "./figures.ts";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { loginFlood } from "./login-flood.ts";
 import { revokeLatency } from "./revoke-latency.ts";
@@ -9,25 +10,6 @@ import { rotate } from "./rotate.ts";
 import { security } from "./security.ts";
 import { start } from "./start.ts";
 import { verify } from "./verify.ts";
-
-export interface Figure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  /** What it must stay under; null where there is no such promise. */
-  readonly bar: number | null;
-}
-
-/** One thing of ours beside the same thing without us, and the share of it that must be kept. */
-export interface Result {
-  readonly bench: string;
-  readonly what: string;
-  readonly ours: number;
-  readonly baseline: number;
-  readonly ratio: number;
-  readonly bar: number;
-  readonly note: string;
-}
 
 interface Bench {
   readonly description: string;

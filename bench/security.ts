@@ -11,7 +11,7 @@ import {
   signUp,
   TestBrowser,
 } from "../test/support/flow.ts";
-import type { Figure } from "./run.ts";
+import type { Figure } from "./figures.ts";
 import { longRequests, senderFile } from "./support/long-requests.ts";
 import {
   cpuSeconds,

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Figure } from "./run.ts";
+import type { Figure } from "./figures.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 /** What `npm start` gives to Node, the script made absolute. */

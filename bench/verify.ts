@@ -1,8 +1,8 @@
 import { createVerifier } from "../src/verifier/verifier.ts";
 import { startApp } from "../test/support/app.ts";
 import { getTokens, signUp, TestBrowser } from "../test/support/flow.ts";
+import type { Result } from "./figures.ts";
 import { introspect } from "./introspect.ts";
-import type { Result } from "./run.ts";
 
 /** The verifier library with 1,000 warm tokens, against a gRPC introspection call of the same run. */
 export async function verify(): Promise<Result> {

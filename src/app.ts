@@ -16,7 +16,7 @@ import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
 import { CallerLimits } from "./oauth/callers/caller-limits.ts";
-import { CallerMemory } from "./oauth/callers/callers.ts";
+import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
 import { applyConfiguredClients } from "./oauth/clients/clients.ts";

@@ -2,81 +2,87 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "@jest/globals";
 
-const src = path.resolve(import.meta.dirname, "../src");
+const root = path.resolve(import.meta.dirname, "..");
+
+/** Every TypeScript file of a folder by its path from the project's root, with its text. */
+function sourcesOf(folder: string): Map<string, string> {
+  const files = readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+    .map((file) => `${folder}/${file.replaceAll(path.sep, "/")}`)
+    .filter((file) => file.endsWith(".ts"));
+  return new Map(files.map((file) => [file, readFileSync(path.join(root, file), "utf8")]));
+}
 
 interface Import {
-  /** File, relative to src. */
   readonly file: string;
-  /** Its folder in src, or its own name at the top level. */
-  readonly area: string;
-  /** The area or package that it imports. */
+  /** The imported file from the project's root, or the package's name. */
   readonly target: string;
   readonly isPackage: boolean;
   readonly typeOnly: boolean;
 }
 
-const areaOf = (file: string) => (file.includes("/") ? (file.split("/")[0] ?? "") : file.replace(/\.ts$/, ""));
-const files = readdirSync(src, { recursive: true, encoding: "utf8" })
-  .map((file) => file.replaceAll(path.sep, "/"))
-  .filter((file) => file.endsWith(".ts"));
-const sources = new Map(files.map((file) => [file, readFileSync(path.join(src, file), "utf8")]));
-
-const imports: Import[] = [...sources].flatMap(([file, text]) =>
-  [
+/** Every import and re-export of a file: static, dynamic, for types alone. Node's own modules are left out. */
+function importsOf([file, text]: readonly [string, string]): Import[] {
+  return [
     ...text.matchAll(/^(?:import|export)( type)?\b[^;]*?\bfrom\s+"([^"]+)"/gm),
     ...text.matchAll(/^import()\s+"([^"]+)"/gm),
     ...text.matchAll(/\bimport()\("([^"]+)"\)/g),
   ].flatMap(([, typeOnly, from = ""]): Import[] => {
     if (from.startsWith("node:")) return [];
-    const area = areaOf(file);
-    const shared = { file, area, typeOnly: typeOnly === " type" };
-    if (!from.startsWith(".")) {
-      const name = from.split("/", from.startsWith("@") ? 2 : 1).join("/");
-      return [{ ...shared, target: name, isPackage: true }];
+    if (from.startsWith(".")) {
+      const target = path.posix.normalize(path.posix.join(path.posix.dirname(file), from));
+      return [{ file, target, isPackage: false, typeOnly: typeOnly === " type" }];
     }
-    const found = path.posix.normalize(path.posix.join(path.posix.dirname(file), from));
-    const target = found.startsWith("../gen/") ? "gen" : areaOf(found);
-    return target === area ? [] : [{ ...shared, target, isPackage: false }];
-  }),
-);
+    const target = from.split("/", from.startsWith("@") ? 2 : 1).join("/");
+    return [{ file, target, isPackage: true, typeOnly: typeOnly === " type" }];
+  });
+}
 
-/** Shapes without a life of their own, and leaves that know nothing of the rest: for everybody. */
-const shapes = ["clock", "config", "context", "events", "store", "telemetry", "limits", "sealing"];
-const leaves = ["errors", "events", "store", "hashes", "page-tokens", "security-events"];
+/** The room of a file: its folder in src, its own name at the top of src, or the name of another top-level folder. */
+function roomOf(file: string): string {
+  const [top = "", second = "", ...rest] = file.split("/");
+  if (top !== "src") return top;
+  return rest.length > 0 ? second : second.replace(/\.ts$/, "");
+}
 
-/** Who may import what runs in whom (types of `shapes` aside). */
-const allowed: Record<string, readonly string[] | "everything"> = {
+/** Rooms that every other one but `token` and `verifier` may import: they know nothing of the rest. */
+const everywhere = ["clock", "errors", "events", "limits", "config", "context", "store", "telemetry", "crypto", "net"];
+const domain = ["token", "users", "sessions", "oauth"];
+
+/** Which room may import which, type imports included. */
+const allowed: Record<string, readonly string[]> = {
+  // what starts the service puts everything together
   main: ["commands"],
-  commands: "everything",
-  workers: "everything",
-  app: "everything",
-  closing: ["app"],
-  "strict-http": [],
-  config: ["oauth"],
-  context: ["oauth", "users"],
-  http: [...leaves, "oauth", "sessions", "users", "limits", "strict-http"],
-  rpc: [...leaves, "oauth", "sessions", "users", "limits", "strict-http", "gen"],
-  oauth: [...leaves, "sessions", "users"],
-  sessions: [...leaves, "users"],
-  users: leaves,
-  limits: ["errors"],
-  outbox: leaves,
-  jobs: ["oauth", "errors"],
-  database: [...leaves, "faults"],
-  faults: ["errors"],
-  kafka: ["events", "store", "gen"],
-  clock: [],
+  app: [...everywhere, ...domain, "database", "kafka", "jobs", "http", "rpc", "process"],
+  process: [...everywhere, "app"],
+  // edges
+  http: [...everywhere, ...domain],
+  rpc: [...everywhere, ...domain, "gen"],
+  commands: [...everywhere, ...domain, "app", "process", "database", "jobs"],
+  // the domain
+  oauth: [...everywhere, "token", "users", "sessions"],
+  sessions: [...everywhere, "users"],
+  users: everywhere,
+  jobs: everywhere,
+  // what the domain stands on
+  context: ["clock", "config", "crypto", "limits", "store", "telemetry"],
+  store: ["events", "token", "net"],
+  limits: ["clock", "errors", "store"],
+  telemetry: ["errors"],
+  config: ["net", "store", "token"],
+  crypto: ["errors", "store"],
+  net: ["errors"],
   errors: [],
-  "security-events": [],
   events: [],
-  hashes: [],
-  "page-tokens": ["errors"],
-  sealing: ["errors"],
-  store: ["events"],
-  telemetry: [],
-  verifier: ["gen"],
+  clock: [],
+  // implementations of the store and of the events' publisher
+  database: ["store", "errors", "events", "clock", "telemetry", "crypto"],
+  kafka: ["store", "errors", "events", "clock", "telemetry", "gen"],
+  // what an access token is, for the issuer and for the library alike
+  token: [],
+  verifier: ["token", "gen"],
 };
 
+/** Libraries that one room keeps to itself. */
 const owners: Record<string, readonly string[]> = {
   typeorm: ["database"],
   mysql2: ["database"],
@@ -87,47 +93,85 @@ const owners: Record<string, readonly string[]> = {
   "@connectrpc/connect": ["rpc", "verifier"],
   "@bufbuild/protobuf": ["rpc", "kafka", "verifier"],
   commander: ["commands"],
-  argon2: ["users"],
+  argon2: ["crypto"],
   pino: ["telemetry"],
   "prom-client": ["telemetry"],
 };
 
+/** What breaks the rule of rooms, as `file imports target`. */
+function strangers(sources: ReadonlyMap<string, string>): string[] {
+  return [...sources].flatMap(importsOf).flatMap(({ file, target, isPackage }) => {
+    const room = roomOf(file);
+    const refused = isPackage
+      ? owners[target] !== undefined && !owners[target].includes(room)
+      : roomOf(target) !== room && !(allowed[room] ?? []).includes(roomOf(target));
+    return refused ? [`${file} imports ${target}`] : [];
+  });
+}
+
+/** Files that import each other in a circle, types included: one line for each circle that is found. */
+function circles(sources: ReadonlyMap<string, string>): string[] {
+  const targets = new Map([...sources].map((source) => [source[0], importsOf(source).map(({ target }) => target)]));
+  const found: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, way: readonly string[]) => {
+    const at = way.indexOf(file);
+    if (at >= 0) found.push([...way.slice(at), file].join(" -> "));
+    if (at >= 0 || done.has(file)) return;
+    for (const target of targets.get(file) ?? []) visit(target, [...way, file]);
+    done.add(file);
+  };
+  for (const file of targets.keys()) visit(file, []);
+  return found;
+}
+
 describe("the import rule", () => {
-  it("finds the imports at all", () => {
-    expect(imports.length).toBeGreaterThan(200);
+  const src = sourcesOf("src");
+
+  it("finds the imports at all, and has a line for every room", () => {
+    expect([...src].flatMap(importsOf).length).toBeGreaterThan(500);
+    expect([...src.keys()].map(roomOf).filter((room) => !(room in allowed))).toEqual([]);
   });
 
-  it("has a line for every area", () => {
-    expect(files.map(areaOf).filter((area) => !(area in allowed))).toEqual([]);
+  it("goes one way: edges to the domain, the domain to what it stands on", () => {
+    expect(strangers(src)).toEqual([]);
   });
 
-  it("goes one way: edges to the domain, the domain to shapes, the database and Kafka beside it", () => {
-    const wrong = imports.filter(({ area, target, typeOnly, isPackage }) => {
-      const rule = allowed[area] ?? [];
-      if (isPackage || rule === "everything" || (typeOnly && shapes.includes(target) && area !== "verifier"))
-        return false;
-      return !rule.includes(target);
-    });
-    expect(wrong.map(({ file, target }) => `${file} imports ${target}`)).toEqual([]);
+  it("has no circles, type imports included", () => {
+    expect(circles(src)).toEqual([]);
+    expect(circles(sourcesOf("bench"))).toEqual([]);
   });
 
-  it("keeps each big library in its own area", () => {
-    const wrong = imports.filter(
-      ({ area, target, isPackage }) => isPackage && owners[target] !== undefined && !owners[target].includes(area),
-    );
-    expect(wrong.map(({ file, target }) => `${file} imports ${target}`)).toEqual([]);
+  it("finds a planted circle, of types too", () => {
+    const planted = new Map([
+      ...src,
+      ["src/users/one.ts", 'import { two } from "./two.ts";'],
+      ["src/users/two.ts", 'import type { One } from "./one.ts";'],
+    ]);
+    expect(circles(planted)).toEqual(["src/users/one.ts -> src/users/two.ts -> src/users/one.ts"]);
   });
 
-  it("leaves the store to the domain: no edge reaches into a context's", () => {
-    const reaching = [...sources].filter(
+  it.each([
+    ["src/http/planted.ts", "../database/open-store.ts", "src/database/open-store.ts"],
+    ["src/verifier/planted.ts", "../oauth/token.ts", "src/oauth/token.ts"],
+    ["src/users/planted.ts", "typeorm", "typeorm"],
+    ["src/oauth/planted.ts", "../../gen/auth/v1/token_pb.ts", "gen/auth/v1/token_pb.ts"],
+  ])("finds that %s imports %s", (file, from, target) => {
+    const planted = new Map([[file, `import type { Planted } from "${from}";`]]);
+    expect(strangers(planted)).toEqual([`${file} imports ${target}`]);
+  });
+
+  it("leaves the store to the domain: http and rpc never use a context's store", () => {
+    const reaching = [...src].filter(
       ([file, text]) =>
-        /^(http|rpc)\//.test(file) && /\b(ctx|context)\.store\b|\{[^}]*\bstore\b[^}]*\} = (ctx|context)\b/.test(text),
+        /^src\/(http|rpc)\//.test(file) &&
+        /\b(ctx|context)\.store\b|\{[^}]*\bstore\b[^}]*\} = (ctx|context)\b/.test(text),
     );
     expect(reaching.map(([file]) => file)).toEqual([]);
   });
 
   it("lets main alone read the environment", () => {
-    const reading = [...sources].filter(([, text]) => /\bprocess\.env\b|\{[^}]*\benv\b[^}]*\} = process\b/.test(text));
-    expect(reading.map(([file]) => file)).toEqual(["main.ts"]);
+    const reading = [...src].filter(([, text]) => /\bprocess\.env\b|\{[^}]*\benv\b[^}]*\} = process\b/.test(text));
+    expect(reading.map(([file]) => file)).toEqual(["src/main.ts"]);
   });
 });

@@ -182,7 +182,7 @@ async function registrationOf(runtime: Runtime, clientId: string | undefined, op
 
 async function add(ctx: OAuthContext, json: object): Promise<{ client: Client; clientSecret: string | null }> {
   const { addClient, getClient } = await import("../oauth/clients/clients.ts");
-  const { readClientRegistration } = await import("../oauth/clients/metadata.ts");
+  const { readClientRegistration } = await import("../store/client-metadata.ts");
   const { randomToken } = await import("../crypto/hashes.ts");
   const { AuthError } = await import("../errors.ts");
   const { client_secret, token_endpoint_auth_method: method } = json as Record<string, unknown>;

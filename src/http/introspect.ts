@@ -5,7 +5,9 @@ import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
-import { forms, type Introspection, introspect, signIntrospection } from "../oauth/tokens/introspection.ts";
+import { introspect, signIntrospection } from "../oauth/tokens/introspection.ts";
+import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
+import { forms } from "../oauth/tokens/introspection-answer.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 
 const jwtType = "application/token-introspection+jwt";

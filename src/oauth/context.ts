@@ -1,6 +1,6 @@
 import type { Context } from "../context.ts";
 import type { CallerLimits } from "./callers/caller-limits.ts";
-import type { CallerMemory } from "./callers/callers.ts";
+import type { CallerMemory } from "./callers/caller-memory.ts";
 import type { ClientCache } from "./clients/client-cache.ts";
 import type { ClientKeys } from "./clients/client-keys.ts";
 import type { KeyRing } from "./keys/key-ring.ts";

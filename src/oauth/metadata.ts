@@ -1,7 +1,13 @@
-import { ACR, PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
-import { ASSERTION_ALGS, CLIENT_AUTHENTICATION_METHODS, GRANT_TYPES, INTERNAL_SCOPES } from "./clients/metadata.ts";
+import {
+  ASSERTION_ALGS,
+  CLIENT_AUTHENTICATION_METHODS,
+  GRANT_TYPES,
+  INTERNAL_SCOPES,
+} from "../store/client-metadata.ts";
+import { PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import type { OAuthContext } from "./context.ts";
 import { DPOP_ALGS } from "./tokens/dpop.ts";
+import { ACR } from "./tokens/issuer.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */

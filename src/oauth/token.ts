@@ -1,10 +1,11 @@
 import { AuthError } from "../errors.ts";
-import { type AuthenticatedClient, authenticateClient } from "./clients/authentication.ts";
-import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "./clients/metadata.ts";
+import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "../store/client-metadata.ts";
+import { authenticateClient } from "./clients/authentication.ts";
 import type { OAuthContext } from "./context.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
+import type { Grant } from "./grants/grant.ts";
 import { refreshTokenGrant } from "./grants/refresh-token.ts";
 import { tokenExchangeGrant } from "./grants/token-exchange.ts";
 import { type PresentedProof, provenKey } from "./tokens/dpop.ts";
@@ -21,19 +22,6 @@ export interface TokenRequest {
   readonly network: string;
   readonly dpop: PresentedProof | null;
 }
-
-/** A client that authenticated, and the key that it proved to hold: its tokens are bound to that. */
-export interface Grantee extends AuthenticatedClient {
-  /** Thumbprint; null: no proof was sent, and none is needed. */
-  readonly dpopJkt: string | null;
-}
-
-/** A grant: what it is given is a client that authenticated and may use it. */
-export type Grant = (
-  ctx: OAuthContext,
-  grantee: Grantee,
-  parameters: Readonly<Record<string, string>>,
-) => Promise<TokenResponse>;
 
 const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
   authorization_code: authorizationCodeGrant,

@@ -1,8 +1,9 @@
+import type { AccessTokenClaims } from "../token/access-token.ts";
 import { askedClaims } from "./authorization/claims-request.ts";
-import { findClient, scopesOf } from "./clients/clients.ts";
+import { findClient } from "./clients/clients.ts";
 import type { OAuthContext } from "./context.ts";
+import { scopesOf } from "./scopes.ts";
 import { ownerOf } from "./tokens/bearer.ts";
-import type { AccessTokenClaims } from "./tokens/claims.ts";
 import { userClaims } from "./tokens/user-claims.ts";
 
 /**

@@ -4,7 +4,8 @@ import { type ContextKey, type ContextValues, createContextKey, type HandlerCont
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
 import { AuthError } from "../errors.ts";
 import type { Load } from "../oauth/callers/caller-limits.ts";
-import type { authenticateCaller, Caller } from "../oauth/callers/callers.ts";
+import type { Caller } from "../oauth/callers/caller-memory.ts";
+import type { authenticateCaller } from "../oauth/callers/callers.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 
 /** What a call brings to say who makes it. */

@@ -12,7 +12,9 @@ import { AuthError } from "../errors.ts";
 import { recheckCaller } from "../oauth/callers/callers.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
-import { authorizeToken, forms, type Introspection, introspect } from "../oauth/tokens/introspection.ts";
+import { authorizeToken, introspect } from "../oauth/tokens/introspection.ts";
+import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
+import { forms } from "../oauth/tokens/introspection-answer.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
 

@@ -1,7 +1,5 @@
+import type { ClientAssertionAlg } from "../token/foreign-jwt.ts";
 import type { Authorization } from "./authorizations.ts";
-
-/** What signs client assertions and DPoP proofs here: no RSA with PKCS #1 padding in FAPI's sense, no shared secrets. */
-export type ClientAssertionAlg = "ES256" | "PS256" | "EdDSA" | "RS256";
 
 /** Metadata of RFC 7591 section 2 and this service's extensions, complete with defaults. */
 export interface ClientMetadata {

@@ -1,5 +1,7 @@
 import { type CryptoKey, compactVerify } from "jose";
-import type { ClientAssertionAlg } from "../store/clients.ts";
+
+/** What signs client assertions and DPoP proofs here: no RSA with PKCS #1 padding in FAPI's sense, no shared secrets. */
+export type ClientAssertionAlg = "ES256" | "PS256" | "EdDSA" | "RS256";
 
 /** A JWT that somebody else wrote, taken apart: nothing in it is true before its signature was checked. */
 export interface ForeignJwt {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { hashOf } from "../../src/crypto/hashes.ts";
-import { readClientRegistration } from "../../src/oauth/clients/metadata.ts";
+import { readClientRegistration } from "../../src/store/client-metadata.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { secretsIn } from "../support/find-secrets.ts";
 import { claimsOf } from "../support/flow.ts";

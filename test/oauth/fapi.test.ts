@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
-import { readClientRegistration } from "../../src/oauth/clients/metadata.ts";
+import { readClientRegistration } from "../../src/store/client-metadata.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { authorizeUrl, hiddenFields, pkce, postForm, signUp, TestBrowser, type Tokens } from "../support/flow.ts";
 import { assertionOf, assertionType, inSeconds, makeKey, proofOf, type TestKey } from "../support/keys.ts";

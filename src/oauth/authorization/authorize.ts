@@ -3,8 +3,8 @@ import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
 import type { PendingRequest } from "../../store/sessions.ts";
-import { scopesOf } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { scopesOf } from "../scopes.ts";
 import { invalidRequestUri } from "./pushed-authorization.ts";
 import {
   type AuthorizationRequest,

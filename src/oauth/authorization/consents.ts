@@ -1,7 +1,7 @@
 import { AuthError } from "../../errors.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
-import { scopesOf } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { scopesOf } from "../scopes.ts";
 
 /** A client that may do something in a user's name. */
 export interface Application {

@@ -2,14 +2,15 @@ import { randomInt } from "node:crypto";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Browser, BrowserSession } from "../../sessions/sessions.ts";
+import { DEVICE_CODE_GRANT } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
-import { findClient, scopesOf } from "../clients/clients.ts";
-import { DEVICE_CODE_GRANT } from "../clients/metadata.ts";
+import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { paths } from "../metadata.ts";
+import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
 
 /** Seconds. */

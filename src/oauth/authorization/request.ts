@@ -1,18 +1,17 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
+import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
-import { findClient, scopesOf } from "../clients/clients.ts";
-import { INTERNAL_SCOPES } from "../clients/metadata.ts";
+import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { scopesOf } from "../scopes.ts";
 import { type IdTokenClaims, readIdTokenHint } from "../tokens/claims.ts";
+import { ACR } from "../tokens/issuer.ts";
 import { type ClaimsRequest, readClaimsRequest, scopesOfClaims } from "./claims-request.ts";
 
 export type Parameters = Readonly<Record<string, string>>;
 
 export const RESPONSE_MODES = ["query", "form_post"] as const;
 export const PROMPTS = ["none", "login", "consent", "select_account"] as const;
-/** The one authentication context there is: a password. */
-export const ACR = "urn:auth-service:acr:password";
-
 /** Where the answer goes: client and redirect URI are beyond doubt (RFC 6749 section 4.1.2.1). */
 export interface Destination {
   readonly client: Client;

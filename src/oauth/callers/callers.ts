@@ -1,16 +1,11 @@
-import { LRUCache } from "lru-cache";
 import { AuthError } from "../../errors.ts";
-import type { Client, ClientSecret } from "../../store/clients.ts";
+import type { Client } from "../../store/clients.ts";
 import { authenticateBasic, authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
-import { findClient, scopesOf } from "../clients/clients.ts";
+import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { scopesOf } from "../scopes.ts";
 import { requireBearer } from "../tokens/bearer.ts";
-
-/** A client that calls the internal API, and what it may do there. */
-export interface Caller {
-  readonly client: Client;
-  readonly scopes: ReadonlySet<string>;
-}
+import type { Caller } from "./caller-memory.ts";
 
 /** What a call to the internal API brings to say who makes it. */
 export interface CallerCredentials {
@@ -20,27 +15,6 @@ export interface CallerCredentials {
   readonly certificateSubject: string | null;
   /** Of the caller, as `networkOf` names it. */
   readonly network: string;
-}
-
-/** Callers whose credentials were checked, by Authorization header, for as long as nothing about their client changes. */
-export class CallerMemory {
-  readonly #known = new LRUCache<string, { readonly caller: Caller; readonly secret: ClientSecret }>({ max: 1_000 });
-
-  /** Client ids by the certificate subject they are bound to: only where to look, what holds is read from the client. */
-  readonly clientOfSubject = new LRUCache<string, string>({ max: 1_000 });
-
-  recall(ctx: OAuthContext, authorization: string): Caller | undefined {
-    const known = this.#known.get(authorization);
-    if (known === undefined) return undefined;
-    const { caller, secret } = known;
-    const ended = secret.expiresAt !== null && secret.expiresAt <= ctx.clock.now();
-    // another object is another version of the client
-    return !ended && ctx.clients.peek(caller.client.clientId) === caller.client ? caller : undefined;
-  }
-
-  remember(authorization: string, caller: Caller, secret: ClientSecret): void {
-    this.#known.set(authorization, { caller, secret });
-  }
 }
 
 /**

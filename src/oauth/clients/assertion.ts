@@ -1,8 +1,9 @@
 import { hashOf } from "../../crypto/hashes.ts";
-import type { Client, ClientAssertionAlg } from "../../store/clients.ts";
+import { ASSERTION_ALGS, FAPI_ALGS } from "../../store/client-metadata.ts";
+import type { Client } from "../../store/clients.ts";
+import type { ClientAssertionAlg } from "../../token/foreign-jwt.ts";
 import { isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
 import type { OAuthContext } from "../context.ts";
-import { ASSERTION_ALGS, FAPI_ALGS } from "./metadata.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

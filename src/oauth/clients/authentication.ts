@@ -1,12 +1,12 @@
 import { timingSafeEqual } from "node:crypto";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { hasSecret } from "../../store/client-metadata.ts";
 import type { Client, ClientMetadata, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
 import { findClient } from "./clients.ts";
-import { hasSecret } from "./metadata.ts";
 
 export interface ClientCredentials {
   /** The Authorization header, if any. */

@@ -1,10 +1,10 @@
 import { createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
 import { LRUCache } from "lru-cache";
+import type { Context } from "../../context.ts";
 import { outboundFetch } from "../../net/outbound.ts";
+import { publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { type ForeignJwt, isSignedWith } from "../../token/foreign-jwt.ts";
-import type { OAuthContext } from "../context.ts";
-import { publicKeyProblem } from "./metadata.ts";
 
 /** A set is asked for again after its own max-age within these bounds, the lower one where it names none (milliseconds). */
 const leastAge = 60_000;
@@ -30,7 +30,7 @@ export class ClientKeys {
   readonly #published = new LRUCache<string, PublishedKeys>({ max: 1_000 });
 
   /** Is this signed by a key of the client, the one its `kid` names where it names one? */
-  async verify(ctx: OAuthContext, client: Client, jwt: ForeignJwt): Promise<boolean> {
+  async verify(ctx: Context, client: Client, jwt: ForeignJwt): Promise<boolean> {
     const { jwks, jwks_uri: uri } = client.metadata;
     if (jwks !== undefined) {
       let keys = this.#registered.get(jwks);
@@ -48,7 +48,7 @@ export class ClientKeys {
     return published.keys !== null && (await check(published.keys, jwt)) === "signed";
   }
 
-  async #current(ctx: OAuthContext, clientId: string, uri: string): Promise<PublishedKeys> {
+  async #current(ctx: Context, clientId: string, uri: string): Promise<PublishedKeys> {
     const name = `${clientId}\n${uri}`;
     let published = this.#published.get(name);
     if (published === undefined) {
@@ -65,7 +65,7 @@ export class ClientKeys {
   }
 
   /** One fetch a client at a time, which callers share. What went wrong is logged; the keys stay as they were. */
-  #fetch(ctx: OAuthContext, clientId: string, uri: string, published: PublishedKeys): Promise<void> {
+  #fetch(ctx: Context, clientId: string, uri: string, published: PublishedKeys): Promise<void> {
     published.fetching ??= load(ctx, uri)
       .then(
         ({ keys, maxAge }) => {
@@ -82,7 +82,7 @@ export class ClientKeys {
   }
 }
 
-async function load(ctx: OAuthContext, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
+async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
   const headers = { accept: "application/jwk-set+json, application/json" };
   const { status, headers: answered, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
   if (status !== 200) throw new Error(`the host answered ${status}`);

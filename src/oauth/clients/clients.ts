@@ -1,18 +1,14 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { type ClientRegistration, developmentClients, hasSecret } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { type ClientRegistration, developmentClients, hasSecret } from "./metadata.ts";
 
 /** A registered client that is not disabled, or null. */
 export async function findClient(ctx: OAuthContext, clientId: string): Promise<Client | null> {
   if (!/^[\x21-\x7e]{1,100}$/.test(clientId)) return null;
   const client = await ctx.clients.find(clientId);
   return client === null || client.disabledAt !== null ? null : client;
-}
-
-export function scopesOf(text: string): string[] {
-  return [...new Set(text.split(" ").filter((scope) => scope !== ""))];
 }
 
 /**

@@ -1,13 +1,18 @@
 import { randomUUID, timingSafeEqual } from "node:crypto";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import {
+  INTERNAL_SCOPES,
+  METADATA_MEMBERS,
+  readClientRegistration,
+  TOKEN_EXCHANGE_GRANT,
+} from "../../store/client-metadata.ts";
 import type { Client, ClientMetadata } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { paths } from "../metadata.ts";
+import { scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
-import { scopesOf } from "./clients.ts";
-import { INTERNAL_SCOPES, METADATA_MEMBERS, readClientRegistration, TOKEN_EXCHANGE_GRANT } from "./metadata.ts";
 
 /** Members that widen what a client may do, or weaken it: an operator's, never its own. */
 const operatorsOnly: readonly string[] = [

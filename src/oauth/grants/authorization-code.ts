@@ -4,8 +4,8 @@ import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
-import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";
+import type { Grant } from "./grant.ts";
 
 /** A second use this soon after the first is a double click or a retry: refused, but nobody is robbed (milliseconds). */
 const doubleSubmitMs = 2_000;

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
-import { scopesOf } from "../clients/clients.ts";
-import type { Grant } from "../token.ts";
-import { issueAccessToken, tokenTypeOf } from "../tokens/issuer.ts";
+import { tokenTypeOf } from "../../token/access-token.ts";
+import { scopesOf } from "../scopes.ts";
+import { issueAccessToken } from "../tokens/issuer.ts";
+import type { Grant } from "./grant.ts";
 
 /**
  * The standing authorization of a client's own tokens outlives every one of them. It ends with the secret; that of a client with

@@ -1,7 +1,7 @@
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import type { Grant } from "../token.ts";
 import { firstTokens } from "./first-tokens.ts";
+import type { Grant } from "./grant.ts";
 
 /** RFC 8628 section 3.5: what one slow_down adds to the interval. */
 const slowDownMs = 5_000;

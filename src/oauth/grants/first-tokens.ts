@@ -2,16 +2,11 @@ import { randomUUID } from "node:crypto";
 import { userLogin } from "../../events.ts";
 import type { Authorization, Redemption } from "../../store/authorizations.ts";
 import type { User } from "../../store/users.ts";
-import { scopesOf } from "../clients/clients.ts";
+import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import type { Grantee } from "../token.ts";
-import {
-  issueAccessToken,
-  issueIdToken,
-  issueRefreshToken,
-  type TokenResponse,
-  tokenTypeOf,
-} from "../tokens/issuer.ts";
+import { scopesOf } from "../scopes.ts";
+import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../tokens/issuer.ts";
+import type { Grantee } from "./grant.ts";
 
 /** What a user allowed, as the code tells that a client redeems. */
 export type Allowed = Pick<

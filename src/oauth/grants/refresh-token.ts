@@ -2,18 +2,19 @@ import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
-import { scopesOf } from "../clients/clients.ts";
+import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import type { Grant } from "../token.ts";
+import { narrowedScope, scopesOf } from "../scopes.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
+import { isIdle } from "../tokens/idle-limit.ts";
 import {
   issueAccessToken,
   issueIdToken,
   issueRefreshToken,
   repeatRefreshToken,
   type TokenResponse,
-  tokenTypeOf,
 } from "../tokens/issuer.ts";
+import type { Grant } from "./grant.ts";
 
 const refused = () =>
   new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
@@ -73,12 +74,6 @@ function isLive(ctx: OAuthContext, authorization: Authorization): boolean {
   );
 }
 
-/** RFC 9700 section 4.14.2: a client may have its refresh tokens end when nobody used them for a while. */
-export function isIdle(ctx: OAuthContext, client: Client, { lastUsedAt, createdAt }: Authorization): boolean {
-  const limit = client.metadata.refresh_token_idle_ttl;
-  return limit !== undefined && (lastUsedAt ?? createdAt) + limit * 1000 <= ctx.clock.now();
-}
-
 /**
  * RFC 9700 section 4.14.2. The current token is replaced; one replaced a moment ago (a lost answer, a second tab) gets the
  * current one again, byte for byte; an older one is in the wrong hands, and its authorization ends.
@@ -109,15 +104,4 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
   await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
   securityEvent(ctx, "refresh_token_reused", { client_id: client.clientId, sid: authorization.id });
   throw refused();
-}
-
-/** RFC 6749 section 6: the scope may be narrowed for this access token, never widened. */
-function narrowedScope(granted: string, asked: string | undefined): string {
-  if (asked === undefined) return granted;
-  const allowed = scopesOf(granted);
-  const scopes = scopesOf(asked);
-  if (scopes.length === 0 || !scopes.every((scope) => allowed.includes(scope))) {
-    throw new AuthError("invalid_scope", "a refresh cannot ask for more than was granted");
-  }
-  return scopes.join(" ");
 }

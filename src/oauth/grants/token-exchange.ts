@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
-import { scopesOf } from "../clients/clients.ts";
+import type { AccessTokenClaims } from "../../token/access-token.ts";
+import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import type { Grant } from "../token.ts";
-import { type AccessTokenClaims, readAccessToken } from "../tokens/claims.ts";
+import { narrowedScope } from "../scopes.ts";
+import { readAccessToken } from "../tokens/claims.ts";
 import { standingOf } from "../tokens/introspection.ts";
-import { tokenTypeOf } from "../tokens/issuer.ts";
 import type { VerifiedToken } from "../tokens/verified-tokens.ts";
+import type { Grant } from "./grant.ts";
 
 const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
 /** Exchanges between the first token and the last. */
@@ -107,12 +108,4 @@ function readTarget(client: Client, { audience, resource }: Readonly<Record<stri
   const one = resource === undefined || resource === target;
   if (one && client.metadata.token_exchange_audiences.includes(target)) return target;
   throw new AuthError("invalid_target", "the client may not exchange tokens for this audience");
-}
-
-function narrowedScope(given: string, asked: string | undefined): string {
-  if (asked === undefined) return given;
-  const allowed = scopesOf(given);
-  const scopes = scopesOf(asked);
-  if (scopes.length > 0 && scopes.every((scope) => allowed.includes(scope))) return scopes.join(" ");
-  throw new AuthError("invalid_scope", "an exchange cannot ask for more than the subject token has");
 }

@@ -1,10 +1,11 @@
 import { AuthError } from "../../errors.ts";
 import type { User } from "../../store/users.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { getUser } from "../../users/users.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { type AccessTokenClaims, readAccessToken } from "./claims.ts";
+import { readAccessToken } from "./claims.ts";
 import { checkProof, needsNonce, type PresentedProof } from "./dpop.ts";
 import { standingOf } from "./introspection.ts";
 

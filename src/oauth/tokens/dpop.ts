@@ -2,9 +2,9 @@ import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 import { calculateJwkThumbprint, importJWK, type JWK } from "jose";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { FAPI_ALGS, publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { isSignedWith, isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
-import { FAPI_ALGS, publicKeyProblem } from "../clients/metadata.ts";
 import type { OAuthContext } from "../context.ts";
 
 /** What may sign proofs. */

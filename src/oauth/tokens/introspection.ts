@@ -1,44 +1,13 @@
 import type { Client } from "../../store/clients.ts";
+import type { AccessTokenClaims } from "../../token/access-token.ts";
+import { tokenTypeOf } from "../../token/access-token.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { isIdle } from "../grants/refresh-token.ts";
-import { type AccessTokenClaims, type Actor, readAccessToken, readRefreshToken } from "./claims.ts";
-import { type TokenType, tokenTypeOf } from "./issuer.ts";
+import { readAccessToken, readRefreshToken } from "./claims.ts";
+import { isIdle } from "./idle-limit.ts";
+import type { ActiveIntrospection, Introspection } from "./introspection-answer.ts";
+import { forms } from "./introspection-answer.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
-
-/** Answer of introspection (RFC 7662 section 2.2). */
-export type Introspection = { readonly active: false } | ActiveIntrospection;
-
-export interface ActiveIntrospection {
-  readonly active: true;
-  readonly scope: string;
-  readonly client_id: string;
-  readonly username?: string;
-  readonly token_type: TokenType | "refresh_token";
-  readonly exp: number;
-  readonly iat: number;
-  readonly sub: string;
-  readonly aud: readonly string[];
-  readonly iss: string;
-  readonly jti: string;
-  readonly sid: string;
-  readonly roles?: readonly string[];
-  readonly nickname?: string;
-  /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
-  readonly cnf?: { readonly jkt: string };
-  readonly act?: Actor;
-  /** Of an introspection that is answered again and again: what each edge made of it. */
-  readonly [forms]?: Forms;
-}
-
-export const forms: unique symbol = Symbol("forms");
-
-export interface Forms {
-  /** Body of the HTTP answer. */
-  json?: string;
-  /** Message of the gRPC answer. */
-  message?: object;
-}
 
 const inactive: Introspection = { active: false };
 

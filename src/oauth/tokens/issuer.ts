@@ -2,19 +2,15 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Authorization, RefreshTokenState } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import type { User } from "../../store/users.ts";
+import type { AccessTokenClaims, TokenType } from "../../token/access-token.ts";
 import { askedClaims } from "../authorization/claims-request.ts";
-import { ACR } from "../authorization/request.ts";
-import { scopesOf } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import type { AccessTokenClaims, RefreshTokenClaims } from "./claims.ts";
+import { scopesOf } from "../scopes.ts";
+import type { RefreshTokenClaims } from "./claims.ts";
 import { userClaims } from "./user-claims.ts";
 
-export type TokenType = "Bearer" | "DPoP";
-
-/** How a token is sent: with a proof where it is bound to a key (RFC 9449 section 5). */
-export function tokenTypeOf(dpopJkt: string | null): TokenType {
-  return dpopJkt === null ? "Bearer" : "DPoP";
-}
+/** The one authentication context there is: a password. */
+export const ACR = "urn:auth-service:acr:password";
 
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
 export interface TokenResponse {

@@ -1,5 +1,5 @@
 import type { User } from "../../store/users.ts";
-import { scopesOf } from "../clients/clients.ts";
+import { scopesOf } from "../scopes.ts";
 
 /** Which scope releases which claims (OpenID Connect Core section 5.4); `nickname` and `roles` stand in access tokens too. */
 const byScope = {

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { AccessTokenClaims } from "./claims.ts";
-import type { ActiveIntrospection } from "./introspection.ts";
+import type { AccessTokenClaims } from "../../token/access-token.ts";
+import type { ActiveIntrospection } from "./introspection-answer.ts";
 
 /** What a good signature was found on: claims are remembered, decisions never. */
 export interface VerifiedToken {

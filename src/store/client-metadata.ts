@@ -1,6 +1,6 @@
 import { createPublicKey, type JsonWebKey } from "node:crypto";
 import { z } from "zod";
-import type { ClientMetadata } from "../../store/clients.ts";
+import type { ClientMetadata } from "./clients.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
 export const INTERNAL_SCOPES = [

@@ -1,0 +1,35 @@
+import type { Actor, TokenType } from "../../token/access-token.ts";
+
+/** Answer of introspection (RFC 7662 section 2.2). */
+export type Introspection = { readonly active: false } | ActiveIntrospection;
+
+export interface ActiveIntrospection {
+  readonly active: true;
+  readonly scope: string;
+  readonly client_id: string;
+  readonly username?: string;
+  readonly token_type: TokenType | "refresh_token";
+  readonly exp: number;
+  readonly iat: number;
+  readonly sub: string;
+  readonly aud: readonly string[];
+  readonly iss: string;
+  readonly jti: string;
+  readonly sid: string;
+  readonly roles?: readonly string[];
+  readonly nickname?: string;
+  /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
+  readonly cnf?: { readonly jkt: string };
+  readonly act?: Actor;
+  /** Of an introspection that is answered again and again: what each edge made of it. */
+  readonly [forms]?: Forms;
+}
+
+export const forms: unique symbol = Symbol("forms");
+
+export interface Forms {
+  /** Body of the HTTP answer. */
+  json?: string;
+  /** Message of the gRPC answer. */
+  message?: object;
+}

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
@@ -55,9 +56,10 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     exchanged_from: [{ jti: subject.jti, client_id: subject.client_id, kid }, ...before],
   };
   const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
-  ctx.log.debug({ client_id: client.clientId, sub, sid, aud }, "token exchanged");
+  const { token } = ctx.keys.sign("access", alg, typ, claims);
+  securityEvent(ctx, "token_exchanged", { client_id: client.clientId, sub, sid, aud });
   return {
-    access_token: ctx.keys.sign("access", alg, typ, claims).token,
+    access_token: token,
     issued_token_type: ACCESS_TOKEN,
     expires_in: claims.exp - now,
     token_type: tokenTypeOf(dpopJkt),

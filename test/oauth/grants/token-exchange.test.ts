@@ -136,6 +136,27 @@ describe("token exchange", () => {
     expect(userinfo.status).toBe(401);
   });
 
+  it("logs and counts an exchange as a security event with ids only, and a refused one not at all", async () => {
+    const events = () =>
+      app.logs
+        .map((line) => JSON.parse(line) as object)
+        .filter((line) => "event" in line && line.event === "token_exchanged");
+    const counted = async () =>
+      /auth_security_events_total\{event="token_exchanged"\} (\d+)/.exec(
+        await (await fetch(`${app.internalUrl}/metrics`)).text(),
+      )?.[1] ?? "0";
+    const { access_token: subject } = await tokensFor();
+    const [linesBefore, before] = [events().length, Number(await counted())];
+    expect((await ask("gateway", subject, { audience: "elsewhere" })).status).toBe(400);
+    const { access_token } = await exchanged("gateway", subject);
+    const { sid } = claimsOf(access_token);
+    const [line, ...more] = events().slice(linesBefore);
+    expect(more).toEqual([]);
+    const { level, time, msg, ...fields } = line as Record<string, unknown>;
+    expect(fields).toEqual({ event: "token_exchanged", client_id: "gateway", sub: ada.uuid, sid, aud: "orders" });
+    expect(Number(await counted())).toBe(before + 1);
+  });
+
   it("S-146 keeps the chain of actors, and ends it after five exchanges", async () => {
     let { access_token: token } = await exchanged("gateway", (await tokensFor()).access_token);
     let act: object = { sub: "gateway" };

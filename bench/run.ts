@@ -18,18 +18,24 @@ interface Bench {
 
 /** One file a bench; add its name here. */
 const benches: Record<string, Bench> = {
-  start: { description: "the embedded default: start to first answer, memory a minute later (takes 75 s)", run: start },
+  start: {
+    description: "the embedded default: start to first answer, memory a minute later (takes 75 s, not pinned)",
+    run: start,
+  },
   introspect: { description: "warm introspection over gRPC against an echo server", run: introspect },
   "introspect-cold": { description: "introspection of tokens never seen", run: introspectCold },
   "introspect-http": { description: "HTTP introspection against a bare Fastify route", run: introspectOverHttp },
   verify: { description: "the verifier library against gRPC introspection", run: verify },
   "revoke-latency": {
-    description: "two replicas on MariaDB, fifty watchers, a thousand revocations",
+    description: "two replicas on MariaDB, fifty watchers, a thousand revocations; not pinned to cores",
     run: revokeLatency,
   },
   "login-flood": { description: "introspection while logins arrive at ten times what argon2 can do", run: loginFlood },
   security: { description: "the rows of docs/standards.md that speak of milliseconds or medians", run: security },
-  rotate: { description: "a hundred key rotations under five hundred verifications a second", run: rotate },
+  rotate: {
+    description: "a hundred key rotations under five hundred verifications a second; not pinned to cores",
+    run: rotate,
+  },
   batch: { description: "BatchIntrospect against single calls", run: batch },
 };
 

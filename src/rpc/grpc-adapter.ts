@@ -22,10 +22,10 @@ import { readMessage } from "./message-reader.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type StreamingCall = ServerWritableStream<Buffer, Buffer>;
-type AnyCall = Pick<
-  UnaryCall,
-  "metadata" | "getPeer" | "getPath" | "getDeadline" | "getAuthContext" | "cancelled" | "on"
->;
+/** What is asked of a call whichever way it is served. */
+export type AnyCall = Pick<UnaryCall, "metadata" | "getPath" | "getDeadline" | "cancelled"> & {
+  on(event: "cancelled", listener: () => void): unknown;
+};
 
 /**
  * Serves the edge's methods of one service. Messages stay bytes until the caller is admitted, so nothing an unauthenticated
@@ -96,7 +96,7 @@ async function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Pro
 }
 
 /** Its client hung up or its deadline passed, and grpc-js has answered already. */
-function goneBy(grpc: AnyCall, call: Call): boolean {
+export function goneBy(grpc: AnyCall, call: Call): boolean {
   if (!grpc.cancelled) return false;
   call.outcome = (timeLeft(grpc) ?? 1) <= 0 ? "DEADLINE_EXCEEDED" : "CANCELLED";
   return true;
@@ -128,7 +128,7 @@ export function encodeOnce(message: object): void {
   encoded.set(message, null);
 }
 
-function encode(schema: DescMessage, message: object): Buffer {
+export function encode(schema: DescMessage, message: object): Buffer {
   const known = encoded.get(message);
   if (known) return known;
   const bytes = encodeNew(schema, message);
@@ -158,8 +158,8 @@ function encodeList(number: number, schema: DescMessage, messages: readonly obje
 
 /** Looks at the connection only when somebody asks. */
 export class PeerCredentials implements Credentials {
-  readonly #grpc: Pick<AnyCall, "metadata" | "getPeer" | "getAuthContext">;
-  constructor(grpc: Pick<AnyCall, "metadata" | "getPeer" | "getAuthContext">) {
+  readonly #grpc: Pick<UnaryCall, "metadata" | "getPeer" | "getAuthContext">;
+  constructor(grpc: Pick<UnaryCall, "metadata" | "getPeer" | "getAuthContext">) {
     this.#grpc = grpc;
   }
 
@@ -186,7 +186,7 @@ export class PeerCredentials implements Credentials {
  * Connect's context over a grpc-js call. Headers, signal, values and URL are made when asked for: most handlers ask for none,
  * and making them all costs more than the call.
  */
-class GrpcHandlerContext implements HandlerContext {
+export class GrpcHandlerContext implements HandlerContext {
   readonly method;
   readonly service;
   readonly requestMethod = "POST";
@@ -259,9 +259,14 @@ class GrpcHandlerContext implements HandlerContext {
 
   /** What the handler put into the response's headers, if anything; grpc-js sends them once. */
   sendHeader(grpc: { sendMetadata(metadata: Metadata): void }): void {
-    if (this.#responseHeader === null) return;
-    grpc.sendMetadata(toMetadata(this.#responseHeader));
+    const leading = this.leadingMetadata();
+    if (leading === undefined) return;
+    grpc.sendMetadata(leading);
     this.#responseHeader = null;
+  }
+
+  leadingMetadata(): Metadata | undefined {
+    return this.#responseHeader === null ? undefined : toMetadata(this.#responseHeader);
   }
 
   trailer(): Metadata | undefined {

@@ -48,8 +48,17 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
 
 /** @throws AuthError invalid_request; ConnectError RESOURCE_EXHAUSTED */
 export function refuseMarked(metadata: Metadata): void {
-  const [reason] = metadata.get(REFUSED);
-  if (reason === undefined) return;
-  if (reason !== "metadata") throw new AuthError("invalid_request", "grpc-timeout is malformed");
-  throw new ConnectError("metadata is larger than 16 KiB", Code.ResourceExhausted);
+  const refused = refusalOf(metadata.get(REFUSED)[0]);
+  if (refused !== null) throw refused;
+}
+
+/** The same for headers as HTTP/2 has them. @returns null where nothing was marked */
+export function refusedByHeaders(headers: IncomingHttpHeaders): AuthError | ConnectError | null {
+  return refusalOf(headers[REFUSED]);
+}
+
+function refusalOf(reason: unknown): AuthError | ConnectError | null {
+  if (reason === undefined) return null;
+  if (reason !== "metadata") return new AuthError("invalid_request", "grpc-timeout is malformed");
+  return new ConnectError("metadata is larger than 16 KiB", Code.ResourceExhausted);
 }

@@ -1,4 +1,4 @@
-import type { Http2Server, SecureServerOptions, ServerHttp2Session } from "node:http2";
+import type { Http2Server, SecureServerOptions, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
@@ -9,6 +9,7 @@ import type { Config } from "../config/config.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
 import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
+import { serveUnaryDirectly } from "./direct-calls.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
 import { MAX_METADATA_BYTES, readHeadersStrictly } from "./grpc-headers.ts";
@@ -97,6 +98,7 @@ export async function startGrpcServer(
     );
   });
   const http2Servers = http2ServersOf(server);
+  serveUnaryDirectly(http2Servers, edge, openedIn(server));
   readHeadersStrictly(http2Servers);
   for (const http2Server of http2Servers) {
     http2Server.maxConnections = MAX_CONNECTIONS;
@@ -125,6 +127,13 @@ function addHttp2Options(server: Server): void {
   const { commonServerOptions } = server as unknown as { commonServerOptions?: object };
   if (commonServerOptions === undefined) throw new Error("this version of grpc-js keeps its HTTP/2 options elsewhere");
   Object.assign(commonServerOptions, http2Options);
+}
+
+/** Tells grpc-js, which sees no direct call, that a connection is in use. */
+function openedIn(server: Server): (stream: ServerHttp2Stream) => void {
+  const { onStreamOpened } = server as unknown as { onStreamOpened?: (stream: ServerHttp2Stream) => void };
+  if (onStreamOpened === undefined) throw new Error("this version of grpc-js notes its streams elsewhere");
+  return (stream) => onStreamOpened.call(server, stream);
 }
 
 /** grpc-js has no way to reach them once bound. */

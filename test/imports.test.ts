@@ -56,7 +56,7 @@ const allowed: Record<string, readonly string[]> = {
   process: [...everywhere, "app"],
   // edges
   http: [...everywhere, ...domain],
-  rpc: [...everywhere, ...domain, "gen"],
+  rpc: [...everywhere, ...domain, "gen", "call"],
   commands: [...everywhere, ...domain, "app", "process", "database", "jobs"],
   // the domain
   oauth: [...everywhere, "token", "users", "sessions"],
@@ -69,13 +69,14 @@ const allowed: Record<string, readonly string[]> = {
   limits: ["clock", "errors", "store"],
   telemetry: ["errors"],
   config: ["net", "store", "token"],
-  crypto: ["errors", "store"],
+  crypto: ["errors", "store", "call"],
   net: ["errors"],
   errors: [],
   events: [],
   clock: [],
+  call: [],
   // implementations of the store and of the events' publisher
-  database: ["store", "errors", "events", "clock", "telemetry", "crypto"],
+  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call"],
   kafka: ["store", "errors", "events", "clock", "telemetry", "gen"],
   // what an access token is, for the issuer and for the library alike
   token: [],

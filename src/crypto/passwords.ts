@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism, setPriority } from "node:os";
 import { hash, needsRehash, verify } from "argon2";
+import { checkCall } from "../call.ts";
 import { AuthError } from "../errors.ts";
 
 /** OWASP Password Storage: argon2id, 19 MiB, two passes. About 45 a second and core: the ceiling of logins. */
@@ -33,21 +34,18 @@ export class Passwords {
     }
   }
 
-  /**
-   * @param check called when its turn has come: what it throws is thrown, and nothing is hashed
-   * @throws AuthError rate_limited when too many wait
-   */
-  hash(password: string, check?: () => void): Promise<string> {
-    return this.#run(async () => inOrder(await hash(normalise(password), parameters)), check);
+  /** Hashes nothing once the current call has ended (`duringCall`). @throws AuthError rate_limited when too many wait */
+  hash(password: string): Promise<string> {
+    return this.#run(async () => inOrder(await hash(normalise(password), parameters)));
   }
 
   /**
+   * Like `hash`, it does no work once the current call has ended.
    * @param passwordHash null for an unknown user: the same work, then false
-   * @param check as of `hash`
    * @throws AuthError rate_limited when too many wait
    */
-  async verify(passwordHash: string | null, password: string, check?: () => void): Promise<boolean> {
-    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)), check);
+  async verify(passwordHash: string | null, password: string): Promise<boolean> {
+    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)));
     return passwordHash !== null && matches;
   }
 
@@ -56,7 +54,8 @@ export class Passwords {
     return needsRehash(passwordHash, parameters);
   }
 
-  async #run<T>(work: () => Promise<T>, check: () => void = () => {}): Promise<T> {
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    checkCall();
     this.refuseWhenFull();
     if (this.#running >= this.#slots) {
       // the slot is handed over, not freed: nobody who comes later overtakes
@@ -65,7 +64,8 @@ export class Passwords {
       await turn;
     } else this.#running++;
     try {
-      check();
+      // the call may have ended while it waited
+      checkCall();
       const result = await work();
       if (!this.#polite) {
         this.#polite = true;

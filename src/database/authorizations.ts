@@ -1,3 +1,4 @@
+import { afterCall } from "../call.ts";
 import type {
   Authorization,
   AuthorizationCode,
@@ -71,12 +72,10 @@ export class Authorizations implements AuthorizationStore {
 
   async countWrongVerifier(codeHash: string, now: number): Promise<void> {
     // revoked_at first: MySQL shows an assignment to those after it, SQLite does not
-    await this.#database.change(
-      `UPDATE oauth2_authorization_code
+    const count = `UPDATE oauth2_authorization_code
        SET revoked_at = CASE WHEN wrong_verifiers + 1 >= ? THEN ? ELSE NULL END, wrong_verifiers = wrong_verifiers + 1
-       WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL`,
-      [WRONG_VERIFIERS, now, codeHash],
-    );
+       WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL`;
+    await afterCall(() => this.#database.change(count, [WRONG_VERIFIERS, now, codeHash]));
   }
 
   async find(sid: string): Promise<Authorization | null> {
@@ -123,8 +122,10 @@ export class Authorizations implements AuthorizationStore {
   }
 
   async revoke(sid: string, reason: string, now: number): Promise<boolean> {
-    return this.#database.transaction(
-      async (sql) => (await this.#feed.revokeAuthorizations(sql, [sid], reason.slice(0, 64), now)) === 1,
+    return afterCall(() =>
+      this.#database.transaction(
+        async (sql) => (await this.#feed.revokeAuthorizations(sql, [sid], reason.slice(0, 64), now)) === 1,
+      ),
     );
   }
 

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DataSource, QueryRunner } from "typeorm";
+import { afterCall, checkCall } from "../call.ts";
 import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
 import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
@@ -19,7 +20,7 @@ export interface Sql {
 
 /** Plain SQL inside a transaction. */
 export interface TransactionSql extends Sql {
-  /** Runs once the transaction is committed for sure, before its caller hears of it. */
+  /** Runs once the transaction is committed for sure, before its caller gets the result, and whether its call has ended or not. */
   afterCommit(listener: () => void): void;
 }
 
@@ -67,19 +68,21 @@ export class Database {
   }
 
   rows<Row>(sql: string, parameters: readonly Scalar[] = []): Promise<Row[]> {
-    return this.#run((session) => session.rows<Row>(sql, parameters), { transaction: false, repeatable: true });
+    return this.#run((session) => session.rows<Row>(sql, parameters), { kind: "read", repeatable: true });
   }
 
+  /** Runs one statement. Outside a transaction it does not begin once the current call has ended (`duringCall`). */
   change(sql: string, parameters: readonly Scalar[] = []): Promise<number> {
-    return this.#run((session) => session.change(sql, parameters), { transaction: false, repeatable: false });
+    return this.#run((session) => session.change(sql, parameters), { kind: "write", repeatable: false });
   }
 
   /**
    * Runs `work` in a transaction, again from its start when it met another one. `work` has no effect but through `sql`.
+   * Does not begin once the current call has ended (`duringCall`).
    * @param options.repeatable a second run after an unknown COMMIT finds the first one's result and answers the same
    */
   transaction<T>(work: (sql: TransactionSql) => Promise<T>, options: { repeatable?: boolean } = {}): Promise<T> {
-    return this.#run(work, { transaction: true, repeatable: options.repeatable ?? false });
+    return this.#run(work, { kind: "transaction", repeatable: options.repeatable ?? false });
   }
 
   async close(): Promise<void> {
@@ -91,24 +94,25 @@ export class Database {
 
   async #run<T>(
     work: (session: Session) => Promise<T>,
-    options: { transaction: boolean; repeatable: boolean },
+    { kind, repeatable }: { kind: "read" | "write" | "transaction"; repeatable: boolean },
   ): Promise<T> {
     const joined = this.#current.getStore();
     if (joined?.open) return work(joined);
+    if (kind !== "read") checkCall();
 
     const start = performance.now();
     let lost = 0;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#turn(work, options.transaction, start);
+        return await this.#turn(work, kind === "transaction", start);
       } catch (error) {
         if (error instanceof AuthError) throw error;
         const left = start + LAST_COMMIT_MS - performance.now();
-        const unknown = error instanceof CommitUnknown || (!options.transaction && !options.repeatable);
+        const unknown = error instanceof CommitUnknown || kind === "write";
         const again =
           isConflict(error) ||
           (isConnectionLost(error instanceof CommitUnknown ? error.cause : error) &&
-            (!unknown || options.repeatable) &&
+            (!unknown || repeatable) &&
             ++lost <= 2);
         const pause = Math.random() * 10 * 2 ** attempt;
         if (again && attempt < ATTEMPTS && left > pause + 100) {
@@ -215,7 +219,8 @@ class Session implements TransactionSql {
       this.#broken = true;
       throw new CommitUnknown("lost at COMMIT", { cause: error });
     }
-    for (const listener of this.#committed) listener();
+    // what the commit sets off is no part of the call that wrote
+    for (const listener of this.#committed) afterCall(listener);
     return result;
   }
 

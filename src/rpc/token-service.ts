@@ -17,12 +17,10 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
   return {
     async issueToken(request, context) {
       const { network } = callOf(context).credentials;
-      const response = await exchangeToken(withinDeadline(ctx, context), {
-        ...(await asRegistered(ctx, parametersOf(request))),
-        network,
-        // no proof comes this way: clients whose tokens must be bound are refused
-        dpop: null,
-      });
+      const credentials = await asRegistered(ctx, parametersOf(request));
+      // gRPC carries no DPoP proof: clients whose tokens must be bound to a key are refused
+      const tokenRequest = { ...credentials, network, dpop: null };
+      const response = await withinDeadline(context, () => exchangeToken(ctx, tokenRequest));
       return {
         accessToken: response.access_token,
         refreshToken: response.refresh_token ?? "",
@@ -43,7 +41,7 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
           ? callerOf(context)
           : await authenticateClient(ctx, { ...(await asRegistered(ctx, parameters)), network });
       if (token === "") throw new AuthError("invalid_request", "token is missing");
-      await revokeToken(withinDeadline(ctx, context), client, token);
+      await withinDeadline(context, () => revokeToken(ctx, client, token));
       return {};
     },
 
@@ -65,12 +63,12 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
     },
 
     async withdrawConsent({ uuid, clientId }, context) {
-      await withdrawConsent(withinDeadline(ctx, context), uuid, clientId);
+      await withinDeadline(context, () => withdrawConsent(ctx, uuid, clientId));
       return {};
     },
 
     async distrustSigningKey({ kid }, context) {
-      const added = await distrustKey(withinDeadline(ctx, context), kid);
+      const added = await withinDeadline(context, () => distrustKey(ctx, kid));
       return { replacements: added.map(toSigningKey) };
     },
 
@@ -78,7 +76,7 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
       if (alg !== "" && alg !== "ES256" && alg !== "RS256") {
         throw new AuthError("invalid_request", "alg must be ES256, RS256 or empty");
       }
-      const keys = await rotateSigningKeys(withinDeadline(ctx, context), alg === "" ? null : alg);
+      const keys = await withinDeadline(context, () => rotateSigningKeys(ctx, alg === "" ? null : alg));
       return { keys: keys.map(toSigningKey) };
     },
   };

@@ -41,7 +41,8 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async signUp({ email, password, nickname }, context) {
-      return { user: toUser(await signUp(withinDeadline(ctx, context), { email, password, nickname })) };
+      const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }));
+      return { user: toUser(user) };
     },
 
     async updateUser({ uuid, nickname, roles, claims, emailVerified, updateMask }, context) {
@@ -60,44 +61,42 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
         });
       }
       const change = Object.assign({}, ...[...paths].map((path) => fields[path])) as Parameters<typeof updateUser>[2];
-      return { user: toUser(await updateUser(withinDeadline(ctx, context), uuid, change)) };
+      return { user: toUser(await withinDeadline(context, () => updateUser(ctx, uuid, change))) };
     },
 
     async changePassword({ uuid, currentPassword, newPassword }, context) {
-      await changePassword(withinDeadline(ctx, context), { uuid, currentPassword, newPassword });
+      await withinDeadline(context, () => changePassword(ctx, { uuid, currentPassword, newPassword }));
       return {};
     },
 
     async requestPasswordReset({ email }, context) {
-      await requestPasswordReset(withinDeadline(ctx, context), {
-        email,
-        ipAddress: callOf(context).credentials.network,
-      });
+      const ipAddress = callOf(context).credentials.network;
+      await withinDeadline(context, () => requestPasswordReset(ctx, { email, ipAddress }));
       return {};
     },
 
     async resetPassword({ token, newPassword }, context) {
-      await resetPassword(withinDeadline(ctx, context), { token, newPassword });
+      await withinDeadline(context, () => resetPassword(ctx, { token, newPassword }));
       return {};
     },
 
     async disableUser({ uuid }, context) {
-      await setUserDisabled(withinDeadline(ctx, context), uuid, true);
+      await withinDeadline(context, () => setUserDisabled(ctx, uuid, true));
       return {};
     },
 
     async enableUser({ uuid }, context) {
-      await setUserDisabled(withinDeadline(ctx, context), uuid, false);
+      await withinDeadline(context, () => setUserDisabled(ctx, uuid, false));
       return {};
     },
 
     async endSessions({ uuid }, context) {
-      await endSessions(withinDeadline(ctx, context), uuid);
+      await withinDeadline(context, () => endSessions(ctx, uuid));
       return {};
     },
 
     async deleteUser({ uuid }, context) {
-      await deleteUser(withinDeadline(ctx, context), uuid);
+      await withinDeadline(context, () => deleteUser(ctx, uuid));
       return {};
     },
   };

@@ -1,20 +1,20 @@
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
-import type { OAuthContext } from "../oauth/context.ts";
-import { checkedContext } from "../users/checked-context.ts";
+import { duringCall } from "../call.ts";
 import { callOf } from "./caller.ts";
 
 /**
- * The context for a handler that writes: once the call is over (its deadline passed, its client hung up), no password is hashed
- * and no write begun. A write that the database has already begun is finished there.
+ * Runs the work of a handler that writes. Once the call has ended (its deadline passed, its client hung up), no password is hashed
+ * for it and no write begins. A write that the database has begun is completed.
+ * @throws ConnectError DeadlineExceeded, Canceled
  */
-export function withinDeadline(ctx: OAuthContext, context: HandlerContext): OAuthContext {
+export function withinDeadline<T>(context: HandlerContext, work: () => Promise<T>): Promise<T> {
   const call = callOf(context);
-  // asked for before any work, so that it is watched from the start
+  // a handler's signal is made when it is first read: read it before the work, so that it reports every abort
   const { signal } = context;
-  return checkedContext(ctx, () => {
+  return duringCall(() => {
     if (performance.now() >= call.endsAt || (context.timeoutMs() ?? 1) <= 0) {
       throw new ConnectError("the deadline passed", Code.DeadlineExceeded);
     }
     if (signal.aborted) throw new ConnectError("the call ended", Code.Canceled);
-  });
+  }, work);
 }

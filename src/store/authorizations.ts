@@ -97,7 +97,7 @@ export interface AuthorizationStore {
    * `redeemed` again. `refused`: expired, revoked, or the user is gone or disabled.
    */
   redeemCode(codeHash: string, redemption: Redemption, now: number): Promise<"redeemed" | "replayed" | "refused">;
-  /** Counts a wrong code verifier; at the third the code is revoked. */
+  /** Counts a wrong code verifier, even if the call that sent it has ended; at the third the code is revoked. */
   countWrongVerifier(codeHash: string, now: number): Promise<void>;
   find(sid: string): Promise<Authorization | null>;
   /** Live ones of a user, newest first, after the given position. */
@@ -116,7 +116,10 @@ export interface AuthorizationStore {
   ): Promise<"rotated" | "lost">;
   /** Notes a use of the refresh token, for the idle limit. */
   touch(sid: string, now: number): Promise<void>;
-  /** False: there is none, or it was revoked before. */
+  /**
+   * Runs even if the call has ended: a client that replays something and hangs up cannot stop it.
+   * @returns false: there is none, or it was revoked before
+   */
   revoke(sid: string, reason: string, now: number): Promise<boolean>;
   /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
   revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;

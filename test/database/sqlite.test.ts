@@ -35,7 +35,7 @@ describe("the SQLite file", () => {
     const source = (path: string) => JSON.stringify(fileURLToPath(new URL(`../../src/${path}`, import.meta.url)));
     const script = `
       const { openStore } = await import(${source("database/open-store.ts")});
-      const { Sealer } = await import(${source("sealing.ts")});
+      const { Sealer } = await import(${source("crypto/sealing.ts")});
       const { Clock } = await import(${source("clock.ts")});
       const store = await openStore({ url: ${JSON.stringify(url)}, sealer: new Sealer(Buffer.alloc(32, 7)), clock: new Clock(), log: console });
       await store.limits.take("killed", 1, 1000, 5);

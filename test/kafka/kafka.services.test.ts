@@ -342,7 +342,7 @@ describe("on the real store", () => {
           "--input-type=module",
           "-e",
           `const [{ openStore }, { Sealer }, { Clock }, { userSignup }, { kafkaPublisher }, { startRelay }] = await Promise.all(
-             ["database/open-store", "sealing", "clock", "events", "kafka/publisher", "kafka/relay"]
+             ["database/open-store", "crypto/sealing", "clock", "events", "kafka/publisher", "kafka/relay"]
                .map((name) => import("./src/" + name + ".ts")));
            const none = () => {};
            const log = { debug: none, info: none, warn: none, error: none };

@@ -2,8 +2,8 @@ import type { FileHandle } from "node:fs/promises";
 import { chmod, mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { eventToJson } from "./encode.ts";
-import type { EventPublisher, Logger } from "./publisher.ts";
-import { PublishError } from "./publisher.ts";
+import type { EventPublisher, Logger } from "./event-publisher.ts";
+import { PublishError } from "./event-publisher.ts";
 
 /** Where events end without Kafka: lines of `{"topic","key","event"}`, the event as ProtoJSON. */
 export function fileSink(options: { file: string; log: Logger }): EventPublisher {

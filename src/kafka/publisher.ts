@@ -4,40 +4,8 @@ import type { KafkaConfig, Producer, SASLOptions } from "kafkajs";
 import { pause, withDeadline } from "./deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import { EVENT_TOPICS } from "./encode.ts";
-
-export interface Logger {
-  debug(fields: object, message: string): void;
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
-export interface EventPublisher {
-  /**
-   * Resolves when the whole batch is kept for good. After a rejection any part of it may have been kept: send it again.
-   * Batches are kept in the order of the calls. An abort rejects at once.
-   * @throws {PublishError}
-   */
-  publish(batch: readonly OutboundEvent[], signal?: AbortSignal): Promise<void>;
-  close(): Promise<void>;
-}
-
-/**
- * - `away`: nobody took the batch, whatever is in it;
- * - `refused`: something about this batch was refused, such as a topic that is missing: another batch may pass;
- * - `undeliverable`: as `refused`, and no later attempt will pass either.
- */
-export type PublishFailure = "away" | "refused" | "undeliverable";
-
-export class PublishError extends Error {
-  readonly failure: PublishFailure;
-
-  constructor(failure: PublishFailure, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "PublishError";
-    this.failure = failure;
-  }
-}
+import type { EventPublisher, Logger, PublishFailure } from "./event-publisher.ts";
+import { PublishError } from "./event-publisher.ts";
 
 export interface KafkaOptions {
   readonly brokers: readonly string[];

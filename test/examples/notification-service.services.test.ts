@@ -9,8 +9,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/
 import { SMTPServer } from "smtp-server";
 import { userSignup } from "../../src/events.ts";
 import { encodeEvent } from "../../src/kafka/encode.ts";
+import type { EventPublisher } from "../../src/kafka/event-publisher.ts";
 import { fileSink } from "../../src/kafka/file-sink.ts";
-import type { EventPublisher } from "../../src/kafka/publisher.ts";
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import { captureLog, eventOf, RESET, until } from "../kafka/events.ts";
 import type { TestKafka } from "../support/kafka.ts";

@@ -1,6 +1,6 @@
 import type { AuthEvent, PasswordReset, UserLogin, UserSignup } from "../../src/events.ts";
 import { passwordReset, userLogin, userSignup } from "../../src/events.ts";
-import type { Logger } from "../../src/kafka/publisher.ts";
+import type { Logger } from "../../src/kafka/event-publisher.ts";
 
 export const UUID = "123e4567-e89b-42d3-a456-426614174000";
 const HAPPENED = Date.UTC(2026, 0, 18, 12, 34, 56);

@@ -1,0 +1,36 @@
+import type { OutboundEvent } from "./encode.ts";
+
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Where the relay sends events: Kafka (`publisher.ts`) or a file (`file-sink.ts`). */
+export interface EventPublisher {
+  /**
+   * Resolves when the whole batch is stored durably. After a rejection any part of it may have been stored: send it again.
+   * Batches are stored in the order of the calls. An abort rejects at once.
+   * @throws {PublishError}
+   */
+  publish(batch: readonly OutboundEvent[], signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * - `away`: the broker did not answer, or was in no state to store anything; another batch would fail too;
+ * - `refused`: the broker refused something about this batch, such as a topic that does not exist; another batch may pass;
+ * - `undeliverable`: as `refused`, and every later attempt will fail too.
+ */
+export type PublishFailure = "away" | "refused" | "undeliverable";
+
+export class PublishError extends Error {
+  readonly failure: PublishFailure;
+
+  constructor(failure: PublishFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "PublishError";
+    this.failure = failure;
+  }
+}

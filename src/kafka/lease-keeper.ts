@@ -1,0 +1,155 @@
+import type { Lease, LeaseStore } from "../store/leases.ts";
+import { OUTBOX_LANES } from "../store/outbox.ts";
+import { pause } from "./deadline.ts";
+import type { Lane } from "./lane.ts";
+import type { DatabaseOutage } from "./outages.ts";
+import type { RelayTiming } from "./timing.ts";
+import { backoff } from "./timing.ts";
+
+const lanePrefix = "outbox-lane-";
+const relayPrefix = "relay-";
+
+export interface LeaseKeeperOptions {
+  readonly leases: LeaseStore;
+  /** Name of this relay among all relays: unique to its run. */
+  readonly owner: string;
+  readonly timing: RelayTiming;
+  readonly database: DatabaseOutage;
+  /** Starts a lane whose lease was just taken. @param validUntil until when it is certainly held, by `performance.now()` */
+  startLane(number: number, lease: Lease, validUntil: number): Lane;
+}
+
+/**
+ * Decides which lanes this relay works on. Each relay announces itself with a lease of its own; the lanes are divided by the number of
+ * live announcements. Each lane is a lease too, so that one relay at a time works on it: the keeper takes free ones up to its share,
+ * renews them, and gives back what exceeds its share.
+ */
+export class LeaseKeeper {
+  readonly #options: LeaseKeeperOptions;
+  readonly #closing = new AbortController();
+  /** Lanes from the taking of their lease to its release, by number. */
+  readonly #lanes = new Map<number, Lane>();
+  readonly #releases = new Set<Promise<void>>();
+  readonly #loop: Promise<void>;
+  #announcement: Lease | null = null;
+  /** Fewer lanes than the share are held: look again soon. */
+  #isShort = true;
+  #sharedOutAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#options = options;
+    this.#loop = this.#keep();
+  }
+
+  /** The lanes that are held now; some of them may be ending. */
+  get lanes(): readonly Lane[] {
+    return [...this.#lanes.values()];
+  }
+
+  lane(number: number): Lane | undefined {
+    return this.#lanes.get(number);
+  }
+
+  /** Stops every lane, at once; resolves when every lease is released. Rejects, or waits, while the database is away. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#stopLanes();
+    await this.#loop;
+    // the last round may have taken more
+    this.#stopLanes();
+    await Promise.all(this.#releases);
+    if (this.#announcement !== null) await this.#options.leases.release(this.#announcement);
+  }
+
+  #stopLanes(): void {
+    for (const lane of this.#lanes.values()) lane.stop();
+  }
+
+  async #keep(): Promise<void> {
+    const { timing, database } = this.#options;
+    for (let failures = 0; !this.#closing.signal.aborted; ) {
+      try {
+        await this.#turn();
+        failures = 0;
+        await pause(this.#isShort ? timing.poll : timing.renew / 3, this.#closing.signal);
+      } catch (error) {
+        failures += 1;
+        database.failed(error);
+        await pause(backoff(failures, timing.maxBackoff), this.#closing.signal);
+      }
+    }
+  }
+
+  /** Renews what is due; shares the lanes out when that is due. */
+  async #turn(): Promise<void> {
+    const renewed = await Promise.allSettled(this.lanes.map((lane) => this.#renew(lane)));
+    for (const result of renewed) if (result.status === "rejected") throw result.reason;
+    const now = performance.now();
+    if (now - this.#sharedOutAt < this.#options.timing.renew && !this.#isShort) return;
+    this.#sharedOutAt = now;
+    await this.#announce();
+    await this.#shareOut();
+    this.#options.database.answered();
+  }
+
+  async #renew(lane: Lane): Promise<void> {
+    const { leases, timing } = this.#options;
+    const now = performance.now();
+    if (now >= lane.validUntil) return lane.lose();
+    if (lane.validUntil - now > timing.leaseTtl - timing.renew) return;
+    if (await leases.renew(lane.lease, timing.leaseTtl)) lane.extend(now + timing.leaseTtl);
+    else lane.lose();
+  }
+
+  async #announce(): Promise<void> {
+    const { leases, owner, timing } = this.#options;
+    if (this.#announcement !== null && (await leases.renew(this.#announcement, timing.leaseTtl))) return;
+    this.#announcement = await leases.acquire(relayPrefix + owner, owner, timing.leaseTtl);
+  }
+
+  /** Gives back what exceeds the share of this relay, or takes what is missing and free. */
+  async #shareOut(): Promise<void> {
+    const { leases, owner } = this.#options;
+    const relays = (await leases.holders(relayPrefix)).map(({ name }) => name).sort();
+    const count = Math.max(1, relays.length);
+    const share = Math.ceil(OUTBOX_LANES / count);
+    const kept = this.lanes.filter((lane) => !lane.isStopped);
+    for (const surplus of kept.slice(share)) surplus.stop();
+    // relays begin at different lanes, so that they seldom ask for the same one
+    const first = Math.max(0, relays.indexOf(relayPrefix + owner)) * share;
+    const taken = kept.length < share ? await this.#take(share - kept.length, first) : 0;
+    this.#isShort = kept.length + taken < Math.floor(OUTBOX_LANES / count);
+  }
+
+  /** @returns how many of the wanted lanes were taken */
+  async #take(wanted: number, first: number): Promise<number> {
+    const { leases, owner, timing } = this.#options;
+    const held = new Set((await leases.holders(lanePrefix)).map(({ name }) => name));
+    let taken = 0;
+    for (let i = 0; i < OUTBOX_LANES && taken < wanted && !this.#closing.signal.aborted; i += 1) {
+      const number = (first + i) % OUTBOX_LANES;
+      const name = `${lanePrefix}${number}`;
+      if (held.has(name) || this.#lanes.has(number)) continue;
+      const askedAt = performance.now();
+      const lease = await leases.acquire(name, owner, timing.leaseTtl);
+      if (lease === null) continue;
+      this.#hold(this.#options.startLane(number, lease, askedAt + timing.leaseTtl));
+      taken += 1;
+    }
+    return taken;
+  }
+
+  #hold(lane: Lane): void {
+    this.#lanes.set(lane.number, lane);
+    const release = lane.ended
+      .then(() => (lane.isLost ? undefined : this.#options.leases.release(lane.lease)))
+      .catch(() => {
+        // the lease runs out by itself
+      })
+      .finally(() => {
+        this.#lanes.delete(lane.number);
+        this.#releases.delete(release);
+      });
+    this.#releases.add(release);
+  }
+}

@@ -49,6 +49,9 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
 }
 
 /** Longer than any code lives: the column stays a small number however often somebody polls. */
+/** A device that waits exactly the interval may arrive a little early: networks and timers vary. */
+const POLL_TOLERANCE_MS = 1_000;
+
 const LONGEST_INTERVAL_MS = 3_600_000;
 /** Nobody decided, nobody revoked it, it is not over. */
 const PENDING = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
@@ -95,7 +98,7 @@ export class DeviceCodes implements DeviceCodeStore {
     const inTime = await this.#database.change(
       `UPDATE oauth2_device_code SET last_polled_at = ?
        WHERE device_code_hash = ? AND (last_polled_at IS NULL OR last_polled_at + interval_ms <= ?)`,
-      [now, deviceCodeHash, now],
+      [now, deviceCodeHash, now + POLL_TOLERANCE_MS],
     );
     if (inTime === 1) return "in_time";
     await this.#database.change(

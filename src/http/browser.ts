@@ -29,8 +29,10 @@ export function setDeviceCookie(ctx: OAuthContext, request: FastifyRequest, repl
   reply.setCookie(name, proof, { ...cookieOptions(ctx), maxAge: deviceCookieAge });
 }
 
+/** The cookie lives as long as its session may: a browser that restarts stays signed in. */
 export function setSessionCookie(ctx: OAuthContext, reply: FastifyReply, session: BrowserSession): void {
-  reply.setCookie(cookieName(ctx, "auth_session"), session.cookie, cookieOptions(ctx));
+  const maxAge = Math.max(0, Math.floor((session.expiresAt - ctx.clock.now()) / 1000));
+  reply.setCookie(cookieName(ctx, "auth_session"), session.cookie, { ...cookieOptions(ctx), maxAge });
 }
 
 export function clearSessionCookie(ctx: OAuthContext, reply: FastifyReply): void {
@@ -54,7 +56,8 @@ export function formFields(session: BrowserSession, purpose: string, fields: Rec
 
 /**
  * Refuses a form that another site sent, or that belongs to another session or request. Own pages post with `Origin: null`
- * under their no-referrer policy; `Sec-Fetch-Site` tells them apart.
+ * under their no-referrer policy; `Sec-Fetch-Site` tells them apart. Browsers that send no `Sec-Fetch-Site`, and proxies that strip it, are
+ * taken by the form's own token, which no other site can know.
  * @throws AuthError forbidden
  */
 export function checkForm(
@@ -65,7 +68,9 @@ export function checkForm(
   form: Parameters,
 ): BrowserSession {
   const { origin, "sec-fetch-site": site } = request.headers;
-  const own = origin === undefined || site === "same-origin" || origin === new URL(ctx.config.issuer).origin;
+  const isOpaque = origin === "null" && site === undefined;
+  const own =
+    origin === undefined || isOpaque || site === "same-origin" || origin === new URL(ctx.config.issuer).origin;
   const valid = session !== null && isCsrfToken(session, `${purpose}\n${form["request"] ?? ""}`, form["csrf"] ?? "");
   if (!own || !valid) throw new FormRefused();
   return session;

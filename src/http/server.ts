@@ -8,6 +8,7 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { refuseExpectations, twinHeader } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { paths } from "../oauth/metadata.ts";
 import { isLoopback } from "../store/client-metadata.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
@@ -53,6 +54,17 @@ const browserApi: readonly Endpoint[] = [
   wellKnownEndpoints,
   accountApi,
 ];
+/** Where those are. */
+const browserPaths = [
+  paths.pushedAuthorization,
+  paths.token,
+  paths.deviceAuthorization,
+  paths.revoke,
+  paths.userinfo,
+  paths.jwks,
+  "/.well-known/",
+  "/api/users/",
+];
 /** What only servers call. */
 const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoints];
 
@@ -70,18 +82,23 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     requestTimeout: 15_000,
     connectionTimeout: 30_000,
     keepAliveTimeout: 72_000,
-    http: { headersTimeout: 10_000, maxHeaderSize },
+    // Node looks for late headers and bodies every 30 s unless told otherwise
+    http: { headersTimeout: 10_000, connectionsCheckingInterval: 2_000, maxHeaderSize },
     routerOptions: { maxParamLength: 200 },
     // requests that arrive while the listener drains are still answered
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => {
       reply.headers(headersOf(config));
+      letOriginRead(ctx, request, reply as FastifyReply);
       return sendError(ctx, request, reply as FastifyReply, error);
     },
     clientErrorHandler: (error, socket) => refuseBytes(error, socket, headersOf(config)),
   });
   addBodyParser(app);
-  app.setErrorHandler((error, request, reply) => sendError(ctx, request, reply, error));
+  app.setErrorHandler((error, request, reply) => {
+    letOriginRead(ctx, request, reply);
+    return sendError(ctx, request, reply, error);
+  });
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
@@ -140,6 +157,22 @@ function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, stri
   });
 }
 
+/** What an application in a browser may read of an answer. */
+const exposedHeaders = ["retry-after", "www-authenticate", "dpop-nonce"];
+
+/**
+ * A refusal before the endpoint was reached (too many requests, a header twice, a body too large) is one that the application in the
+ * browser must be able to read too.
+ */
+function letOriginRead(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply): void {
+  const { origin } = request.headers;
+  if (origin === undefined || reply.getHeader("access-control-allow-origin") !== undefined) return;
+  const [path = ""] = request.url.split("?", 1);
+  if (!browserPaths.some((each) => path.startsWith(each)) || !isAllowedOrigin(ctx, origin)) return;
+  reply.header("access-control-allow-origin", origin).header("vary", "Origin");
+  reply.header("access-control-expose-headers", exposedHeaders.join(", "));
+}
+
 /** Answers what is no request of HTTP, and hangs up. */
 function refuseBytes(
   error: Error & { readonly code: string; readonly rawPacket?: unknown },
@@ -170,12 +203,24 @@ function refuseBytes(
 function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
   return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
+    // the same for everyone: any origin may read them, with whatever headers its client library sends
+    if (request.url === paths.jwks || request.url.startsWith("/.well-known/")) {
+      return done(null, { origin: "*", methods: ["GET"], strictPreflight: false, maxAge: 600 });
+    }
     done(null, {
       origin: origin !== undefined && isAllowedOrigin(ctx, origin) ? origin : false,
       strictPreflight: false,
       methods: ["GET", "POST"],
-      allowedHeaders: ["authorization", "content-type", "dpop"],
-      exposedHeaders: ["retry-after", "www-authenticate", "dpop-nonce"],
+      allowedHeaders: [
+        "authorization",
+        "content-type",
+        "dpop",
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "mcp-protocol-version",
+      ],
+      exposedHeaders,
       maxAge: 600,
     });
   };

@@ -20,7 +20,9 @@ export function userinfoEndpoint(app: FastifyInstance, ctx: OAuthContext): void 
 /** RFC 6750 section 2: in the header, or in a form body; never in both, never in the query. */
 function bearerOf(request: FastifyRequest): string | null {
   const header = request.headers.authorization ?? null;
-  const form = request.headers["content-type"] === undefined ? {} : readForm(request);
+  // a GET has no body to read, whatever type its headers name (RFC 9110 section 9.3.1)
+  const hasForm = request.method === "POST" && request.headers["content-type"] !== undefined;
+  const form = hasForm ? readForm(request) : {};
   const token = form["access_token"];
   if (token === undefined) return header;
   if (header !== null) throw new AuthError("invalid_request", "send the access token in one place");

@@ -5,12 +5,29 @@ import { authorizationServerMetadata, openidConfiguration, paths } from "../oaut
 
 /** Discovery documents and the key set: public, cacheable, answered from memory. */
 export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
+  const { pathname } = new URL(ctx.config.issuer);
   const openid = JSON.stringify(openidConfiguration(ctx));
   const server = JSON.stringify(authorizationServerMetadata(ctx));
   const maxAge = ctx.config.jwksMaxAge;
   app.get("/.well-known/openid-configuration", (request, reply) => sendCacheable(request, reply, openid, maxAge));
   app.get("/.well-known/oauth-authorization-server", (request, reply) => sendCacheable(request, reply, server, maxAge));
+  // RFC 8414 section 3.1: of an issuer with a path, clients look between host and path
+  if (pathname !== "/") {
+    const suffix = pathname.replace(/\/$/, "");
+    app.get(`/.well-known/openid-configuration${suffix}`, (request, reply) =>
+      sendCacheable(request, reply, openid, maxAge),
+    );
+    app.get(`/.well-known/oauth-authorization-server${suffix}`, (request, reply) =>
+      sendCacheable(request, reply, server, maxAge),
+    );
+  }
   app.get(paths.jwks, (request, reply) => sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge));
+}
+
+/** If-None-Match: a list of tags or `*`, compared weakly (RFC 9110 sections 8.8.3.2 and 13.1.2). */
+function matchesTag(header: string | undefined, etag: string): boolean {
+  const tags = (header ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  return tags.includes(etag) || tags.includes("*");
 }
 
 function sendCacheable(request: FastifyRequest, reply: FastifyReply, json: string, maxAge: number): FastifyReply {
@@ -18,6 +35,6 @@ function sendCacheable(request: FastifyRequest, reply: FastifyReply, json: strin
   reply.header("cache-control", `public, max-age=${maxAge}`).header("etag", etag);
   // the same for everybody: browser apps of any origin verify signatures, and caches keep one copy
   reply.header("access-control-allow-origin", "*").removeHeader("vary");
-  if (request.headers["if-none-match"] === etag) return reply.code(304).send();
+  if (matchesTag(request.headers["if-none-match"], etag)) return reply.code(304).send();
   return reply.type("application/json").send(json);
 }

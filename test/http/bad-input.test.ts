@@ -305,7 +305,9 @@ describe("origins", () => {
     expect((await browser.post(`${app.url}/login`, login)).status).toBe(403);
     const evil = { origin: "https://evil.example", "sec-fetch-site": "cross-site" };
     expect((await browser.submit(`${app.url}/login`, login, evil)).status).toBe(403);
-    expect((await browser.submit(`${app.url}/login`, login, { origin: "null" })).status).toBe(403);
+    const hidden = { origin: "null", "sec-fetch-site": "cross-site" };
+    expect((await browser.submit(`${app.url}/login`, login, hidden)).status).toBe(403);
+    expect((await browser.post(`${app.url}/login`, login, { origin: "null" })).status).toBe(403);
     const own = { origin: "null", "sec-fetch-site": "same-origin" };
     expect((await browser.submit(`${app.url}/login`, login, own)).status).toBe(303);
   });
@@ -323,7 +325,9 @@ describe("origins", () => {
     const allowed = await preflight("/oauth2/token", "http://localhost:3000");
     expect(allowed.status).toBe(204);
     expect(allowed.headers.get("access-control-allow-origin")).toBe("http://localhost:3000");
-    expect(allowed.headers.get("access-control-allow-headers")).toBe("authorization, content-type, dpop");
+    expect(allowed.headers.get("access-control-allow-headers")).toBe(
+      "authorization, content-type, dpop, traceparent, tracestate, baggage, mcp-protocol-version",
+    );
     expect(allowed.headers.get("access-control-allow-credentials")).toBeNull();
     expect(allowed.headers.get("vary")).toContain("Origin");
     for (const origin of ["null", "https://evil.example", "http://localhost.evil.example"]) {
@@ -337,6 +341,110 @@ describe("origins", () => {
       headers: { origin: "http://localhost:3000" },
     });
     expect(answer.headers.get("access-control-expose-headers")).toBe("retry-after, www-authenticate, dpop-nonce");
+  });
+});
+
+describe("what other software sends", () => {
+  it("C-35 takes a form whose browser hides its origin and sends no Sec-Fetch-Site, by the form's own token", async () => {
+    const { email, password } = await signUp(app.url);
+    const browser = new TestBrowser();
+    await browser.get(authorizeUrl(app.url));
+    const answer = await browser.submit(`${app.url}/login`, { email, password }, { origin: "null" });
+    expect([answer.status, answer.headers.get("location")]).toEqual([303, expect.stringContaining("code=")]);
+  });
+
+  it.each(["application/json", "application/x-www-form-urlencoded", "text/plain"])(
+    "C-50 answers GET /userinfo and /api/users/me that name the type %s of a body they do not have",
+    async (type) => {
+      const { access_token } = await getTokens(app.url, await signUp(app.url));
+      for (const path of ["/userinfo", "/api/users/me"]) {
+        const answer = await fetch(app.url + path, {
+          headers: { authorization: `Bearer ${access_token}`, "content-type": type },
+        });
+        expect([path, answer.status]).toEqual([path, 200]);
+      }
+    },
+  );
+
+  it("C-59 lets an allowed origin read every refusal, those before the endpoint too", async () => {
+    const origin = "http://localhost:3000";
+    const refusals: [number, string, RequestInit][] = [
+      [400, "/oauth2/token", { method: "POST", body: new URLSearchParams({ grant_type: "x" }) }],
+      [413, "/oauth2/token", { method: "POST", body: new URLSearchParams({ code: "x".repeat(70_000) }) }],
+      [415, "/oauth2/token", { method: "POST", body: "x" }],
+      [405, "/oauth2/token", { method: "GET" }],
+      [401, "/userinfo", {}],
+      [400, "/api/users/signup", { method: "POST", body: "{", headers: { "content-type": "application/json" } }],
+    ];
+    for (const [status, path, init] of refusals) {
+      const answer = await fetch(app.url + path, { ...init, headers: { ...init.headers, origin } });
+      const allowed = answer.headers.get("access-control-allow-origin");
+      expect([path, answer.status, allowed]).toEqual([path, status, origin]);
+      expect(answer.headers.get("access-control-expose-headers")).toContain("retry-after");
+    }
+    const foreign = await fetch(`${app.url}/oauth2/token`, {
+      method: "POST",
+      headers: { origin: "https://evil.example" },
+    });
+    expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
+  });
+
+  it("C-59 lets an allowed origin read that it asked too often", async () => {
+    const limited = await startApp({ RATE_LIMIT_PER_MINUTE: "1" });
+    try {
+      const headers = { origin: "http://localhost:3000" };
+      const statuses: number[] = [];
+      for (let n = 0; n < 3 && statuses.at(-1) !== 429; n++) {
+        const answer = await fetch(`${limited.url}/oauth2/token`, { method: "POST", headers });
+        statuses.push(answer.status);
+        expect(answer.headers.get("access-control-allow-origin")).toBe(headers.origin);
+      }
+      expect(statuses).toContain(429);
+    } finally {
+      await limited.close();
+    }
+  });
+
+  it("C-59 answers any origin's preflight for documents that are public, whatever headers it asks for", async () => {
+    for (const path of [
+      "/.well-known/openid-configuration",
+      "/.well-known/oauth-authorization-server",
+      "/oauth2/jwks",
+    ]) {
+      const answer = await fetch(app.url + path, {
+        method: "OPTIONS",
+        headers: {
+          origin: "https://anyone.example",
+          "access-control-request-method": "GET",
+          "access-control-request-headers": "mcp-protocol-version, x-other",
+        },
+      });
+      expect([path, answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([path, 204, "*"]);
+      expect(answer.headers.get("access-control-allow-headers")).toContain("mcp-protocol-version");
+    }
+  });
+
+  it("C-61 compares If-None-Match weakly, as one of a list, and takes an asterisk", async () => {
+    const url = `${app.url}/.well-known/openid-configuration`;
+    const etag = (await fetch(url)).headers.get("etag") ?? "";
+    for (const tag of [`W/${etag}`, `"other", ${etag}`, `"other",W/${etag}`, "*"]) {
+      const answer = await fetch(url, { headers: { "if-none-match": tag } });
+      expect([tag, answer.status]).toEqual([tag, 304]);
+    }
+    expect((await fetch(url, { headers: { "if-none-match": 'W/"other"' } })).status).toBe(200);
+  });
+
+  it("C-62 serves the metadata of an issuer with a path where RFC 8414 puts it", async () => {
+    const port = new URL(app.url).port;
+    const tenant = await startApp({ ISSUER: `http://localhost:${port}/tenants/one` });
+    try {
+      for (const name of ["oauth-authorization-server", "openid-configuration"]) {
+        const answer = await fetch(`${tenant.url}/.well-known/${name}/tenants/one`);
+        expect([name, await answer.json()]).toMatchObject([name, { issuer: `http://localhost:${port}/tenants/one` }]);
+      }
+    } finally {
+      await tenant.close();
+    }
   });
 });
 

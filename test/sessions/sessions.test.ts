@@ -123,6 +123,17 @@ describe("the session cookie", () => {
     }
   });
 
+  it("C-37 outlives a restart of the browser: the cookie lasts as long as the session may", async () => {
+    const { email, password } = await signUp(app.url);
+    const by = new TestBrowser();
+    await by.get(`${app.url}/login`);
+    const signedIn = await by.submit(`${app.url}/login`, { email, password });
+    const [line] = signedIn.headers.getSetCookie().filter((each) => each.startsWith("auth_session="));
+    const maxAge = Number(/; Max-Age=(\d+)/.exec(line ?? "")?.[1]);
+    expect(maxAge).toBeGreaterThan(14 * 86_400 - 60);
+    expect(maxAge).toBeLessThanOrEqual(14 * 86_400);
+  });
+
   it("S-037 holds 256 random bits: twenty thousand are all different, and only hashes are kept", async () => {
     const ids = Array.from({ length: 20_000 }, randomToken);
     expect(new Set(ids).size).toBe(ids.length);

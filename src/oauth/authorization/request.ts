@@ -71,16 +71,17 @@ export async function readDestination(ctx: OAuthContext, parameters: Parameters)
 }
 
 /**
- * Exact string comparison (RFC 9700 section 2.1); an application registered on a loopback address without a port may
- * listen on any (RFC 8252 section 7.3).
+ * Exact string comparison (RFC 9700 section 2.1), but for the port of a loopback address: an application listens on the one that is
+ * free (RFC 8252 section 7.3), whatever port it registered. Holds for redirect and post-logout redirect URIs.
  */
 export function matchesRedirectUri(registered: string, given: string): boolean {
   if (registered === given) return true;
-  const base = /^http:\/\/(127\.0\.0\.1|\[::1\])(?=[/?]|$)/.exec(registered)?.[0];
-  if (base === undefined || !given.startsWith(`${base}:`)) return false;
-  const [port] = /^\d{1,5}/.exec(given.slice(base.length + 1)) ?? [];
-  return port !== undefined && Number(port) <= 65535 && given === `${base}:${port}${registered.slice(base.length)}`;
+  const [one, other] = [registered, given].map((uri) => loopbackUri.exec(uri)?.groups);
+  if (one === undefined || other === undefined || Number(other["port"] ?? 0) > 65535) return false;
+  return one["host"] === other["host"] && one["rest"] === other["rest"];
 }
+
+const loopbackUri = /^http:\/\/(?<host>127\.0\.0\.1|\[::1\])(?::(?<port>\d{1,5}))?(?<rest>(?:[/?].*)?)$/;
 
 /** Everything else about the request. @throws ClientError */
 export async function readRequest(

@@ -36,11 +36,11 @@ export async function authenticateClient(
   credentials: ClientCredentials,
 ): Promise<AuthenticatedClient> {
   const presented = readCredentials(credentials);
-  const { clientId, method, secret, assertion } = presented;
+  const { clientId, method, secrets, assertion } = presented;
   const subject = `${clientId}\n${credentials.network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
   const client = await findClient(ctx, clientId);
-  const matching = secret === undefined ? null : matchSecret(client, secret, ctx.clock.now());
+  const matching = secrets.length === 0 ? null : matchSecret(client, secrets, ctx.clock.now());
   if (client?.metadata.token_endpoint_auth_method === method) {
     const authentic =
       method === "private_key_jwt"
@@ -48,13 +48,16 @@ export async function authenticateClient(
         : method === "none" || matching !== null;
     if (authentic) return { client, secret: matching };
   }
+  // what a client may send and does not count as a guess: its right secret by another method, a secret where it has none
+  if (client !== null && (matching !== null || client.metadata.token_endpoint_auth_method === "none")) throw refusal();
   throw await countedRefusal(ctx, subject);
 }
 
 interface PresentedCredentials {
   readonly clientId: string;
   readonly method: ClientMetadata["token_endpoint_auth_method"];
-  readonly secret?: string | undefined;
+  /** The presented secret, as it may be read; empty where there is none. */
+  readonly secrets: readonly string[];
   /** Undefined where `method` is private_key_jwt: it was of another type, or missing. */
   readonly assertion?: string | undefined;
 }
@@ -76,13 +79,16 @@ function readCredentials({ authorization, parameters }: ClientCredentials): Pres
   if (asserts) {
     const readable = type === ASSERTION_TYPE ? assertion : undefined;
     const clientId = bodyId ?? (readable === undefined ? undefined : claimedClient(readable)) ?? "";
-    return { clientId, method: "private_key_jwt", assertion: readable };
+    return { clientId, method: "private_key_jwt", secrets: [], assertion: readable };
   }
   const clientId = basic?.clientId ?? bodyId;
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
-  if (basic !== null) return { clientId, method: "client_secret_basic", secret: basic.secret };
-  if (bodySecret === undefined) return { clientId, method: "none" };
-  return { clientId, method: "client_secret_post", secret: bodySecret };
+  // an empty secret is none: libraries send one for public clients
+  if (basic?.secrets.some((secret) => secret !== "")) {
+    return { clientId, method: "client_secret_basic", secrets: basic.secrets };
+  }
+  if (bodySecret === undefined || bodySecret === "") return { clientId, method: "none", secrets: [] };
+  return { clientId, method: "client_secret_post", secrets: [bodySecret] };
 }
 
 /** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
@@ -96,7 +102,7 @@ export async function authenticateBasic(
   const subject = `${basic.clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
   const client = await findClient(ctx, basic.clientId);
-  const secret = matchSecret(client, basic.secret, ctx.clock.now());
+  const secret = matchSecret(client, basic.secrets, ctx.clock.now());
   // a secret from before the client changed to keys is over
   if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
   throw await countedRefusal(ctx, subject);
@@ -109,8 +115,12 @@ async function countedRefusal(ctx: OAuthContext, subject: string): Promise<AuthE
   return refusal();
 }
 
-/** RFC 6749 section 2.3.1: both parts are form-url-encoded before base64. @returns null when it is no Basic header */
-function readBasic(authorization: string | null): { clientId: string; secret: string } | null {
+/**
+ * RFC 6749 section 2.3.1: both parts are form-url-encoded before base64. Many programs send the secret as it is (RFC 7617), so it is read
+ * both ways.
+ * @returns null when it is no Basic header
+ */
+function readBasic(authorization: string | null): { clientId: string; secrets: readonly string[] } | null {
   const encoded = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization ?? "")?.[1];
   if (encoded === undefined) {
     if (/^basic\b/i.test(authorization ?? "")) throw refusal();
@@ -119,24 +129,32 @@ function readBasic(authorization: string | null): { clientId: string; secret: st
   const text = Buffer.from(encoded, "base64").toString("utf8");
   const colon = text.indexOf(":");
   if (colon < 0) throw refusal();
+  const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)] as const;
+  return {
+    clientId: formDecoded(clientId) ?? clientId,
+    secrets: [...new Set([formDecoded(secret) ?? secret, secret])],
+  };
+}
+
+/** @returns null for what is not form-url-encoded */
+function formDecoded(text: string): string | null {
   try {
-    const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)].map((part) =>
-      decodeURIComponent(part.replaceAll("+", " ")),
-    );
-    return { clientId: clientId ?? "", secret: secret ?? "" };
+    return decodeURIComponent(text.replaceAll("+", " "));
   } catch {
-    throw refusal();
+    return null;
   }
 }
 
-function matchSecret(client: Client | null, secret: string, now: number): ClientSecret | null {
-  const presented = Buffer.from(hashOf(secret));
+function matchSecret(client: Client | null, secrets: readonly string[], now: number): ClientSecret | null {
   let found: ClientSecret | null = null;
-  for (const each of client?.secrets ?? []) {
-    const live = each.expiresAt === null || each.expiresAt > now;
-    if (timingSafeEqual(Buffer.from(each.hash), presented) && live) found = each;
+  for (const secret of secrets) {
+    const presented = Buffer.from(hashOf(secret));
+    for (const each of client?.secrets ?? []) {
+      const live = each.expiresAt === null || each.expiresAt > now;
+      if (timingSafeEqual(Buffer.from(each.hash), presented) && live) found = each;
+    }
+    // an unknown client costs one comparison too
+    if (client === null) timingSafeEqual(Buffer.from(nothing), presented);
   }
-  // an unknown client costs one comparison too
-  if (client === null) timingSafeEqual(Buffer.from(nothing), presented);
   return found;
 }

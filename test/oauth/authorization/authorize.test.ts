@@ -111,6 +111,20 @@ describe("redirect URIs", () => {
     }
   });
 
+  it("C-56 takes any port of a loopback address that was registered with a port", () => {
+    for (const [registered, given, fits] of [
+      ["http://127.0.0.1:33418/cb", "http://127.0.0.1:51234/cb", true],
+      ["http://127.0.0.1:33418/cb", "http://127.0.0.1/cb", true],
+      ["http://[::1]:33418/cb?a=1", "http://[::1]:51234/cb?a=1", true],
+      ["http://127.0.0.1:33418/cb", "http://127.0.0.1:51234/other", false],
+      ["http://127.0.0.1:33418/cb", "http://[::1]:33418/cb", false],
+      ["http://127.0.0.1:33418/cb", "http://127.0.0.1:65536/cb", false],
+      ["http://localhost:33418/cb", "http://localhost:51234/cb", false],
+    ] as const) {
+      expect([registered, given, matchesRedirectUri(registered, given)]).toEqual([registered, given, fits]);
+    }
+  });
+
   it("S-003 takes any port of the registered loopback address and of no other name for it", async () => {
     const native = { clientId: "native", scope: "openid" };
     const accepted = await ask({ ...native, redirectUri: "http://127.0.0.1:51234/cb" });

@@ -64,15 +64,16 @@ async function by(method: Method, clientId: string): Promise<[Record<string, str
 }
 
 describe("client authentication", () => {
-  it("S-092 reads both parts of Basic as form-url-encoded, and refuses them raw", async () => {
+  it("S-092 C-65 reads the secret of Basic form-url-encoded and as it is, and refuses every other reading", async () => {
     const good = await ask("token", {}, basic(encoded(odd.id), encoded(odd.secret)));
     expect(good.status).toBe(200);
     const percent = basic(encodeURIComponent(odd.id), encodeURIComponent(odd.secret));
     expect((await ask("token", {}, percent)).status).toBe(200);
+    expect((await ask("token", {}, basic(encoded(odd.id), odd.secret))).status).toBe(200);
     for (const [id, password] of [
       [odd.id, odd.secret],
       [odd.id, encoded(odd.secret)],
-      [encoded(odd.id), odd.secret],
+      [encoded(odd.id), encoded(encoded(odd.secret))],
       [encoded(odd.id), `${encoded(odd.secret)}%`],
       [encoded(odd.id), `${encoded(odd.secret)}%ff`],
     ] as const) {
@@ -139,6 +140,31 @@ describe("client authentication", () => {
       const right = registered === "none" ? [400, "unauthorized_client"] : [200, undefined];
       expect([method, ...answer]).toEqual([method, ...(method === registered ? right : [401, "invalid_client"])]);
     }
+  });
+
+  it("C-58 takes an empty secret for none: a public client that sends one is served, a confidential one is not", async () => {
+    for (const [form, headers] of [
+      [{}, basic("none", "")],
+      [{ client_id: "none", client_secret: "" }, {}],
+    ] as const) {
+      expect(await outcome(ask("token", form, headers))).toEqual([400, "unauthorized_client"]);
+    }
+    expect(await outcome(ask("token", {}, basic("client_secret_basic", "")))).toEqual([401, "invalid_client"]);
+  });
+
+  it("C-58 counts wrong secrets alone: neither a right one by another method nor one for a client without any", async () => {
+    const from = { "x-forwarded-for": "192.0.2.200" };
+    const form = { client_id: "client_secret_basic", client_secret: secret };
+    const misread = [
+      ["client_secret_basic", { "x-forwarded-for": "192.0.2.200" }, form],
+      ["none", { ...from, ...basic("none", "made up") }, {}],
+    ] as const;
+    for (const [clientId, headers, parameters] of misread) {
+      const statuses = new Set<number>();
+      for (let n = 0; n < 210; n++) statuses.add((await ask("token", parameters, headers)).status);
+      expect([clientId, [...statuses]]).toEqual([clientId, [401]]);
+    }
+    expect((await ask("token", {}, { ...basic("client_secret_basic", encoded(secret)), ...from })).status).toBe(200);
   });
 
   it("S-097 refuses a network after 200 wrong secrets a minute for one client, known or not, with one and the same body", async () => {

@@ -24,7 +24,7 @@ import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotices } from "./oauth/logout/backchannel-logout.ts";
-import { RevokedSet } from "./oauth/revocations/revoked-set.ts";
+import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
@@ -81,16 +81,16 @@ export async function createContext(
       refreshTokenTtl: config.refreshTokenTtl,
     });
     const maxStalenessMs = config.revocationMaxStaleness;
-    const revoked = await RevokedSet.open({ store: store.revocations, clock, log, maxStalenessMs });
-    revoked.onKeyDistrusted((kid) => keys.distrust(kid));
+    const feed = await FeedTail.open({ store: store.revocations, clock, log, maxStalenessMs });
+    feed.revoked.onKeyDistrusted((kid) => keys.distrust(kid));
     return {
       config,
       store,
       clock,
       keys,
-      revoked,
+      feed,
       verifiedTokens: new VerifiedTokens(),
-      clients: new ClientCache(store.clients, revoked),
+      clients: new ClientCache(store.clients, feed),
       clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
@@ -100,7 +100,7 @@ export async function createContext(
       metrics,
       async [Symbol.asyncDispose]() {
         keys.close();
-        await revoked.close();
+        await feed.close();
         await store.close();
       },
     };
@@ -124,7 +124,7 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   const close = async () => {
     draining = true;
     if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
-    context.revoked.drain();
+    context.feed.known.drain();
     for (const closer of closers.reverse().splice(0)) await closer();
   };
   try {

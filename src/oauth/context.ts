@@ -4,13 +4,14 @@ import type { CallerMemory } from "./callers/caller-memory.ts";
 import type { ClientCache } from "./clients/client-cache.ts";
 import type { ClientKeys } from "./clients/client-keys.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
-import type { RevokedSet } from "./revocations/revoked-set.ts";
+import type { FeedTail } from "./revocations/feed-tail.ts";
 import type { VerifiedTokens } from "./tokens/verified-tokens.ts";
 
 /** The base context and the state of the OAuth engine in this process: keys, and what is cached or tailed from the store. */
 export interface OAuthContext extends Context {
   readonly keys: KeyRing;
-  readonly revoked: RevokedSet;
+  /** What any replica revoked: `feed.fresh` before `feed.revoked` decides. */
+  readonly feed: FeedTail;
   readonly verifiedTokens: VerifiedTokens;
   readonly clients: ClientCache;
   readonly clientKeys: ClientKeys;

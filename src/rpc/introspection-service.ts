@@ -62,7 +62,7 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
       try {
         for await (const response of watchRevocations(ctx, resumeToken, context.signal)) {
           // its credentials may end before the call does
-          if (ctx.revoked.fresh && performance.now() - checkedAt > RECHECK_MS) {
+          if (ctx.feed.fresh && performance.now() - checkedAt > RECHECK_MS) {
             const caller = await recheckCaller(ctx, callOf(context).credentials);
             if (caller !== null) demandScope(caller, "auth.introspect");
             checkedAt = performance.now();

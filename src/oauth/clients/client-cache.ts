@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Client, ClientStore } from "../../store/clients.ts";
-import type { RevokedSet } from "../revocations/revoked-set.ts";
+import type { FeedTail } from "../revocations/feed-tail.ts";
 
 interface Loaded {
   readonly client: Client | null;
@@ -14,14 +14,14 @@ interface Loaded {
  */
 export class ClientCache {
   readonly #store: Pick<ClientStore, "find">;
-  readonly #revoked: RevokedSet;
+  readonly #feed: FeedTail;
   readonly #clients = new LRUCache<string, Client>({ max: 10_000 });
   readonly #loading = new Map<string, Promise<Loaded>>();
 
-  constructor(store: Pick<ClientStore, "find">, revoked: RevokedSet) {
+  constructor(store: Pick<ClientStore, "find">, feed: FeedTail) {
     this.#store = store;
-    this.#revoked = revoked;
-    revoked.onClientChange((clientId) => {
+    this.#feed = feed;
+    feed.revoked.onClientChange((clientId) => {
       if (clientId === null) {
         this.#clients.clear();
         this.#loading.clear();
@@ -35,19 +35,19 @@ export class ClientCache {
 
   /** The client if it is in memory and the memory fresh; undefined says nothing. */
   peek(clientId: string): Client | undefined {
-    return this.#revoked.fresh ? this.#clients.get(clientId) : undefined;
+    return this.#feed.fresh ? this.#clients.get(clientId) : undefined;
   }
 
   /** Disabled clients too; null: unknown. @throws AuthError unavailable */
   async find(clientId: string): Promise<Client | null> {
     for (;;) {
-      const stale = this.#revoked.ensureFresh();
+      const stale = this.#feed.ensureFresh();
       if (stale !== null) await stale;
       const known = this.#clients.get(clientId);
       if (known !== undefined) return known;
       const { client, current } = await (this.#loading.get(clientId) ?? this.#load(clientId));
       // a read that took long brings what was true before a change, or outlives the freshness that was made sure of
-      if (current && this.#revoked.fresh) return client;
+      if (current && this.#feed.fresh) return client;
     }
   }
 

@@ -51,7 +51,7 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
     rotations: [],
   };
   const known = secret?.authorizationId ?? null;
-  const stands = known !== null && !ctx.revoked.isAuthorizationRevoked(known);
+  const stands = known !== null && !ctx.feed.revoked.isAuthorizationRevoked(known);
   const sid = stands ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
   const scope = asked.join(" ");
   const authorization = { id: sid, subject: client.clientId, resource };

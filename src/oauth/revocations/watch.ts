@@ -1,18 +1,18 @@
 import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
+import type { StoredRevocation } from "../../store/revocations.ts";
 import type { OAuthContext } from "../context.ts";
-import type { KnownRevocation } from "./revoked-set.ts";
 
-/** How often a watcher hears something though nothing was revoked (milliseconds). */
+/** How often a watcher gets a response even if nothing was revoked (milliseconds). */
 const heartbeatMs = 250;
 /** Rows in one response. */
 const page = 1_000;
-/** A watcher that has not taken a response for so long, or is so many rows behind, is sent away. */
+/** A watcher that takes longer than this for one response (milliseconds), or is more rows behind than `maxBehind`, is disconnected. */
 const slowMs = 5_000;
 const maxBehind = 50_000;
 
 export interface WatchResponse {
-  readonly revocations: readonly KnownRevocation[];
+  readonly revocations: readonly StoredRevocation[];
   readonly resumeToken: string;
   /** More of the opening snapshot follows. */
   readonly snapshot: boolean;
@@ -32,35 +32,36 @@ export class SlowWatcher extends AuthError {
 const list = "revocations";
 
 /**
- * Every unexpired revocation, then each as it becomes known, from memory: a watcher costs the store nothing. What is sent is the
- * shared list of the revoked set; a watcher is a position in it, so that slow ones cost no memory either.
+ * Every unexpired revocation, then each as it becomes known, from memory: a watcher costs the store nothing. A watcher is a position
+ * in the shared list of known revocations, so a slow one costs no memory either.
  * @param resumeToken of an earlier response of any replica; empty: start with the snapshot
- * @throws AuthError invalid_request (a token that is not ours), unavailable, SlowWatcher
+ * @throws AuthError invalid_request (a resume token that no replica issued), unavailable, SlowWatcher
  */
 export async function* watchRevocations(
   ctx: OAuthContext,
   resumeToken: string,
   signal: AbortSignal,
 ): AsyncGenerator<WatchResponse> {
-  const { revoked } = ctx;
+  const { feed } = ctx;
+  const { known } = feed;
   const key = ctx.config.keyEncryptionKey;
   const resumed = readPageToken(key, list, resumeToken);
-  const stale = revoked.ensureFresh();
+  const stale = feed.ensureFresh();
   if (stale !== null) await stale;
 
-  let position = revoked.positionAfter(resumed?.[0] ?? 0);
-  const snapshotEnd = revoked.end;
+  let position = known.positionAfter(resumed?.[0] ?? 0);
+  const snapshotEnd = known.end;
   let token = resumeToken;
   let completeUntil = 0;
   for (;;) {
-    if (revoked.draining) throw new AuthError("unavailable", "this replica is shutting down", { retryAfter: 1 });
+    if (known.draining) throw new AuthError("unavailable", "this replica is shutting down", { retryAfter: 1 });
     if (signal.aborted) return;
-    if (revoked.end - position > maxBehind && position >= snapshotEnd) throw new SlowWatcher(token);
-    const rows = revoked.read(position, page);
-    position = Math.max(position, revoked.start) + rows.length;
-    if (position === revoked.end) {
-      token = writePageToken(key, list, [revoked.completeBelow, ""]);
-      completeUntil = revoked.completeUntil;
+    if (known.end - position > maxBehind && position >= snapshotEnd) throw new SlowWatcher(token);
+    const rows = known.read(position, page);
+    position = Math.max(position, known.start) + rows.length;
+    if (position === known.end) {
+      token = writePageToken(key, list, [feed.completeBelow, ""]);
+      completeUntil = feed.completeUntil;
     }
     const sentAt = performance.now();
     const snapshot = position < snapshotEnd;
@@ -71,6 +72,6 @@ export async function* watchRevocations(
       completeUntil,
     };
     if (performance.now() - sentAt > slowMs) throw new SlowWatcher(token);
-    if (position === revoked.end) await revoked.change(heartbeatMs);
+    if (position === known.end) await known.change(heartbeatMs);
   }
 }

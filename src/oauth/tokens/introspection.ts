@@ -124,18 +124,18 @@ export async function standingOf(ctx: OAuthContext, known: VerifiedToken): Promi
     const ended = client === null || isOfEndedSecret(ctx, client, { ...claims, client_id });
     if (ended || !ctx.keys.isTrusted(kid)) return "revoked";
   }
-  const stale = ctx.revoked.ensureFresh();
+  const stale = ctx.feed.ensureFresh();
   if (stale !== null) await stale;
   return judge(ctx, known, await findClient(ctx, claims.client_id));
 }
 
-/** Call while the revoked set is fresh. @param client of the token, null where it is unknown or disabled */
+/** Call while the feed is fresh. @param client of the token, null where it is unknown or disabled */
 function judge(ctx: OAuthContext, known: VerifiedToken, client: Client | null): "valid" | "expired" | "revoked" {
   const { claims } = known;
   if (
     client === null ||
     client.disabledAt !== null ||
-    ctx.revoked.isRevoked(claims) ||
+    ctx.feed.revoked.isRevoked(claims) ||
     !ctx.keys.isTrusted(known.kid) ||
     isOfEndedSecret(ctx, client, claims)
   )

@@ -20,12 +20,12 @@ it("tokens got for a secret end with its overlap, which watchers are told too", 
   const sid = String(claimsOf(token)["sid"]);
   await rotateClientSecret(app.context, "worker", 60);
   await sleep(2_500);
-  expect([(await introspect(app.url, token))["active"], app.context.revoked.isAuthorizationRevoked(sid)]).toEqual([
+  expect([(await introspect(app.url, token))["active"], app.context.feed.revoked.isAuthorizationRevoked(sid)]).toEqual([
     true,
     false,
   ]);
   app.clock.shift = 61_000;
   expect(await introspect(app.url, token)).toEqual({ active: false });
-  for (let tries = 0; tries < 600 && !app.context.revoked.isAuthorizationRevoked(sid); tries++) await sleep(50);
-  expect(app.context.revoked.isAuthorizationRevoked(sid)).toBe(true);
+  for (let tries = 0; tries < 600 && !app.context.feed.revoked.isAuthorizationRevoked(sid); tries++) await sleep(50);
+  expect(app.context.feed.revoked.isAuthorizationRevoked(sid)).toBe(true);
 });

@@ -2,7 +2,7 @@ import { Clock } from "../../../src/clock.ts";
 import { AuthError } from "../../../src/errors.ts";
 import { ClientCache } from "../../../src/oauth/clients/client-cache.ts";
 import type { OAuthContext } from "../../../src/oauth/context.ts";
-import { RevokedSet } from "../../../src/oauth/revocations/revoked-set.ts";
+import { FeedTail } from "../../../src/oauth/revocations/feed-tail.ts";
 import { SlowWatcher, watchRevocations } from "../../../src/oauth/revocations/watch.ts";
 import { introspect } from "../../../src/oauth/tokens/introspection.ts";
 import { VerifiedTokens } from "../../../src/oauth/tokens/verified-tokens.ts";
@@ -43,15 +43,15 @@ class Replica {
   readonly verifiedTokens = new VerifiedTokens();
   openedAt = 0;
   readonly store: FakeStore;
-  readonly revoked: RevokedSet;
+  readonly feed: FeedTail;
   readonly clients: ClientCache;
   readonly ctx: OAuthContext;
 
-  constructor(store: FakeStore, revoked: RevokedSet, clock: WatchedClock, allKids: ReadonlySet<string>) {
+  constructor(store: FakeStore, feed: FeedTail, clock: WatchedClock, allKids: ReadonlySet<string>) {
     this.store = store;
-    this.revoked = revoked;
+    this.feed = feed;
     this.clock = clock;
-    this.clients = new ClientCache(store.clients, revoked);
+    this.clients = new ClientCache(store.clients, feed);
     const keys = {
       isTrusted: (kid: string) => this.kids.has(kid),
       verify: (_use: string, { header }: { header: { kid: string } }) =>
@@ -65,7 +65,7 @@ class Replica {
       config: { issuer, keyEncryptionKey },
       clock,
       keys,
-      revoked,
+      feed,
       verifiedTokens: this.verifiedTokens,
       clients: this.clients,
     } as unknown as OAuthContext;
@@ -141,7 +141,7 @@ export class Interleaving {
       for (const replica of this.#replicas) for (const token of this.#tokens) this.#verify(replica, token);
       await this.#time.pass(1);
       for (const watcher of this.#watchers) watcher.stopped = true;
-      for (const { revoked } of this.#replicas) void revoked.close();
+      for (const { feed } of this.#replicas) void feed.close();
       await this.#time.pass(1);
     } finally {
       this.#time.uninstall();
@@ -175,24 +175,24 @@ export class Interleaving {
 
   async #open(clock: WatchedClock): Promise<Replica> {
     const store = new FakeStore(this.#database);
-    const revoked = await RevokedSet.open({
+    const feed = await FeedTail.open({
       store: store.revocations,
       clock,
       log: silent as never,
       maxStalenessMs: this.#boundMs,
     });
-    const replica = new Replica(store, revoked, clock, this.#kids);
+    const replica = new Replica(store, feed, clock, this.#kids);
     replica.openedAt = this.#time.now;
     return replica;
   }
 
   async #restart(replica: Replica): Promise<void> {
     this.#say("restart", this.#replicas.indexOf(replica));
-    void replica.revoked.close();
+    void replica.feed.close();
     try {
       const fresh = await this.#open(replica.clock);
       const at = this.#replicas.indexOf(replica);
-      if (at < 0) void fresh.revoked.close();
+      if (at < 0) void fresh.feed.close();
       else this.#replicas[at] = fresh;
     } catch {
       // it comes up another time
@@ -260,13 +260,13 @@ export class Interleaving {
   }
 
   #verify(replica: Replica, token: IssuedToken): void {
-    if (replica.revoked.draining) return;
+    if (replica.feed.known.draining) return;
     const caller = { clientId: "gateway", metadata: { resource_server_for: [] } } as unknown as Client;
     const startedAt = this.#time.now;
     const clockAtStart = replica.clock.seconds();
     const judge = (answer: "active" | "inactive" | "unavailable") => {
       this.counts[answer]++;
-      if (replica.revoked.draining) return;
+      if (replica.feed.known.draining) return;
       const complaint = this.#truth.judge(answer, token, {
         now: this.#time.now,
         startedAt,
@@ -289,7 +289,7 @@ export class Interleaving {
 
   /** What authenticating a client's secret stands on. */
   #askClient(replica: Replica): void {
-    if (replica.revoked.draining) return;
+    if (replica.feed.known.draining) return;
     const clientId = this.#random.pick(["client-1", "client-2"]);
     replica.clients
       .find(clientId)
@@ -314,7 +314,7 @@ export class Interleaving {
     locks: string[],
     apply: () => void,
   ) {
-    if (rows.length === 0 || locks.some((lock) => this.#locked.has(lock)) || replica.revoked.draining) return;
+    if (rows.length === 0 || locks.some((lock) => this.#locked.has(lock)) || replica.feed.known.draining) return;
     for (const lock of locks) this.#locked.add(lock);
     const now = replica.clock.now();
     const revocations = rows.map(

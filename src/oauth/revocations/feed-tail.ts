@@ -1,0 +1,247 @@
+import type { Clock } from "../../clock.ts";
+import { AuthError } from "../../errors.ts";
+import { LONGEST_TRANSACTION_MS, type RevocationStore } from "../../store/revocations.ts";
+import type { Logger } from "../../telemetry/telemetry.ts";
+import { KnownRevocations } from "./known-revocations.ts";
+import { RevokedSet } from "./revoked-set.ts";
+
+/** How often the feed is polled, or a fifth of the bound where that is less (milliseconds). */
+const pollMs = 100;
+/** A row may become visible this much later than one with a higher id: twice the longest transaction, as a safe margin. */
+const overlapMs = 2 * LONGEST_TRANSACTION_MS;
+/** Rows of one read. */
+const page = 5_000;
+/** The overlap is read again after this share of the bound. The polls between read only higher ids. */
+const overlapShare = 0.4;
+/** The feed keeps rows about clients for longer than this (milliseconds). */
+const clientRowsMs = 60_000;
+
+export interface FeedTailOptions {
+  readonly store: RevocationStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The bound: REVOCATION_MAX_STALENESS. */
+  readonly maxStalenessMs: number;
+}
+
+/**
+ * Tails the revocation feed of all replicas into memory: `revoked` says what is revoked, `known` lists the rows for watchers. Access
+ * tokens live two minutes, so the unexpired rows are few.
+ *
+ * Freshness counts, by the monotonic clock, from when the newest successful poll was sent. A state older than the bound decides
+ * nothing: all callers then share one immediate poll, and get `unavailable` if it fails.
+ */
+export class FeedTail {
+  readonly revoked = new RevokedSet();
+  readonly known = new KnownRevocations();
+  readonly #store: RevocationStore;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #maxStalenessMs: number;
+  readonly #pollMs: number;
+  readonly #floor = new Floor();
+  /** When the newest poll with overlap was sent. */
+  #freshAt = Number.NEGATIVE_INFINITY;
+  /** When the newest poll was answered. */
+  #readAt = Number.NEGATIVE_INFINITY;
+  #completeUntil = 0;
+  #polling: { readonly overlap: boolean; readonly sentAt: number; readonly done: Promise<void> } | null = null;
+  /** Something was committed during the current poll: poll again after it. */
+  #again = false;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+  readonly #stopListening: () => void;
+
+  private constructor(options: FeedTailOptions) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#maxStalenessMs = options.maxStalenessMs;
+    this.#pollMs = Math.min(pollMs, options.maxStalenessMs / 5);
+    // this replica refuses what it revokes before it answers the caller; the poll brings the row's id, for watchers
+    this.#stopListening = options.store.onAppend((revocations) => {
+      for (const revocation of revocations) this.revoked.add(revocation, performance.now());
+      if (this.#polling === null) void this.#poll(false).catch(() => {});
+      else this.#again = true;
+    });
+  }
+
+  /** Loads the whole feed, then keeps polling. @throws AuthError unavailable */
+  static async open(options: FeedTailOptions): Promise<FeedTail> {
+    const tail = new FeedTail(options);
+    try {
+      await tail.#poll(true);
+    } catch (error) {
+      tail.#stopListening();
+      throw error;
+    }
+    tail.#schedule();
+    return tail;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stopListening();
+    clearTimeout(this.#timer);
+    this.known.drain();
+    await this.#polling?.done.catch(() => {});
+  }
+
+  /** Is the state fresh enough to decide? Starts no poll. */
+  get fresh(): boolean {
+    return performance.now() - this.#freshAt <= this.#maxStalenessMs;
+  }
+
+  /** @returns null while the state is fresh; else a promise that resolves once it is @throws AuthError unavailable (by the promise) */
+  ensureFresh(): Promise<void> | null {
+    return this.fresh ? null : this.#freshen();
+  }
+
+  /** An id up to which every row is known: a watcher that has everything known now may resume after it, on any replica. */
+  get completeBelow(): number {
+    return this.#floor.id;
+  }
+
+  /** Every revocation acknowledged before this time is known (epoch milliseconds). */
+  get completeUntil(): number {
+    return this.#completeUntil;
+  }
+
+  async #freshen(): Promise<void> {
+    let cause: unknown;
+    const polled = this.#poll(true).catch((error: unknown) => {
+      cause = error;
+    });
+    // the result of a poll that takes longer than the bound is not fresh
+    const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
+    if (left > 0) await withTimeout(polled, left);
+    if (this.fresh) return;
+    throw new AuthError("unavailable", "what was revoked is not known right now", { cause, retryAfter: 1 });
+  }
+
+  #schedule(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(async () => {
+      try {
+        const overlapDue = performance.now() - this.#freshAt >= this.#maxStalenessMs * overlapShare;
+        await this.#poll(overlapDue);
+      } catch (error) {
+        this.#log.debug({ err: error }, "the revocation feed was not read");
+      }
+      this.#schedule();
+    }, this.#pollMs);
+    this.#timer.unref();
+  }
+
+  /** One poll at a time: calls during a poll share it. A call that wants the overlap gets a poll of its own if this one omits it. */
+  #poll(overlap: boolean): Promise<void> {
+    if (this.#polling !== null) {
+      if (!overlap || this.#polling.overlap) return this.#polling.done;
+      return this.#polling.done.catch(() => {}).then(() => this.#poll(true));
+    }
+    const sentAt = performance.now();
+    const done = this.#read(overlap, sentAt).finally(() => {
+      this.#polling = null;
+      if (this.#again && !this.#closed) void this.#poll(false).catch(() => {});
+      this.#again = false;
+    });
+    this.#polling = { overlap, sentAt, done };
+    return done;
+  }
+
+  /** @param overlap read from the floor, which makes the state fresh; else only higher ids than any known one */
+  async #read(overlap: boolean, sentAt: number): Promise<void> {
+    const now = this.#clock.now();
+    const isFirst = this.#freshAt === Number.NEGATIVE_INFINITY;
+    const endBefore = this.known.end;
+    const highest = await this.#load(overlap ? this.#floor.id : this.#floor.highest);
+    const readAt = performance.now();
+    const pause = readAt - this.#readAt;
+    if (pause > this.#maxStalenessMs) this.#floor.delay(pause);
+    if (pause > clientRowsMs && !isFirst) this.revoked.missedClientChanges();
+    this.#readAt = readAt;
+    this.#floor.note(readAt, highest);
+    if (overlap) {
+      if (isFirst) this.#floor.begin(readAt, settledId(this.known, now));
+      this.#freshAt = sentAt;
+      this.#completeUntil = now;
+    }
+    this.#floor.raise(sentAt);
+    this.revoked.forget(readAt);
+    this.known.forget(readAt);
+    if (this.known.end > endBefore) this.known.announce();
+  }
+
+  /** Reads every row above an id, page by page. @returns the highest id known now */
+  async #load(above: number): Promise<number> {
+    let { highest } = this.#floor;
+    for (let from = above; ; ) {
+      // includes the few expired rows: clocks, here or where a row was written, may be too wrong to tell which those are
+      const rows = await this.#store.after(from, page, 0);
+      const readAt = performance.now();
+      for (const row of rows) if (this.known.append(row, readAt)) this.revoked.add(row, readAt);
+      const last = rows.at(-1);
+      if (last === undefined) return highest;
+      highest = Math.max(highest, last.id);
+      if (rows.length < page) return highest;
+      from = last.id;
+    }
+  }
+}
+
+/**
+ * The id up to which every row is known. Ids become visible out of order, up to `overlapMs` late, so the floor is the id that was the
+ * highest that long ago. Times are by the monotonic clock.
+ */
+class Floor {
+  /** The highest ids with when they were seen, oldest first. The first one is the floor. */
+  #heights: { readonly at: number; readonly id: number }[] = [];
+
+  get id(): number {
+    return this.#heights[0]?.id ?? 0;
+  }
+
+  get highest(): number {
+    return this.#heights.at(-1)?.id ?? 0;
+  }
+
+  note(at: number, id: number): void {
+    this.#heights.push({ at, id });
+  }
+
+  /** After the first load: what was settled then counts as seen before the overlap. */
+  begin(at: number, settled: number): void {
+    this.#heights.unshift({ at: at - overlapMs, id: settled });
+  }
+
+  /** While the store did not answer nothing was committed: transactions under way then still have their whole time. */
+  delay(ms: number): void {
+    this.#heights = this.#heights.map(({ at, id }) => ({ at: at + ms, id }));
+  }
+
+  /** The newest height that is older than the overlap becomes the floor. @param sentAt when the newest poll was sent */
+  raise(sentAt: number): void {
+    const firstYoung = this.#heights.findIndex(({ at }) => at > sentAt - overlapMs);
+    if (firstYoung > 1) this.#heights = this.#heights.slice(firstYoung - 1);
+  }
+}
+
+/**
+ * The id up to which the first load found every row. Times in rows are only as right as the clocks of their writers, so of the newest
+ * page of rows none counts as settled.
+ */
+function settledId(known: KnownRevocations, now: number): number {
+  const older = known.read(known.start, Math.max(0, known.end - known.start - page));
+  const settled = older.filter(({ revokedAt }) => revokedAt < now - 6 * LONGEST_TRANSACTION_MS);
+  return settled.at(-1)?.id ?? 0;
+}
+
+/** Resolves with the promise or after `ms`, whichever is first. */
+async function withTimeout(promise: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
+}

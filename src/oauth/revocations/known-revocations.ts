@@ -1,0 +1,88 @@
+import type { StoredRevocation } from "../../store/revocations.ts";
+import { forgottenAt } from "./revoked-set.ts";
+
+type Kept = StoredRevocation & { readonly until: number };
+
+/**
+ * The unexpired rows of the revocation feed in the order in which they became known here: what watchers follow. All watchers share the
+ * one list; each is a position in it. A position counts every row since the start, so it stays valid when old rows are forgotten.
+ */
+export class KnownRevocations {
+  /** Rows from position `#start` on. */
+  #rows: Kept[] = [];
+  #start = 0;
+  readonly #ids = new Set<number>();
+  readonly #waiting = new Set<() => void>();
+  #draining = false;
+
+  /** Position of the oldest row that is kept. */
+  get start(): number {
+    return this.#start;
+  }
+
+  /** Position after the newest row. */
+  get end(): number {
+    return this.#start + this.#rows.length;
+  }
+
+  /** Position of the first row with a higher id. Rows with lower ids may follow it. */
+  positionAfter(id: number): number {
+    const at = this.#rows.findIndex((row) => row.id > id);
+    return this.#start + (at < 0 ? this.#rows.length : at);
+  }
+
+  /** Rows from a position on. */
+  read(position: number, limit: number): readonly StoredRevocation[] {
+    const from = Math.max(0, position - this.#start);
+    return this.#rows.slice(from, from + limit);
+  }
+
+  /** Resolves at the next announcement, at the drain, or after `ms` milliseconds. */
+  async change(ms: number): Promise<void> {
+    if (this.#draining) return;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#waiting.add(done);
+    });
+  }
+
+  /** Wakes everyone who waits for a change. */
+  announce(): void {
+    for (const done of [...this.#waiting]) done();
+  }
+
+  /** Asks the watchers to leave for another replica. */
+  drain(): void {
+    this.#draining = true;
+    this.announce();
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** @param knownAt by `performance.now()` @returns false: the row was known before */
+  append(row: StoredRevocation, knownAt: number): boolean {
+    if (this.#ids.has(row.id)) return false;
+    this.#ids.add(row.id);
+    this.#rows.push({ ...row, until: forgottenAt(row, knownAt) });
+    return true;
+  }
+
+  /** Forgets the oldest rows as far as they have expired. @param now `performance.now()` */
+  forget(now: number): void {
+    let expired = 0;
+    while ((this.#rows[expired]?.until ?? Number.POSITIVE_INFINITY) <= now) {
+      this.#ids.delete(this.#rows[expired]?.id ?? 0);
+      expired++;
+    }
+    if (expired === 0) return;
+    this.#rows = this.#rows.slice(expired);
+    this.#start += expired;
+  }
+}

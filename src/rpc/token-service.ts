@@ -11,6 +11,7 @@ import { exchangeToken } from "../oauth/token.ts";
 import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/tokens/revocation.ts";
 import type { Authorization } from "../store/authorizations.ts";
 import { callerOf, callOf } from "./caller.ts";
+import { readUuid } from "./identifiers.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
 export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService> {
@@ -46,7 +47,7 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
     },
 
     async listAuthorizations({ uuid, pageSize, pageToken }) {
-      const { authorizations, nextPageToken } = await listAuthorizations(ctx, uuid, {
+      const { authorizations, nextPageToken } = await listAuthorizations(ctx, readUuid("uuid", uuid), {
         size: pageSize,
         token: pageToken,
       });
@@ -54,7 +55,7 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
     },
 
     async revokeAuthorization({ sid }) {
-      await revokeAuthorization(ctx, sid);
+      await revokeAuthorization(ctx, readUuid("sid", sid));
       return {};
     },
 
@@ -63,7 +64,7 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
     },
 
     async withdrawConsent({ uuid, clientId }, context) {
-      await withinDeadline(context, () => withdrawConsent(ctx, uuid, clientId));
+      await withinDeadline(context, () => withdrawConsent(ctx, readUuid("uuid", uuid), clientId));
       return {};
     },
 

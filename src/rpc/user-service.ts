@@ -19,12 +19,13 @@ import {
   updateUser,
 } from "../users/users.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
+import { readUuid } from "./identifiers.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
 export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> {
   return {
     async getUser({ uuid }) {
-      return { user: toUser(await getUser(ctx, uuid)) };
+      return { user: toUser(await getUser(ctx, readUuid("uuid", uuid))) };
     },
 
     async getUserByEmail({ email }) {
@@ -32,7 +33,14 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async batchGetUsers({ uuids }) {
-      return { users: (await batchGetUsers(ctx, uuids)).map(toUser) };
+      return {
+        users: (
+          await batchGetUsers(
+            ctx,
+            uuids.map((uuid) => readUuid("uuids", uuid)),
+          )
+        ).map(toUser),
+      };
     },
 
     async listUsers({ pageSize, pageToken }) {
@@ -61,11 +69,13 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
         });
       }
       const change = Object.assign({}, ...[...paths].map((path) => fields[path])) as Parameters<typeof updateUser>[2];
-      return { user: toUser(await withinDeadline(context, () => updateUser(ctx, uuid, change))) };
+      return { user: toUser(await withinDeadline(context, () => updateUser(ctx, readUuid("uuid", uuid), change))) };
     },
 
     async changePassword({ uuid, currentPassword, newPassword }, context) {
-      await withinDeadline(context, () => changePassword(ctx, { uuid, currentPassword, newPassword }));
+      await withinDeadline(context, () =>
+        changePassword(ctx, { uuid: readUuid("uuid", uuid), currentPassword, newPassword }),
+      );
       return {};
     },
 
@@ -81,22 +91,22 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async disableUser({ uuid }, context) {
-      await withinDeadline(context, () => setUserDisabled(ctx, uuid, true));
+      await withinDeadline(context, () => setUserDisabled(ctx, readUuid("uuid", uuid), true));
       return {};
     },
 
     async enableUser({ uuid }, context) {
-      await withinDeadline(context, () => setUserDisabled(ctx, uuid, false));
+      await withinDeadline(context, () => setUserDisabled(ctx, readUuid("uuid", uuid), false));
       return {};
     },
 
     async endSessions({ uuid }, context) {
-      await withinDeadline(context, () => endSessions(ctx, uuid));
+      await withinDeadline(context, () => endSessions(ctx, readUuid("uuid", uuid)));
       return {};
     },
 
     async deleteUser({ uuid }, context) {
-      await withinDeadline(context, () => deleteUser(ctx, uuid));
+      await withinDeadline(context, () => deleteUser(ctx, readUuid("uuid", uuid)));
       return {};
     },
   };

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
@@ -150,6 +151,32 @@ describe.each(protocols)("over %s", (protocol) => {
     expect((await users().batchGetUsers({ uuids: [uuid] }, as("worker"))).users).toHaveLength(1);
     await users().deleteUser({ uuid }, as("worker"));
     expect((await refusalOf(users().getUser({ uuid }, as("worker")))).code).toBe(Code.NotFound);
+  });
+
+  test("C-72 an id that is empty or malformed is INVALID_ARGUMENT in every call, one that names nothing is NOT_FOUND", async () => {
+    const mask = { updateMask: { paths: ["nickname"] }, nickname: "N" };
+    const passwords = { currentPassword: "a long password", newPassword: "another long password" };
+    const byUuid: Record<string, (uuid: string) => Promise<unknown>> = {
+      getUser: (uuid) => users().getUser({ uuid }, as("worker")),
+      updateUser: (uuid) => users().updateUser({ uuid, ...mask }, as("worker")),
+      changePassword: (uuid) => users().changePassword({ uuid, ...passwords }, as("worker")),
+      disableUser: (uuid) => users().disableUser({ uuid }, as("worker")),
+      enableUser: (uuid) => users().enableUser({ uuid }, as("worker")),
+      endSessions: (uuid) => users().endSessions({ uuid }, as("worker")),
+      deleteUser: (uuid) => users().deleteUser({ uuid }, as("worker")),
+      batchGetUsers: (uuid) => users().batchGetUsers({ uuids: [randomUUID(), uuid] }, as("worker")),
+      listAuthorizations: (uuid) => tokens().listAuthorizations({ uuid }, as("worker")),
+      withdrawConsent: (uuid) => tokens().withdrawConsent({ uuid, clientId: "any" }, as("worker")),
+      revokeAuthorization: (sid) => tokens().revokeAuthorization({ sid }, as("worker")),
+    };
+    const answersNothing = ["batchGetUsers", "listAuthorizations"];
+    for (const [name, call] of Object.entries(byUuid)) {
+      for (const id of ["", "x", "ada@example.com", `${randomUUID()}0`, randomUUID().replaceAll("-", "")]) {
+        expect([name, id, (await refusalOf(call(id))).code]).toEqual([name, id, Code.InvalidArgument]);
+      }
+      if (answersNothing.includes(name)) await call(randomUUID());
+      else expect([name, (await refusalOf(call(randomUUID()))).code]).toEqual([name, Code.NotFound]);
+    }
   });
 
   test("pages and batches keep their bounds, and a changed page token is refused", async () => {

@@ -15,7 +15,7 @@ import { userSignup } from "../../src/events.ts";
 import type { OutboundEvent } from "../../src/kafka/encode.ts";
 import { EVENT_TOPICS, encodeEvent } from "../../src/kafka/encode.ts";
 import type { EventPublisher } from "../../src/kafka/event-publisher.ts";
-import type { KafkaOptions } from "../../src/kafka/publisher.ts";
+import type { KafkaOptions } from "../../src/kafka/kafka-client.ts";
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import type { Relay } from "../../src/kafka/relay.ts";
 import { startRelay } from "../../src/kafka/relay.ts";

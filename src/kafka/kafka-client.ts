@@ -1,0 +1,78 @@
+import net from "node:net";
+import tls from "node:tls";
+import type { KafkaConfig, SASLOptions } from "kafkajs";
+import type { Logger } from "./event-publisher.ts";
+
+export interface KafkaOptions {
+  /** `host:port` of each bootstrap broker. */
+  readonly brokers: readonly string[];
+  readonly ssl?: boolean | tls.ConnectionOptions | undefined;
+  readonly sasl?: KafkaSasl | null | undefined;
+  readonly clientId?: string | undefined;
+  /** Of topics that are created. */
+  readonly topicPartitions?: number | undefined;
+  /** Of topics that are created. Undefined or -1: the broker's default. */
+  readonly topicReplication?: number | undefined;
+  readonly log: Logger;
+}
+
+export interface KafkaSasl {
+  /** `plain`, `scram-sha-256` or `scram-sha-512`. */
+  readonly mechanism: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+/** Of one request to the broker (milliseconds). */
+export const REQUEST_TIMEOUT_MS = 3_000;
+
+type SocketFactory = NonNullable<KafkaConfig["socketFactory"]>;
+
+/** The client library, loaded when Kafka is used, and its configuration for connections made by `socketFactory`. */
+export async function openKafka(options: KafkaOptions, socketFactory: SocketFactory) {
+  const { default: kafkajs } = await import("kafkajs");
+  const { brokers, ssl, sasl, clientId = "auth-service", log } = options;
+  const config: KafkaConfig = {
+    clientId,
+    brokers: [...brokers],
+    ...(ssl === undefined ? {} : { ssl }),
+    ...(sasl == null ? {} : { sasl: { ...sasl } as SASLOptions }),
+    connectionTimeout: 2_000,
+    authenticationTimeout: 3_000,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    retry: { retries: 2, initialRetryTime: 100, maxRetryTime: 500 },
+    socketFactory,
+    // kafkajs logs transient states as errors; real failures reach the caller of publish() as an error
+    logCreator:
+      () =>
+      ({ namespace, label, log: { message, ...fields } }) =>
+        log.debug({ kafkajs: { ...fields, namespace, level: label } }, message),
+  };
+  return { kafka: new kafkajs.Kafka(config), Partitioners: kafkajs.Partitioners };
+}
+
+/**
+ * Makes sockets that can all be cut at once. kafkajs reconnects by itself when it is disconnected during a request: only cut sockets
+ * end that.
+ */
+export function trackSockets(ssl: KafkaOptions["ssl"]): { socketFactory: SocketFactory; cut(): void } {
+  const sockets = new Set<net.Socket>();
+  let isCut = false;
+  const socketFactory: SocketFactory = ({ host, port, onConnect }) => {
+    if (isCut) throw new Error("connection was given up");
+    const secure = typeof ssl === "object" ? ssl : {};
+    const socket = ssl
+      ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...secure }, onConnect)
+      : net.connect({ host, port }, onConnect);
+    socket.setKeepAlive(true, 60_000);
+    socket.setNoDelay(true);
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    return socket;
+  };
+  const cut = () => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy(new Error("connection was given up"));
+  };
+  return { socketFactory, cut };
+}

@@ -1,0 +1,55 @@
+import { PublishError, type PublishFailure } from "./event-publisher.ts";
+
+// https://kafka.apache.org/protocol.html#protocol_error_codes
+const undeliverableCodes = new Set([
+  10 /* MESSAGE_TOO_LARGE */, 18 /* RECORD_LIST_TOO_LARGE */, 87 /* INVALID_RECORD */,
+]);
+const refusedCodes = new Set([
+  3 /* UNKNOWN_TOPIC_OR_PARTITION */, 17 /* INVALID_TOPIC_EXCEPTION */, 29 /* TOPIC_AUTHORIZATION_FAILED */,
+  32 /* INVALID_TIMESTAMP */, 44 /* POLICY_VIOLATION */, 89 /* THROTTLING_QUOTA_EXCEEDED */,
+]);
+const notAllowedCodes = new Set([
+  29 /* TOPIC_AUTHORIZATION_FAILED */, 31 /* CLUSTER_AUTHORIZATION_FAILED */, 44 /* POLICY_VIOLATION */,
+]);
+
+/** What an error of a send means for the batch: see `PublishFailure`. */
+export function toPublishError(error: unknown): PublishError {
+  if (error instanceof PublishError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new PublishError(failureOf(error), message, { cause: error });
+}
+
+/** Did the broker refuse to create topics, for good? */
+export function isNotAllowed(error: unknown): boolean {
+  return protocolCodes(error).some((code) => notAllowedCodes.has(code));
+}
+
+function failureOf(error: unknown): PublishFailure {
+  const codes = protocolCodes(error);
+  if (codes.some((code) => undeliverableCodes.has(code))) return "undeliverable";
+  if (codes.some((code) => refusedCodes.has(code)) || isRefusal(error)) return "refused";
+  return "away";
+}
+
+/** Is the error about what was sent, rather than the connection or the broker's state? */
+function isRefusal(error: unknown): boolean {
+  return causes(error).some(
+    (link) => link.name === "KafkaJSMetadataNotLoaded" || link instanceof TypeError || link instanceof RangeError,
+  );
+}
+
+function protocolCodes(error: unknown): number[] {
+  const codes: number[] = [];
+  for (const link of causes(error)) {
+    if ("code" in link && typeof link.code === "number") codes.push(link.code);
+    if ("errors" in link && Array.isArray(link.errors)) codes.push(...link.errors.flatMap(protocolCodes));
+  }
+  return codes;
+}
+
+/** The error and its causes, each once. */
+function causes(error: unknown): Error[] {
+  const links: Error[] = [];
+  for (let at = error; at instanceof Error && !links.includes(at); at = at.cause) links.push(at);
+  return links;
+}

@@ -5,22 +5,24 @@ import { leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
 export function addKeyCommands(program: Command, runtime: Runtime): void {
   const key = program.command("key").description("signing keys");
 
-  leaf(key, "list", "every signing key and its state", ["key list"]).action(async (options: { json?: boolean }) => {
-    const keys = await withContext(runtime, async (ctx) => ctx.keys.list());
-    const shown = keys.map(({ createdAt, activeFrom, ...rest }) => ({
-      ...rest,
-      createdAt: timeOf(createdAt),
-      activeFrom: timeOf(activeFrom),
-    }));
-    outputOf(runtime, options).print({ keys: shown }, () =>
-      table(
-        ["KID", "USE", "ALG", "STATE", "ACTIVE FROM"],
-        shown.map((each) => [each.kid, each.use, each.alg, each.state, each.activeFrom]),
-      ),
-    );
-  });
+  leaf(key, "list", "list every signing key with its state", ["key list"]).action(
+    async (options: { json?: boolean }) => {
+      const keys = await withContext(runtime, async (ctx) => ctx.keys.list());
+      const shown = keys.map(({ createdAt, activeFrom, ...rest }) => ({
+        ...rest,
+        createdAt: timeOf(createdAt),
+        activeFrom: timeOf(activeFrom),
+      }));
+      outputOf(runtime, options).print({ keys: shown }, () =>
+        table(
+          ["KID", "USE", "ALG", "STATE", "ACTIVE FROM"],
+          shown.map((each) => [each.kid, each.use, each.alg, each.state, each.activeFrom]),
+        ),
+      );
+    },
+  );
 
-  leaf(key, "rotate", "publish new keys; they sign once every verifier can know them", [
+  leaf(key, "rotate", "publish new keys; they start to sign when every verifier can know them", [
     "key rotate",
     "key rotate --alg ES256",
   ])
@@ -37,14 +39,14 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
       );
     });
 
-  leaf(key, "distrust <kid>", "refuse at once everything a key has signed; an active one is replaced", [
+  leaf(key, "distrust <kid>", "refuse everything that a key has signed, at once; an active key is replaced", [
     "key distrust 4Tn0Yc1xJ2mJ8qVb",
   ]).action(async (kid: string, options: { json?: boolean }) => {
     const { distrustKey } = await import("../oauth/keys/rotation.ts");
     const added = await withContext(runtime, (ctx) => distrustKey(ctx, kid));
     const shown = added.map(({ activeFrom, ...rest }) => ({ ...rest, activeFrom: timeOf(activeFrom) }));
     outputOf(runtime, options).print({ distrusted: kid, replacements: shown }, () =>
-      [`${kid} is trusted no more.`, ...shown.map((each) => `${each.kid} (${each.alg}) signs instead.`)].join("\n"),
+      [`${kid} is distrusted.`, ...shown.map((each) => `${each.kid} (${each.alg}) replaces it.`)].join("\n"),
     );
   });
 }

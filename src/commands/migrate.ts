@@ -5,7 +5,7 @@ import { configOf, leaf, outputOf, type Runtime } from "./runtime.ts";
 
 export function addMigrateCommand(program: Command, runtime: Runtime): void {
   leaf(program, "migrate", "bring the database's schema up to date", ["migrate --plan", "migrate"])
-    .option("--plan", "only print the SQL that would run; changes nothing")
+    .option("--plan", "only print the SQL that would run; change nothing")
     .action(async (options: { json?: boolean; plan?: boolean }) => {
       const config = await configOf(runtime);
       const { planMigrations, runMigrations } = await import("../database/migrate.ts");
@@ -34,7 +34,7 @@ function locationOf({ databaseUrl, databaseSslCa }: Config): { url: string; sslC
   return databaseSslCa === null ? { url: databaseUrl } : { url: databaseUrl, sslCa: databaseSslCa };
 }
 
-/** To look at a SQLite file that is not there would make it. */
+/** Opening a SQLite file that does not exist would create it: plan on an empty database in memory instead. */
 function planningLocation(config: Config): { url: string; sslCa?: string } {
   const file = /^sqlite:(?:\/\/(?=[/.]))?(.+)$/.exec(config.databaseUrl)?.[1];
   return file === undefined || existsSync(file) ? locationOf(config) : { url: "sqlite::memory:" };

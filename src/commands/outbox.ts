@@ -4,11 +4,11 @@ import { table, timeOf } from "./output.ts";
 import { leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
 
 export function addOutboxCommands(program: Command, runtime: Runtime): void {
-  const outbox = program.command("outbox").description("events on their way");
+  const outbox = program.command("outbox").description("events for Kafka");
 
-  leaf(outbox, "list", "events that wait, are parked or were sent", ["outbox list", "outbox list --status parked"])
+  leaf(outbox, "list", "list events that are pending, parked or sent", ["outbox list", "outbox list --status parked"])
     .addOption(new Option("--status <status>", "only these").choices(["pending", "parked", "sent"]))
-    .option("--limit <number>", "at most so many", "50")
+    .option("--limit <number>", "how many at most", "50")
     .action(async (options: { json?: boolean; status?: OutboxStatus; limit: string }) => {
       const limit = wholeNumber("--limit", options.limit, 10_000);
       const entries = await withContext(runtime, ({ store }) => store.outbox.list(options.status ?? null, limit));
@@ -33,7 +33,7 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
       );
     });
 
-  leaf(outbox, "retry [event-ids...]", "put parked events back in line", [
+  leaf(outbox, "retry [event-ids...]", "send parked events again", [
     "outbox retry evt-20260118-001",
     "outbox retry --all",
   ])
@@ -42,9 +42,9 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
       if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
       const retried = await withContext(runtime, async ({ store, log }) => {
         const count = await store.outbox.retry(options.all === true ? null : eventIds);
-        log.info({ event: "outbox_retry", count }, "parked events put back");
+        log.info({ event: "outbox_retry", count }, "parked events are pending again");
         return count;
       });
-      outputOf(runtime, options).print({ retried }, () => `${retried} back in line`);
+      outputOf(runtime, options).print({ retried }, () => `${retried} pending again`);
     });
 }

@@ -12,7 +12,7 @@ export function outputTo(stream: { write(text: string): unknown }, json: boolean
   };
 }
 
-/** Columns wide enough for their longest cell; the last one ends where it ends. */
+/** Columns as wide as their longest cell; lines have no trailing spaces. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows];
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));

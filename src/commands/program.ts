@@ -10,10 +10,10 @@ import { addUserCommands } from "./user.ts";
 const exit = {
   failed: 1,
   usage: 2,
-  /** sysexits.h EX_CONFIG: nothing but a changed configuration helps. */ config: 78,
+  /** sysexits.h EX_CONFIG: only a changed configuration helps. */ config: 78,
 };
 
-/** Runs one command line. @returns the exit status; a service that was started goes on until a signal ends it */
+/** Runs one command line. @returns the exit status; a service that was started runs until a signal ends it */
 export async function runCommandLine(args: readonly string[], runtime: Runtime): Promise<number> {
   const json = args.includes("--json");
   const program = new Command("auth")
@@ -61,7 +61,7 @@ async function outcomeOf(error: unknown): Promise<{ status: number; code: string
     return { status: exit.config, code: "configuration", message: error.message };
   }
   if (error instanceof PendingMigrationsError) {
-    const waiting = `the database waits for migrations (${error.names.join(", ")})`;
+    const waiting = `the database needs migrations (${error.names.join(", ")})`;
     return { status: exit.failed, code: "pending_migrations", message: `${waiting}: run \`npm run auth -- migrate\`` };
   }
   if (error instanceof AuthError) return { status: exit.failed, code: error.code, message: error.description };

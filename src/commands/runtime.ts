@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type Output, outputTo } from "./output.ts";
 
-/** What a command may touch of the process. */
+/** The parts of the process that a command may use. */
 export interface Runtime {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: NodeJS.ReadStream;
@@ -11,7 +11,7 @@ export interface Runtime {
   readonly stderr: NodeJS.WriteStream;
 }
 
-/** A command that was called in a way that makes no sense. Exit status 2. */
+/** The command line is wrong. Exit status 2. */
 export class UsageError extends Error {}
 
 export async function configOf(runtime: Runtime): Promise<Config> {
@@ -19,12 +19,12 @@ export async function configOf(runtime: Runtime): Promise<Config> {
   return readConfig(runtime.env);
 }
 
-/** For a command line only what is wrong is worth a line, unless LOG_LEVEL says more. */
+/** A command logs only warnings and errors, unless LOG_LEVEL is set. */
 function levelOf(runtime: Runtime, config: Config): string {
   return (runtime.env["LOG_LEVEL"] ?? "") === "" ? "warn" : config.logLevel;
 }
 
-/** Runs one command on the domain, without listeners, and lets go of the database afterwards. */
+/** Runs one command on the domain, without listeners, and closes the database afterwards. */
 export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
   const config = await configOf(runtime);
   const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
@@ -38,7 +38,7 @@ export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext)
   return await work(ctx);
 }
 
-/** Commands of a program share `--json`, the way their examples stand in the help, and their output. */
+/** A command with the `--json` option, and its examples at the end of its help. */
 export function leaf(parent: Command, usage: string, description: string, examples: readonly string[]): Command {
   return parent
     .command(usage)

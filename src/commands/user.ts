@@ -4,83 +4,101 @@ import type { User } from "../store/users.ts";
 import { fields, timeOf } from "./output.ts";
 import { collect, leaf, outputOf, type Runtime, readText, UsageError, withContext } from "./runtime.ts";
 
+interface Options {
+  json?: boolean;
+}
+
 export function addUserCommands(program: Command, runtime: Runtime): void {
   const user = program.command("user").description("accounts");
+  addUserAdd(user, runtime);
+  addUserShow(user, runtime);
+  addUserGrant(user, runtime);
+  addUserClaims(user, runtime);
+  addUserDisabling(user, runtime, "disable", "end every session and token of an account and refuse its logins");
+  addUserDisabling(user, runtime, "enable", "allow the logins of a disabled account again");
+}
 
+function addUserAdd(user: Command, runtime: Runtime): void {
+  interface AddOptions extends Options {
+    nickname: string;
+    role?: string[];
+    passwordFile?: string;
+  }
+  const run = async (email: string, options: AddOptions) => {
+    const { signUp } = await import("../users/users.ts");
+    const { readRoles } = await import("../users/input.ts");
+    const roles = options.role === undefined ? [] : readRoles(options.role);
+    const password = await readPassword(runtime, options.passwordFile);
+    const added = await withContext(runtime, async (ctx) => {
+      const created = await signUp(ctx, { email, password, nickname: options.nickname });
+      return roles.length === 0 ? created : changeRoles(ctx, created, roles, "grant");
+    });
+    print(runtime, options, added);
+  };
   leaf(user, "add <email>", "create an account; the password comes from a file or standard input", [
     "user add ada@example.com --nickname Ada --password-file ./password.txt",
     "user add ada@example.com --nickname Ada --role ROLE_ADMIN < ./password.txt",
   ])
     .requiredOption("--nickname <name>", "1 to 50 characters")
-    .option("--role <role>", "a role besides ROLE_USER; repeatable", collect)
+    .option("--role <role>", "a role in addition to ROLE_USER; repeatable", collect)
     .option("--password-file <file>", "file whose first line is the password (default: standard input)")
-    .action(
-      async (email: string, options: { json?: boolean; nickname: string; role?: string[]; passwordFile?: string }) => {
-        const { signUp } = await import("../users/users.ts");
-        const { readRoles } = await import("../users/input.ts");
-        const roles = options.role === undefined ? [] : readRoles(options.role);
-        const password = await readPassword(runtime, options.passwordFile);
-        const added = await withContext(runtime, async (ctx) => {
-          const fresh = await signUp(ctx, { email, password, nickname: options.nickname });
-          return roles.length === 0 ? fresh : grant(ctx, fresh, roles, false);
-        });
-        print(runtime, options, added);
-      },
+    .action(run);
+}
+
+function addUserShow(user: Command, runtime: Runtime): void {
+  const run = async (who: string, options: Options) => {
+    print(runtime, options, await withContext(runtime, (ctx) => find(ctx, who)));
+  };
+  leaf(user, "show <uuid-or-email>", "show one account", ["user show ada@example.com"]).action(run);
+}
+
+function addUserGrant(user: Command, runtime: Runtime): void {
+  const run = async (who: string, roles: string[], options: Options & { revoke?: boolean }) => {
+    const { readRoles } = await import("../users/input.ts");
+    const named = readRoles(roles);
+    const changed = await withContext(runtime, async (ctx) =>
+      changeRoles(ctx, await find(ctx, who), named, options.revoke === true ? "revoke" : "grant"),
     );
-
-  leaf(user, "show <uuid-or-email>", "one account", ["user show ada@example.com"]).action(
-    async (who: string, options: { json?: boolean }) => {
-      print(runtime, options, await withContext(runtime, (ctx) => find(ctx, who)));
-    },
-  );
-
-  leaf(user, "grant <uuid-or-email> <roles...>", "give roles; they hold from the next refresh on", [
+    print(runtime, options, changed);
+  };
+  leaf(user, "grant <uuid-or-email> <roles...>", "grant roles; tokens have them from the next refresh on", [
     "user grant ada@example.com ROLE_ADMIN",
     "user grant ada@example.com ROLE_ADMIN --revoke",
   ])
     .option("--revoke", "take the roles away instead")
-    .action(async (who: string, roles: string[], options: { json?: boolean; revoke?: boolean }) => {
-      const { readRoles } = await import("../users/input.ts");
-      const named = readRoles(roles);
-      const changed = await withContext(runtime, async (ctx) =>
-        grant(ctx, await find(ctx, who), named, options.revoke === true),
-      );
-      print(runtime, options, changed);
-    });
+    .action(run);
+}
 
-  leaf(
-    user,
-    "claims <uuid-or-email> <file>",
-    "set the standard claims of OpenID Connect, in place of all that were there",
-    ["user claims ada@example.com ./ada.json", "user claims ada@example.com - --email-verified < ./ada.json"],
-  )
-    .option("--email-verified", "vouch for the e-mail address")
-    .option("--no-email-verified", "stop vouching for it")
-    .action(async (who: string, file: string, options: { json?: boolean; emailVerified?: boolean }) => {
-      const { updateUser } = await import("../users/users.ts");
-      const claims = readClaimsFile(await readText(runtime, file));
-      const change = {
-        claims,
-        ...(options.emailVerified === undefined ? {} : { emailVerified: options.emailVerified }),
-      };
-      const changed = await withContext(runtime, async (ctx) => updateUser(ctx, (await find(ctx, who)).uuid, change));
-      print(runtime, options, changed);
-    });
+function addUserClaims(user: Command, runtime: Runtime): void {
+  const run = async (who: string, file: string, options: Options & { emailVerified?: boolean }) => {
+    const { updateUser } = await import("../users/users.ts");
+    const claims = readClaimsFile(await readText(runtime, file));
+    const { emailVerified } = options;
+    const change = { claims, ...(emailVerified === undefined ? {} : { emailVerified }) };
+    const changed = await withContext(runtime, async (ctx) => updateUser(ctx, (await find(ctx, who)).uuid, change));
+    print(runtime, options, changed);
+  };
+  leaf(user, "claims <uuid-or-email> <file>", "set the standard claims of OpenID Connect, replacing all earlier ones", [
+    "user claims ada@example.com ./ada.json",
+    "user claims ada@example.com - --email-verified < ./ada.json",
+  ])
+    .option("--email-verified", "mark the e-mail address as verified")
+    .option("--no-email-verified", "mark the e-mail address as not verified")
+    .action(run);
+}
 
-  const able = (name: "disable" | "enable", description: string) =>
-    leaf(user, `${name} <uuid-or-email>`, description, [`user ${name} ada@example.com`]).action(
-      async (who: string, options: { json?: boolean }) => {
-        const { getUser, setUserDisabled } = await import("../users/users.ts");
-        const changed = await withContext(runtime, async (ctx) => {
-          const { uuid } = await find(ctx, who);
-          await setUserDisabled(ctx, uuid, name === "disable");
-          return getUser(ctx, uuid);
-        });
-        print(runtime, options, changed);
-      },
-    );
-  able("disable", "end every session and token of an account and let nobody sign in to it");
-  able("enable", "let a disabled account sign in again");
+/** `user disable` and `user enable`. */
+function addUserDisabling(user: Command, runtime: Runtime, name: "disable" | "enable", description: string): void {
+  const run = async (who: string, options: Options) => {
+    const { getUser, setUserDisabled } = await import("../users/users.ts");
+    const changed = await withContext(runtime, async (ctx) => {
+      const { uuid } = await find(ctx, who);
+      await setUserDisabled(ctx, uuid, name === "disable");
+      return getUser(ctx, uuid);
+    });
+    print(runtime, options, changed);
+  };
+  leaf(user, `${name} <uuid-or-email>`, description, [`user ${name} ada@example.com`]).action(run);
 }
 
 function readClaimsFile(text: string): unknown {
@@ -96,9 +114,15 @@ async function find(ctx: OAuthContext, who: string): Promise<User> {
   return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
 }
 
-async function grant(ctx: OAuthContext, user: User, roles: readonly string[], revoke: boolean): Promise<User> {
+async function changeRoles(
+  ctx: OAuthContext,
+  user: User,
+  roles: readonly string[],
+  change: "grant" | "revoke",
+): Promise<User> {
   const { updateUser } = await import("../users/users.ts");
-  const next = revoke ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
+  const next =
+    change === "revoke" ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
   return updateUser(ctx, user.uuid, { roles: next });
 }
 
@@ -119,7 +143,7 @@ function print(runtime: Runtime, options: { json?: boolean | undefined }, user: 
   );
 }
 
-/** Never from an argument: those are seen by every process of the machine. */
+/** Never from an argument: every process of the machine can see those. */
 async function readPassword(runtime: Runtime, file: string | undefined): Promise<string> {
   const asked = file === undefined && runtime.stdin.isTTY;
   const text = asked ? await ask(runtime) : await readText(runtime, file ?? "-");

@@ -280,12 +280,12 @@ describe("the command line", () => {
     expect((await program.run(["key", "rotate", "--alg", "HS256"])).status).toBe(2);
   });
 
-  it("lists events that wait, and puts parked ones back", async () => {
+  it("lists events by status, and makes parked ones pending again", async () => {
     const { events } = (await program.run(["outbox", "list", "--json"])).json<{ events: object[] }>();
     expect(events[0]).toMatchObject({ eventType: "USER_SIGNUP", status: "pending" });
     expect((await program.run(["outbox", "list", "--status", "parked", "--json"])).json()).toEqual({ events: [] });
     expect((await program.run(["outbox", "retry", "--all", "--json"])).json()).toEqual({ retried: 0 });
-    expect((await program.run(["outbox", "retry", "evt-20260118-001"])).stdout).toBe("0 back in line\n");
+    expect((await program.run(["outbox", "retry", "evt-20260118-001"])).stdout).toBe("0 pending again\n");
   });
 });
 

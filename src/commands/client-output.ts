@@ -1,0 +1,54 @@
+import type { Client } from "../store/clients.ts";
+import { fields, timeOf } from "./output.ts";
+
+/** A client as JSON, with the names of RFC 7591. Hashes of secrets are left out. */
+export function clientJson({ clientId, metadata, source, createdAt, disabledAt, disabledBy, secrets }: Client): object {
+  return {
+    client_id: clientId,
+    ...metadata,
+    source,
+    created_at: timeOf(createdAt),
+    disabled_at: disabledAt === null ? null : timeOf(disabledAt),
+    disabled_by: disabledBy,
+    secrets: secrets.map((secret) => ({
+      created_at: timeOf(secret.createdAt),
+      expires_at: secret.expiresAt === null ? null : timeOf(secret.expiresAt),
+    })),
+  };
+}
+
+/** A client as text. */
+export function clientText({ clientId, metadata, source, createdAt, disabledAt, secrets }: Client): string {
+  return fields([
+    ["client_id", clientId],
+    ["name", metadata.client_name ?? ""],
+    ["state", disabledAt === null ? "active" : `disabled since ${timeOf(disabledAt)}`],
+    ["source", source],
+    ["created", timeOf(createdAt)],
+    ["authenticates", metadata.token_endpoint_auth_method],
+    ["grants", metadata.grant_types.join(" ")],
+    ["scope", metadata.scope],
+    ["redirect_uris", metadata.redirect_uris.join(" ")],
+    ["post_logout_redirect_uris", metadata.post_logout_redirect_uris.join(" ")],
+    ["first_party", String(metadata.first_party)],
+    ["rotation", metadata.refresh_token_rotation ? `on, reuse window ${metadata.refresh_token_reuse_window} s` : "off"],
+    ["access token", `${metadata.access_token_typ}, ${metadata.access_token_signed_response_alg}`],
+    ["resources", metadata.resources.join(" ")],
+    ["resource_server_for", metadata.resource_server_for.join(" ")],
+    ["tls subject", metadata.tls_client_auth_subject_dn ?? ""],
+    [
+      "secrets",
+      secrets
+        .map(
+          ({ createdAt, expiresAt }) =>
+            `of ${timeOf(createdAt)}${expiresAt === null ? "" : `, until ${timeOf(expiresAt)}`}`,
+        )
+        .join("; "),
+    ],
+  ]);
+}
+
+/** The end of a text that gives a secret away. */
+export function secretNote(secret: string): string {
+  return `\n\nclient_secret  ${secret}\nOnly its hash is stored: write it down now.`;
+}

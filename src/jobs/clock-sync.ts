@@ -3,7 +3,7 @@ import { every } from "./every.ts";
 
 const everyMs = 5_000;
 
-/** Keeps the service clock on the database's time, so that replicas with different clocks agree. */
+/** Keeps the service clock at the database's time, so that replicas whose machines disagree use the same time. */
 export async function startClockSync(ctx: Context): Promise<{ close(): Promise<void> }> {
   if (ctx.config.databaseUrl.startsWith("sqlite:")) return { close: async () => {} };
   const measure = async () => {

@@ -4,12 +4,13 @@ import { every } from "./every.ts";
 const everyMs = 1_000;
 
 /**
- * Tells the revocation stream when a rotated secret's overlap is over: introspection knows by the time alone, verifiers do not.
+ * Revokes the tokens of rotated secrets when their overlap ends. Introspection compares times and needs no such row; verifiers learn it
+ * from the revocation stream.
  */
 export function startEndedSecrets(ctx: Context): { close(): Promise<void> } {
   return every(
     everyMs,
     () => ctx.store.clients.endSecrets(ctx.clock.now()),
-    (error) => ctx.log.debug({ err: error }, "ended secrets not looked for"),
+    (error) => ctx.log.debug({ err: error }, "looking for ended secrets failed"),
   );
 }

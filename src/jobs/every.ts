@@ -1,6 +1,8 @@
 /**
- * Calls `turn` every `ms` milliseconds, never twice at a time: a tick that finds the last turn still at work is left out, so that
- * none wait in a row for a database that is away.
+ * Calls `turn` every `ms` milliseconds, never twice at a time: a tick during a turn is skipped, so that turns do not queue while the
+ * database is away.
+ * @param failed gets what a turn throws
+ * @returns the way to stop: `close` waits for the turn under way
  */
 export function every(
   ms: number,

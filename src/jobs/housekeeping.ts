@@ -5,12 +5,12 @@ import { every } from "./every.ts";
 const everyMs = 30_000;
 const leaseMs = 60_000;
 const batch = 500;
-/** Batches in one turn: a long backlog is cleared over several turns, so that it never holds up anything else. */
+/** Batches in one turn: a long backlog is cleared over several turns, so that other work is not delayed. */
 const batchesPerTurn = 100;
 
 /**
- * Deletes what is expired, in one replica at a time, and measures the outbox.
- * @param tidyKeys rotates and removes signing keys; called in the replica whose turn it is
+ * Deletes expired rows, in one replica at a time, and measures the outbox.
+ * @param tidyKeys rotates and removes signing keys; called by the replica that holds the lease
  */
 export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): { close(): Promise<void> } {
   const owner = randomUUID();
@@ -28,7 +28,9 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
     await tidyKeys();
     await ctx.store.leases.release(lease);
   };
-  const turns = every(everyMs, turn, (error) => ctx.log.warn({ err: error }, "clean-up put off"));
+  const turns = every(everyMs, turn, (error) =>
+    ctx.log.warn({ err: error }, "clean-up failed; it is tried again later"),
+  );
   return {
     close: async () => {
       closing = true;

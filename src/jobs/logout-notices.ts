@@ -5,8 +5,8 @@ const everyMs = 1_000;
 const leaseMs = 15_000;
 
 /**
- * Delivers back-channel logout notices, in one replica at a time: at once after a local logout where it is this one.
- * @param deliver sends notices that are due; returns how many it tried
+ * Delivers back-channel logout notices, in one replica at a time: every second, and at once after a logout in this replica.
+ * @param deliver sends notices that are due; returns how many it tried to send
  */
 export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>): { close(): Promise<void> } {
   const owner = randomUUID();
@@ -30,7 +30,9 @@ export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>)
         waiting = false;
         return turn();
       })
-      .catch((error: unknown) => ctx.log.warn({ err: error }, "back-channel logout put off"));
+      .catch((error: unknown) =>
+        ctx.log.warn({ err: error }, "delivering back-channel logout notices failed; it is tried again later"),
+      );
   };
   const stop = ctx.store.logoutNotices.onAppend(wake);
   const timer = setInterval(wake, everyMs);

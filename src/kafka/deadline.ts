@@ -1,4 +1,7 @@
-/** Does `work`, or rejects after `ms` or when one of `parents` aborts, whichever comes first. The signal tells the work to give up. */
+/**
+ * Runs `work`, and rejects after `ms` milliseconds or when one of `parents` aborts, if that is sooner. The signal tells the work to give
+ * up; a result that arrives later is ignored.
+ */
 export function withDeadline<T>(
   ms: number,
   parents: readonly (AbortSignal | undefined)[],
@@ -23,7 +26,7 @@ export function withDeadline<T>(
   });
 }
 
-/** Resolves after `ms`, at once when a signal aborts. */
+/** Resolves after `ms` milliseconds, or as soon as the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();

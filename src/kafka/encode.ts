@@ -8,31 +8,31 @@ import {
 } from "../../gen/auth/events/v1/events_pb.ts";
 import type { AuthEvent } from "../events.ts";
 
-/** An event as a consumer gets it, with the event it was made of. */
+/** An event as a consumer gets it, with the event that it encodes. */
 export interface OutboundEvent {
   readonly topic: string;
-  /** The user's UUID: one partition, so one order, for each user. */
+  /** The user's UUID: all events of a user are in one partition, in order. */
   readonly key: string;
-  /** The bare protobuf message. */
+  /** The protobuf message, without framing. */
   readonly value: Uint8Array;
   /** CloudEvents 1.0, Kafka protocol binding, binary content mode. */
   readonly headers: Readonly<Record<string, string>>;
   readonly event: AuthEvent;
 }
 
-const TOPIC_OF: Record<AuthEvent["eventType"], string> = {
+const topics: Record<AuthEvent["eventType"], string> = {
   USER_SIGNUP: "user-signup",
   USER_LOGIN: "user-login",
   PASSWORD_RESET: "password-reset",
 };
 
-export const EVENT_TOPICS: readonly string[] = Object.values(TOPIC_OF);
+export const EVENT_TOPICS: readonly string[] = Object.values(topics);
 
-/** @throws when the event cannot be written as its message */
+/** @param issuer `ce_source` of the event @throws when the event does not fit its protobuf message */
 export function encodeEvent(event: AuthEvent, issuer: string): OutboundEvent {
   const { schema, message } = messageOf(event);
   return {
-    topic: TOPIC_OF[event.eventType],
+    topic: topics[event.eventType],
     key: event.payload.uuid,
     value: toBinary(schema, message),
     headers: {

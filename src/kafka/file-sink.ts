@@ -5,7 +5,7 @@ import { eventToJson } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
 import { PublishError } from "./event-publisher.ts";
 
-/** Where events end without Kafka: lines of `{"topic","key","event"}`, the event as ProtoJSON. */
+/** Appends events to a file instead of Kafka: one line `{"topic","key","event"}` each, the event as ProtoJSON. */
 export function fileSink(options: { file: string; log: Logger }): EventPublisher {
   const file = path.resolve(options.file);
   let last: Promise<unknown> = Promise.resolve();
@@ -45,7 +45,7 @@ export function fileSink(options: { file: string; log: Logger }): EventPublisher
 async function openPrivately(file: string): Promise<FileHandle> {
   const directory = path.dirname(file);
   const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-  // The process's umask has its say in what mkdir and open make.
+  // the umask may have changed the modes given to mkdir and open
   if (made !== undefined) await chmod(directory, 0o700);
   const handle = await open(file, "a+", 0o600);
   const stat = await handle.stat();
@@ -57,7 +57,7 @@ async function openPrivately(file: string): Promise<FileHandle> {
   return handle;
 }
 
-/** A line without its end was never acknowledged: its event comes again. */
+/** Removes a last line that has no end: a crash cut it off before it was acknowledged, so its event is sent again. */
 async function cutTornLine(handle: FileHandle): Promise<void> {
   const { size } = await handle.stat();
   const chunk = Buffer.alloc(64 * 1024);

@@ -3,15 +3,15 @@ import type { Context } from "../context.ts";
 import { normaliseEmail } from "../users/input.ts";
 
 /**
- * A browser that an account signed in with before carries a proof of it, so that somebody else's wrong passwords cannot lock the
- * owner out: its attempts are counted apart from everyone's (OWASP device cookies). A proof signs nobody in.
- * The value is a random id and, after it, one seal for each of the last accounts: `id.seal.seal`.
+ * A browser with which an account has signed in carries a proof of that in a cookie (OWASP device cookies). Its login attempts are
+ * counted separately, so that an attacker's wrong passwords cannot lock the owner out. A proof does not replace the password.
+ * The value is a random id, followed by one seal for each of the last accounts: `id.seal.seal`.
  */
 
 const accountsPerDevice = 4;
 const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
 
-/** @param proof the browser's cookie, if any @returns what names the device, or null when this account never signed in with it */
+/** @param proof the browser's cookie, if any @returns the id of the device, or null when this account never signed in with it */
 export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
   if (proof === undefined || !form.test(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
@@ -19,7 +19,7 @@ export function knownDevice(ctx: Context, proof: string | undefined, email: stri
   return seals.some((seal) => timingSafeEqual(Buffer.from(seal), expected)) ? id : null;
 }
 
-/** The proof for a browser in which this account has just signed in, or shown that it reads its mail. */
+/** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */
 export function rememberDevice(ctx: Context, proof: string | undefined, email: string): string {
   const [id = "", ...seals] = proof !== undefined && form.test(proof) ? proof.split(".") : [randomId()];
   const fresh = sealOf(ctx, id, email);

@@ -7,28 +7,28 @@ import { securityEvent } from "../telemetry/security-events.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";
 
-/** A session nobody signed in to waits this long for its login. */
+/** An anonymous session expires after this long without a login (milliseconds). */
 const anonymousMs = 3_600_000;
-/** A signed-in session ends after this long without use, and after this long in any case. */
+/** A signed-in session ends after `idleMs` without use, and after `absoluteMs` in any case (milliseconds). */
 const idleMs = 24 * 3_600_000;
 const absoluteMs = 14 * 24 * 3_600_000;
-/** How often its use is written down. */
+/** How often the use of a session is stored (milliseconds). */
 const touchMs = 60_000;
 
 /** The browser behind a request. */
 export interface Browser {
   readonly ipAddress: string;
   readonly userAgent: string;
-  /** What it carries of accounts that signed in with it before. */
+  /** Its proof of earlier logins (`known-devices.ts`). */
   readonly deviceProof: string | undefined;
 }
 
-/** A session and the cookie that opens it; the store knows only the cookie's hash. */
+/** A session with its cookie; the store has only the cookie's hash. */
 export interface BrowserSession extends Session {
   readonly cookie: string;
 }
 
-/** The live session of a cookie; null for none, an unknown or an ended one. */
+/** The live session of a cookie; null for no cookie, an unknown session or one that has ended. */
 export async function findSession(ctx: Context, cookie: string | undefined): Promise<BrowserSession | null> {
   if (cookie === undefined || !/^[A-Za-z0-9_-]{43}$/.test(cookie)) return null;
   const now = ctx.clock.now();
@@ -39,7 +39,7 @@ export async function findSession(ctx: Context, cookie: string | undefined): Pro
   return { ...session, cookie };
 }
 
-/** A session for a browser that has none yet, to keep its requests with. */
+/** Starts an anonymous session, which keeps the pending authorization requests of a browser. */
 export async function startSession(ctx: Context, browser: Browser): Promise<BrowserSession> {
   const session = newSession(ctx, browser, null);
   await ctx.store.sessions.create(withoutCookie(session));
@@ -47,8 +47,7 @@ export async function startSession(ctx: Context, browser: Browser): Promise<Brow
 }
 
 /**
- * Signs in with a password. The session gets a new cookie, takes over the pending requests of the old one, and the old one is
- * gone.
+ * Signs in with a password. A new session with a new cookie replaces the old one and takes over its pending requests.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function signIn(
@@ -72,9 +71,9 @@ export async function signIn(
   return session;
 }
 
-/** A signed-in browser as the user it belongs to sees it. */
+/** A signed-in browser, as its user sees it. */
 export interface OwnSession {
-  /** Names it to this user's current session alone: neither the cookie nor what the store knows it by. */
+  /** Identifies it within the current session only: neither the cookie nor the hash in the store. */
   readonly handle: string;
   readonly isCurrent: boolean;
   readonly ipAddress: string;
@@ -82,7 +81,7 @@ export interface OwnSession {
   readonly since: number;
 }
 
-/** Where the user of a session is signed in: that session first, then the newest. */
+/** The signed-in browsers of a session's user: that session first, then the newest. */
 export async function listOwnSessions(ctx: Context, current: BrowserSession): Promise<OwnSession[]> {
   const own = (await liveSessionsOf(ctx, current)).map((session) => ({
     handle: handleOf(current, session.idHash),
@@ -94,9 +93,9 @@ export async function listOwnSessions(ctx: Context, current: BrowserSession): Pr
   return own.sort((a, b) => Number(b.isCurrent) - Number(a.isCurrent));
 }
 
-/** Ends one of the user's own sessions, and what came of it; one that is over already stays so. */
+/** Ends one of the user's own sessions and its authorizations. An unknown handle is ignored: that session has ended already. */
 export async function endOwnSession(ctx: Context, current: BrowserSession, handle: string): Promise<void> {
-  // looked for among the user's own: no handle leads to somebody else's
+  // searches the user's own sessions only: no handle identifies the session of another user
   const found = (await liveSessionsOf(ctx, current)).find(({ idHash }) => handleOf(current, idHash) === handle);
   if (found !== undefined) await endSession(ctx, found.idHash);
 }
@@ -115,13 +114,13 @@ function isIdle(session: Session, now: number): boolean {
   return session.userId !== null && session.lastSeenAt + idleMs <= now;
 }
 
-/** Ends the session and every authorization that came of it. */
+/** Ends the session and every authorization that was given in it. */
 export async function endSession(ctx: Context, idHash: string): Promise<void> {
   await ctx.store.sessions.end(idHash, ctx.clock.now());
   securityEvent(ctx, "logout", {});
 }
 
-/** What a form must bring back: bound to the session's cookie and to what the form is about. */
+/** The CSRF token of a form, bound to the session's cookie and to the purpose of the form. */
 export function csrfToken(session: BrowserSession, purpose: string): string {
   return createHmac("sha256", session.cookie).update(purpose).digest("base64url");
 }

@@ -1,4 +1,4 @@
-/** Loaded at the first use: the list is on only in production or by PASSWORD_BLOCKLIST. */
+/** Loaded at the first use: the list is used only in production or with PASSWORD_BLOCKLIST. */
 let common: Promise<ReadonlySet<string>> | undefined;
 
 async function load(): Promise<ReadonlySet<string>> {
@@ -11,7 +11,7 @@ async function load(): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Is it one of the passwords everybody tries first, or the account's own address? No network is asked.
+ * Is it a common password, or the account's own address? Compares with a built-in list, without a network request.
  * @param personal what an attacker would try for this account: its e-mail address
  */
 export async function isCommonPassword(password: string, personal: readonly string[]): Promise<boolean> {

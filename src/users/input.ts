@@ -4,14 +4,14 @@ import { AuthError, type FieldViolation } from "../errors.ts";
 import type { StandardClaims } from "../store/users.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
-/** Limits of what people type. Lengths count code points. */
+/** Limits of user input. Lengths count code points. */
 const maxEmail = 254;
 const maxNickname = 50;
 const maxPassword = 128;
 
 const length = (text: string) => [...text].length;
 
-/** One spelling of an address: trimmed, full-width and composed forms folded, lower case. */
+/** The one form in which an address is stored and compared: trimmed, NFKC, lower case. */
 export function normaliseEmail(text: string): string {
   return text.normalize("NFKC").trim().toLowerCase();
 }
@@ -28,7 +28,7 @@ const nickname = z
   .refine((text) => length(text) >= 1 && length(text) <= maxNickname, `must have 1 to ${maxNickname} characters`)
   .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), "must not hold control characters");
 
-/** Refuses together what is wrong with each field. @throws AuthError invalid_input */
+/** @throws AuthError invalid_input, with one violation for each wrong field */
 function check<T>(schema: z.ZodType<T>, input: unknown): T {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
@@ -45,15 +45,15 @@ export function invalidInput(violations: readonly FieldViolation[]): AuthError {
   return new AuthError("invalid_input", named, { violations });
 }
 
-/** Rules for a new password: length only, and no password that everybody tries first (NIST SP 800-63B-4 section 3.1.1.2). */
+/** Rules for a new password: its length, and that it is not a common one (NIST SP 800-63B-4 section 3.1.1.2). */
 async function passwordProblem(config: Config, password: unknown, personal: readonly string[]): Promise<string | null> {
   if (typeof password !== "string") return "must be a string";
-  // a megabyte is refused without being looked through
+  // a very long password is refused without reading all of it
   const characters = password.length > 2 * maxPassword ? password.length : length(password.normalize("NFC"));
   if (characters < config.passwordMinLength) return `must have at least ${config.passwordMinLength} characters`;
   if (characters > maxPassword) return `must have at most ${maxPassword} characters`;
   if (/\p{Cs}/u.test(password)) return "must be valid Unicode";
-  // no form could send it, and some programs would end the password there
+  // forms cannot send NUL, and some programs would end the password there
   if (password.includes("\0")) return "must not hold a NUL character";
   if (config.passwordBlocklist && (await isCommonPassword(password, personal))) {
     return "is too common: choose another, or a few words";
@@ -125,7 +125,7 @@ const webUrl = text(2000).refine(
   "must be an http or https URL",
 );
 
-/** OpenID Connect Core section 5.1. Unknown members are refused: a misspelt one would never be noticed. */
+/** OpenID Connect Core section 5.1. Unknown members are refused, so that a misspelt one is noticed. */
 const standardClaims = z
   .strictObject({
     name: text(200),

@@ -7,13 +7,14 @@ import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword } from "./input.ts";
 
+/** Lifetime of a reset token (milliseconds). */
 const tokenLifeMs = 10 * 60_000;
-/** The answer comes after so long whether there is an account or not: the time of the work would tell. */
+/** The response takes at least this long, with or without an account, so that its time does not tell which (milliseconds). */
 const answerAfterMs = 100;
 
 /**
- * Publishes a `password-reset` event for the account of this address. The answer is the same, and comes as soon, whether there
- * is one or not, whether it is disabled, and whether its five resets of this hour are used up.
+ * Publishes a `password-reset` event for the account of this address. The response and its time do not tell whether there is an account,
+ * whether it is disabled, and whether its five resets of this hour are used up.
  * @throws AuthError invalid_input, unavailable
  */
 export async function requestPasswordReset(
@@ -41,7 +42,7 @@ async function publishReset(ctx: Context, email: string, ipAddress: string): Pro
   try {
     await ctx.store.users.createPasswordReset(reset, event);
   } catch (error) {
-    // deleted or disabled since it was read: as if it never had been there
+    // deleted or disabled since it was read: the same as no account
     if (error instanceof AuthError && error.code === "not_found") return;
     throw error;
   }
@@ -49,9 +50,9 @@ async function publishReset(ctx: Context, email: string, ipAddress: string): Pro
 }
 
 /**
- * Sets a new password for the newest reset token of an account, once, within ten minutes, and ends every session and
+ * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session and
  * authorization of the account.
- * @returns whose password it was
+ * @returns the user whose password was set
  * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
  */
 export async function resetPassword(

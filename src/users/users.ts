@@ -12,7 +12,7 @@ const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 
 /**
  * Creates an account, its profile and its `user-signup` event in one transaction.
- * @param input as it came in; unknown members are ignored
+ * @param input unchecked; unknown members are ignored
  * @throws AuthError invalid_input (every wrong field), email_taken, rate_limited, unavailable
  */
 export async function signUp(
@@ -43,10 +43,10 @@ export async function signUp(
 }
 
 /**
- * Is this the account's password? Ten wrong ones in a quarter of an hour close the account's login for the rest of it, for
- * everybody but the devices it signed in with before, which have ten of their own each: nobody can lock the owner out.
- * Unknown and disabled accounts answer as a wrong password does, after the same work.
- * @param device one that this account signed in with before; null: any other
+ * Is this the account's password? Ten wrong ones within 15 minutes close the account's login until those minutes are over, except for
+ * devices it signed in with before: each of them has ten attempts of its own, so that an attacker cannot lock the owner out.
+ * Unknown and disabled accounts get the same response as a wrong password, after the same work.
+ * @param device id of a device that this account signed in with before; null: any other
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkPassword(
@@ -55,10 +55,10 @@ export async function checkPassword(
   password: string,
   device: string | null = null,
 ): Promise<UserWithPassword> {
-  // before anything is counted or read: a flood of logins must cost next to nothing
+  // before anything is counted or read, so that a flood of logins costs very little
   ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
-  // counted before it is checked, so that parallel guesses over all replicas cannot outrun the count
+  // counted before the check, so that parallel guesses at several replicas cannot exceed the limit
   const subject = device === null ? address : `${address}\n${device}`;
   await ctx.limits.take("wrong_password", subject);
   const user = await ctx.store.users.findByEmail(address);
@@ -89,7 +89,7 @@ export async function getUserByEmail(ctx: Context, email: string): Promise<User>
   return user;
 }
 
-/** Those that exist. @throws AuthError invalid_request */
+/** The users that exist of these. @throws AuthError invalid_request */
 export async function batchGetUsers(ctx: Context, uuids: readonly string[]): Promise<User[]> {
   if (uuids.length < 1 || uuids.length > 1000)
     throw new AuthError("invalid_request", "uuids must name 1 to 1,000 users");
@@ -116,14 +116,14 @@ export async function listUsers(
   return { users, nextPageToken: more ? writePageToken(key, "users", [last.createdAt, last.uuid]) : "" };
 }
 
-/** Roles hold from the user's next refresh on. @throws AuthError invalid_input, not_found */
+/** Changes a user. Tokens have the new roles from the next refresh on. @throws AuthError invalid_input, not_found */
 export async function updateUser(
   ctx: Context,
   uuid: string,
   change: {
     readonly nickname?: unknown;
     readonly roles?: unknown;
-    /** In place of all that were there. */
+    /** Replaces all earlier claims. */
     readonly claims?: unknown;
     readonly emailVerified?: boolean;
   },
@@ -140,7 +140,7 @@ export async function updateUser(
 }
 
 /**
- * Changes a password that its owner knows, and ends every session and authorization of the account.
+ * Changes a password, given the current one, and ends every session and authorization of the account.
  * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
  */
 export async function changePassword(
@@ -161,7 +161,7 @@ export async function changePassword(
   securityEvent(ctx, "password_changed", { sub: user.uuid });
 }
 
-/** A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */
+/** Disables or enables a user. A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */
 export async function setUserDisabled(ctx: Context, uuid: string, disabled: boolean): Promise<void> {
   await getUser(ctx, uuid);
   if (!(await ctx.store.users.setDisabled(uuid, disabled, ctx.clock.now()))) throw unknownUser();
@@ -175,7 +175,7 @@ export async function endSessions(ctx: Context, uuid: string): Promise<void> {
   securityEvent(ctx, "logged_out_everywhere", { sub: uuid });
 }
 
-/** Removes the account for good; its address may sign up again, as another user. @throws AuthError not_found */
+/** Deletes the account permanently; its address may sign up again, as another user. @throws AuthError not_found */
 export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
   await getUser(ctx, uuid);
   if (!(await ctx.store.users.delete(uuid, ctx.clock.now()))) throw unknownUser();

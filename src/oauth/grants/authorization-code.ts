@@ -7,7 +7,7 @@ import type { OAuthContext } from "../context.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
 
-/** A second use this soon after the first is a double click or a retry: refused, but nobody is robbed (milliseconds). */
+/** A second use this soon after the first is a double click or a retry: it is refused, but revokes nothing (milliseconds). */
 const doubleSubmitMs = 2_000;
 
 const refused = () =>
@@ -18,7 +18,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const { client, dpopJkt } = grantee;
   const { code: presented, redirect_uri: redirectUri, code_verifier: verifier } = parameters;
   if (presented === undefined) throw new AuthError("invalid_request", "code is missing");
-  // of a code that needs one, a missing verifier is one that does not fit (RFC 7636 section 4.6)
+  // where PKCE is required, a missing verifier counts as a wrong one (RFC 7636 section 4.6)
   if (verifier === undefined && client.metadata.require_pkce) {
     throw new AuthError("invalid_grant", "code_verifier is missing");
   }
@@ -28,12 +28,12 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const codeHash = hashOf(presented);
   const code = await ctx.store.authorizations.findCode(codeHash);
   if (code === null || code.clientId !== client.clientId) throw refused();
-  // PKCE binds the code to its request: leaving the URI out is OAuth 2.1 section 4.1.3, a different one is refused
+  // with PKCE, which binds the code to its request, the URI may be omitted (OAuth 2.1 section 4.1.3), but not differ
   const bound = code.codeChallenge !== "";
   if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) throw refused();
-  // RFC 9700 section 4.8.2: a verifier proves nothing where no challenge was made
+  // RFC 9700 section 4.8.2: refuse a verifier for a code that was requested without a challenge
   if (!bound && verifier !== undefined)
-    throw new AuthError("invalid_request", "the code was asked for without code_challenge");
+    throw new AuthError("invalid_request", "the code was requested without code_challenge");
   if (!bound && client.metadata.require_pkce) throw refused();
   if (bound && hashOfVerifier(verifier) !== code.codeChallenge) {
     await ctx.store.authorizations.countWrongVerifier(codeHash, ctx.clock.now());
@@ -62,7 +62,7 @@ function hashOfVerifier(verifier: string | undefined): string | null {
   return verifier === undefined ? null : createHash("sha256").update(verifier).digest("base64url");
 }
 
-/** RFC 6749 section 4.1.2: a code used twice takes with it what its first use gave. A transaction of its own, then refused. */
+/** RFC 6749 section 4.1.2: the second use of a code revokes the tokens of the first, in a transaction of its own, and is refused. */
 async function replayed(ctx: OAuthContext, code: AuthorizationCode): Promise<AuthError> {
   const now = ctx.clock.now();
   if (code.redeemedAt !== null && code.authorizationId !== null && now - code.redeemedAt > doubleSubmitMs) {

@@ -7,8 +7,8 @@ import { issueAccessToken } from "../tokens/issuer.ts";
 import type { Grant } from "./grant.ts";
 
 /**
- * The standing authorization of a client's own tokens outlives every one of them. It ends with the secret; that of a client with
- * keys only when it is revoked.
+ * How long the authorization of a client's own tokens lives (milliseconds): longer than any of them. It ends with the client's secret;
+ * that of a client with keys ends only when it is revoked.
  */
 const standingMs = 100 * 365 * 86_400_000;
 

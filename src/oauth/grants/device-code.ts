@@ -3,13 +3,13 @@ import { AuthError } from "../../errors.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
 
-/** RFC 8628 section 3.5: what one slow_down adds to the interval. */
+/** RFC 8628 section 3.5: one slow_down adds this to the interval (milliseconds). */
 const slowDownMs = 5_000;
 
 const refused = () =>
   new AuthError("invalid_grant", "the device code is unknown, used, or was issued to another client");
 
-/** Device authorization (RFC 8628 section 3.4): polled until its user decided. */
+/** Device authorization (RFC 8628 section 3.4): the client polls until the user has decided. */
 export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const presented = parameters["device_code"];
   if (presented === undefined) throw new AuthError("invalid_request", "device_code is missing");

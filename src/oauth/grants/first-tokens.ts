@@ -8,15 +8,15 @@ import { scopesOf } from "../scopes.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../tokens/issuer.ts";
 import type { Grantee } from "./grant.ts";
 
-/** What a user allowed, as the code tells that a client redeems. */
+/** What a user allowed, as recorded with the code that a client redeems. */
 export type Allowed = Pick<
   Authorization,
   "grantType" | "sessionHash" | "scope" | "resource" | "nonce" | "claims" | "authTime" | "ipAddress" | "userAgent"
 >;
 
 /**
- * The authorization that takes the place of a code, and the answer with its first tokens. All of it is signed before the
- * transaction, which then only decides who wins and holds the row no longer than that.
+ * The authorization that replaces a code, and the response with its first tokens. Everything is signed before the transaction, which
+ * then only decides which redemption wins, and so holds the row's lock for a short time.
  */
 export function firstTokens(
   ctx: OAuthContext,
@@ -34,7 +34,7 @@ export function firstTokens(
   const authorization: Authorization = {
     ...allowed,
     ...identity,
-    // a client that authenticates is bound by that (RFC 9449 section 5)
+    // refresh tokens of a client that authenticates are bound by its authentication (RFC 9449 section 5)
     dpopJkt: client.metadata.token_endpoint_auth_method === "none" ? dpopJkt : null,
     createdAt: now,
     expiresAt: refresh === null ? now + ctx.config.accessTokenTtl * 1000 : exp * 1000,

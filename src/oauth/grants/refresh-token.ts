@@ -19,7 +19,7 @@ import type { Grant } from "./grant.ts";
 const refused = () =>
   new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
 
-/** Refresh (RFC 6749 section 6): the signature is checked, then the authorization's row decides. */
+/** Refresh (RFC 6749 section 6): checks the signature; the authorization's row decides the rest. */
 export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
@@ -45,7 +45,8 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   if (resource !== undefined && resource !== authorization.resource) {
     throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
   }
-  // bound to the client's own authentication, and what it gives to a key (FAPI 2.0 section 5.3.2.1-9): nothing is won by rotating
+  // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
+  // (FAPI 2.0 section 5.3.2.1-9)
   const constrained = dpopJkt !== null && client.metadata.token_endpoint_auth_method !== "none";
   const keeps = constrained && claims.gen === authorization.generation;
   const refreshToken =
@@ -75,8 +76,9 @@ function isLive(ctx: OAuthContext, authorization: Authorization): boolean {
 }
 
 /**
- * RFC 9700 section 4.14.2. The current token is replaced; one replaced a moment ago (a lost answer, a second tab) gets the
- * current one again, byte for byte; an older one is in the wrong hands, and its authorization ends.
+ * RFC 9700 section 4.14.2. The current token is replaced. A token replaced within the reuse window (a lost response, a second tab) gets
+ * the current one again, byte for byte. An older one may be stolen, so its authorization is revoked.
+ * @throws AuthError refresh_rejected
  */
 async function rotate(ctx: OAuthContext, client: Client, found: Authorization, generation: number): Promise<string> {
   let authorization = found;

@@ -11,23 +11,23 @@ import { standingOf } from "../tokens/introspection.ts";
 import type { VerifiedToken } from "../tokens/verified-tokens.ts";
 import type { Grant } from "./grant.ts";
 
-const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
-/** Exchanges between the first token and the last. */
+const accessTokenType = "urn:ietf:params:oauth:token-type:access_token";
+/** The number of exchanges a token may come from. */
 const longestChain = 5;
 
 const invalid = (description: string) => new AuthError("invalid_request", description);
 
 /**
- * Token exchange (RFC 8693): a service that was called with a token gets one for the service that it calls next. Denied but for
- * audiences that the client is registered to exchange for. What is issued is never worth more than what was given: it has at most
- * its scope and its life, and ends with it, whatever ends it.
+ * Token exchange (RFC 8693): a service that was called with a token gets one for the service that it calls next, for audiences that the
+ * client is registered to exchange for. The new token has at most the scope and the lifetime of the subject token, and whatever revokes
+ * the subject token revokes it too.
  */
 export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   if (client.metadata.token_endpoint_auth_method === "none") {
     throw new AuthError("unauthorized_client", "token exchange needs a client that authenticates");
   }
-  const requested = parameters["requested_token_type"] ?? ACCESS_TOKEN;
-  if (requested !== ACCESS_TOKEN) throw invalid(`requested_token_type must be ${ACCESS_TOKEN}`);
+  const requested = parameters["requested_token_type"] ?? accessTokenType;
+  if (requested !== accessTokenType) throw invalid(`requested_token_type must be ${accessTokenType}`);
   const { claims: subject, kid } = await readToken(ctx, parameters, "subject_token", dpopJkt);
   if (subject.aud !== client.clientId && !client.metadata.resource_server_for.includes(subject.aud)) {
     throw invalid("subject_token was not made for this client");
@@ -60,14 +60,14 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   securityEvent(ctx, "token_exchanged", { client_id: client.clientId, sub, sid, aud });
   return {
     access_token: token,
-    issued_token_type: ACCESS_TOKEN,
+    issued_token_type: accessTokenType,
     expires_in: claims.exp - now,
     token_type: tokenTypeOf(dpopJkt),
     scope,
   };
 };
 
-/** RFC 8693 section 2.1. A token that is bound to a key is exchanged only by whoever proves to hold it. */
+/** RFC 8693 section 2.1. A token that is bound to a key is exchanged only with a proof of that key. */
 async function readToken(
   ctx: OAuthContext,
   parameters: Readonly<Record<string, string>>,
@@ -76,7 +76,7 @@ async function readToken(
 ): Promise<VerifiedToken> {
   const token = parameters[name];
   if (token === undefined) throw invalid(`${name} is missing`);
-  if (parameters[`${name}_type`] !== ACCESS_TOKEN) throw invalid(`${name}_type must be ${ACCESS_TOKEN}`);
+  if (parameters[`${name}_type`] !== accessTokenType) throw invalid(`${name}_type must be ${accessTokenType}`);
   const known = await readAccessToken(ctx, token);
   if (known === null || (await standingOf(ctx, known)) !== "valid") {
     throw invalid(`${name} is not an access token of this server, or is expired or revoked`);
@@ -86,7 +86,7 @@ async function readToken(
   return known;
 }
 
-/** The client acts for itself: a token that says who acts must be its own. */
+/** The client acts for itself: an actor token must be the client's own. */
 async function checkActor(
   ctx: OAuthContext,
   client: Client,

@@ -9,10 +9,11 @@ import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/
 
 type Alg = StoredKey["alg"];
 
-/** Milliseconds within which every replica has seen a key that another one added. */
+/** Within this time every replica knows a key that another one added (milliseconds). */
 export const KEY_RELOAD_MS = 5_000;
+/** Unknown kids cause a reload at most this often (milliseconds). */
 const lookupMs = 1_000;
-/** Tolerance for clocks of others, as far as it keeps keys published. */
+/** Keys stay published for this much longer, for verifiers whose clocks are behind (milliseconds). */
 const skewMs = 60_000;
 
 const kinds: readonly { use: KeyUse; alg: Alg }[] = [
@@ -22,11 +23,11 @@ const kinds: readonly { use: KeyUse; alg: Alg }[] = [
 ];
 
 interface RingKey extends StoredKey {
-  /** When the last token it signed is over; infinite while there is no next generation. */
+  /** When the last token it signed expires (epoch milliseconds); infinite while there is no next generation. */
   endsAt: number;
   readonly publicKey: KeyObject;
   readonly jwk: JWK;
-  /** Opened when it first signs. */
+  /** Unsealed when it first signs. */
   privateKey: KeyObject | null;
 }
 
@@ -34,7 +35,7 @@ export type KeyState = "pending" | "active" | "retired" | "distrusted";
 
 /**
  * The signing keys of all replicas, read from the store. A key's state follows from times alone: of each use and algorithm
- * the youngest key whose `activeFrom` has come signs; older ones stay published until their last token is over.
+ * the newest key whose `activeFrom` has passed signs; older ones stay published until their last token expires.
  */
 export class KeyRing {
   readonly #store: KeyStore;
@@ -45,7 +46,7 @@ export class KeyRing {
   #keys = new Map<string, RingKey>();
   #loadedAt = Number.NEGATIVE_INFINITY;
   #reloaded: Promise<void> = Promise.resolve();
-  /** The last time an unknown kid was looked up, and what came of it. */
+  /** The newest reload that an unknown kid caused. */
   #lookup: { readonly at: number; readonly done: Promise<void> } = {
     at: Number.NEGATIVE_INFINITY,
     done: Promise.resolve(),
@@ -60,7 +61,7 @@ export class KeyRing {
     this.#tokenTtlMs = { access: options.publishedTokenTtl * 1000, refresh: options.refreshTokenTtl * 1000 };
   }
 
-  /** Loads the keys, making the first ones where there are none, and keeps them fresh. */
+  /** Loads the keys, creates the first ones where there are none, and reloads them regularly. @throws AuthError unavailable */
   static async open(options: KeyRingOptions): Promise<KeyRing> {
     const ring = new KeyRing(options);
     await ring.reload();
@@ -70,7 +71,7 @@ export class KeyRing {
     );
     if (missing.length > 0) await ring.reload();
     ring.#timer = setInterval(() => {
-      ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "signing keys not reloaded"));
+      ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "reloading the signing keys failed"));
     }, KEY_RELOAD_MS);
     ring.#timer.unref();
     return ring;
@@ -80,7 +81,7 @@ export class KeyRing {
     clearInterval(this.#timer);
   }
 
-  /** One at a time, so that none brings back what was read before another. */
+  /** Runs one reload at a time, so that an older read never replaces a newer one. */
   reload(): Promise<void> {
     const reloaded = this.#reloaded.then(() => this.#reload());
     this.#reloaded = reloaded.catch(() => {});
@@ -92,7 +93,7 @@ export class KeyRing {
     const keys = new Map<string, RingKey>();
     for (const key of stored) {
       const known = this.#keys.get(key.kid);
-      // what was read may be older than what the feed told
+      // the read may be older than a distrust that the feed reported
       const distrustedAt = key.distrustedAt ?? known?.distrustedAt ?? null;
       keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt });
     }
@@ -104,7 +105,10 @@ export class KeyRing {
     this.#loadedAt = performance.now();
   }
 
-  /** A new key of the next generation, which nobody knows before it is added to the store. */
+  /**
+   * Generates a key of the next generation. It has no effect before it is added to the store.
+   * @param activeFrom when it starts to sign (epoch milliseconds)
+   */
   async generate(use: KeyUse, alg: Alg, activeFrom: number): Promise<StoredKey> {
     const { publicKey, privateKey } = await generate(alg);
     const jwk = publicKey.export({ format: "jwk" }) as JWK;
@@ -122,7 +126,7 @@ export class KeyRing {
     };
   }
 
-  /** Signs with the active key. @returns the token and the kid that signed it */
+  /** Signs with the active key. @param typ `typ` of the JWS header @returns the token and the kid of its key */
   sign(use: KeyUse, alg: Alg, typ: string, claims: object): { token: string; kid: string } {
     const now = this.#clock.now();
     let key: RingKey | undefined;
@@ -134,15 +138,15 @@ export class KeyRing {
     return { token: this.#signWith(key, typ, claims), kid: key.kid };
   }
 
-  /** Signs again what `kid` signed before: Ed25519 gives the same bytes. @returns null when that key is gone or distrusted */
+  /** Repeats a signature by `kid`: Ed25519 gives the same bytes for the same claims. @returns null when that key is removed or distrusted */
   signAgain(kid: string, typ: string, claims: object): string | null {
     const key = this.#keys.get(kid);
     return key === undefined || key.distrustedAt !== null ? null : this.#signWith(key, typ, claims);
   }
 
   /**
-   * Is it signed by a key of this use that is trusted? Kids never seen are looked up once a second at most, for all who ask
-   * together; while that fails nothing is known about them.
+   * Is it signed by a trusted key of this use? An unknown kid causes a reload, at most once a second for all callers together.
+   * @throws AuthError unavailable (by the promise): the reload failed, so nothing is known about the kid
    */
   verify(use: KeyUse, jws: ParsedJws): boolean | Promise<boolean> {
     const now = performance.now();
@@ -158,14 +162,14 @@ export class KeyRing {
     return verifyJws(key.publicKey, key.alg, jws);
   }
 
-  /** Told by the feed that another replica distrusts a key: from now on, and the one that takes its place is fetched. */
+  /** Another replica distrusts a key, as the feed reports: distrusts it here too, and loads the key that replaces it. */
   distrust(kid: string): void {
     const key = this.#keys.get(kid);
     if (key !== undefined) this.#keys.set(kid, { ...key, distrustedAt: key.distrustedAt ?? this.#clock.now() });
-    this.reload().catch((error: unknown) => this.#log.warn({ err: error }, "signing keys not reloaded"));
+    this.reload().catch((error: unknown) => this.#log.warn({ err: error }, "reloading the signing keys failed"));
   }
 
-  /** Is it a known key that nobody distrusts? For tokens whose signature was checked before. */
+  /** Is the key known and not distrusted? For tokens whose signature was checked before. */
   isTrusted(kid: string): boolean {
     return this.#keys.get(kid)?.distrustedAt === null;
   }
@@ -190,7 +194,7 @@ export class KeyRing {
     });
   }
 
-  /** Kids whose last token ended more than a day ago. */
+  /** Kids of keys whose last token expired more than a day ago. */
   outlived(): string[] {
     const dayAgo = this.#clock.now() - 86_400_000;
     return [...this.#keys.values()].filter((key) => key.endsAt < dayAgo).map((key) => key.kid);
@@ -215,7 +219,7 @@ export interface KeyRingOptions {
   readonly clock: Clock;
   readonly sealer: Sealer;
   readonly log: Logger;
-  /** Seconds: the longest life of a token signed by a published key. */
+  /** The longest lifetime of a token signed by a published key (seconds). */
   readonly publishedTokenTtl: number;
   /** Seconds. */
   readonly refreshTokenTtl: number;

@@ -11,8 +11,8 @@ export interface AddedKey {
 }
 
 /**
- * Publishes a new key of each algorithm (of `alg` alone when given). It begins to sign once every replica publishes it and
- * every verifier that honours the key set's max-age has fetched it, so that no valid token meets an unknown kid.
+ * Publishes a new key of each algorithm, or of `alg` only. It starts to sign when every replica publishes it and every verifier
+ * that honours the key set's max-age has fetched it, so that no verifier gets a valid token with an unknown kid.
  */
 export async function rotateSigningKeys(ctx: OAuthContext, alg: "ES256" | "RS256" | null): Promise<AddedKey[]> {
   const algs = alg === null ? (["ES256", "RS256"] as const) : [alg];
@@ -22,7 +22,7 @@ export async function rotateSigningKeys(ctx: OAuthContext, alg: "ES256" | "RS256
   );
 }
 
-/** Replaces every key that has signed for the rotation interval; refresh tokens' too. */
+/** Replaces every key that has been active for the rotation interval, keys of refresh tokens included. */
 export async function rotateWhenDue(ctx: OAuthContext): Promise<AddedKey[]> {
   const interval = ctx.config.keyRotationIntervalMs;
   if (interval === null) return [];
@@ -42,7 +42,7 @@ async function addKeys(ctx: OAuthContext, kinds: readonly Pick<StoredKey, "use" 
   const added: StoredKey[] = [];
   for (const { use, alg } of kinds) {
     const key = await ctx.keys.generate(use, alg, signsFrom(ctx, use));
-    // conflict: another replica made that generation at the same time
+    // not added: another replica added that generation at the same time
     if ((await ctx.store.keys.add(key)) === "added") added.push(key);
   }
   return announced(ctx, added);
@@ -57,14 +57,14 @@ async function announced(ctx: OAuthContext, added: readonly StoredKey[]): Promis
   return added.map(({ kid, alg, activeFrom }) => ({ kid, alg, activeFrom }));
 }
 
-/** Only published keys are cached by others; every replica must know a key before one signs with it. */
+/** When a new key may sign: every replica knows it then, and if it is published, every verifier's cached key set has it. */
 function signsFrom(ctx: OAuthContext, use: KeyUse): number {
   return ctx.clock.now() + (use === "access" ? ctx.config.jwksMaxAge * 1000 : 0) + 2 * KEY_RELOAD_MS;
 }
 
 /**
- * For a key that others may know: nothing it signed is accepted any more, on every replica within REVOCATION_MAX_STALENESS. An
- * active one is replaced at once, by a key that verifiers have not fetched yet: they look an unknown kid up.
+ * For a key that may have leaked: every replica rejects everything it signed, within REVOCATION_MAX_STALENESS. An active key is
+ * replaced at once by one that verifiers have not fetched yet: they fetch the key set again when they see an unknown kid.
  * @throws AuthError not_found: there is no such key, or it was distrusted before
  */
 export async function distrustKey(ctx: OAuthContext, kid: string): Promise<AddedKey[]> {
@@ -78,7 +78,7 @@ export async function distrustKey(ctx: OAuthContext, kid: string): Promise<Added
   return announced(ctx, replacement === null ? [] : [replacement]);
 }
 
-/** Removes keys that signed nothing still valid. */
+/** Removes keys whose tokens have all expired. @returns how many */
 export async function removeOutlivedKeys(ctx: OAuthContext): Promise<number> {
   const kids = ctx.keys.outlived();
   if (kids.length > 0) await ctx.store.keys.remove(kids);

@@ -114,7 +114,7 @@ export class FeedTail {
     });
     // the result of a poll that takes longer than the bound is not fresh
     const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
-    if (left > 0) await withTimeout(polled, left);
+    if (left > 0) await waitAtMost(polled, left);
     if (this.fresh) return;
     throw new AuthError("unavailable", "what was revoked is not known right now", { cause, retryAfter: 1 });
   }
@@ -237,7 +237,7 @@ function settledId(known: KnownRevocations, now: number): number {
 }
 
 /** Resolves with the promise or after `ms`, whichever is first. */
-async function withTimeout(promise: Promise<void>, ms: number): Promise<void> {
+async function waitAtMost(promise: Promise<void>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);

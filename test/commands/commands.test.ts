@@ -104,7 +104,7 @@ describe("the command line", () => {
     });
   });
 
-  it("registers a public client with all that RFC 7591 and this service name", async () => {
+  it("registers a public client with every member of RFC 7591 and of this service", async () => {
     const { status, stdout, stderr } = await program.run([
       ..."client add shop --public --first-party --no-rotation --reuse-window 5 --access-token-typ JWT --json".split(
         " ",
@@ -132,7 +132,7 @@ describe("the command line", () => {
     });
   });
 
-  it("makes a token with which clients register themselves, kept only as a hash", async () => {
+  it("creates a token with which clients register themselves, stored only as a hash", async () => {
     const { status, stdout } = await program.run("client registration-token --uses 2 --expires 60 --json".split(" "));
     expect(status).toBe(0);
     const made = JSON.parse(stdout) as { initial_access_token: string; uses: number; expires_at: string };
@@ -145,7 +145,7 @@ describe("the command line", () => {
     }
   });
 
-  it("registers from a file or standard input, and says everything that is wrong", async () => {
+  it("registers from a file or standard input, and reports every error", async () => {
     const file = path.join(program.folder, "registration.json");
     writeFileSync(
       file,
@@ -308,7 +308,7 @@ describe("auth migrate", () => {
   });
 });
 
-describe("the command line beside a running service", () => {
+describe("the command line next to a running service", () => {
   it("disables a user and a client, whose tokens are refused at once", async () => {
     const app = await startApp();
     try {

@@ -1,7 +1,7 @@
 import { expect, it } from "@jest/globals";
 import { every } from "../../src/jobs/every.ts";
 
-it("a job's turns never overlap and none wait in a row while one takes long", async () => {
+it("a job's turns never overlap, and do not queue while one takes long", async () => {
   let turns = 0;
   const long = Promise.withResolvers<void>();
   const failures: unknown[] = [];

@@ -42,7 +42,7 @@ describe("the message", () => {
   });
 });
 
-test("ProtoJSON is what consumers of the JSON age knew", () => {
+test("ProtoJSON is the JSON that consumers of the JSON events know", () => {
   expect(JSON.stringify(eventToJson(SIGNUP))).toBe(
     `{"eventId":"evt-20260118-001","eventType":"USER_SIGNUP","timestamp":"2026-01-18T12:34:56Z","payload":{"uuid":"${UUID}",` +
       `"email":"user@example.com","nickname":"nick","signupMethod":"EMAIL","createdAt":"2026-01-18T12:34:56Z"}}`,

@@ -38,7 +38,7 @@ test("each event is a line of topic, key and ProtoJSON", async () => {
   ]);
 });
 
-test("nobody else may read the file or its new directory", async () => {
+test("only the owner may read the file and its new directory", async () => {
   await fileSink({ file, log: captureLog() }).publish(outbound);
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   expect((await stat(path.dirname(file))).mode & 0o777).toBe(0o700);
@@ -58,7 +58,7 @@ test("the log shows every event, never a reset token or its page", async () => {
   expect(logged).not.toMatch(/resetToken|resetUrl/);
 });
 
-test("a line torn by the end of its writer is cut off before the next is written", async () => {
+test("a line that a crash cut off is removed before the next is written", async () => {
   const first = fileSink({ file, log: captureLog() });
   await first.publish(outbound.slice(0, 2));
   const whole = await readFile(file, "utf8");
@@ -71,7 +71,7 @@ test("a line torn by the end of its writer is cut off before the next is written
   expect((await lines()).map(({ topic }) => topic)).toEqual(["password-reset"]);
 });
 
-test("a file that cannot be written refuses the batch and takes it later", async () => {
+test("a batch that cannot be written is refused, and written later", async () => {
   await writeFile(path.join(folder, "data"), "in the way");
   const sink = fileSink({ file, log: captureLog() });
   await expect(sink.publish(outbound)).rejects.toMatchObject({ failure: "away" });

@@ -96,7 +96,7 @@ async function expectDelivered(): Promise<number> {
   return records.length - first.size;
 }
 
-test("topics are made at the start with the partitions asked for, and events of all three arrive as they were encoded", async () => {
+test("topics are created at the start with the configured partitions, and events of all three arrive as they were encoded", async () => {
   const to = publisher({ topicPartitions: 4 });
   relay(to);
   const [uuid] = users(1) as [string];
@@ -148,7 +148,7 @@ test("F-12 a message too large for the broker is parked, events before and after
   expect(await expectDelivered()).toBe(0);
 });
 
-test("F-12 a send never makes a topic: it is refused", async () => {
+test("F-12 a send never creates a topic: it is refused", async () => {
   const outbound = { ...encodeEvent(eventOf(randomUUID(), 0), ISSUER), topic: `none-${randomUUID()}` };
   await expect(publisher().publish([outbound])).rejects.toMatchObject({ failure: "refused" });
 });
@@ -161,7 +161,7 @@ test("an abandoned batch does not hold up the ones behind it", async () => {
 });
 
 for (const mechanism of ["plain", "scram-sha-256", "scram-sha-512"] as const) {
-  test(`a broker that asks for SASL ${mechanism} takes events of who can answer`, async () => {
+  test(`a broker that asks for SASL ${mechanism} takes events of a client with the right credentials`, async () => {
     if (kafka.saslBrokers === null) return;
     const brokers = [kafka.saslBrokers];
     const batch = [encodeEvent(eventOf(randomUUID(), 0), ISSUER)];
@@ -185,7 +185,7 @@ test("F-14 closing while the broker is down waits for no send and leaves the eve
   expect(memory.rows.every(({ status }) => status === "pending")).toBe(true);
 });
 
-describe("a broker that is ours to break", () => {
+describe("a broker that the tests break", () => {
   const isOurs = () => kafka.pid !== null;
 
   test("F-11 frozen and thawed loses nothing and keeps the order", async () => {
@@ -253,7 +253,7 @@ describe("a broker that is ours to break", () => {
     expect(memory.rows.filter(({ status }) => status === "pending")).toHaveLength(5);
   });
 
-  test("F-10 killed and restarted under load loses nothing, and a service started meanwhile comes up", async () => {
+  test("F-10 killed and restarted under load loses nothing, and a service started meanwhile starts", async () => {
     if (!isOurs()) return;
     const here = memory.replica();
     relay(publisher(), here);

@@ -14,7 +14,7 @@ import type { MemoryOutbox } from "../support/memory-outbox.ts";
 import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
-/** What must not be waited for is far off: leases run out, and sends are given up, long after a test. */
+/** Leases run out, and sends are given up, long after a test has ended. */
 const FAST: RelayTiming = { leaseTtl: 120_000, renew: 300, poll: 100, send: 60_000, maxBackoff: 150 };
 const SHORT: RelayTiming = { ...FAST, leaseTtl: 1_500, send: 500 };
 
@@ -97,7 +97,7 @@ test("every user's events go out in the order of their commits, each once", asyn
   expect(metrics.counts).toEqual({ sent: 1_000, failed: 0, parked: 0 });
 });
 
-test("a local commit is sent at once, another replica's at the next look", async () => {
+test("a local commit is sent at once, another replica's at the next poll", async () => {
   const here = memory.replica();
   const seldom = relay(here, { ...FAST, poll: 120_000 });
   await until(() => (memory.calls.get("pending") ?? 0) >= 16);
@@ -125,7 +125,7 @@ test("an idle relay asks the database little", async () => {
   expect(queries).toBeLessThan(50);
 });
 
-test("F-12 events that nothing will ever deliver are parked with their reason and later ones flow", async () => {
+test("F-12 events that cannot be delivered are parked with their reason and later ones flow", async () => {
   const [uuid, other] = users(2) as [string, string];
   const tooLarge = eventOf(uuid, 1);
   broker = async (batch) => {
@@ -216,7 +216,7 @@ test("F-11 a send that never answers is given up at its deadline and repeated", 
   expectOrder();
 });
 
-test("a database that is away stops nothing for good, and what was sent meanwhile is not sent again", async () => {
+test("the relay goes on after a database outage, and what was sent during it is not sent again", async () => {
   const here = memory.replica();
   let acknowledge = () => {};
   broker = () => new Promise((resolve) => (acknowledge = resolve));

@@ -51,7 +51,7 @@ async function openRing(): Promise<{ store: SlowStore; ring: KeyRing }> {
   return { store, ring };
 }
 
-it("what was read before a key was distrusted does not bring it back", async () => {
+it("a reload that began before a key was distrusted does not make it trusted again", async () => {
   const { store, ring } = await openRing();
   const kid = ring.list().find(({ alg }) => alg === "ES256")?.kid ?? "";
   expect(ring.isTrusted(kid)).toBe(true);
@@ -64,7 +64,7 @@ it("what was read before a key was distrusted does not bring it back", async () 
   expect(ring.isTrusted(kid)).toBe(false);
 });
 
-it("keys that nobody knows are looked up once for all who ask, and once a second; while that fails nothing is said", async () => {
+it("unknown kids cause one reload for all callers and at most one a second; callers get an error while it fails", async () => {
   const { store, ring } = await openRing();
   const { token } = ring.sign("access", "ES256", "at+jwt", {});
   const [, body, signature] = token.split(".");

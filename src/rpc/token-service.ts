@@ -18,10 +18,11 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
   return {
     async issueToken(request, context) {
       const { network } = callOf(context).credentials;
-      const credentials = await asRegistered(ctx, parametersOf(request));
-      // gRPC carries no DPoP proof: clients whose tokens must be bound to a key are refused
-      const tokenRequest = { ...credentials, network, dpop: null };
-      const response = await withinDeadline(context, () => exchangeToken(ctx, tokenRequest));
+      const response = await withinDeadline(context, async () => {
+        const credentials = await asRegistered(ctx, parametersOf(request));
+        // gRPC carries no DPoP proof: clients whose tokens must be bound to a key are refused
+        return exchangeToken(ctx, { ...credentials, network, dpop: null });
+      });
       return {
         accessToken: response.access_token,
         refreshToken: response.refresh_token ?? "",

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { AuthError, type AuthErrorCode } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { DPOP_ALGS } from "../oauth/tokens/dpop.ts";
+import { GATEWAY, type GatewayRow, wwwAuthenticate } from "../token/gateway.ts";
 import { printable } from "./parameters.ts";
 
 /** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer. */
@@ -12,6 +12,8 @@ interface Answer {
 }
 
 const bad = (oauth: string, status = 400): Answer => ({ status, oauth, account: "AUTH_INVALID_REQUEST" });
+
+const gateway = ({ status, error }: GatewayRow): Answer => ({ status, oauth: error, account: error });
 
 /** One row a code: a forgotten one does not compile. */
 export const answers: Record<AuthErrorCode, Answer> = {
@@ -44,11 +46,11 @@ export const answers: Record<AuthErrorCode, Answer> = {
   invalid_client_metadata: bad("invalid_client_metadata"),
   // the token endpoint puts REFRESH_REJECTED_STATUS in its place
   refresh_rejected: bad("invalid_grant", 401),
-  // the gateway's table: these four are the whole body's `error`
-  unauthorized: { status: 401, oauth: "Unauthorized", account: "Unauthorized" },
-  invalid_token: { status: 401, oauth: "Invalid Token", account: "Invalid Token" },
-  token_expired: { status: 401, oauth: "Token Expired", account: "Token Expired" },
-  forbidden: { status: 403, oauth: "Forbidden", account: "Forbidden" },
+  // the gateway's table: `error` is the whole body
+  unauthorized: gateway(GATEWAY.unauthorized),
+  invalid_token: gateway(GATEWAY.invalid_token),
+  token_expired: gateway(GATEWAY.token_expired),
+  forbidden: gateway(GATEWAY.forbidden),
   email_taken: { status: 409, oauth: "invalid_request", account: "AUTH_EMAIL_DUPLICATE" },
   invalid_input: bad("invalid_request"),
   invalid_credentials: { status: 400, oauth: "invalid_request", account: "AUTH_INVALID_CREDENTIALS" },
@@ -58,19 +60,15 @@ export const answers: Record<AuthErrorCode, Answer> = {
   unavailable: { status: 503, oauth: "temporarily_unavailable", account: "AUTH_UNAVAILABLE" },
 };
 
-/** RFC 6750 section 3: what stands in WWW-Authenticate, after the scheme, beside the gateway's bodies. */
-const challenges: Partial<Record<AuthErrorCode, string>> = {
-  unauthorized: "",
-  invalid_token: ' error="invalid_token", error_description="The access token is not valid"',
-  token_expired: ' error="invalid_token", error_description="The access token expired"',
-  forbidden: ' error="insufficient_scope"',
+/** The refusals that are answered by the gateway's table. */
+const byBearer: Partial<Record<AuthErrorCode, GatewayRow>> = {
+  unauthorized: GATEWAY.unauthorized,
+  invalid_token: GATEWAY.invalid_token,
+  token_expired: GATEWAY.token_expired,
+  forbidden: GATEWAY.forbidden,
 };
-/** RFC 9449 section 7.1: the same and these where a request came with scheme DPoP. */
-const proofChallenges: Partial<Record<AuthErrorCode, string>> = {
-  ...challenges,
-  invalid_dpop_proof: ' error="invalid_dpop_proof"',
-  use_dpop_nonce: ' error="use_dpop_nonce"',
-};
+/** The same and these where a request came with scheme DPoP (RFC 9449 section 7.1). */
+const byProof: Partial<Record<AuthErrorCode, GatewayRow>> = { ...byBearer, ...GATEWAY };
 
 /** Any thrown thing as an AuthError: what is not one is logged with its cause and shown as server_error. */
 export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthError; status: number } {
@@ -100,12 +98,11 @@ export function sendError(
   const { oauth, account } = answers[error.code];
   reply.code(status).header("cache-control", "no-store");
   if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
-  const byProof = /^dpop /i.test(request.headers.authorization ?? "");
-  const challenge = (byProof ? proofChallenges : challenges)[error.code];
-  if (challenge !== undefined) {
-    const header = byProof ? `DPoP${challenge}, algs="${DPOP_ALGS.join(" ")}"` : `Bearer${challenge}`;
-    reply.code(status === 400 ? 401 : status).header("www-authenticate", header);
-    return reply.send({ error: oauth });
+  const hasProof = /^dpop /i.test(request.headers.authorization ?? "");
+  const refusal = (hasProof ? byProof : byBearer)[error.code];
+  if (refusal !== undefined) {
+    reply.code(refusal.status).header("www-authenticate", wwwAuthenticate(refusal, hasProof ? "DPoP" : "Bearer"));
+    return reply.send({ error: refusal.error });
   }
   if (error.code === "invalid_client" && request.headers.authorization !== undefined) {
     reply.header("www-authenticate", 'Basic realm="client", charset="UTF-8"');

@@ -4,9 +4,9 @@ import {
   GRANT_TYPES,
   INTERNAL_SCOPES,
 } from "../store/client-metadata.ts";
+import { DPOP_ALGS } from "../token/dpop-proof.ts";
 import { PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import type { OAuthContext } from "./context.ts";
-import { DPOP_ALGS } from "./tokens/dpop.ts";
 import { ACR } from "./tokens/issuer.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
 

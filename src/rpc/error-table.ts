@@ -4,6 +4,7 @@ import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { AuthError, type AuthErrorCode } from "../errors.ts";
+import { GATEWAY, type GatewayRow } from "../token/gateway.ts";
 
 interface Refusal {
   readonly status: Code;
@@ -12,6 +13,8 @@ interface Refusal {
   /** Status message, where it is one fixed text; else it is the description. */
   readonly message?: string;
 }
+
+const gateway = (status: Code, { error }: GatewayRow): Refusal => ({ status, wireCode: error, message: error });
 
 /** What each refusal is on gRPC and Connect. */
 const refusals: Record<AuthErrorCode, Refusal> = {
@@ -43,10 +46,10 @@ const refusals: Record<AuthErrorCode, Refusal> = {
   invalid_redirect_uri: { status: Code.InvalidArgument, wireCode: "invalid_redirect_uri" },
   invalid_client_metadata: { status: Code.InvalidArgument, wireCode: "invalid_client_metadata" },
   refresh_rejected: { status: Code.FailedPrecondition, wireCode: "invalid_grant" },
-  unauthorized: { status: Code.Unauthenticated, wireCode: "Unauthorized", message: "Unauthorized" },
-  invalid_token: { status: Code.Unauthenticated, wireCode: "Invalid Token", message: "Invalid Token" },
-  token_expired: { status: Code.Unauthenticated, wireCode: "Token Expired", message: "Token Expired" },
-  forbidden: { status: Code.PermissionDenied, wireCode: "Forbidden", message: "Forbidden" },
+  unauthorized: gateway(Code.Unauthenticated, GATEWAY.unauthorized),
+  invalid_token: gateway(Code.Unauthenticated, GATEWAY.invalid_token),
+  token_expired: gateway(Code.Unauthenticated, GATEWAY.token_expired),
+  forbidden: gateway(Code.PermissionDenied, GATEWAY.forbidden),
   email_taken: { status: Code.AlreadyExists, wireCode: "AUTH_EMAIL_DUPLICATE" },
   invalid_input: { status: Code.InvalidArgument, wireCode: "AUTH_INVALID_REQUEST" },
   invalid_credentials: { status: Code.FailedPrecondition, wireCode: "AUTH_INVALID_CREDENTIALS" },

@@ -53,8 +53,9 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
 
     async authorize({ token, requiredScopes, bindingChecked }, context) {
       const decision = await authorizeToken(ctx, callerOf(context).client, token, requiredScopes, bindingChecked);
-      const { allowed, httpStatus, error } = decision;
-      return { allowed, httpStatus, error, ...(allowed ? { token: toResponse(decision.token) } : {}) };
+      if (decision.allowed) return { allowed: true, httpStatus: 200, error: "", token: toResponse(decision.token) };
+      const { status, error } = decision.refusal;
+      return { allowed: false, httpStatus: status, error };
     },
 
     async *watchRevocations({ resumeToken }, context) {

@@ -1,39 +1,20 @@
-/** Claims of an access token (RFC 9068 section 2.2), times in seconds since 1970. Frozen: the same object is handed out again. */
-export interface VerifiedClaims {
-  readonly iss: string;
-  /** User UUID, or the client id where a client acts for itself. */
-  readonly sub: string;
-  readonly aud: string;
-  readonly exp: number;
-  readonly iat: number;
-  readonly jti: string;
-  readonly client_id: string;
-  /** The authorization it belongs to. */
-  readonly sid: string;
-  /** Space-separated scopes. */
-  readonly scope: string;
-  /** Of a user; absent where a client acts for itself. */
-  readonly roles?: readonly string[];
-  readonly nickname?: string;
-  /** The key it is bound to (RFC 7800); only where `dpop` or `checkBinding` was given. */
-  readonly cnf?: Readonly<Record<string, unknown>>;
-  /** Who acts for the subject (RFC 8693 section 4.1). */
-  readonly act?: Readonly<Record<string, unknown>>;
-  /** The tokens it was exchanged from: what ends one of them ends this one. */
-  readonly exchanged_from?: readonly { readonly jti: string; readonly client_id: string; readonly kid: string }[];
-}
+import type { AccessTokenClaims } from "../token/access-token.ts";
+import { GATEWAY, type GatewayRow, wwwAuthenticate } from "../token/gateway.ts";
+
+/** Claims of an access token (RFC 9068 section 2.2). Frozen: all decisions about one token share the object. */
+export type VerifiedClaims = AccessTokenClaims;
 
 export interface Allowed {
   readonly allowed: true;
   readonly claims: VerifiedClaims;
 }
 
-/** A row of the gateway's table. `wwwAuthenticate` is the header of RFC 6750 section 3 (RFC 9449 section 7.1) beside the body. */
+/** A row of the gateway's table, with the WWW-Authenticate header (RFC 6750 section 3, RFC 9449 section 7.1). */
 export type Refused =
   | {
       readonly allowed: false;
       readonly status: 401;
-      /** No token at all; not a token that is good here, or a revoked one; one that is over; a good one with a bad DPoP proof. */
+      /** No token; a token that is not good here or is revoked; an expired one; a good one with a bad DPoP proof. */
       readonly error: "Unauthorized" | "Invalid Token" | "Token Expired" | "invalid_dpop_proof";
       readonly wwwAuthenticate: string;
     }
@@ -47,7 +28,7 @@ export type Refused =
   | {
       readonly allowed: false;
       readonly status: 503;
-      /** What the token is worth cannot be known right now. Never a reason to sign anybody out. */
+      /** Whether the token is good cannot be known right now. No reason to sign the user out. */
       readonly error: "Unavailable";
       /** Seconds after which to ask again. */
       readonly retryAfter: number;
@@ -56,31 +37,29 @@ export type Refused =
 /** What to do with a request. */
 export type Decision = Allowed | Refused;
 
-export const unauthorized: Refused = Object.freeze({
-  allowed: false,
-  status: 401,
-  error: "Unauthorized",
-  wwwAuthenticate: "Bearer",
-});
-export const invalidToken: Refused = Object.freeze({
-  allowed: false,
-  status: 401,
-  error: "Invalid Token",
-  wwwAuthenticate: 'Bearer error="invalid_token", error_description="The access token is not valid"',
-});
-export const tokenExpired: Refused = Object.freeze({
-  allowed: false,
-  status: 401,
-  error: "Token Expired",
-  wwwAuthenticate: 'Bearer error="invalid_token", error_description="The access token expired"',
-});
-export const forbidden: Refused = Object.freeze({
-  allowed: false,
-  status: 403,
-  error: "Forbidden",
-  wwwAuthenticate: 'Bearer error="insufficient_scope"',
-});
+function refusal<Row extends GatewayRow>(row: Row, scheme: "Bearer" | "DPoP") {
+  const { status, error }: { status: Row["status"]; error: Row["error"] } = row;
+  return Object.freeze({ allowed: false, status, error, wwwAuthenticate: wwwAuthenticate(row, scheme) } as const);
+}
+
+export const unauthorized: Refused = refusal(GATEWAY.unauthorized, "Bearer");
+export const invalidToken: Refused = refusal(GATEWAY.invalid_token, "Bearer");
+export const tokenExpired: Refused = refusal(GATEWAY.token_expired, "Bearer");
+export const forbidden: Refused = refusal(GATEWAY.forbidden, "Bearer");
+export const invalidProof: Refused = refusal(GATEWAY.invalid_dpop_proof, "DPoP");
 export const unavailable: Refused = Object.freeze({ allowed: false, status: 503, error: "Unavailable", retryAfter: 1 });
+
+const withDpop = new Map<Refused, Refused>([
+  [unauthorized, refusal(GATEWAY.unauthorized, "DPoP")],
+  [invalidToken, refusal(GATEWAY.invalid_token, "DPoP")],
+  [tokenExpired, refusal(GATEWAY.token_expired, "DPoP")],
+  [forbidden, refusal(GATEWAY.forbidden, "DPoP")],
+]);
+
+/** A refusal as it is answered to a request with scheme DPoP (RFC 9449 section 7.1). */
+export function withDpopChallenge(refused: Refused): Refused {
+  return withDpop.get(refused) ?? refused;
+}
 
 /**
  * The token of an Authorization header.

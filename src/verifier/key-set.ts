@@ -1,10 +1,10 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
-import type { Algorithm } from "./jws.ts";
+import type { JwsAlg } from "../token/jws.ts";
 import type { VerifierLog } from "./options.ts";
 
 export interface SigningKey {
   readonly kid: string;
-  readonly alg: Algorithm;
+  readonly alg: JwsAlg;
   readonly publicKey: KeyObject;
   /** False once a newer key set came without it: it is trusted no more. */
   published: boolean;
@@ -175,7 +175,7 @@ function readKey(json: unknown): SigningKey | null {
   if (json === null || typeof json !== "object") return null;
   const { kty, crv, x, y, n, e, kid, use, alg, d } = json as Record<string, unknown>;
   if (use !== "sig" || typeof kid !== "string" || kid === "" || d !== undefined) return null;
-  const own: Algorithm | null =
+  const own: JwsAlg | null =
     kty === "EC" && crv === "P-256"
       ? "ES256"
       : kty === "RSA"

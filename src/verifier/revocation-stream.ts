@@ -1,8 +1,9 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { RevocationKind, type WatchRevocationsResponse } from "../../gen/auth/v1/introspection_pb.ts";
+import type { RevokedBy } from "../token/revokes.ts";
 import type { ServiceConnection, VerifierLog } from "./options.ts";
-import type { RevokedBy, RevokedSet } from "./revoked-set.ts";
+import type { RevokedSet } from "./revoked-set.ts";
 import { connectTo } from "./service-client.ts";
 
 export interface RevocationStreamOptions {

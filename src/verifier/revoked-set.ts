@@ -1,6 +1,5 @@
-import type { VerifiedClaims } from "./decision.ts";
-
-export type RevokedBy = "token" | "authorization" | "subject" | "client" | "key";
+import type { AccessTokenClaims } from "../token/access-token.ts";
+import { isRevoked, type RevokedBy } from "../token/revokes.ts";
 
 interface Entry {
   /** Milliseconds since 1970. */
@@ -9,15 +8,8 @@ interface Entry {
   readonly until: number;
 }
 
-/**
- * Milliseconds. A client's `revoked_at` and a token's `iat` may come from replicas whose clocks differ a little, and `iat` counts
- * whole seconds: so long after being disabled and enabled again a client's new tokens are refused too.
- */
-const issueTolerance = 2_000;
 /** Milliseconds between two looks for what may be forgotten. */
 const sweepEvery = 10_000;
-
-const none: NonNullable<VerifiedClaims["exchanged_from"]> = [];
 
 /** What the stream told. Entries are merged and never taken back: each ends by its own time. */
 export class RevokedSet {
@@ -48,18 +40,9 @@ export class RevokedSet {
     this.revision++;
   }
 
-  has(claims: VerifiedClaims, kid: string): boolean {
-    const { token, authorization, subject, key } = this.#entries;
-    if (token.has(claims.jti) || authorization.has(claims.sid) || subject.has(claims.sub) || key.has(kid)) return true;
-    for (const from of claims.exchanged_from ?? none) {
-      if (token.has(from.jti) || key.has(from.kid) || this.#isClientRevoked(from.client_id, claims.iat)) return true;
-    }
-    return this.#isClientRevoked(claims.client_id, claims.iat);
-  }
-
-  #isClientRevoked(clientId: string, iat: number): boolean {
-    const disabled = this.#entries.client.get(clientId);
-    return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueTolerance;
+  /** Does a known revocation concern this token? @param kid of the key that signed it */
+  has(claims: AccessTokenClaims, kid: string): boolean {
+    return isRevoked(this.#entries, claims, kid);
   }
 
   /** Forgets what applies to no token any more. */

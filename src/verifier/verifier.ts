@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { readClaims } from "./claims.ts";
+import { readAccessTokenClaims } from "../token/access-token.ts";
+import { parseJws, verifyJws } from "../token/jws.ts";
 import {
   type Decision,
   forbidden,
@@ -10,10 +11,10 @@ import {
   unauthorized,
   unavailable,
   type VerifiedClaims,
+  withDpopChallenge,
 } from "./decision.ts";
-import { DpopCheck, type SignedRequest, withDpopChallenge } from "./dpop.ts";
+import { DpopCheck, type SignedRequest } from "./dpop.ts";
 import { Introspector } from "./introspector.ts";
-import { isSignedBy, parseJws } from "./jws.ts";
 import { KeySet } from "./key-set.ts";
 import { readOptions, type Settings, type VerifierOptions, type VerifyOptions } from "./options.ts";
 import { RevocationStream } from "./revocation-stream.ts";
@@ -159,7 +160,7 @@ class LocalVerifier implements Verifier {
     }
     // RFC 9449 section 7.2: what is bound to a DPoP key is never good as a Bearer token, whatever checkBinding says
     return this.verify(token, options).then((decision) =>
-      decision.allowed && decision.claims.cnf?.["jkt"] !== undefined ? invalidToken : decision,
+      decision.allowed && decision.claims.cnf?.jkt !== undefined ? invalidToken : decision,
     );
   }
 
@@ -272,15 +273,17 @@ class LocalVerifier implements Verifier {
     const known = this.#memory.get(token);
     if (known?.key.published) return known;
     if (known !== undefined) this.#memory.delete(token);
-    const jws = parseJws(token);
+    // also for programs without types that pass something else
+    const jws = typeof token === "string" ? parseJws(token) : null;
     if (jws === null) return null;
     const now = this.#settings.now() / 1000;
-    const claims = readClaims(jws, this.#settings, now);
-    if (claims === null || (jws.alg !== "ES256" && jws.alg !== "RS256" && jws.alg !== "EdDSA")) return null;
+    const claims = readAccessTokenClaims(jws, this.#settings, now);
+    if (claims === null) return null;
     if (claims.cnf !== undefined && this.#settings.checkBinding === undefined && this.#dpop === null) return null;
-    const key = this.#keys.find(jws.kid);
+    const key = this.#keys.find(jws.header.kid);
     if (key === undefined) return "unknown key";
-    if (!isSignedBy(key.publicKey, key.alg, jws)) return null;
+    if (!verifyJws(key.publicKey, key.alg, jws)) return null;
+    deepFreeze(claims);
     const scopes = new Set(claims.scope.split(" "));
     const allowed = Object.freeze({ allowed: true, claims } as const);
     const read: RememberedToken = { claims, scopes, key, allowed, checkedAt: -1, revoked: false };
@@ -331,4 +334,9 @@ class LocalVerifier implements Verifier {
       });
     }
   }
+}
+
+function deepFreeze(value: object): void {
+  for (const member of Object.values(value)) if (member !== null && typeof member === "object") deepFreeze(member);
+  Object.freeze(value);
 }

@@ -1,10 +1,10 @@
-import { createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
+import { type CryptoKey, compactVerify, createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { outboundFetch } from "../../net/outbound.ts";
 import { publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
-import { type ForeignJwt, isSignedWith } from "../../token/foreign-jwt.ts";
+import type { ForeignJwt } from "../../token/foreign-jwt.ts";
 
 /** A set is asked for again after its own max-age within these bounds, the lower one where it names none (milliseconds). */
 const leastAge = 60_000;
@@ -110,4 +110,12 @@ async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<"signed" | "no
     for await (const key of error) if (await isSignedWith(jwt, key)) return "signed";
     return "unknown key";
   }
+}
+
+/** @param key as jose resolves it: of the type that the algorithm takes, or it fails */
+async function isSignedWith(jwt: ForeignJwt, key: CryptoKey): Promise<boolean> {
+  return compactVerify(jwt.text, key, { algorithms: [jwt.alg] }).then(
+    () => true,
+    () => false,
+  );
 }

@@ -1,22 +1,6 @@
 import type { Revocation, RevocationKind } from "../../store/revocations.ts";
-
-/**
- * A client's `revokedAt` and a token's `iat` may come from replicas whose clocks differ a little, and `iat` counts whole seconds. A
- * client that is disabled and enabled again has the tokens of this time after its disabling refused too (milliseconds).
- */
-const issueToleranceMs = 2_000;
-
-/** The claims by which a token may be revoked. */
-export interface Revocable {
-  readonly jti: string;
-  readonly sid: string;
-  readonly sub: string;
-  readonly client_id: string;
-  /** Seconds. */
-  readonly iat: number;
-  /** The tokens it was exchanged from: a revocation of one of them concerns it too. */
-  readonly exchanged_from?: readonly { readonly jti: string; readonly client_id: string }[];
-}
+import type { AccessTokenClaims } from "../../token/access-token.ts";
+import { isRevoked } from "../../token/revokes.ts";
 
 /** A revocation to forget at `until`, by the monotonic clock: a wrong wall clock forgets nothing early. */
 type Kept = Revocation & { readonly until: number };
@@ -34,22 +18,9 @@ export class RevokedSet {
   readonly #clientListeners = new Set<(clientId: string | null) => void>();
   readonly #keyListeners = new Set<(kid: string) => void>();
 
-  /** Call only while the feed's tail is fresh. */
-  isRevoked(claims: Revocable): boolean {
-    const { token, authorization, subject } = this.#byKind;
-    if (token.has(claims.jti) || authorization.has(claims.sid) || subject.has(claims.sub)) return true;
-    if (claims.exchanged_from !== undefined) {
-      for (const { jti, client_id } of claims.exchanged_from) {
-        if (token.has(jti) || this.#isClientRevoked(client_id, claims.iat)) return true;
-      }
-    }
-    return this.#isClientRevoked(claims.client_id, claims.iat);
-  }
-
-  #isClientRevoked(clientId: string, iat: number): boolean {
-    const { client } = this.#byKind;
-    const disabled = client.size === 0 ? undefined : client.get(clientId);
-    return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueToleranceMs;
+  /** Call only while the feed's tail is fresh. @param kid of the key that signed the token */
+  isRevoked(claims: AccessTokenClaims, kid: string): boolean {
+    return isRevoked(this.#byKind, claims, kid);
   }
 
   isAuthorizationRevoked(sid: string): boolean {

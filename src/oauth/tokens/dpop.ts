@@ -1,14 +1,9 @@
-import { createHash, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
-import { calculateJwkThumbprint, importJWK, type JWK } from "jose";
+import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import { FAPI_ALGS, publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
-import { isSignedWith, isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
+import { checkDpopProof, PROOF_LIFETIME } from "../../token/dpop-proof.ts";
 import type { OAuthContext } from "../context.ts";
-
-/** What may sign proofs. */
-export const DPOP_ALGS = FAPI_ALGS;
 
 /** A DPoP header (RFC 9449 section 4.1) and the request it came with. */
 export interface PresentedProof {
@@ -19,10 +14,8 @@ export interface PresentedProof {
   readonly url: string;
 }
 
-/** Seconds between making a proof and its arrival, and by which the client's clock may be ahead. */
-const longestAge = 60;
-const aheadTolerance = 10;
-const maxJtiLength = 500;
+/** Seconds that a used proof is remembered for after it ended: replicas' clocks differ a little. */
+const rememberedLonger = 60;
 /** Nonces change so often (milliseconds); one is good until the next but one. */
 const nonceWindow = 150_000;
 
@@ -39,29 +32,14 @@ export async function checkProof(
   presented: PresentedProof,
   demands: { accessToken: string | null; nonce: boolean },
 ): Promise<string> {
-  const jwt = parseForeignJwt(presented.proof, DPOP_ALGS, ["dpop+jwt"]);
-  if (jwt === null) throw invalid(`the proof must be one JWT of typ dpop+jwt, signed with ${DPOP_ALGS.join(", ")}`);
-  const jwk = publicJwk(jwt.header["jwk"]);
-  if (jwk === null) throw invalid("jwk must be the public key that signed the proof");
-  const { jti, htm, htu, iat, ath, nonce } = jwt.claims;
-  if (typeof jti !== "string" || jti === "" || jti.length > maxJtiLength) throw invalid("jti is missing");
-  if (htm !== presented.method) throw invalid("htm is not the method of this request");
-  if (typeof htu !== "string" || !isSameUrl(htu, presented.url)) throw invalid("htu is not the URL of this request");
-  const now = ctx.clock.seconds();
-  if (!isTime(iat) || iat < now - longestAge || iat > now + aheadTolerance) throw invalid("iat is not now");
-  const { accessToken } = demands;
-  if (accessToken !== null && ath !== createHash("sha256").update(accessToken).digest("base64url")) {
-    throw invalid("ath is not the hash of the access token");
-  }
-  const key = await importJWK(jwk, jwt.alg).catch(() => null);
-  if (key === null || key instanceof Uint8Array || !(await isSignedWith(jwt, key))) {
-    throw invalid("the signature does not fit the key");
-  }
+  const { proof: text, method, url } = presented;
+  const proof = checkDpopProof(text, { method, url, accessToken: demands.accessToken }, ctx.clock.seconds());
+  if (typeof proof === "string") throw invalid(proof);
+  const { thumbprint, jti, iat, nonce } = proof;
   if (nonce === undefined ? demands.nonce : !isNonce(ctx, nonce)) {
     throw new AuthError("use_dpop_nonce", "use the nonce of the DPoP-Nonce header");
   }
-  const thumbprint = await calculateJwkThumbprint(jwk);
-  const expiresAt = (iat + longestAge + 60) * 1000;
+  const expiresAt = (iat + PROOF_LIFETIME + rememberedLonger) * 1000;
   if (await ctx.store.usedOnce.use(hashOf(`dpop proof\n${thumbprint}\n${jti}`), expiresAt)) return thumbprint;
   throw invalid("the proof was used before");
 }
@@ -103,20 +81,4 @@ function isNonce(ctx: OAuthContext, given: unknown): boolean {
 function nonceOf({ config }: OAuthContext, window: number): string {
   const key = Buffer.from(hkdfSync("sha256", config.keyEncryptionKey, "", "auth-service dpop nonce v1", 32));
   return createHmac("sha256", key).update(String(window)).digest("base64url");
-}
-
-/** The members that make the key and no others: what else the header says about it counts for nothing. */
-function publicJwk(given: unknown): JWK | null {
-  if (given === null || typeof given !== "object" || Array.isArray(given)) return null;
-  const members = given as Record<string, unknown>;
-  if (publicKeyProblem(members) !== null) return null;
-  const named = ["kty", "crv", "x", "y", "n", "e"].filter((name) => typeof members[name] === "string");
-  return Object.fromEntries(named.map((name) => [name, members[name]])) as JWK;
-}
-
-/** Compared as URLs, so after normalization (RFC 3986 section 6.2); query and fragment are left out. */
-function isSameUrl(given: string, expected: string): boolean {
-  if (!URL.canParse(given)) return false;
-  const [a, b] = [new URL(given), new URL(expected)];
-  return a.origin === b.origin && a.pathname === b.pathname && a.username === "" && a.password === "";
 }

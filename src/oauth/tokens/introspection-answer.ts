@@ -1,4 +1,4 @@
-import type { Actor, TokenType } from "../../token/access-token.ts";
+import type { Actor, Confirmation, TokenType } from "../../token/access-token.ts";
 
 /** Answer of introspection (RFC 7662 section 2.2). */
 export type Introspection = { readonly active: false } | ActiveIntrospection;
@@ -19,7 +19,7 @@ export interface ActiveIntrospection {
   readonly roles?: readonly string[];
   readonly nickname?: string;
   /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
-  readonly cnf?: { readonly jkt: string };
+  readonly cnf?: Confirmation;
   readonly act?: Actor;
   /** Of an introspection that is answered again and again: what each edge made of it. */
   readonly [forms]?: Forms;

@@ -1,6 +1,7 @@
 import type { Client } from "../../store/clients.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
+import { GATEWAY, type GatewayRow } from "../../token/gateway.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
@@ -135,7 +136,7 @@ function judge(ctx: OAuthContext, known: VerifiedToken, client: Client | null): 
   if (
     client === null ||
     client.disabledAt !== null ||
-    ctx.feed.revoked.isRevoked(claims) ||
+    ctx.feed.revoked.isRevoked(claims, known.kid) ||
     !ctx.keys.isTrusted(known.kid) ||
     isOfEndedSecret(ctx, client, claims)
   )
@@ -151,18 +152,14 @@ function isOfEndedSecret(ctx: OAuthContext, client: Client, claims: AccessTokenC
 }
 
 /** The gateway's answer about one request. */
-export interface BearerDecision {
-  readonly allowed: boolean;
-  readonly httpStatus: 200 | 401 | 403;
-  readonly error: "" | "Unauthorized" | "Invalid Token" | "Token Expired" | "Forbidden";
-  /** Of an allowed request. */
-  readonly token: Introspection;
-}
+export type BearerDecision =
+  | { readonly allowed: true; readonly token: Introspection }
+  | { readonly allowed: false; readonly refusal: GatewayRow };
 
 /**
- * Decides as the gateway's table says.
+ * Decides about a request to a resource server by the gateway's table.
  * @param token empty: the request carried none
- * @param bindingChecked whether the caller checks the proof itself: without one a token that is bound to a key is good for nobody
+ * @param bindingChecked whether the caller checks the DPoP proof itself: without, a token that is bound to a key is refused
  */
 export async function authorizeToken(
   ctx: OAuthContext,
@@ -171,18 +168,16 @@ export async function authorizeToken(
   requiredScopes: readonly string[],
   bindingChecked: boolean,
 ): Promise<BearerDecision> {
-  const refuse = (httpStatus: 401 | 403, error: BearerDecision["error"]): BearerDecision => {
-    return { allowed: false, httpStatus, error, token: inactive };
-  };
-  if (token === "") return refuse(401, "Unauthorized");
+  const refuse = (row: keyof typeof GATEWAY): BearerDecision => ({ allowed: false, refusal: GATEWAY[row] });
+  if (token === "") return refuse("unauthorized");
   const known = await readAccessToken(ctx, token);
-  if (known === null || !mayIntrospect(caller, known.claims)) return refuse(401, "Invalid Token");
+  if (known === null || !mayIntrospect(caller, known.claims)) return refuse("invalid_token");
   const { claims } = known;
-  if (claims.cnf !== undefined && !bindingChecked) return refuse(401, "Invalid Token");
+  if (claims.cnf !== undefined && !bindingChecked) return refuse("invalid_token");
   const standing = await standingOf(ctx, known);
-  if (standing === "revoked") return refuse(401, "Invalid Token");
-  if (standing === "expired") return refuse(401, "Token Expired");
+  if (standing === "revoked") return refuse("invalid_token");
+  if (standing === "expired") return refuse("token_expired");
   const held = claims.scope.split(" ");
-  if (!requiredScopes.every((scope) => held.includes(scope))) return refuse(403, "Forbidden");
-  return { allowed: true, httpStatus: 200, error: "", token: describe(known) };
+  if (!requiredScopes.every((scope) => held.includes(scope))) return refuse("forbidden");
+  return { allowed: true, token: describe(known) };
 }

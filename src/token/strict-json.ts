@@ -1,0 +1,58 @@
+import { isAscii } from "node:buffer";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * A JSON object as this service writes it: without white space, escapes that are not needed, or a member name given twice.
+ * Such JSON serializes to the text it was read from.
+ * @param part one part of a compact JWS: canonical unpadded base64url of UTF-8
+ * @returns null for anything else
+ */
+export function readOwnJson(part: string): Record<string, unknown> | null {
+  return readObject(part, (text, json) => JSON.stringify(json) === text);
+}
+
+/**
+ * A JSON object that others wrote: white space is allowed, a duplicate member name is not, at any depth, because readers differ
+ * on which of the two counts (RFC 8725 section 2.4).
+ * @param part one part of a compact JWS: canonical unpadded base64url of UTF-8
+ * @returns null for anything else
+ */
+export function readForeignJson(part: string): Record<string, unknown> | null {
+  return readObject(part, (text) => !repeatsName(text));
+}
+
+/** The bytes of canonical unpadded base64url (RFC 7515 section 2). @returns null for anything else, and for no bytes */
+export function readBase64url(part: string): Buffer | null {
+  const bytes = Buffer.from(part, "base64url");
+  return bytes.length > 0 && bytes.toString("base64url") === part ? bytes : null;
+}
+
+function readObject(part: string, isStrict: (text: string, json: object) => boolean): Record<string, unknown> | null {
+  const bytes = readBase64url(part);
+  if (bytes === null) return null;
+  try {
+    const text = isAscii(bytes) ? bytes.toString("latin1") : utf8.decode(bytes);
+    const json: unknown = JSON.parse(text);
+    if (json === null || typeof json !== "object" || Array.isArray(json) || !isStrict(text, json)) return null;
+    return json as Record<string, unknown>;
+  } catch {
+    return null;
+  }
+}
+
+function repeatsName(text: string): boolean {
+  const open: Set<string>[] = [];
+  let string = "";
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}:]/gs)) {
+    if (token === "{") open.push(new Set());
+    else if (token === "}") open.pop();
+    else if (token === ":") {
+      const names = open.at(-1);
+      const name = JSON.parse(string) as string;
+      if (names?.has(name)) return true;
+      names?.add(name);
+    } else string = token;
+  }
+  return false;
+}

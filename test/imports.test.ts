@@ -126,6 +126,47 @@ function circles(sources: ReadonlyMap<string, string>): string[] {
   return found;
 }
 
+interface Picture {
+  readonly groups: ReadonlyMap<string, readonly string[]>;
+  readonly arrows: readonly (readonly [string, string])[];
+}
+
+/** The groups and arrows of the Mermaid picture in docs/architecture.md. */
+function readPicture(text: string): Picture {
+  const groups = new Map<string, string[]>();
+  const arrows: [string, string][] = [];
+  let group: string[] | null = null;
+  for (const line of (/```mermaid\n([\s\S]*?)```/.exec(text)?.[1] ?? "")
+    .replaceAll(/\[.*?\]/g, "")
+    .split("\n")
+    .map((each) => each.trim())) {
+    const [from = "", to] = line.split(" --> ");
+    if (line.startsWith("subgraph ")) {
+      group = [];
+      groups.set(line.slice("subgraph ".length), group);
+    } else if (line === "end") group = null;
+    else if (to !== undefined) arrows.push(...to.split(" & ").map((each): [string, string] => [from, each]));
+    else if (group !== null && !line.startsWith("direction ")) group.push(line);
+  }
+  return { groups, arrows };
+}
+
+/** How the picture differs from the table of rooms. */
+function picturedWrongly({ groups, arrows }: Picture): string[] {
+  const membersOf = (name: string) => groups.get(name) ?? [name];
+  const pairs = Object.entries(allowed).flatMap(([from, targets]) => targets.map((to) => [from, to] as const));
+  const drawn = ([from, to]: readonly [string, string]) =>
+    arrows.some(([a, b]) => membersOf(a).includes(from) && membersOf(b).includes(to));
+  const empty = arrows.filter(
+    ([a, b]) => !pairs.some(([from, to]) => membersOf(a).includes(from) && membersOf(b).includes(to)),
+  );
+  const missing = pairs.filter((pair) => !drawn(pair));
+  return [
+    ...missing.map(([from, to]) => `not drawn: ${from} --> ${to}`),
+    ...empty.map(([from, to]) => `not allowed: ${from} --> ${to}`),
+  ];
+}
+
 describe("the import rule", () => {
   const src = sourcesOf("src");
 
@@ -160,6 +201,15 @@ describe("the import rule", () => {
   ])("finds that %s imports %s", (file, from, target) => {
     const planted = new Map([[file, `import type { Planted } from "${from}";`]]);
     expect(strangers(planted)).toEqual([`${file} imports ${target}`]);
+  });
+
+  it("is what the picture in docs/architecture.md shows", () => {
+    const picture = readPicture(readFileSync(path.join(root, "docs/architecture.md"), "utf8"));
+    expect(picturedWrongly(picture)).toEqual([]);
+    const more = { ...picture, arrows: [...picture.arrows, ["verifier", "oauth"] as const] };
+    expect(picturedWrongly(more)).toEqual(["not allowed: verifier --> oauth"]);
+    const less = { ...picture, arrows: picture.arrows.filter(([from]) => from !== "kafka") };
+    expect(picturedWrongly(less)).toEqual(["not drawn: kafka --> gen"]);
   });
 
   it("leaves the store to the domain: http and rpc never use a context's store", () => {

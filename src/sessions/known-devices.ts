@@ -1,5 +1,6 @@
-import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, hkdfSync, randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
+import { isSameSecret } from "../crypto/hashes.ts";
 import { normaliseEmail } from "../users/input.ts";
 
 /**
@@ -15,8 +16,8 @@ const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
 export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
   if (proof === undefined || !form.test(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const expected = Buffer.from(sealOf(ctx, id, email));
-  return seals.some((seal) => timingSafeEqual(Buffer.from(seal), expected)) ? id : null;
+  const expected = sealOf(ctx, id, email);
+  return seals.some((seal) => isSameSecret(seal, expected)) ? id : null;
 }
 
 /** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */

@@ -1,6 +1,6 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac } from "node:crypto";
 import type { Context } from "../context.ts";
-import { hashOf, randomToken } from "../crypto/hashes.ts";
+import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import type { Session } from "../store/sessions.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
@@ -126,9 +126,7 @@ export function csrfToken(session: BrowserSession, purpose: string): string {
 }
 
 export function isCsrfToken(session: BrowserSession, purpose: string, token: string): boolean {
-  const expected = Buffer.from(csrfToken(session, purpose));
-  const given = Buffer.from(token);
-  return given.length === expected.length && timingSafeEqual(given, expected);
+  return isSameSecret(token, csrfToken(session, purpose));
 }
 
 function newSession(ctx: Context, browser: Browser, userId: string | null): BrowserSession {

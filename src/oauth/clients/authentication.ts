@@ -1,5 +1,4 @@
-import { timingSafeEqual } from "node:crypto";
-import { hashOf } from "../../crypto/hashes.ts";
+import { hashOf, isSameSecret } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { hasSecret } from "../../store/client-metadata.ts";
 import type { Client, ClientMetadata, ClientSecret } from "../../store/clients.ts";
@@ -148,13 +147,13 @@ function formDecoded(text: string): string | null {
 function matchSecret(client: Client | null, secrets: readonly string[], now: number): ClientSecret | null {
   let found: ClientSecret | null = null;
   for (const secret of secrets) {
-    const presented = Buffer.from(hashOf(secret));
+    const presented = hashOf(secret);
     for (const each of client?.secrets ?? []) {
       const live = each.expiresAt === null || each.expiresAt > now;
-      if (timingSafeEqual(Buffer.from(each.hash), presented) && live) found = each;
+      if (isSameSecret(each.hash, presented) && live) found = each;
     }
     // an unknown client costs one comparison too
-    if (client === null) timingSafeEqual(Buffer.from(nothing), presented);
+    if (client === null) isSameSecret(nothing, presented);
   }
   return found;
 }

@@ -1,5 +1,5 @@
-import { randomUUID, timingSafeEqual } from "node:crypto";
-import { hashOf, randomToken } from "../../crypto/hashes.ts";
+import { randomUUID } from "node:crypto";
+import { hashOf, isSameSecret, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import {
   INTERNAL_SCOPES,
@@ -209,7 +209,7 @@ function isSecretMethod(method: unknown): boolean {
 }
 
 function isHashOf(secret: string, hash: string): boolean {
-  return timingSafeEqual(Buffer.from(hashOf(secret)), Buffer.from(hash));
+  return isSameSecret(hashOf(secret), hash);
 }
 
 /** RFC 7591 section 3.2.1, RFC 7592 section 3: what the client may set, and what only this server says. */

@@ -3,8 +3,10 @@ import { isTime, parseForeignJwt } from "./foreign-jwt.ts";
 import { readPublicKey } from "./public-key.ts";
 
 /** What may sign proofs: the algorithms of FAPI 2.0 (section 5.4). */
-export const DPOP_ALGS = ["ES256", "PS256", "EdDSA"] as const;
-type DpopAlg = (typeof DPOP_ALGS)[number];
+const proofAlgs = ["ES256", "PS256", "EdDSA"] as const;
+type DpopAlg = (typeof proofAlgs)[number];
+/** The same as metadata and challenges name them; `Ed25519` is RFC 9864's name of `EdDSA` with such a key. */
+export const DPOP_ALGS: readonly string[] = [...proofAlgs, "Ed25519"];
 
 /** The kind of key that each algorithm takes, and how it is verified. */
 const algorithms: Record<DpopAlg, { type: string; digest: string | null; how: Omit<VerifyKeyObjectInput, "key"> }> = {
@@ -35,7 +37,7 @@ export interface DpopProof {
   /** RFC 7638 thumbprint of the key that signed it. */
   readonly thumbprint: string;
   readonly jti: string;
-  /** Seconds since 1970. */
+  /** Whole seconds since 1970, rounded up. */
   readonly iat: number;
   readonly nonce: unknown;
 }
@@ -48,7 +50,7 @@ export interface DpopProof {
  * @returns which rule it breaks where it is not good, as a text for the client's developer
  */
 export function checkDpopProof(text: string, demands: ProofDemands, now: number): DpopProof | string {
-  const jwt = parseForeignJwt(text, DPOP_ALGS, ["dpop+jwt"]);
+  const jwt = parseForeignJwt(text, proofAlgs, ["dpop+jwt"]);
   if (jwt === null) return `the proof must be one JWT of typ dpop+jwt, signed with ${DPOP_ALGS.join(", ")}`;
   const algorithm = algorithms[jwt.alg as DpopAlg];
   const jwk = jwt.header["jwk"] as Readonly<Record<string, unknown>> | null | undefined;
@@ -65,7 +67,7 @@ export function checkDpopProof(text: string, demands: ProofDemands, now: number)
   if (key.asymmetricKeyType !== algorithm.type || !isSigned(jwt.text, key, algorithm)) {
     return "the signature does not fit the key";
   }
-  return { thumbprint: thumbprintOf(jwk), jti, iat, nonce };
+  return { thumbprint: thumbprintOf(jwk), jti, iat: Math.ceil(iat), nonce };
 }
 
 function isSigned(text: string, key: KeyObject, { digest, how }: (typeof algorithms)[DpopAlg]): boolean {

@@ -7,6 +7,7 @@ export type ClientAssertionAlg = "ES256" | "PS256" | "EdDSA" | "RS256";
 /** A JWT that a client wrote, taken apart, its signature not yet verified. */
 export interface ForeignJwt {
   readonly text: string;
+  /** `EdDSA` also where the header has the name `Ed25519` of RFC 9864. */
   readonly alg: ClientAssertionAlg;
   readonly header: Readonly<Record<string, unknown>>;
   readonly claims: Readonly<Record<string, unknown>>;
@@ -32,13 +33,14 @@ export function parseForeignJwt(
   const header = readForeignJson(head);
   const claims = readForeignJson(body);
   if (header === null || claims === null || readBase64url(signature) === null) return null;
-  const alg = algs.find((each) => each === header["alg"]);
+  const named = header["alg"] === "Ed25519" ? "EdDSA" : header["alg"];
+  const alg = algs.find((each) => each === named);
   if (alg === undefined || !typs.includes(header["typ"])) return null;
   if (refusedHeaders.some((name) => Object.hasOwn(header, name))) return null;
   return { text, alg, header, claims };
 }
 
-/** Whole seconds since 1970, as the claims `exp`, `nbf` and `iat` hold here. */
+/** Seconds since 1970. A NumericDate may have a fraction (RFC 7519 section 2). */
 export function isTime(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) > 0;
+  return typeof value === "number" && value > 0 && value <= Number.MAX_SAFE_INTEGER;
 }

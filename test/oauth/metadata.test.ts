@@ -40,7 +40,7 @@ describe("metadata", () => {
   let oauth: Metadata;
   const keys = new Map<string, TestKey>();
   beforeAll(async () => {
-    for (const alg of ["ES256", "PS256", "EdDSA", "RS256"]) keys.set(alg, await makeKey(alg));
+    for (const alg of ["ES256", "PS256", "EdDSA", "Ed25519", "RS256"]) keys.set(alg, await makeKey(alg));
     const basic = { redirect_uris: [redirectUri], scope: userScopes.join(" "), first_party: true };
     const service = { grant_types: ["client_credentials"], scope: "auth.introspect auth.users.read" };
     app = await startApp({}, [

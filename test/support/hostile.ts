@@ -316,7 +316,9 @@ function requiredClaims({ header, claims, signer, ours }: Model): Record<string,
   };
   for (const [name, value] of Object.entries(values)) {
     tokens[`exp ${name}`] = made({ exp: value });
-    const allowed = ["negative", "zero"].includes(name) || (!ours && name === "missing");
+    // a time that others write may have a fraction (RFC 7519 section 2), and they need no iat
+    if (!ours && name === "a fraction") delete tokens[`exp ${name}`];
+    const allowed = ["negative", "zero"].includes(name) || (!ours && ["missing", "a fraction"].includes(name));
     if (!allowed) tokens[`iat ${name}`] = made({ iat: name === "a fraction" ? Number(claims["iat"]) - 0.5 : value });
   }
   const text = JSON.stringify({ ...claims, exp: "EXP" });

@@ -15,7 +15,7 @@ import { encode, type Issuer, seconds, startIssuer } from "./issuer.ts";
 
 const publicUrl = "https://api.example/v1";
 const url = `${publicUrl}/orders`;
-const algs = 'algs="ES256 PS256 EdDSA"';
+const algs = 'algs="ES256 PS256 EdDSA Ed25519"';
 
 let issuer: Issuer;
 let verifier: Verifier;
@@ -141,7 +141,6 @@ describe("a proof is refused", () => {
       { iat: inSeconds(12) },
       { iat: Date.now() },
       { iat: String(seconds()) },
-      { iat: seconds() + 0.5 },
       { iat: undefined },
       { ath: undefined },
       { ath: "x" },

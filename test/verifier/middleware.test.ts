@@ -76,7 +76,7 @@ const table = () =>
     ],
   ] as const;
 const good = () => `Bearer ${issuer.token({ sub: "user-9" })}`;
-const refusedProof = 'DPoP error="invalid_dpop_proof", algs="ES256 PS256 EdDSA"';
+const refusedProof = 'DPoP error="invalid_dpop_proof", algs="ES256 PS256 EdDSA Ed25519"';
 /** Of a bound token: its header, and a proof for it. */
 function boundToken() {
   const accessToken = issuer.token({ sub: "user-9", cnf: { jkt: key.thumbprint } });

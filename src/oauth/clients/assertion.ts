@@ -44,5 +44,5 @@ export async function authenticates(ctx: OAuthContext, client: Client, assertion
   if (typeof jti !== "string" || jti === "" || jti.length > maxJtiLength) return false;
   if (!(await ctx.clientKeys.verify(ctx, client, jwt))) return false;
   // last, so that nobody else can use up an identifier; a minute more than it is good for, whatever the replicas' clocks say
-  return ctx.store.usedOnce.use(hashOf(`client assertion\n${client.clientId}\n${jti}`), (exp + 60) * 1000);
+  return ctx.store.usedOnce.use(hashOf(`client assertion\n${client.clientId}\n${jti}`), Math.ceil(exp + 60) * 1000);
 }

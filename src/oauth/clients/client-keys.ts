@@ -35,7 +35,7 @@ export class ClientKeys {
     if (jwks !== undefined) {
       let keys = this.#registered.get(jwks);
       if (keys === undefined) {
-        keys = createLocalJWKSet({ keys: jwks.keys as unknown as JWK[] });
+        keys = keySetOf(jwks.keys as unknown as JWK[]);
         this.#registered.set(jwks, keys);
       }
       return (await check(keys, jwt)) === "signed";
@@ -95,9 +95,16 @@ async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; max
   if (usable.length === 0 || usable.length > maxKeys) throw new Error(`the set has ${usable.length} usable keys`);
   const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answered["cache-control"] ?? ""))?.[1] ?? 0);
   return {
-    keys: createLocalJWKSet({ keys: usable }),
+    keys: keySetOf(usable),
     maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)),
   };
+}
+
+/** `EdDSA` and `Ed25519` (RFC 9864) are two names of what an Ed25519 key does: neither leaves it out of the search. */
+function keySetOf(keys: readonly JWK[]): LocalJWKSet {
+  return createLocalJWKSet({
+    keys: keys.map(({ alg, ...key }) => (key.kty === "OKP" || !alg ? key : { ...key, alg })),
+  });
 }
 
 async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<"signed" | "not signed" | "unknown key"> {
@@ -114,7 +121,7 @@ async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<"signed" | "no
 
 /** @param key as jose resolves it: of the type that the algorithm takes, or it fails */
 async function isSignedWith(jwt: ForeignJwt, key: CryptoKey): Promise<boolean> {
-  return compactVerify(jwt.text, key, { algorithms: [jwt.alg] }).then(
+  return compactVerify(jwt.text, key, { algorithms: [String(jwt.header["alg"])] }).then(
     () => true,
     () => false,
   );

@@ -87,7 +87,6 @@ describe("private_key_jwt", () => {
     const wrong: Record<string, unknown>[] = [
       { exp: undefined },
       { exp: String(inSeconds(60)) },
-      { exp: inSeconds(60) + 0.5 },
       { exp: -1 },
       { exp: inSeconds(0) },
       { exp: inSeconds(-30) },
@@ -110,6 +109,14 @@ describe("private_key_jwt", () => {
     const assertion = await assertionOf(keys.ES256, "keyed", app.url);
     expect(await ask(assertion, { client_id: "other" })).toBe("invalid_client");
     expect(await ask(assertion, { client_id: "keyed" })).toBe("ok");
+  });
+
+  it("C-54 takes times with a fraction of a second", async () => {
+    expect(await asked({ exp: inSeconds(60) + 0.5, iat: inSeconds(0) - 0.25, nbf: inSeconds(0) - 0.75 })).toBe("ok");
+  });
+
+  it("C-53 takes an assertion whose alg is the name Ed25519 of RFC 9864, as one whose alg is EdDSA", async () => {
+    for (const alg of ["EdDSA", "Ed25519"]) expect([alg, await asked({}, { alg }, keys.EdDSA)]).toEqual([alg, "ok"]);
   });
 
   it("S-112 S-150 takes nbf and iat 8 s ahead", async () => {
@@ -349,7 +356,7 @@ describe("private_key_jwt", () => {
     const metadata = (await response.json()) as Record<string, string[]>;
     for (const endpoint of ["token", "introspection", "revocation"]) {
       expect(metadata[`${endpoint}_endpoint_auth_methods_supported`]).toContain("private_key_jwt");
-      expect(metadata[`${endpoint}_endpoint_auth_signing_alg_values_supported`]).toEqual(algs);
+      expect(metadata[`${endpoint}_endpoint_auth_signing_alg_values_supported`]).toEqual([...algs, "Ed25519"]);
     }
   });
 });

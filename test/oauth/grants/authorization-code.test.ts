@@ -178,9 +178,15 @@ describe("a code", () => {
     const { client_id: _, ...parameters } = await exchange();
     expect(await outcome(postForm(endpoint(), parameters))).toEqual([400, "invalid_request"]);
     expect(await outcome(postForm(endpoint(), { ...parameters, client_id: "" }))).toEqual([400, "invalid_request"]);
-    const basic = { authorization: `Basic ${btoa(`${portal.clientId}:`)}` };
-    expect(await outcome(postForm(endpoint(), parameters, basic))).toEqual([401, "invalid_client"]);
+    const made = { authorization: `Basic ${btoa(`${portal.clientId}:made up`)}` };
+    expect(await outcome(postForm(endpoint(), parameters, made))).toEqual([401, "invalid_client"]);
     expect((await postForm(endpoint(), { ...parameters, client_id: portal.clientId })).status).toBe(200);
+  });
+
+  it("C-58 takes the name of a public client from Basic with an empty secret", async () => {
+    const { client_id: _, ...parameters } = await exchange();
+    const basic = { authorization: `Basic ${btoa(`${portal.clientId}:`)}` };
+    expect((await postForm(endpoint(), parameters, basic)).status).toBe(200);
   });
 
   it("S-062 S-064 takes its tokens with it when it is replayed 3 s or 30 s later, but only by who could have redeemed it", async () => {

@@ -1,4 +1,3 @@
-import { isTime } from "./foreign-jwt.ts";
 import type { ParsedJws } from "./jws.ts";
 
 /** Claims of an access token (RFC 9068 section 2.2), times in seconds since 1970. */
@@ -93,8 +92,13 @@ export function readAccessTokenClaims(jws: ParsedJws, rules: AccessTokenRules, n
  * @param latest seconds since 1970 up to which iat and nbf are accepted
  */
 export function hasTimes({ exp, iat, nbf }: Readonly<Record<string, unknown>>, latest: number): boolean {
-  if (!isTime(exp) || !isTime(iat) || iat > latest) return false;
-  return nbf === undefined || (isTime(nbf) && nbf <= latest);
+  if (!isWholeSeconds(exp) || !isWholeSeconds(iat) || iat > latest) return false;
+  return nbf === undefined || (isWholeSeconds(nbf) && nbf <= latest);
+}
+
+/** This service writes no fractions, though a NumericDate may have one (RFC 7519 section 2). */
+function isWholeSeconds(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -16,7 +16,7 @@ const moved = (text) => usual.reduce((rest, port, i) => rest.replaceAll(`:${port
 const blocks = readBlocks(readFileSync(join(root, "README.md"), "utf8"));
 if (blocks.length === 0) throw new Error("README.md has no tour");
 
-// the tour calls tools of the project, as somebody in its folder would
+// the tour uses the project's tools, as a user in its folder does
 symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
 const env = {
   ...process.env,

@@ -6,7 +6,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
-import { refuseExpectations, twinHeader } from "../net/strict-http.ts";
+import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { isLoopback } from "../store/client-metadata.ts";
@@ -233,7 +233,7 @@ function isAllowedOrigin({ config }: OAuthContext, origin: string): boolean {
 
 function refuseTwins(app: FastifyInstance): void {
   app.addHook("onRequest", (request, reply, done) => {
-    const twin = twinHeader(request.raw.rawHeaders);
+    const twin = duplicateHeader(request.raw.rawHeaders);
     if (twin === null) return done();
     reply.header("connection", "close");
     done(new AuthError("invalid_request", `the header ${twin} stands twice`));

@@ -5,7 +5,7 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
-import { refuseExpectations, twinHeader } from "../net/strict-http.ts";
+import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
@@ -38,7 +38,7 @@ export async function startInternalListener(
   const server = createServer(options.tls);
   server.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
-    if (twinHeader(request.raw.rawHeaders) !== null) {
+    if (duplicateHeader(request.raw.rawHeaders) !== null) {
       return reply.code(400).header("connection", "close").send({ error: "Bad Request" });
     }
     const probe = request.url === "/healthz" || request.url === "/readyz";

@@ -57,7 +57,7 @@ const required = ["iss", "sub", "aud", "jti", "client_id", "sid", "scope"];
 
 export interface AccessTokenRules {
   readonly issuer: string;
-  /** Whether header typ `JWT` passes beside `at+jwt`. */
+  /** Whether header typ `JWT` is accepted as well as `at+jwt`. */
   readonly allowJwtTyp: boolean;
   /** Seconds that iat and nbf may lie in the future. */
   readonly clockToleranceSeconds: number;

@@ -9,7 +9,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  * @returns null for anything else
  */
 export function readOwnJson(part: string): Record<string, unknown> | null {
-  return readObject(part, (text, json) => JSON.stringify(json) === text);
+  return readObject(part, isAsWritten);
 }
 
 /**
@@ -19,7 +19,7 @@ export function readOwnJson(part: string): Record<string, unknown> | null {
  * @returns null for anything else
  */
 export function readForeignJson(part: string): Record<string, unknown> | null {
-  return readObject(part, (text) => !repeatsName(text));
+  return readObject(part, namesEachMemberOnce);
 }
 
 /** The bytes of canonical unpadded base64url (RFC 7515 section 2). @returns null for anything else, and for no bytes */
@@ -41,7 +41,11 @@ function readObject(part: string, isStrict: (text: string, json: object) => bool
   }
 }
 
-function repeatsName(text: string): boolean {
+function isAsWritten(text: string, json: object): boolean {
+  return JSON.stringify(json) === text;
+}
+
+function namesEachMemberOnce(text: string): boolean {
   const open: Set<string>[] = [];
   let string = "";
   for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}:]/gs)) {
@@ -50,9 +54,9 @@ function repeatsName(text: string): boolean {
     else if (token === ":") {
       const names = open.at(-1);
       const name = JSON.parse(string) as string;
-      if (names?.has(name)) return true;
+      if (names?.has(name)) return false;
       names?.add(name);
     } else string = token;
   }
-  return false;
+  return true;
 }

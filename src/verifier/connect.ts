@@ -39,7 +39,7 @@ export function requireToken(
 /**
  * The claims of the token that a call was let through with.
  * @param context the handler's context
- * @throws Error where no `requireToken` stands before the handler
+ * @throws Error if `requireToken` did not run before the handler
  */
 export function claimsOf(context: { readonly values: { get<T>(key: ContextKey<T>): T } }): VerifiedClaims {
   const claims = context.values.get(key);

@@ -7,13 +7,13 @@ import type { DpopOptions, VerifierLog } from "./options.ts";
 export interface SignedRequest {
   /** As received: `GET`. */
   readonly method: string;
-  /** Path and query as received, which begin with `/` and stand after `publicUrl`. The query counts for nothing. */
+  /** Path and query as received, from the `/` on; `publicUrl` is put before it. The query is ignored. */
   readonly url: string;
-  /** The DPoP header, as node:http or `Headers` gives it; several, joined or in a list, are refused. Nothing: there was none. */
+  /** The DPoP header, as node:http or `Headers` gives it; null or undefined: there was none. More than one is refused. */
   readonly dpop: string | readonly string[] | null | undefined;
 }
 
-/** Seconds beyond its time that a shared memory keeps a proof: processes have clocks of their own. */
+/** Seconds that a shared memory keeps a proof after it ended: the clocks of processes differ. */
 const sharedMargin = 60;
 /** Milliseconds between two warnings. */
 const warnEvery = 10_000;
@@ -73,7 +73,7 @@ export class DpopCheck {
   }
 }
 
-/** Used proofs of this process, the last ones; in the order of their use, which is nearly that of their expiry. */
+/** The proofs that were used in this process, in the order of their use, which is nearly that of their expiry. The oldest go. */
 class ProofMemory {
   readonly #max: number;
   readonly #now: () => number;
@@ -108,8 +108,8 @@ class ProofMemory {
 }
 
 /**
- * Neither an absolute request target, which names a host that nobody vouches for, nor a path that normalization would make
- * another one of: routers take it as it is.
+ * Is this a path that normalization leaves as it is? An absolute request target names a host that was not checked, and routers
+ * do not normalize dot segments as a URL does.
  */
 function isPlainPath(url: unknown): url is string {
   return typeof url === "string" && url.startsWith("/") && !/^[^?#]*(?:\\|\/(?:\.|%2e){1,2}(?:[/?#]|$))/i.test(url);

@@ -6,7 +6,7 @@ export interface SigningKey {
   readonly kid: string;
   readonly alg: JwsAlg;
   readonly publicKey: KeyObject;
-  /** False once a newer key set came without it: it is trusted no more. */
+  /** False once a newer key set does not contain it: then it is no longer trusted. */
   published: boolean;
 }
 
@@ -27,8 +27,8 @@ const maxAge = { default: 300, min: 5, max: 86_400 };
 const warnEvery = 10_000;
 
 /**
- * The issuer's published keys. Used while older than their max-age as well, and then fetched anew beside: an issuer that is away
- * stops nobody whose key is known. One fetch at a time.
+ * The issuer's published keys. Keys older than their max-age stay usable while new ones are fetched, so tokens of a known key are
+ * verified even when the issuer cannot be reached. One fetch at a time.
  */
 export class KeySet {
   readonly #options: KeySetOptions;
@@ -60,7 +60,7 @@ export class KeySet {
     return this.#keys.get(kid);
   }
 
-  /** Fetches beside when the keys are older than their max-age. @param now performance.now() */
+  /** Starts a fetch if the keys are older than their max-age, and does not wait for it. @param now performance.now() */
   keepFresh(now: number): void {
     if (now > this.#staleAt && this.#loaded && !this.#cooling(now)) void this.#fetch();
   }

@@ -37,7 +37,7 @@ export type BindingCheck = (claims: VerifiedClaims, proof: unknown) => boolean;
 export interface DpopOptions {
   /**
    * What clients put before the path of a request, as `https://api.example`, with the prefix that a proxy takes off: proofs must
-   * name this URL. The Host header is not asked, whoever sends the request chooses it.
+   * name this URL. The Host header is not used, because the sender of the request chooses it.
    */
   readonly publicUrl: string;
   /**
@@ -72,7 +72,7 @@ export interface VerifierOptions {
   readonly clockToleranceSeconds?: number;
   /** Seconds that a token is accepted after its `exp`. 0 unless given, at most 10. */
   readonly expiryToleranceSeconds?: number;
-  /** Accept header typ `JWT` beside `at+jwt`, for clients registered with `access_token_typ: "JWT"`. False unless given. */
+  /** Accept header typ `JWT` as well as `at+jwt`, for clients registered with `access_token_typ: "JWT"`. False unless given. */
   readonly allowJwtTyp?: boolean;
   /** Take tokens that are bound to a DPoP key. Without it they are Invalid Token with scheme DPoP. */
   readonly dpop?: DpopOptions;
@@ -87,7 +87,7 @@ export interface VerifierOptions {
   readonly jwksCooldownMs?: number;
   /** Milliseconds for a fetch of the keys. 5000 unless given. */
   readonly jwksTimeoutMs?: number;
-  /** Milliseconds without any message after which the stream is opened anew. 3000 unless given. */
+  /** Milliseconds without any message after which the stream is opened again. 3000 unless given. */
   readonly streamTimeoutMs?: number;
   /** Silent unless given. */
   readonly log?: VerifierLog;

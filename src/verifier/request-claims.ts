@@ -9,7 +9,7 @@ export function setClaims(request: object, claims: VerifiedClaims): void {
 /**
  * The claims of the token that a request was let through with.
  * @param request the request object that the handler got
- * @throws Error where no `requireToken` stands before the handler: a mistake in the program, not of the caller
+ * @throws Error if `requireToken` did not run before the handler: an error in the program, not in the request
  */
 export function claimsOf(request: object): VerifiedClaims {
   const claims = claimsByRequest.get(request);

@@ -10,7 +10,7 @@ export interface RevocationStreamOptions {
   readonly connection: ServiceConnection;
   readonly revoked: RevokedSet;
   readonly maxStalenessMs: number;
-  /** Without a message for so long the stream is opened anew. */
+  /** Milliseconds without any message after which the stream is opened again. */
   readonly timeoutMs: number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -40,8 +40,8 @@ const drift = 0.001;
  * Follows what is revoked: a snapshot, then every revocation as it happens. After a break it goes on where it stopped.
  *
  * How fresh the knowledge is counts on the monotonic clock, from the arrival of the newest `complete_until`. One that is not newer
- * than those before freshens nothing: an issuer that is stuck goes on talking but says nothing new. One that arrives later than
- * others did (held up on its way) counts from when it should have arrived.
+ * than those before does not count: an issuer that is stuck goes on sending but has nothing new. One that was delayed on its
+ * way counts from when it should have arrived.
  */
 export class RevocationStream {
   readonly #options: RevocationStreamOptions;

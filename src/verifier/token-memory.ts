@@ -13,7 +13,7 @@ export interface RememberedToken {
   revoked: boolean;
 }
 
-/** Bytes that a remembered token takes beside its text and claims: measured, rounded up. */
+/** Bytes that a remembered token takes in addition to its text and claims: measured, rounded up. */
 const overhead = 1_000;
 
 /**
@@ -72,7 +72,7 @@ export class TokenMemory {
   }
 }
 
-/** The text, and its claims, which are shorter but stand in objects. */
+/** Approximate bytes of the text and of the objects of its claims. */
 function sizeOf(token: string): number {
   return 3 * token.length + overhead;
 }

@@ -51,12 +51,12 @@ export interface VerifierStatus {
 /** Decides about access tokens in this process, as the gateway's table says. */
 export interface Verifier {
   /**
-   * Decides about a token. Never rejects: what cannot be known is the decision 503.
+   * Decides about a token. Never rejects: if it cannot be known whether a token is good, the decision is 503.
    * @param token the access token, without `Bearer `; "" when the request carried none
    */
   verify(token: string, options?: VerifyOptions): Promise<Decision>;
   /**
-   * The same at once, where nothing has to be asked: always for tokens seen before while the stream is fresh.
+   * The same without waiting, where memory is enough: always for tokens seen before while the stream is fresh.
    * @returns null when only `verify` can tell
    */
   verifyNow(token: string, options?: VerifyOptions): Decision | null;
@@ -88,7 +88,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
 /** Milliseconds between two tries to get the first keys. */
 const firstKeysEvery = 1_000;
 
-/** Turns of the event loop that a stream lost less than so many milliseconds ago gets to say something. */
+/** Turns of the event loop in which waiting messages are read, if the stream was lost less than `catchUpMs` milliseconds ago. */
 const catchUpTurns = 10;
 const catchUpMs = 5_000;
 
@@ -158,7 +158,7 @@ class LocalVerifier implements Verifier {
       const isBound = this.#dpop !== null && /^dpop /i.test(header ?? "");
       return isBound ? this.#verifyBound(this.#dpop, header ?? "", options, request) : Promise.resolve(invalidToken);
     }
-    // RFC 9449 section 7.2: what is bound to a DPoP key is never good as a Bearer token, whatever checkBinding says
+    // RFC 9449 section 7.2: a token that is bound to a DPoP key is never accepted as Bearer, even if checkBinding accepts it
     return this.verify(token, options).then((decision) =>
       decision.allowed && decision.claims.cnf?.jkt !== undefined ? invalidToken : decision,
     );
@@ -228,7 +228,7 @@ class LocalVerifier implements Verifier {
     return options?.scopes?.every((one) => held.includes(one)) === false ? withDpopChallenge(forbidden) : decision;
   }
 
-  /** What needs waiting for: an unknown key, or the issuer's word while the stream is lost. */
+  /** Decides where that takes a fetch of the keys or, while the stream is lost, an introspection. */
   async #ask(token: string, options: VerifyOptions | undefined): Promise<Decision> {
     if (await this.#catchUp()) {
       const decision = this.verifyNow(token, options);
@@ -238,7 +238,7 @@ class LocalVerifier implements Verifier {
     if (read === "unknown key") {
       const found = this.#keys.lookUp(performance.now());
       if (typeof found !== "string") await found;
-      // now known, known not to be, or not to be known: and then at once
+      // the key is known now, or known not to exist, or the issuer cannot be reached
       const decision = this.verifyNow(token, options);
       if (decision !== null) return decision;
       read = this.#read(token);
@@ -254,8 +254,8 @@ class LocalVerifier implements Verifier {
   }
 
   /**
-   * Where this process was busy for longer than the stream may be silent, news wait in its sockets: a few turns of the event loop
-   * bring them. @returns whether the stream is fresh
+   * If this process was busy for longer than the stream may be silent, messages wait in its sockets. A few turns of the event loop
+   * read them. @returns whether the stream is fresh
    */
   async #catchUp(): Promise<boolean> {
     if (this.#stream === null) return false;

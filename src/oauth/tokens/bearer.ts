@@ -10,10 +10,10 @@ import { checkProof, needsNonce, type PresentedProof } from "./dpop.ts";
 import { standingOf } from "./introspection.ts";
 
 /**
- * Checks the Authorization header of a request to one of this service's own protected resources, as the gateway's table says.
- * Only tokens made for a client itself are good here: one for a resource (RFC 8707) is that resource's. One that is bound to a
- * key comes with scheme DPoP and a proof, any other with Bearer (RFC 9449 section 7).
- * @param proof null: there was none, or none can come this way
+ * Checks the Authorization header of a request to one of this service's own protected resources, by the gateway's table. Only
+ * tokens for the client itself are accepted, not those for a resource (RFC 8707). A token that is bound to a key needs scheme DPoP
+ * and a proof, any other one Bearer (RFC 9449 section 7).
+ * @param proof null: the request has none, or its protocol has no place for one
  * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, invalid_dpop_proof, use_dpop_nonce
  */
 export async function requireBearer(
@@ -49,7 +49,7 @@ async function requireBinding(
   if (claims.cnf === undefined && presented === null) return;
   if (claims.cnf === undefined)
     throw new AuthError("invalid_token", "the access token is bound to no key: send it as Bearer");
-  // a good token without its key is the sign of a stolen one
+  // a valid token that is used without its key may be stolen
   const misused = { client_id: claims.client_id, sid: claims.sid };
   if (presented === null || proof === null) {
     securityEvent(ctx, "bound_token_without_proof", misused);
@@ -65,7 +65,7 @@ async function requireBinding(
 /** The user that an access token speaks for. @throws AuthError invalid_token: it is a client's own, or the user is gone */
 export async function ownerOf(ctx: OAuthContext, sub: string): Promise<User> {
   return getUser(ctx, sub).catch((error: unknown) => {
-    const nobody = error instanceof AuthError && error.code === "not_found";
-    throw nobody ? new AuthError("invalid_token", "not a token of a user") : error;
+    const isUnknown = error instanceof AuthError && error.code === "not_found";
+    throw isUnknown ? new AuthError("invalid_token", "not a token of a user") : error;
   });
 }

@@ -32,8 +32,8 @@ export interface IdTokenClaims {
 const futureTolerance = 10;
 
 /**
- * Reads a token that must be an access token of ours with a good signature; whether it is expired or revoked, and its key still
- * trusted, is not looked at. A token that was checked once is remembered, unless it was over by then.
+ * Reads an access token of this service and verifies its signature. Expiry, revocation and trust in its key are not checked. A
+ * verified token is remembered, unless it is expired.
  * @returns null for anything else; a promise only where the key has to be looked up first
  */
 export function readAccessToken(

@@ -7,7 +7,7 @@ import type { OAuthContext } from "../context.ts";
 
 /** A DPoP header (RFC 9449 section 4.1) and the request it came with. */
 export interface PresentedProof {
-  /** As received; where there were several they are joined, which is no JWT. */
+  /** As received. Several headers are joined, which is not a JWT, so they are refused. */
   readonly proof: string;
   readonly method: string;
   /** Of the resource as clients know it, below the issuer; without query. */
@@ -16,14 +16,14 @@ export interface PresentedProof {
 
 /** Seconds that a used proof is remembered for after it ended: replicas' clocks differ a little. */
 const rememberedLonger = 60;
-/** Nonces change so often (milliseconds); one is good until the next but one. */
+/** Milliseconds after which the nonce changes. A nonce is accepted for two such periods. */
 const nonceWindow = 150_000;
 
 const invalid = (description: string) => new AuthError("invalid_dpop_proof", description);
 
 /**
  * Checks a proof (RFC 9449 section 4.3) and uses it up, over all replicas.
- * @param demands accessToken: that it must be bound to; nonce: whether it must hold one of ours
+ * @param demands accessToken: the one it must be made for, or null; nonce: whether it must have a nonce of this service
  * @returns the thumbprint of its key (RFC 7638)
  * @throws AuthError invalid_dpop_proof, use_dpop_nonce
  */
@@ -58,12 +58,12 @@ export async function provenKey(
   throw invalid("the tokens of this client are bound to a key: send a DPoP proof");
 }
 
-/** Must this client's proofs hold a nonce of ours? */
+/** Must this client's proofs have a nonce of this service (RFC 9449 section 8)? */
 export function needsNonce(client: Client): boolean {
   return client.metadata.profile === "fapi2";
 }
 
-/** What a client puts into its next proof. Made of the time and KEY_ENCRYPTION_KEY: every replica knows it, none keeps it. */
+/** The nonce for a client's next proof. Derived from the time and KEY_ENCRYPTION_KEY, so all replicas have the same and store none. */
 export function dpopNonce(ctx: OAuthContext): string {
   return nonceOf(ctx, Math.floor(ctx.clock.now() / nonceWindow));
 }

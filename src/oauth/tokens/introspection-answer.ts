@@ -18,10 +18,10 @@ export interface ActiveIntrospection {
   readonly sid: string;
   readonly roles?: readonly string[];
   readonly nickname?: string;
-  /** The key it is bound to (RFC 9449 section 6.2): worth nothing without a proof. */
+  /** The key it is bound to (RFC 9449 section 6.2). The token is valid only with a proof of that key. */
   readonly cnf?: Confirmation;
   readonly act?: Actor;
-  /** Of an introspection that is answered again and again: what each edge made of it. */
+  /** Serialized answers that the edges keep of an introspection that is asked for again. */
   readonly [forms]?: Forms;
 }
 

@@ -13,8 +13,9 @@ import type { VerifiedToken } from "./verified-tokens.ts";
 const inactive: Introspection = { active: false };
 
 /**
- * What a token is worth to this caller, who was authenticated before (RFC 7662 section 2). Every failed check of the token is
- * `active: false`; a state that cannot be read throws unavailable, never either answer.
+ * Introspects a token for a caller that was authenticated before (RFC 7662 section 2). If any check of the token fails the answer
+ * is `active: false`.
+ * @throws AuthError unavailable: the state of revocations cannot be read
  */
 export function introspect(ctx: OAuthContext, caller: Client, token: string): Introspection | Promise<Introspection> {
   const known = readAccessToken(ctx, token);
@@ -27,7 +28,7 @@ export function introspect(ctx: OAuthContext, caller: Client, token: string): In
   return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
 }
 
-/** An introspection as a JWT for the caller (RFC 9701 section 5). It tells of the moment of its `iat` and has no end. */
+/** An introspection as a JWT for the caller (RFC 9701 section 5). It holds for the time of its `iat` and does not expire. */
 export function signIntrospection(ctx: OAuthContext, caller: Client, introspection: Introspection): string {
   const { introspection_signed_response_alg: alg } = caller.metadata;
   return ctx.keys.sign("access", alg, "token-introspection+jwt", {
@@ -38,7 +39,7 @@ export function signIntrospection(ctx: OAuthContext, caller: Client, introspecti
   }).token;
 }
 
-/** Where something has to be read from the store first. */
+/** The same where the store has to be read first. */
 async function introspectSlowly(
   ctx: OAuthContext,
   caller: Client,
@@ -51,7 +52,7 @@ async function introspectSlowly(
   return (await standingOf(ctx, known)) === "valid" ? describe(known) : inactive;
 }
 
-/** One object for each token that comes again: its claims do not change, whether they hold is judged each time. */
+/** The answer about an active token, one object for each token that is seen again: its claims do not change. */
 function describe(known: VerifiedToken): ActiveIntrospection {
   if (known.introspection) return known.introspection;
   if (known.introspection === undefined) {
@@ -84,7 +85,7 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
   };
 }
 
-/** A token for a client's own use any caller may look at; one for somebody else only who it is for. */
+/** Any caller may introspect a token for the client itself; a token for another audience only that audience. */
 function mayIntrospect(caller: Client, { aud, client_id }: AccessTokenClaims): boolean {
   return aud === client_id || aud === caller.clientId || caller.metadata.resource_server_for.includes(aud);
 }
@@ -115,11 +116,12 @@ async function introspectRefreshToken(ctx: OAuthContext, caller: Client, token: 
 }
 
 /**
- * Is an access token of ours good now? Answered from memory, within REVOCATION_MAX_STALENESS of the store. Revocation is looked at first: what is revoked is `revoked` though it also expired.
+ * Is an access token of this service valid now? Answered from memory, which lags behind the store by REVOCATION_MAX_STALENESS at
+ * most. A token that is both revoked and expired is `revoked`.
  */
 export async function standingOf(ctx: OAuthContext, known: VerifiedToken): Promise<"valid" | "expired" | "revoked"> {
   const { claims } = known;
-  // their ids are in the feed; clients, secrets and keys of what it was exchanged from are looked at here
+  // revocations of the tokens themselves are in the feed; their clients, secrets and keys are checked here
   for (const { client_id, kid } of claims.exchanged_from ?? []) {
     const client = await findClient(ctx, client_id);
     const ended = client === null || isOfEndedSecret(ctx, client, { ...claims, client_id });

@@ -9,7 +9,7 @@ import { scopesOf } from "../scopes.ts";
 import type { RefreshTokenClaims } from "./claims.ts";
 import { userClaims } from "./user-claims.ts";
 
-/** The one authentication context there is: a password. */
+/** The only authentication context class: a password (OpenID Connect Core section 2, `acr`). */
 export const ACR = "urn:auth-service:acr:password";
 
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
@@ -68,7 +68,7 @@ export function issueRefreshToken(
   return { token, state: { ...named, kid } };
 }
 
-/** The authorization's current refresh token again, byte for byte; null when its key is gone. */
+/** The authorization's current refresh token again, byte for byte. @returns null if its signing key no longer exists */
 export function repeatRefreshToken(ctx: OAuthContext, authorization: Authorization): string | null {
   const { refresh, generation } = authorization;
   if (refresh === null) return null;

@@ -7,8 +7,8 @@ import type { OAuthContext } from "../context.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 
 /**
- * Token revocation (RFC 7009 section 2.1): a refresh token takes its authorization with it, an access token only itself.
- * Unknown, foreign and already revoked tokens are left as they are, without a word.
+ * Token revocation (RFC 7009 section 2.1). A refresh token revokes its authorization, an access token only itself. Unknown tokens,
+ * those of other clients and those already revoked are ignored.
  */
 export async function revokeToken(ctx: OAuthContext, client: Client, token: string): Promise<void> {
   const now = ctx.clock.now();

@@ -1,7 +1,7 @@
 import type { User } from "../../store/users.ts";
 import { scopesOf } from "../scopes.ts";
 
-/** Which scope releases which claims (OpenID Connect Core section 5.4); `nickname` and `roles` stand in access tokens too. */
+/** Which scope releases which claims (OpenID Connect Core section 5.4); `nickname` and `roles` are in access tokens too. */
 const byScope = {
   profile: [
     "name",
@@ -36,7 +36,7 @@ export function releasedBy(claim: string): string | null {
 /**
  * The claims about a user that these scopes release, and those asked for one by one (OpenID Connect Core section 5.5), which the
  * user agreed to as part of their scope. What the user does not have is left out.
- * @param allowed scopes of the client: a claim of another scope is not released, whoever asks
+ * @param allowed scopes of the client: a claim of another scope is not released, even if it is asked for
  */
 export function userClaims(
   user: User,

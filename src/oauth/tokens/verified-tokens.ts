@@ -2,21 +2,21 @@ import { LRUCache } from "lru-cache";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import type { ActiveIntrospection } from "./introspection-answer.ts";
 
-/** What a good signature was found on: claims are remembered, decisions never. */
+/** A token whose signature was verified. Its claims are remembered, decisions about it never. */
 export interface VerifiedToken {
   readonly claims: AccessTokenClaims;
   readonly kid: string;
-  /** Its introspection, from the second time on: a token that comes once leaves little behind. */
+  /** Its introspection, kept from the second request on, so that a token that is seen once takes little memory. */
   introspection: ActiveIntrospection | null | undefined;
 }
 
 const maxBytes = 96 * 1024 * 1024;
-/** Of the claims' objects and of what the edges keep of an answer, beside the token's text. */
+/** Bytes of the claims' objects and of the answers that the edges keep, in addition to the token's text. */
 const overhead = 3_600;
 
 /**
- * Access tokens whose signature was checked once. Bounded by bytes, least recently used out first. Only live tokens of ours get in,
- * so a flood of others neither grows it nor pushes anything out.
+ * Access tokens whose signature was verified. Bounded by bytes; the least recently used go first. Only unexpired tokens of this
+ * service are added, so a flood of others neither grows it nor evicts anything.
  */
 export class VerifiedTokens {
   /** By signature, which is quicker to look up than the token; the token itself is compared. */

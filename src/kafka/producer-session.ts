@@ -1,27 +1,37 @@
 import type { Producer } from "kafkajs";
 import { withDeadline } from "./deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
+import { PublishError } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, REQUEST_TIMEOUT_MS, trackSockets } from "./kafka-client.ts";
 
 /**
  * One idempotent producer and its connections. A session does not outlive a failed send: kafkajs gives the sequence numbers of a failed
  * send to the next one. If the broker had stored the failed one after all, it would take the next for its repeat and acknowledge it
  * without storing it.
+ *
+ * A send believes only what it counted. When a partition's leader moves during a send, kafkajs 2.2.4 tries again without the brokers
+ * that have answered: what moved to one of them is never sent, and the send resolves with fewer partitions than it was asked for.
  */
 export class ProducerSession {
   readonly #connection: ReturnType<typeof trackSockets>;
   readonly #opened: Promise<Producer>;
+  /** `topic/partition` of everything in the send that is under way, as the partitioner chose it in any of its tries. */
+  #asked = new Set<string>();
 
   /** Begins to connect. The first send waits for it. */
   constructor(options: KafkaOptions) {
     this.#connection = trackSockets(options.ssl);
-    this.#opened = openProducer(options, this.#connection.socketFactory);
+    this.#opened = openProducer(options, this.#connection.socketFactory, (partition) => this.#asked.add(partition));
     this.#opened.catch(() => {});
   }
 
-  /** Resolves when all in-sync replicas have stored the batch. @throws what kafkajs throws */
+  /**
+   * Resolves when all in-sync replicas have stored the batch.
+   * @throws PublishError away: a partition was not acknowledged; or what kafkajs throws
+   */
   async send(batch: readonly OutboundEvent[]): Promise<void> {
     const producer = await this.#opened;
+    this.#asked = new Set();
     const result = producer.sendBatch({
       acks: -1,
       timeout: REQUEST_TIMEOUT_MS - 500,
@@ -35,7 +45,9 @@ export class ProducerSession {
       })),
     });
     result.catch(() => {});
-    await result;
+    const acknowledged = new Set((await result).map(({ topicName, partition }) => `${topicName}/${partition}`));
+    const missing = [...this.#asked].filter((partition) => !acknowledged.has(partition));
+    if (missing.length > 0) throw new PublishError("away", `not acknowledged: ${missing.join(", ")}`);
   }
 
   /** Disconnects in order, for half a second at most. */
@@ -51,13 +63,25 @@ export class ProducerSession {
   }
 }
 
-async function openProducer(options: KafkaOptions, socketFactory: Parameters<typeof openKafka>[1]): Promise<Producer> {
+/** @param chosen told of each `topic/partition` that the partitioner chooses */
+async function openProducer(
+  options: KafkaOptions,
+  socketFactory: Parameters<typeof openKafka>[1],
+  chosen: (partition: string) => void,
+): Promise<Producer> {
   const { kafka, Partitioners } = await openKafka(options, socketFactory);
   const producer = kafka.producer({
     idempotent: true,
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
-    createPartitioner: Partitioners.DefaultPartitioner,
+    createPartitioner: () => {
+      const partitionOf = Partitioners.DefaultPartitioner();
+      return (message) => {
+        const partition = partitionOf(message);
+        chosen(`${message.topic}/${partition}`);
+        return partition;
+      };
+    },
     retry: { retries: 1 },
   });
   await producer.connect();

@@ -12,7 +12,7 @@ import { freeze } from "./process.ts";
 
 const run = promisify(execFile);
 const root = path.resolve(import.meta.dirname, "../..");
-const jars = path.join(root, ".cache/services/jars");
+export const jars = path.join(root, ".cache/services/jars");
 
 export interface TestKafka {
   /** Comma list of the plain listener. */
@@ -64,18 +64,18 @@ async function borrowed(brokers: string): Promise<TestKafka> {
   };
 }
 
-async function startOnJava(): Promise<TestKafka> {
+/** Java 17 or newer, and Kafka's jars, which are fetched once. @throws where there is no Java or no Maven */
+export async function requireJava(): Promise<void> {
   const { stderr } = await run("java", ["-version"]);
   const major = Number(/version "(\d+)/.exec(stderr)?.[1] ?? 0);
   if (major < 17) throw new Error(`Java ${major} is too old`);
-  if (!hasJars()) {
-    await run(
-      "mvn",
-      ["-q", "-B", "-f", "pom.xml", "dependency:copy-dependencies", "-DoutputDirectory=.cache/services/jars"],
-      { cwd: root, timeout: 300_000 },
-    );
-  }
+  if (hasJars()) return;
+  const goals = ["dependency:copy-dependencies", "-DoutputDirectory=.cache/services/jars"];
+  await run("mvn", ["-q", "-B", "-f", "pom.xml", ...goals], { cwd: root, timeout: 300_000 });
+}
 
+async function startOnJava(): Promise<TestKafka> {
+  await requireJava();
   const folder = await mkdtemp(path.join(tmpdir(), "kafka-"));
   const [port, saslPort, controllerPort] = await freePorts(3);
   const properties = path.join(folder, "server.properties");
@@ -217,7 +217,7 @@ async function startOnDocker(): Promise<TestKafka> {
   };
 }
 
-async function answers(brokers: string, withinMs: number): Promise<void> {
+export async function answers(brokers: string, withinMs: number): Promise<void> {
   const kafka = new kafkajs.Kafka({
     brokers: brokers.split(","),
     logLevel: kafkajs.logLevel.NOTHING,
@@ -241,7 +241,7 @@ async function answers(brokers: string, withinMs: number): Promise<void> {
   }
 }
 
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, async () => {
       const server = net.createServer().listen(0, "127.0.0.1");

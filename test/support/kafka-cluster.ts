@@ -1,0 +1,101 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { answers, freePorts, jars, requireJava } from "./kafka.ts";
+
+const run = promisify(execFile);
+
+/** Three brokers that replicate everything, each a process of its own. */
+export interface KafkaCluster {
+  /** host:port of each. */
+  readonly brokers: readonly string[];
+  /** SIGTERM, which moves the leaders away first; then starts the broker again and waits until it answers. */
+  restart(broker: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Replication 3 and `min.insync.replicas` 2 for every topic. Needs Java 17 and Maven. */
+export async function startKafkaCluster(): Promise<KafkaCluster> {
+  await requireJava();
+  const folder = await mkdtemp(path.join(tmpdir(), "kafka-cluster-"));
+  const ports = await freePorts(6);
+  const brokers = ports.slice(0, 3).map((port) => `127.0.0.1:${port}`);
+  const voters = ports.slice(3).map((port, index) => `${index + 1}@127.0.0.1:${port}`);
+  const classpath = ["-cp", path.join(jars, "*"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
+  const clusterId = randomBytes(16).toString("base64url").replace(/^-/, "A");
+  const children: (ChildProcess | null)[] = [null, null, null];
+  const killAll = () => {
+    for (const child of children) child?.kill("SIGKILL");
+  };
+  process.once("exit", killAll);
+
+  const propertiesOf = (index: number) => path.join(folder, `server-${index}.properties`);
+  const launch = (index: number) => {
+    const log = openSync(path.join(folder, `broker-${index}.log`), "a");
+    const flags = ["-Xmx300m", "-XX:TieredStopAtLevel=1", ...classpath];
+    children[index] = spawn("java", [...flags, "kafka.Kafka", propertiesOf(index)], { stdio: ["ignore", log, log] });
+    closeSync(log);
+  };
+  const ended = (child: ChildProcess | null | undefined) =>
+    new Promise<void>((resolve) => {
+      if (child === null || child === undefined || child.exitCode !== null || child.signalCode !== null) resolve();
+      else child.once("exit", () => resolve());
+    });
+  const stop = async () => {
+    killAll();
+    await Promise.all(children.map(ended));
+    process.off("exit", killAll);
+    await rm(folder, { recursive: true, force: true });
+  };
+
+  try {
+    for (const [index, broker] of brokers.entries()) {
+      const settings = {
+        "process.roles": "broker,controller",
+        "node.id": index + 1,
+        "controller.quorum.voters": voters.join(","),
+        listeners: `PLAINTEXT://${broker},CONTROLLER://127.0.0.1:${ports[index + 3]}`,
+        "advertised.listeners": `PLAINTEXT://${broker}`,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": path.join(folder, `data-${index}`),
+        "auto.create.topics.enable": false,
+        "default.replication.factor": 3,
+        "min.insync.replicas": 2,
+        "offsets.topic.replication.factor": 3,
+        "offsets.topic.num.partitions": 1,
+        "transaction.state.log.replication.factor": 3,
+        "transaction.state.log.min.isr": 2,
+        "group.initial.rebalance.delay.ms": 0,
+        "num.network.threads": 2,
+        "num.io.threads": 2,
+        "log.cleaner.enable": false,
+      };
+      const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+      await writeFile(propertiesOf(index), lines.join(""));
+      const format = ["kafka.tools.StorageTool", "format", "-t", clusterId, "-c", propertiesOf(index)];
+      await run("java", [...classpath, ...format]);
+    }
+    for (const index of brokers.keys()) launch(index);
+    for (const broker of brokers) await answers(broker, 120_000);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    brokers,
+    async restart(index) {
+      const child = children[index];
+      child?.kill("SIGTERM");
+      await ended(child);
+      launch(index);
+      await answers(brokers[index] ?? "", 120_000);
+    },
+    stop,
+  };
+}

@@ -29,9 +29,9 @@ export function standardsPage() {
   const lines = [
     "# Standards",
     "",
-    "What the standards ask for, row by row, and the test that holds it. Written by `npm run docs:standards` from the titles of the",
-    "tests; a row's number runs its tests: `npm test -- -t S-075`. Level M must hold, S should, O where the feature exists, D is",
-    "decided in docs/decisions or the README.",
+    "What the standards require, row by row, with the tests that check it. `npm run docs:standards` writes this page from the titles of",
+    "the tests. `npm test -- -t S-075` runs the tests of a row. Level M must hold, S should hold, O holds where the feature exists, and D",
+    "is decided in docs/decisions or docs/explanation/security.md.",
   ];
   const uncovered = [];
   for (const [area, name] of Object.entries(areas)) {

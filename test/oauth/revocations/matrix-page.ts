@@ -50,20 +50,20 @@ export function page(
   );
   return `# Revocation
 
-What ends what, and how fast. This page is written by a test (\`WRITE_DOCS=1 node scripts/test.mjs test/oauth/revocations/matrix\`): change
+Which cause ends which credential, and how fast. A test writes this page (\`WRITE_DOCS=1 npm test -- test/oauth/revocations/matrix\`): change
 \`test/oauth/revocations/matrix-page.ts\`, not this file.
 
 ## The bound
 
-A revocation that was acknowledged is refused on every replica within \`REVOCATION_MAX_STALENESS\` (1 second unless set). The replica
-that acknowledged it refuses from that moment on. A replica that cannot read the database for longer than the bound answers
-UNAVAILABLE (HTTP 503) about access tokens: it says neither active nor inactive. What is looked up in the database at each use
-(sessions, codes, refresh tokens) is refused at once everywhere; what a disabled client may still do, within the bound.
+A revoked credential is refused on every replica within \`REVOCATION_MAX_STALENESS\` (1 second unless set) of the
+acknowledgement. The replica that acknowledged the revocation refuses from that moment on. A replica that cannot read the database for longer than the bound answers
+UNAVAILABLE (HTTP 503) about access tokens, neither active nor inactive. Sessions, codes and refresh tokens are read from the database at
+each use, so they are refused at once everywhere. A disabled client is refused within the bound.
 
-How it works: every cause writes rows into one table, in the transaction of what it does. Each replica reads that table every 100 ms
-into memory and remembers of a token only its claims and its signature, never the decision. A row may become visible after one with a
-higher id, for as long as a transaction may take, so each replica reads the newest rows again and again until none can still appear.
-\`WatchRevocations\` sends the same rows to services that decide by themselves; each response says up to when it is complete.
+How it works: every cause writes rows into one table, in the transaction of its change. Each replica reads that table into memory every
+100 ms. Of a token it keeps only the claims and the result of the signature check, never the decision. A row may become visible after one
+with a higher id, for as long as a transaction may take, so each replica reads the newest rows again until no more can appear.
+\`WatchRevocations\` sends the same rows to services that check tokens themselves; each response says up to when it is complete.
 
 ## Credentials
 
@@ -71,22 +71,21 @@ higher id, for as long as a transaction may take, so each replica reads the newe
 - **authorization code**: not yet redeemed.
 - **device code**: allowed on the device page, not yet redeemed.
 - **access token**: at this service's own resources, here \`/userinfo\`.
-- **cached decision**: introspection of an access token that the other replica had introspected just before.
-- **exchanged token**: what a gateway got for the access token (RFC 8693), introspected by the service it is for.
+- **cached decision**: introspection of an access token that the same replica introspected just before the revocation.
+- **exchanged token**: the token that a gateway got for the access token (RFC 8693), introspected by the service it is for.
 - **refresh token**: at the token endpoint.
-- **client's own token**: of client credentials, introspected.
-- **Bearer caller of gRPC**: that token as credentials of a call to the internal API.
+- **client's own token**: from client credentials, introspected.
+- **Bearer caller of gRPC**: that token as the credentials of a call to the internal API.
 
 ## Measured
 
-Two replicas on one MariaDB, ${date.toISOString().slice(0, 10)}. A cause is carried out on one replica, the credentials are tried on the
-other: the time runs from the acknowledgement to the first answer that refuses, that answer's own time included; after it none was
-accepted again. ${count} times: at the most ${max} ms, median ${median} ms.
+Two replicas on one MariaDB, ${date.toISOString().slice(0, 10)}. The cause happens on one replica, the credentials are tried on the
+other. The time runs from the acknowledgement to the end of the first answer that refuses; afterwards none was accepted again. ${count} measurements: at most ${max} ms, median ${median} ms.
 
 ${table(causes, credentials, cells)}
 
-${notes.join("\n")}${notes.length > 0 ? "\n\n" : ""}"Stays good" is a promise too: half a second later the credential still worked. Logging out ends what came of that browser's session.
-Password change, reset, disabling and deletion end everything of the user. Revoking an access token ends that token and what it was exchanged for; revoking a
-refresh token, or using an old one or a code again, ends its authorization.
+${notes.join("\n")}${notes.length > 0 ? "\n\n" : ""}"Stays good" is a promise too: half a second later the credential still worked. Logout ends the authorizations of that browser's session.
+Password change, reset, disabling and deletion end everything of the user. Revoking an access token ends that token and the tokens it was
+exchanged for. Revoking a refresh token, or using an old one or a code again, ends its authorization.
 `;
 }

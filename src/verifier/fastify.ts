@@ -4,7 +4,7 @@ import type { Verifier, VerifyOptions } from "./verifier.ts";
 
 export { claimsOf } from "./request-claims.ts";
 
-/** What is used of Fastify's request and reply: this library does not depend on Fastify. */
+/** The parts of Fastify's request and reply that this library uses without depending on Fastify. */
 export interface RequestLike {
   readonly headers: { readonly authorization?: string | undefined; readonly dpop?: string | string[] | undefined };
   readonly method: string;
@@ -22,7 +22,7 @@ export interface InstanceLike {
 
 /**
  * An `onRequest` hook, for one route or many. Handlers behind it read `claimsOf(request)`; requests without a good token are
- * answered as the gateway's table says and reach nothing.
+ * answered by the gateway's table and reach no handler.
  */
 export function requireToken(verifier: Verifier, options?: VerifyOptions): OnRequest {
   return async (request, reply) => {

@@ -2,7 +2,7 @@ import type { Decision, Refused, VerifiedClaims } from "./decision.ts";
 import { invalidToken } from "./decision.ts";
 import type { Verifier, VerifyOptions } from "./verifier.ts";
 
-/** What is used of a call of @grpc/grpc-js: this library does not depend on it. */
+/** The parts of a call of @grpc/grpc-js that this library uses without depending on it. */
 export interface GrpcCall {
   readonly metadata: { get(name: string): readonly (string | Buffer)[] };
 }
@@ -18,8 +18,8 @@ export interface GrpcRefusal {
 const codes = { 401: 16, 403: 7, 503: 14 } as const;
 
 /**
- * A handler of a unary or client-streaming method that is reached with a good token only. It gets the claims as its last
- * argument: interceptors of grpc-js have no way to hand a handler anything, AsyncLocalStorage included. Tokens that are bound to
+ * A handler of a unary or client-streaming method that is called for a good token only. It gets the claims as its last argument,
+ * because interceptors of grpc-js cannot pass anything to a handler, not even through AsyncLocalStorage. Tokens that are bound to
  * a DPoP key are refused: clients of gRPC are not told the HTTP method and URL that they would sign (RFC 9449 section 4.2).
  */
 export function protectUnary<Call extends GrpcCall, Callback extends (error: GrpcRefusal) => void>(

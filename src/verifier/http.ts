@@ -23,7 +23,7 @@ export function requireToken(
       response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) }).end(body);
     };
     const { method = "", headers } = request;
-    // Express and Connect take the path that they are mounted at off `url`
+    // Express and Connect remove the path that they are mounted at from `url`
     const { originalUrl = request.url ?? "" } = request as { originalUrl?: string };
     const signed = { method, url: originalUrl, dpop: headers["dpop"] };
     void verifier.verifyHeader(headers.authorization, options, signed).then(settle);

@@ -15,8 +15,8 @@ export interface IntrospectorOptions {
 const logEvery = 10_000;
 
 /**
- * Asks the issuer about a token. `Authorize` without scopes rather than `Introspect`: only it tells a token that was revoked from
- * one that is over. Binding to a key is this library's to check. One call a token at a time, which callers share.
+ * Asks the issuer about a token. It calls `Authorize` without scopes, because `Introspect` does not distinguish a revoked token
+ * from an expired one. This library checks the binding to a key itself. Callers share one call for each token.
  */
 export class Introspector {
   readonly #options: IntrospectorOptions;
@@ -29,7 +29,7 @@ export class Introspector {
     this.#client = connectTo(options.connection);
   }
 
-  /** `unknown` when no good answer came in time. Never rejects. */
+  /** @returns `unknown` if no usable answer came in time. Never rejects. */
   ask(token: string): Promise<Standing> {
     const shared = this.#underWay.get(token);
     if (shared !== undefined) return shared;
@@ -55,7 +55,7 @@ export class Introspector {
       if (answer.error === "Invalid Token") return "revoked";
       throw new Error(`the issuer answered ${answer.httpStatus} ${answer.error}`);
     } catch (error) {
-      // a peer that froze keeps its connection: the next call gets a new one
+      // a peer that hangs does not close its connection, so the next call opens a new one
       if (ConnectError.from(error).code === Code.DeadlineExceeded && client === this.#client) {
         this.#client = connectTo(this.#options.connection);
         setTimeout(() => client.close(), this.#options.timeoutMs).unref();

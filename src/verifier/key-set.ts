@@ -21,7 +21,7 @@ export interface KeySetOptions {
 }
 
 const maxBytes = 1024 * 1024;
-/** Seconds: where the answer names no max-age, and the bounds within which it is believed. */
+/** Seconds: the age where the answer has no max-age, and the bounds of the one that it has. */
 const maxAge = { default: 300, min: 5, max: 86_400 };
 /** Milliseconds between two warnings while the issuer is away. */
 const warnEvery = 10_000;
@@ -67,8 +67,7 @@ export class KeySet {
 
   /**
    * Looks for a key that is not known.
-   * @returns what to say about its token at once: `none` there is no such key, `unknowable` the issuer cannot be asked; or a
-   * promise after which to look again
+   * @returns `none`: there is no such key; `unknowable`: the issuer cannot be reached; or a promise after which to look again
    */
   lookUp(now: number): "none" | "unknowable" | Promise<void> {
     if (this.#fetching !== null) return this.#fetching;

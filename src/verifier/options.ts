@@ -1,13 +1,13 @@
 import type { VerifiedClaims } from "./decision.ts";
 
-/** Where a message may go; pino fits. Tokens and credentials are never passed to it. */
+/** A logger; pino fits. Tokens and credentials are never passed to it. */
 export interface VerifierLog {
   info(details: object, message: string): void;
   warn(details: object, message: string): void;
   error(details: object, message: string): void;
 }
 
-/** How this service proves to the issuer who it is; its client needs the scope `auth.introspect`. */
+/** How the verifier authenticates to the issuer. Its client needs the scope `auth.introspect`. */
 export type ServiceCredentials =
   | { readonly clientId: string; readonly clientSecret: string }
   /** Called for each call and each opening of the stream. @returns an access token from client credentials */
@@ -22,12 +22,12 @@ export interface ServiceConnection {
   readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
 }
 
-/** What happens while it is not known what was revoked. */
+/** What happens while revocations are not known. */
 export type StreamLostPolicy = "introspect" | "fail-closed" | "accept-until-expiry";
 
 /**
  * Called by `verify` and `verifyNow` at every call for a token that is bound to a key (`cnf`, RFC 7800), and by `verifyHeader` for
- * one that came as Bearer. Without it they refuse such tokens as Invalid Token. What comes with scheme DPoP is `dpop`'s to check.
+ * one that came as Bearer. Without it they refuse such tokens as Invalid Token. Tokens with scheme DPoP are checked by `dpop`.
  * @param proof what the caller of `verify` gave as `proof`
  * @returns whether the sender holds the key
  */
@@ -56,11 +56,11 @@ export interface DpopOptions {
 export interface VerifierOptions {
   /** `iss` of the tokens, exactly. */
   readonly issuer: string;
-  /** `aud` of the tokens: the client ids, or the resource, that this service answers to. One of them must match exactly. */
+  /** The client ids or resources that are accepted as `aud` of a token, compared exactly. */
   readonly audience: string | readonly string[];
   /** Where the key set is; without it: what the issuer's discovery document says. */
   readonly jwksUri?: string;
-  /** Follow what is revoked. Without it the policy decides at every call, and must be given. */
+  /** The issuer's stream of revocations. Without it `onStreamLost` decides at every call, and must be given. */
   readonly stream?: ServiceConnection;
   /** Where to introspect; without it: the connection of `stream`. */
   readonly introspection?: ServiceConnection;
@@ -74,7 +74,7 @@ export interface VerifierOptions {
   readonly expiryToleranceSeconds?: number;
   /** Accept header typ `JWT` as well as `at+jwt`, for clients registered with `access_token_typ: "JWT"`. False unless given. */
   readonly allowJwtTyp?: boolean;
-  /** Take tokens that are bound to a DPoP key. Without it they are Invalid Token with scheme DPoP. */
+  /** Accept tokens that are bound to a DPoP key. Without it requests with scheme DPoP are answered Invalid Token. */
   readonly dpop?: DpopOptions;
   readonly checkBinding?: BindingCheck;
   /** Bytes for remembered tokens, about 3 KB each. 64 MiB unless given. */

@@ -27,11 +27,11 @@ const kinds: Readonly<Partial<Record<number, RevokedBy>>> = {
 
 /** Milliseconds. First and longest pause before the stream is opened again; each is taken at random from its upper half. */
 const backoff = { first: 100, longest: 5_000 };
-/** Milliseconds that a message may be older than the youngest ones are before its age counts: the issuer's own cadence. */
+/** Milliseconds between two messages of the issuer. A message counts as delayed only if it is later by more than that. */
 const cadence = 500;
 /** Milliseconds by which the two machines' clocks may differ; the same that tokens are granted. */
 const clockDifference = 10_000;
-/** Milliseconds that messages which wait in the socket get to be read, before the stream counts as silent. */
+/** Milliseconds in which messages that wait in the socket are read before the stream counts as silent. */
 const readingTime = 50;
 /** How fast clocks may drift apart, as a share. */
 const drift = 0.001;
@@ -39,7 +39,7 @@ const drift = 0.001;
 /**
  * Follows what is revoked: a snapshot, then every revocation as it happens. After a break it goes on where it stopped.
  *
- * How fresh the knowledge is counts on the monotonic clock, from the arrival of the newest `complete_until`. One that is not newer
+ * Freshness counts on the monotonic clock, from the arrival of the newest `complete_until`. One that is not newer
  * than those before does not count: an issuer that is stuck goes on sending but has nothing new. One that was delayed on its
  * way counts from when it should have arrived.
  */
@@ -94,7 +94,7 @@ export class RevocationStream {
         );
       } else log.warn(details, "the revocation stream broke; it is opened again");
       if (refusesResumeToken.has(code)) this.#resumeToken = "";
-      // a stream that brought news for a while is opened again at once: its replica may just have gone
+      // a stream that worked for a while is opened again at once: its replica may have been shut down
       const brought = this.#completeUntil > before && performance.now() - openedAt > 1_000;
       pause = brought ? 0 : Math.min(backoff.longest, pause === 0 ? backoff.first : pause * 2);
       await this.#sleep(brought ? Math.random() * 50 : pause * (0.5 + Math.random() / 2));
@@ -119,7 +119,7 @@ export class RevocationStream {
         if (heard === before) end(new ConnectError("nothing was heard", Code.DeadlineExceeded));
       }, readingTime);
     }, timeoutMs);
-    // messages that never bring the state up to date are as good as none
+    // messages that do not bring the state up to date do not count
     const stuck = setTimeout(
       () => {
         // the issuer's clock went back: its time grows, but from before what was known
@@ -155,7 +155,7 @@ export class RevocationStream {
     const { revoked, log } = this.#options;
     for (const { kind, value, revokedAt, expiresAt } of response.revocations) {
       const known = kinds[kind];
-      // a kind of a later contract: without it the state is not known, and the policy decides
+      // a kind of a later version of the contract: the state is not known without it, so the policy decides
       if (known === undefined) throw new ConnectError(`revocation of the unknown kind ${kind}`, Code.Unimplemented);
       const at = revokedAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(revokedAt);
       const end = expiresAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(expiresAt);
@@ -197,7 +197,7 @@ export class RevocationStream {
   }
 }
 
-/** A resume token that is not taken (any more): start with the snapshot. */
+/** The resume token is not accepted, or no longer: start with the snapshot. */
 const refusesResumeToken: ReadonlySet<Code> = new Set([
   Code.InvalidArgument,
   Code.OutOfRange,

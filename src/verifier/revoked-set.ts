@@ -4,14 +4,14 @@ import { isRevoked, type RevokedBy } from "../token/revokes.ts";
 interface Entry {
   /** Milliseconds since 1970. */
   readonly revokedAt: number;
-  /** `performance.now()` from which on it applies to no token: a clock that is set, here or there, forgets nothing early. */
+  /** `performance.now()` after which it concerns no token. Monotonic, so a change of the wall clock forgets nothing early. */
   readonly until: number;
 }
 
-/** Milliseconds between two looks for what may be forgotten. */
+/** Milliseconds between two removals of old entries. */
 const sweepEvery = 10_000;
 
-/** What the stream told. Entries are merged and never taken back: each ends by its own time. */
+/** The revocations that the stream sent. Entries are merged and removed only at their own end. */
 export class RevokedSet {
   readonly #entries: Readonly<Record<RevokedBy, Map<string, Entry>>> = {
     token: new Map(),
@@ -21,14 +21,14 @@ export class RevokedSet {
     key: new Map(),
   };
   #sweptAt = 0;
-  /** Grows with every entry that says something new. */
+  /** Increases with every entry that is new or later than the known one. */
   revision = 0;
 
   get size(): number {
     return Object.values(this.#entries).reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** @param lastsMs how long after the revocation tokens it applies to may live; counted from when it became known here */
+  /** @param lastsMs milliseconds for which the tokens that it concerns may live, counted from now */
   add(kind: RevokedBy, value: string, revokedAt: number, lastsMs: number): void {
     const until = performance.now() + lastsMs;
     const known = this.#entries[kind].get(value);
@@ -45,7 +45,7 @@ export class RevokedSet {
     return isRevoked(this.#entries, claims, kid);
   }
 
-  /** Forgets what applies to no token any more. */
+  /** Removes the entries that concern no token any more. */
   sweep(): void {
     const now = performance.now();
     if (now - this.#sweptAt < sweepEvery) return;

@@ -10,9 +10,9 @@ export interface ServiceClient {
   close(): void;
 }
 
-/** Milliseconds: a connection that has been quiet for the first is asked, and dead when it does not answer within the second. */
+/** Milliseconds without traffic after which a ping is sent, and without an answer to it after which the connection is closed. */
 const ping = { pingIntervalMs: 10_000, pingTimeoutMs: 2_000 };
-/** The most that a response may have: a page of the snapshot is far below. */
+/** Bytes of the largest response that is read. A page of the snapshot is far smaller. */
 const readMaxBytes = 16 * 1024 * 1024;
 
 export function connectTo(connection: ServiceConnection): ServiceClient {

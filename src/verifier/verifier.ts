@@ -35,9 +35,9 @@ export type {
   VerifyOptions,
 } from "./options.ts";
 
-/** For a health endpoint or metrics. */
+/** The verifier's state, for a health endpoint or metrics. */
 export interface VerifierStatus {
-  /** Whether what was revoked is known right now; `off` without a stream. */
+  /** `fresh`: all revocations are known; `lost`: they may not be; `off`: the verifier follows no stream. */
   readonly stream: "fresh" | "lost" | "off";
   /** Published keys that are known. */
   readonly keys: number;
@@ -57,7 +57,7 @@ export interface Verifier {
   verify(token: string, options?: VerifyOptions): Promise<Decision>;
   /**
    * The same without waiting, where memory is enough: always for tokens seen before while the stream is fresh.
-   * @returns null when only `verify` can tell
+   * @returns null if only `verify` can decide
    */
   verifyNow(token: string, options?: VerifyOptions): Decision | null;
   /**
@@ -92,7 +92,7 @@ const firstKeysEvery = 1_000;
 const catchUpTurns = 10;
 const catchUpMs = 5_000;
 
-/** `proof` of a token that came with scheme DPoP: its binding is checked once all else is. */
+/** `proof` of a token with scheme DPoP: its binding is checked after everything else. */
 const checkedLater = Symbol("checked later");
 
 class LocalVerifier implements Verifier {
@@ -291,7 +291,7 @@ class LocalVerifier implements Verifier {
     return read;
   }
 
-  /** Judged at every call, never remembered. */
+  /** Audience and binding, checked at every call and never remembered. */
   #isForUs({ claims }: RememberedToken, options: VerifyOptions | undefined): boolean {
     const audience = options?.audience ?? this.#settings.audience;
     if (typeof audience === "string" ? audience !== claims.aud : !audience.includes(claims.aud)) return false;

@@ -1,5 +1,5 @@
 import { hasTimes, readAccessTokenClaims } from "../../token/access-token.ts";
-import { parseJws } from "../../token/jws.ts";
+import { type ParsedJws, parseJws } from "../../token/jws.ts";
 import type { OAuthContext } from "../context.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
 
@@ -28,7 +28,7 @@ export interface IdTokenClaims {
   readonly sid: string;
 }
 
-/** Seconds that iat and nbf may lie in the future of our clock. */
+/** Seconds that iat and nbf may be ahead of this replica's clock. */
 const futureTolerance = 10;
 
 /**
@@ -63,12 +63,7 @@ export async function readRefreshToken(ctx: OAuthContext, token: string): Promis
   const jws = parseJws(token);
   if (jws === null || jws.header.typ !== "rt+jwt") return null;
   const claims = jws.claims as unknown as RefreshTokenClaims;
-  const strings = [claims.iss, claims.sub, claims.aud, claims.jti, claims.sid];
-  if (
-    strings.some((claim) => typeof claim !== "string") ||
-    !hasTimes(jws.claims, ctx.clock.seconds() + futureTolerance)
-  )
-    return null;
+  if (!hasClaims(ctx, jws, ["iss", "sub", "aud", "jti", "sid"])) return null;
   if (claims.token_type !== "refresh" || !Number.isSafeInteger(claims.gen)) return null;
   return claims.iss === ctx.config.issuer && (await ctx.keys.verify("refresh", jws)) ? claims : null;
 }
@@ -78,12 +73,13 @@ export async function readIdTokenHint(ctx: OAuthContext, token: string): Promise
   const jws = parseJws(token);
   if (jws === null || jws.header.typ !== "JWT") return null;
   const claims = jws.claims as unknown as IdTokenClaims & { client_id?: unknown; token_type?: unknown };
-  const strings = [claims.iss, claims.sub, claims.aud, claims.sid];
-  if (
-    strings.some((claim) => typeof claim !== "string") ||
-    !hasTimes(jws.claims, ctx.clock.seconds() + futureTolerance)
-  )
-    return null;
+  if (!hasClaims(ctx, jws, ["iss", "sub", "aud", "sid"])) return null;
   if (claims.client_id !== undefined || claims.token_type !== undefined) return null;
   return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
+}
+
+/** Are these claims strings, and are its times good (but for `exp`, which may be over)? */
+function hasClaims(ctx: OAuthContext, { claims }: ParsedJws, names: readonly string[]): boolean {
+  const latest = ctx.clock.seconds() + futureTolerance;
+  return names.every((name) => typeof claims[name] === "string") && hasTimes(claims, latest);
 }

@@ -9,20 +9,22 @@ export interface Allowed {
   readonly claims: VerifiedClaims;
 }
 
+type Gateway = typeof GATEWAY;
+
 /** A row of the gateway's table, with the WWW-Authenticate header (RFC 6750 section 3, RFC 9449 section 7.1). */
 export type Refused =
   | {
       readonly allowed: false;
       readonly status: 401;
       /** No token; a token that is not good here or is revoked; an expired one; a good one with a bad DPoP proof. */
-      readonly error: "Unauthorized" | "Invalid Token" | "Token Expired" | "invalid_dpop_proof";
+      readonly error: Gateway["unauthorized" | "invalid_token" | "token_expired" | "invalid_dpop_proof"]["error"];
       readonly wwwAuthenticate: string;
     }
   | {
       readonly allowed: false;
       readonly status: 403;
       /** The token is good but a scope is missing. */
-      readonly error: "Forbidden";
+      readonly error: Gateway["forbidden"]["error"];
       readonly wwwAuthenticate: string;
     }
   | {

@@ -1,4 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { GATEWAY } from "../token/gateway.ts";
 import type { ServiceConnection, VerifierLog } from "./options.ts";
 import { connectTo, type ServiceClient } from "./service-client.ts";
 
@@ -51,8 +52,8 @@ export class Introspector {
         { timeoutMs: this.#options.timeoutMs },
       );
       if (answer.allowed) return "valid";
-      if (answer.error === "Token Expired") return "expired";
-      if (answer.error === "Invalid Token") return "revoked";
+      if (answer.error === GATEWAY.token_expired.error) return "expired";
+      if (answer.error === GATEWAY.invalid_token.error) return "revoked";
       throw new Error(`the issuer answered ${answer.httpStatus} ${answer.error}`);
     } catch (error) {
       // a peer that hangs does not close its connection, so the next call opens a new one

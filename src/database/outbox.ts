@@ -4,7 +4,7 @@ import type { AuthEvent } from "../events.ts";
 import type { Lease } from "../store/leases.ts";
 import { OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store/outbox.ts";
 import { holdsLease } from "./leases.ts";
-import { type Database, placeholders, rollback, type Sql } from "./transaction.ts";
+import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 
 interface OutboxRow {
   event_id: string;
@@ -52,21 +52,19 @@ export class Outbox implements OutboxStore {
     this.#sealer = sealer;
   }
 
-  /** Inside the transaction that took `seq` from the user's row. Tell `committed` afterwards. */
-  async append(sql: Sql, userId: string, seq: number, event: AuthEvent): Promise<void> {
+  /** Writes an event in the transaction that took `seq` from the user's row. Its commit wakes the relay of the user's lane. */
+  async append(sql: TransactionSql, userId: string, seq: number, event: AuthEvent): Promise<void> {
+    const lane = laneOf(userId);
     await sql.change(`INSERT INTO outbox (${ENTRY}, payload) VALUES (?, ?, ?, ?, ?, 'pending', 0, NULL, ?, NULL, ?)`, [
       event.eventId,
       event.eventType,
       userId,
       seq,
-      laneOf(userId),
+      lane,
       event.timestamp,
       this.#sealer.seal(JSON.stringify(event), event.eventId),
     ]);
-  }
-
-  committed(userId: string): void {
-    this.#wake(laneOf(userId));
+    sql.afterCommit(() => this.#wake(lane));
   }
 
   #wake(lane: number): void {

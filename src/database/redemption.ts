@@ -40,7 +40,7 @@ export async function redeemOnce(
   if (userId === null) return "refused";
   const columns = { redeemed_at: now, attempt_id: attemptId, ...also };
   const assignments = Object.keys(columns).map((column) => `${column} = ?`);
-  const outcome = await database.transaction(
+  return database.transaction(
     async (sql): Promise<"redeemed" | "replayed" | "refused"> => {
       const seq = await takeEventSeq(sql, userId);
       if (seq === null) return rollback("refused");
@@ -61,6 +61,4 @@ export async function redeemOnce(
     },
     { repeatable: true },
   );
-  if (outcome === "redeemed") outbox.committed(userId);
-  return outcome;
 }

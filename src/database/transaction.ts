@@ -7,6 +7,7 @@ import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
 import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Dialect } from "./schema.ts";
+import { Turns } from "./turns.ts";
 
 export type Scalar = string | number | null;
 
@@ -269,55 +270,6 @@ function assertScalars(parameters: readonly unknown[]): void {
   for (const value of parameters) {
     const fine = value === null || typeof value === "string" || (typeof value === "number" && Number.isFinite(value));
     if (!fine) throw new TypeError(`a parameter of a statement is ${value === undefined ? "undefined" : typeof value}`);
-  }
-}
-
-class QueueFull extends Error {
-  readonly code = "POOL_QUEUE_FULL";
-}
-
-class QueueLate extends Error {
-  readonly code = "POOL_TIMEOUT";
-}
-
-/** A fair semaphore whose waiters give up at their deadline. */
-class Turns {
-  #free: number;
-  readonly #limit: number;
-  readonly #waiting = new Set<() => void>();
-
-  constructor(size: number, limit: number) {
-    this.#free = size;
-    this.#limit = limit;
-  }
-
-  /** @returns the way to give the turn to the next */
-  async take(ms: number): Promise<() => void> {
-    if (this.#free > 0) {
-      this.#free--;
-    } else {
-      if (this.#waiting.size >= this.#limit) throw new QueueFull("too many calls wait for a database connection");
-      await new Promise<void>((done, fail) => {
-        const begin = () => {
-          clearTimeout(timer);
-          this.#waiting.delete(begin);
-          done();
-        };
-        const timer = setTimeout(
-          () => {
-            this.#waiting.delete(begin);
-            fail(new QueueLate("no database connection came free in time"));
-          },
-          Math.max(0, ms),
-        );
-        this.#waiting.add(begin);
-      });
-    }
-    return () => {
-      const [next] = this.#waiting;
-      if (next === undefined) this.#free++;
-      else next();
-    };
   }
 }
 

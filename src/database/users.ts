@@ -97,7 +97,6 @@ export class Users implements UserStore {
       ]);
       if (owner?.uuid !== user.uuid) return "email_taken";
     }
-    this.#outbox.committed(user.uuid);
     return "created";
   }
 
@@ -247,7 +246,6 @@ export class Users implements UserStore {
       },
       { repeatable: true },
     );
-    this.#outbox.committed(reset.userId);
   }
 
   async findPasswordReset(tokenHash: string, now: number): Promise<User | null> {

@@ -1,10 +1,9 @@
 /**
- * Every way in which a request can be refused. OAuth codes are literal (RFC 6749, 6750, 7009, 7591, 8628, 8707, 9126, 9449, OpenID
- * Connect Core);
- * the others are this service's own. Each edge has one table from these codes to what it answers.
+ * Every reason to refuse a request. The codes of a standard are its own words; the others are this service's. HTTP and gRPC each have
+ * one table from these codes to their answers.
  */
 export type AuthErrorCode =
-  // RFC 6749 sections 4.1.2.1 and 5.2
+  // RFC 6749 sections 4.1.2.1 and 5.2 (RFC 7009 and RFC 9126 take them over)
   | "invalid_request"
   | "invalid_client"
   | "invalid_grant"
@@ -14,22 +13,19 @@ export type AuthErrorCode =
   | "invalid_scope"
   | "access_denied"
   | "server_error"
-  // RFC 8707
+  // RFC 8707 section 2
   | "invalid_target"
-  // RFC 7009
-  | "unsupported_token_type"
   // OpenID Connect Core section 3.1.2.6
   | "login_required"
   | "consent_required"
-  | "interaction_required"
   | "request_not_supported"
   | "request_uri_not_supported"
   | "registration_not_supported"
-  | "account_selection_required"
+  // OpenID Connect Unmet Authentication Requirements 1.0 section 3
   | "unmet_authentication_requirements"
-  // RFC 9126, RFC 9101
+  // RFC 9101 section 6
   | "invalid_request_uri"
-  // RFC 9449
+  // RFC 9449 sections 5 and 8
   | "invalid_dpop_proof"
   | "use_dpop_nonce"
   // RFC 8628 section 3.5
@@ -39,9 +35,9 @@ export type AuthErrorCode =
   // RFC 7591 section 3.2.2
   | "invalid_redirect_uri"
   | "invalid_client_metadata"
-  // a refresh token that was found refused (the status is REFRESH_REJECTED_STATUS)
+  // a refused refresh token (its status is REFRESH_REJECTED_STATUS)
   | "refresh_rejected"
-  // the gateway's table
+  // the gateway's table; invalid_token is also RFC 6750 section 3.1
   | "unauthorized"
   | "invalid_token"
   | "token_expired"
@@ -52,7 +48,7 @@ export type AuthErrorCode =
   | "invalid_credentials"
   | "reset_token_invalid"
   | "not_found"
-  // the request is fine, now is not the time
+  // the same request may succeed later
   | "rate_limited"
   | "unavailable";
 
@@ -63,13 +59,13 @@ export interface FieldViolation {
 
 export interface AuthErrorOptions {
   readonly cause?: unknown;
-  /** Seconds after which the same request is worth another try. */
+  /** Seconds after which the client may repeat the request. */
   readonly retryAfter?: number;
   /** Every refused field. */
   readonly violations?: readonly FieldViolation[];
 }
 
-/** A refusal that may be shown to whoever asked: `description` never holds a secret, a token or an internal detail. */
+/** A refusal that the caller may see: `description` never holds a secret, a token or an internal detail. */
 export class AuthError extends Error {
   readonly code: AuthErrorCode;
   readonly description: string;

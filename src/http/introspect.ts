@@ -5,12 +5,14 @@ import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
-import { introspect, signIntrospection } from "../oauth/tokens/introspection.ts";
+import { introspect, isReused, signIntrospection } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
-import { forms } from "../oauth/tokens/introspection-answer.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 
 const jwtType = "application/token-introspection+jwt";
+
+/** Bodies of answers that are given again. */
+const bodies = new WeakMap<Introspection, string>();
 
 /** POST /oauth2/introspect (RFC 7662, RFC 9701): the HTTP twin of IntrospectionService.Introspect. */
 export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
@@ -21,7 +23,7 @@ export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): voi
     const load = ctx.callerLimits.enter(caller.client.clientId);
     let introspection: Introspection;
     try {
-      // none is no token of ours either, as over gRPC
+      // a missing token is answered as inactive, as over gRPC
       introspection = await introspect(ctx, caller.client, parameters["token"] ?? "");
     } finally {
       ctx.callerLimits.leave(load);
@@ -29,15 +31,18 @@ export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): voi
     if (asksForJwt(request.headers.accept)) {
       return reply.type(jwtType).send(signIntrospection(ctx, caller.client, introspection));
     }
-    const kept = introspection.active ? introspection[forms] : undefined;
-    if (kept === undefined) return introspection;
+    let body = bodies.get(introspection);
+    if (body === undefined) {
+      if (!isReused(introspection)) return introspection;
+      body = JSON.stringify(introspection);
+      bodies.set(introspection, body);
+    }
     reply.type("application/json; charset=utf-8");
-    kept.json ??= JSON.stringify(introspection);
-    return kept.json;
+    return body;
   });
 }
 
-/** RFC 9701 section 4: only who names the type gets it, and not where JSON is wanted more. */
+/** RFC 9701 section 4: a caller gets a JWT only if it names the type and does not prefer JSON. */
 function asksForJwt(accept: string | undefined): boolean {
   if (accept === undefined || !accept.includes(jwtType)) return false;
   const wanted = new Map<string, number>();

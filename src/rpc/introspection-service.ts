@@ -12,9 +12,8 @@ import { AuthError } from "../errors.ts";
 import { recheckCaller } from "../oauth/callers/callers.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
-import { authorizeToken, introspect } from "../oauth/tokens/introspection.ts";
+import { authorizeToken, introspect, isReused } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
-import { forms } from "../oauth/tokens/introspection-answer.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
 
@@ -98,14 +97,18 @@ const revocationKinds = {
   client_changed: RevocationKind.UNSPECIFIED,
 };
 
+/** Messages of answers that are given again. */
+const messages = new WeakMap<Introspection, IntrospectResponse>();
+
 function toResponse(introspection: Introspection): IntrospectResponse {
-  const kept = introspection.active ? introspection[forms] : undefined;
-  if (kept === undefined) return toMessage(introspection);
-  if (kept.message === undefined) {
-    kept.message = toMessage(introspection);
-    encodeOnce(kept.message);
+  const kept = messages.get(introspection);
+  if (kept !== undefined) return kept;
+  const message = toMessage(introspection);
+  if (isReused(introspection)) {
+    messages.set(introspection, message);
+    encodeOnce(message);
   }
-  return kept.message as IntrospectResponse;
+  return message;
 }
 
 function toMessage(introspection: Introspection): IntrospectResponse {

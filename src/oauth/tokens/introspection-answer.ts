@@ -21,15 +21,4 @@ export interface ActiveIntrospection {
   /** The key it is bound to (RFC 9449 section 6.2). The token is valid only with a proof of that key. */
   readonly cnf?: Confirmation;
   readonly act?: Actor;
-  /** Serialized answers that the edges keep of an introspection that is asked for again. */
-  readonly [forms]?: Forms;
-}
-
-export const forms: unique symbol = Symbol("forms");
-
-export interface Forms {
-  /** Body of the HTTP answer. */
-  json?: string;
-  /** Message of the gRPC answer. */
-  message?: object;
 }

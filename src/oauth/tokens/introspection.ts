@@ -7,7 +7,6 @@ import type { OAuthContext } from "../context.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 import { isIdle } from "./idle-limit.ts";
 import type { ActiveIntrospection, Introspection } from "./introspection-answer.ts";
-import { forms } from "./introspection-answer.ts";
 import type { VerifiedToken } from "./verified-tokens.ts";
 
 const inactive: Introspection = { active: false };
@@ -59,8 +58,17 @@ function describe(known: VerifiedToken): ActiveIntrospection {
     known.introspection = null;
     return toIntrospection(known.claims);
   }
-  known.introspection = { ...toIntrospection(known.claims), [forms]: {} };
+  known.introspection = toIntrospection(known.claims);
+  reused.add(known.introspection);
   return known.introspection;
+}
+
+/** Answers that are given again for the same token. */
+const reused = new WeakSet<Introspection>();
+
+/** Whether later introspections of the same token return this very object, so that its serialized form is worth keeping. */
+export function isReused(introspection: Introspection): boolean {
+  return reused.has(introspection);
 }
 
 function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {

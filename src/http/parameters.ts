@@ -85,7 +85,7 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
     throw new AuthError("invalid_request", "the body must be a JSON object");
   }
   const names = memberNames(body.text);
-  if (new Set(names).size !== names.length) throw new AuthError("invalid_request", "a member stands twice");
+  if (new Set(names).size !== names.length) throw new AuthError("invalid_request", "duplicate member");
   if (names.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} members`);
   // no prototype: __proto__ and constructor are members like any other
   return Object.assign(Object.create(null), json) as Record<string, unknown>;
@@ -125,7 +125,7 @@ function readPairs(pairs: readonly [string, string][]): Parameters {
   for (const [name, value] of pairs) {
     if (seen.has(name)) {
       const code = name === "resource" ? "invalid_target" : "invalid_request";
-      throw new AuthError(code, `${printable(name)} stands twice`);
+      throw new AuthError(code, `duplicate parameter ${printable(name)}`);
     }
     seen.add(name);
     if (/[[\]]/.test(name)) throw new AuthError("invalid_request", `${printable(name)}: no parameter is an array`);

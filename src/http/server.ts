@@ -236,7 +236,7 @@ function refuseTwins(app: FastifyInstance): void {
     const twin = duplicateHeader(request.raw.rawHeaders);
     if (twin === null) return done();
     reply.header("connection", "close");
-    done(new AuthError("invalid_request", `the header ${twin} stands twice`));
+    done(new AuthError("invalid_request", `duplicate header ${twin}`));
   });
 }
 

@@ -170,7 +170,7 @@ describe("bodies", () => {
 });
 
 describe("parameters", () => {
-  it("S-007 refuses each authorization parameter that stands twice, without a redirect for client and URI", async () => {
+  it("S-007 refuses each duplicate authorization parameter, without a redirect for client and URI", async () => {
     for (const name of ["client_id", "redirect_uri", "state", "scope", "code_challenge", "response_type", "nonce"]) {
       const answer = await new TestBrowser().get(`${authorizeUrl(app.url, { extra: { nonce: "n" } })}&${name}=x`);
       expect([name, answer.status, answer.headers.get("location")]).toEqual([name, 400, null]);

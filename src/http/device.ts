@@ -12,7 +12,7 @@ import { paths } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
 import { browserOf, checkForm, formFields, sessionOf } from "./browser.ts";
-import { toAuthError } from "./error-table.ts";
+import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
@@ -95,7 +95,7 @@ async function orForm(
     const found = thrown instanceof AuthError ? problems[thrown.code] : undefined;
     if (found === undefined) throw thrown;
     const { error } = toAuthError(ctx, thrown);
-    if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+    setRetryAfter(reply, error.retryAfter);
     return showForm(ctx, request, reply.code(found.status), session, typed.slice(0, 50), found.problem);
   }
 }

@@ -84,6 +84,11 @@ export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthErr
   return { error: new AuthError("server_error", "something went wrong here; it was written to the log"), status: 500 };
 }
 
+/** Sets Retry-After in whole seconds (RFC 9110 section 10.2.3) where a later attempt can succeed. */
+export function setRetryAfter(reply: FastifyReply, seconds: number | undefined): void {
+  if (seconds !== undefined) reply.header("retry-after", String(seconds));
+}
+
 /** Answers a refusal in the envelope of the route it happened on: OAuth (RFC 6749 section 5.2) or account API. */
 export function sendError(
   ctx: OAuthContext,
@@ -94,7 +99,7 @@ export function sendError(
   const { error, status } = toAuthError(ctx, thrown);
   const { oauth, account } = answers[error.code];
   reply.code(status).header("cache-control", "no-store");
-  if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+  setRetryAfter(reply, error.retryAfter);
   const hasProof = /^dpop /i.test(request.headers.authorization ?? "");
   const refusal = (hasProof ? byProof : byBearer)[error.code];
   if (refusal !== undefined) {

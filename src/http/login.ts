@@ -5,7 +5,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
-import { toAuthError } from "./error-table.ts";
+import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { renderPage } from "./pages/render.ts";
@@ -42,7 +42,7 @@ export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
       if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code))
         throw thrown;
       const { error } = toAuthError(ctx, thrown);
-      if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+      setRetryAfter(reply, error.retryAfter);
       reply.code(error.code === "rate_limited" ? 429 : 401);
       return showLogin(ctx, request, reply, session, pending, { email, problem: error.code });
     }

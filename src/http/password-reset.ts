@@ -4,7 +4,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, startSession } from "../sessions/sessions.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { browserOf, checkForm, formFields, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
-import { answers } from "./error-table.ts";
+import { answers, setRetryAfter } from "./error-table.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -43,7 +43,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;
-      if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+      setRetryAfter(reply, error.retryAfter);
       return showNewPassword(ctx, request, reply.code(answers[error.code].status), session, token, error);
     }
     return renderPage(ctx, request, reply, "reset-done", {});

@@ -6,7 +6,7 @@ import { type BrowserSession, signIn, startSession } from "../sessions/sessions.
 import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
 import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
-import { answers } from "./error-table.ts";
+import { answers, setRetryAfter } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -32,7 +32,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     } catch (error) {
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
-      if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+      setRetryAfter(reply, error.retryAfter);
       reply.code(answers[error.code].status);
       return showSignUp(ctx, request, reply, session, pending, form, error);
     }

@@ -7,6 +7,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
+import { setRetryAfter } from "./error-table.ts";
 import { readFormOrJson } from "./parameters.ts";
 
 /** A client that answers every 401 with a refresh would call without end: the third refusal of one token says 429. */
@@ -31,10 +32,8 @@ export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
       const before = refusals.get(token) ?? 0;
       refusals.set(token, before + 1);
       if (before < refusalsBefore429) return reply.code(401).send(body);
-      return reply
-        .code(429)
-        .header("retry-after", String(refusalMemoryMs / 1000))
-        .send(body);
+      setRetryAfter(reply, refusalMemoryMs / 1000);
+      return reply.code(429).send(body);
     }
   });
 }

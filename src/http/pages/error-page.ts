@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { FormRefused } from "../browser.ts";
-import { toAuthError } from "../error-table.ts";
+import { setRetryAfter, toAuthError } from "../error-table.ts";
 import { readForm } from "../parameters.ts";
 import { renderPage } from "./render.ts";
 
@@ -9,7 +9,7 @@ import { renderPage } from "./render.ts";
 export function onErrorPage(ctx: OAuthContext) {
   return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const { error, status } = toAuthError(ctx, thrown);
-    if (error.retryAfter !== undefined) reply.header("retry-after", String(error.retryAfter));
+    setRetryAfter(reply, error.retryAfter);
     reply.code(status === 401 ? 400 : status);
     const refused = thrown instanceof FormRefused;
     renderPage(ctx, request, reply, "error", {

@@ -3,7 +3,8 @@ import { Clock } from "../../src/clock.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { freeze } from "../support/process.ts";
-import { describeStore, NOW, sealer, signUp } from "./store-contract.ts";
+import { NOW, sealer, signUp } from "./contract/fixtures.ts";
+import { describeStore } from "./store-contract.ts";
 
 const log = { warn: () => undefined };
 let server: MariaDb;

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
 import { openStore } from "../../src/database/open-store.ts";
-import { describeStore, sealer, signUp } from "./store-contract.ts";
+import { sealer, signUp } from "./contract/fixtures.ts";
+import { describeStore } from "./store-contract.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "auth-sqlite-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

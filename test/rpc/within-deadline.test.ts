@@ -14,7 +14,7 @@ import { Limits } from "../../src/limits.ts";
 import { Call, CallValues } from "../../src/rpc/caller.ts";
 import { withinDeadline } from "../../src/rpc/within-deadline.ts";
 import type { Store } from "../../src/store/store.ts";
-import { makeAuthorization, makeCode, makeSession, NOW, sealer, signUp } from "../database/store-contract.ts";
+import { makeAuthorization, makeCode, makeSession, NOW, sealer, signUp } from "../database/contract/fixtures.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "auth-call-"));
 const passwords = new Passwords();

@@ -1,0 +1,34 @@
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Database } from "../../../src/database/transaction.ts";
+import type { Store } from "../../../src/store/store.ts";
+import { busyUser, DAY, NOW, type OpenedStore } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function cleanUpContract(opened: () => OpenedStore): void {
+  describe("clean-up", () => {
+    let database: Database;
+    let store: Store;
+    beforeAll(() => {
+      ({ database, store } = opened());
+    });
+
+    it("deletes what is over in batches and keeps what may still be asked for", async () => {
+      const { session, sid, code } = await busyUser(store);
+      await store.authorizations.revokeAccessToken("kept", NOW + 400 * DAY, NOW);
+      const count = async (table: string) =>
+        Number((await database.rows<{ n: number }>(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.n);
+      await store.cleanUp(NOW + 7_200_000, 1000);
+      expect(await store.authorizations.findCode(code.codeHash)).not.toBeNull();
+      expect(await store.authorizations.find(sid)).not.toBeNull();
+      expect(await store.sessions.find(session.idHash, NOW)).not.toBeNull();
+      expect(await store.cleanUp(NOW + 60 * DAY, 2)).toBeLessThanOrEqual(20);
+      for (let n = 0; (await store.cleanUp(NOW + 60 * DAY, 100)) > 0; n++) expect(n).toBeLessThan(100);
+      for (const table of ["oauth2_authorization", "oauth2_authorization_code", "browser_session", "rate_limit"]) {
+        expect([table, await count(table)]).toEqual([table, 0]);
+      }
+      const feed = await store.revocations.after(0, 10_000, NOW);
+      expect(feed.map(({ value }) => value)).toContain("kept");
+      expect((await store.outbox.stats()).pending).toBeGreaterThan(0);
+    });
+  });
+}

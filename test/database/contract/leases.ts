@@ -1,0 +1,32 @@
+import { randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Store } from "../../../src/store/store.ts";
+import { type OpenedStore, times } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function leasesContract(opened: () => OpenedStore): void {
+  describe("leases", () => {
+    let store: Store;
+    beforeAll(() => {
+      ({ store } = opened());
+    });
+
+    it("gives a lease to one of 20, renews it only for its owner, and counts each take-over", async () => {
+      const name = `job-${randomUUID()}`;
+      const results = await times(20, (n) => store.leases.acquire(name, `owner-${n}`, 60_000));
+      const [lease, ...others] = results.filter((result) => result !== null);
+      if (lease === undefined) throw new Error("nobody got it");
+      expect(others).toEqual([]);
+      expect(await store.leases.renew(lease, 60_000)).toBe(true);
+      expect(await store.leases.renew({ ...lease, owner: "other" }, 60_000)).toBe(false);
+      expect(await store.leases.holders(name)).toEqual([{ name, owner: lease.owner }]);
+      await store.leases.release(lease);
+      expect(await store.leases.holders(name)).toEqual([]);
+      const next = await store.leases.acquire(name, "next", 20);
+      expect(next?.epoch).toBe(lease.epoch + 1);
+      expect(await store.leases.renew(lease, 60_000)).toBe(false);
+      await new Promise((done) => setTimeout(done, 60));
+      expect((await store.leases.acquire(name, "third", 1000))?.epoch).toBe(lease.epoch + 2);
+    });
+  });
+}

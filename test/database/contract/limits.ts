@@ -1,0 +1,26 @@
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Store } from "../../../src/store/store.ts";
+import { NOW, type OpenedStore, times } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function limitsContract(opened: () => OpenedStore): void {
+  describe("limits", () => {
+    let store: Store;
+    beforeAll(() => {
+      ({ store } = opened());
+    });
+
+    it("counts exactly 10 of 50 uses at once, in the next window too", async () => {
+      for (const now of [NOW, NOW + 1000]) {
+        const results = await times(50, () => store.limits.take("key", 10, 1000, now));
+        expect(results.filter((result) => result === null)).toHaveLength(10);
+        expect(new Set(results.filter((result) => result !== null))).toEqual(new Set([now + 1000]));
+      }
+      await store.limits.giveBack("key");
+      expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
+      expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBe(NOW + 2000);
+      await store.limits.clear("key");
+      expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
+    });
+  });
+}

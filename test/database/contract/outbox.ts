@@ -1,0 +1,86 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import { Sealer } from "../../../src/crypto/sealing.ts";
+import { storeOn } from "../../../src/database/open-store.ts";
+import type { Database } from "../../../src/database/transaction.ts";
+import type { Store } from "../../../src/store/store.ts";
+import { DAY, makeCode, NOW, type OpenedStore, redemption, seqs, signIn, signUp, times } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function outboxContract(opened: () => OpenedStore): void {
+  describe("outbox", () => {
+    let database: Database;
+    let store: Store;
+    beforeAll(() => {
+      ({ database, store } = opened());
+    });
+
+    it("numbers a user's events without a gap while many are written, and tells the relay of each commit", async () => {
+      const lanes: number[] = [];
+      const stop = store.outbox.onAppend((lane) => lanes.push(lane));
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      const codes = Array.from({ length: 20 }, () => makeCode(session));
+      for (const code of codes) await store.authorizations.createCode(code);
+      await Promise.all(
+        codes.flatMap((code) => [
+          store.authorizations.redeemCode(code.codeHash, redemption(user, session), NOW),
+          store.authorizations.redeemCode(code.codeHash, redemption(user, session), NOW),
+        ]),
+      );
+      stop();
+      expect(await seqs(database, user)).toEqual(Array.from({ length: 21 }, (_, index) => index + 1));
+      expect(lanes).toHaveLength(21);
+      expect(new Set(lanes).size).toBe(1);
+    });
+
+    it("gives gap-free runs, marks under its lease only, empties what is sent, and lets a parked event by", async () => {
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      for (let n = 0; n < 4; n++) {
+        const code = makeCode(session);
+        await store.authorizations.createCode(code);
+        const each = redemption(user, session);
+        // created earlier than its predecessor, as clocks of two replicas may have it
+        const event = { ...each.event, timestamp: NOW - 200 * DAY - n };
+        await store.authorizations.redeemCode(code.codeHash, { ...each, event }, NOW);
+      }
+      const [{ lane = 0 } = {}] = await database.rows<{ lane: number }>(
+        "SELECT lane FROM outbox WHERE user_id = ? LIMIT 1",
+        [user.uuid],
+      );
+      const mine = async (limit: number) =>
+        (await store.outbox.pending(lane, limit)).filter(({ userId }) => userId === user.uuid);
+      expect((await mine(3)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+      const [first, second] = await mine(100);
+      expect(first?.event).toMatchObject({ eventType: "USER_SIGNUP", payload: { uuid: user.uuid } });
+      const owner = randomUUID();
+      const lease = await store.leases.acquire(`lane-${owner}`, owner, 60_000);
+      if (lease === null || first === undefined || second === undefined) throw new Error("no lease or no events");
+      const stale = { ...lease, epoch: lease.epoch + 1 };
+      expect(await store.outbox.markSent(stale, [first.eventId], NOW)).toBe(false);
+      expect(await store.outbox.park(stale, first.eventId, "poison")).toBe(false);
+      expect(await mine(100)).toHaveLength(5);
+      await store.outbox.countAttempt([first.eventId]);
+      expect((await mine(100))[0]?.attempts).toBe(1);
+      expect(await store.outbox.markSent(lease, [first.eventId], NOW)).toBe(true);
+      expect(await store.outbox.park(lease, second.eventId, "poison")).toBe(true);
+      expect((await mine(100)).map(({ seq }) => seq)).toEqual([3, 4, 5]);
+      const [sent] = await database.rows("SELECT payload FROM outbox WHERE event_id = ?", [first.eventId]);
+      expect(sent).toEqual({ payload: "" });
+      expect((await store.outbox.list("parked", 100)).map(({ reason }) => reason)).toContain("poison");
+      expect((await store.outbox.stats()).parked).toBe(1);
+      expect(await store.outbox.retry([second.eventId])).toBe(1);
+      expect((await mine(100)).map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+      expect(await store.outbox.retry(null)).toBe(0);
+    });
+
+    it("hands out an event that cannot be opened as the error it is", async () => {
+      const user = await signUp(store);
+      const other = storeOn(database, { sealer: new Sealer(randomBytes(32)) });
+      const lanes = await times(16, (lane) => other.outbox.pending(lane, 10_000));
+      const entry = lanes.flat().find(({ userId }) => userId === user.uuid);
+      expect(entry?.event).toBeInstanceOf(Error);
+    });
+  });
+}

@@ -1,0 +1,69 @@
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import {
+  ForeignSchemaError,
+  migrate,
+  openDatabase,
+  planMigrations,
+  schemaDrift,
+} from "../../../src/database/migrate.ts";
+import { Protocols1790100000000 } from "../../../src/database/migrations/1790100000000-protocols.ts";
+import type { OpenedStore } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function schemaContract(opened: () => OpenedStore): void {
+  describe("schema", () => {
+    let freshUrl: OpenedStore["freshUrl"];
+    beforeAll(() => {
+      ({ freshUrl } = opened());
+    });
+
+    it("plans every table before it makes one, and makes them once though two start at once", async () => {
+      const location = { url: await freshUrl() };
+      const plans = await planMigrations(location);
+      const tables = plans.map(
+        ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
+      );
+      expect(tables).toEqual([15, 5]);
+      const both = await Promise.all([openDatabase(location), openDatabase(location)]);
+      const ran = await Promise.all(both.map(migrate));
+      expect(ran.flat()).toEqual(["Initial1790000000000", "Protocols1790100000000"]);
+      expect(await Promise.all(both.map(migrate))).toEqual([[], []]);
+      await Promise.all(both.map((each) => each.close()));
+      expect(await planMigrations(location)).toEqual([]);
+      expect(await schemaDrift(location)).toEqual([]);
+    });
+
+    it("refuses a database that holds another program's table, and leaves it alone", async () => {
+      const foreign = await openDatabase({ url: await freshUrl() });
+      await foreign.change("CREATE TABLE users (id INT PRIMARY KEY, login VARCHAR(20))");
+      await expect(migrate(foreign)).rejects.toThrow(ForeignSchemaError);
+      await expect(migrate(foreign)).rejects.toThrow(/users.*DATABASE_URL/s);
+      await expect(foreign.rows("SELECT name FROM auth_migrations")).rejects.toThrow();
+      await foreign.close();
+    });
+
+    it("finishes a migration that was killed half way", async () => {
+      const location = { url: await freshUrl() };
+      const first = await openDatabase(location);
+      await migrate(first);
+      const names = ["Initial1790000000000", "Protocols1790100000000"];
+
+      await first.change("DROP TABLE logout_notice");
+      await first.change("ALTER TABLE oauth2_authorization DROP COLUMN dpop_jkt");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[1] ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(1));
+      expect(await schemaDrift(location)).toEqual([]);
+
+      const runner = first.dataSource.createQueryRunner();
+      await new Protocols1790100000000().down(runner);
+      await runner.release();
+      for (const table of ["revocation", "outbox", "rate_limit"]) await first.change(`DROP TABLE ${table}`);
+      await first.change("DELETE FROM auth_migrations");
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names);
+      await first.close();
+      expect(await schemaDrift(location)).toEqual([]);
+    });
+  });
+}

@@ -1,0 +1,85 @@
+import { randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Store } from "../../../src/store/store.ts";
+import {
+  busyUser,
+  makeCode,
+  makeSession,
+  NOW,
+  type OpenedStore,
+  redemption,
+  signIn,
+  signUp,
+  times,
+} from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function sessionsContract(opened: () => OpenedStore): void {
+  describe("sessions", () => {
+    let store: Store;
+    beforeAll(() => {
+      ({ store } = opened());
+    });
+
+    it("hands pending requests over at sign-in and forgets the old session", async () => {
+      const user = await signUp(store);
+      const before = makeSession(null);
+      await store.sessions.create(before);
+      const request = { id: randomUUID(), sessionHash: before.idHash, parameters: { state: "ü" }, pushedHash: null };
+      await store.sessions.saveRequest({ ...request, createdAt: NOW, expiresAt: NOW + 1000 }, 3);
+      const after = makeSession(user.uuid);
+      await store.sessions.signIn(after, { replaces: before.idHash, passwordHash: "hash-1" });
+      expect(await store.sessions.find(before.idHash, NOW)).toBeNull();
+      expect(await store.sessions.find(after.idHash, NOW)).toEqual(after);
+      expect(await store.sessions.find(after.idHash, after.expiresAt)).toBeNull();
+      const moved = await store.sessions.findRequest(request.id, after.idHash, NOW);
+      expect(moved?.parameters).toEqual({ state: "ü" });
+      await store.sessions.deleteRequest(request.id);
+      expect(await store.sessions.latestRequest(after.idHash, NOW)).toBeNull();
+    });
+
+    it("keeps the newest requests of a session only", async () => {
+      const session = makeSession(null);
+      await store.sessions.create(session);
+      for (let n = 0; n < 5; n++) {
+        const request = {
+          id: `${session.idHash.slice(0, 20)}-${n}`,
+          sessionHash: session.idHash,
+          parameters: {},
+          pushedHash: null,
+        };
+        await store.sessions.saveRequest({ ...request, createdAt: NOW + n, expiresAt: NOW + 1000 }, 2);
+      }
+      expect((await store.sessions.latestRequest(session.idHash, NOW))?.id).toMatch(/-4$/);
+      const first = `${session.idHash.slice(0, 20)}-2`;
+      expect(await store.sessions.findRequest(first, session.idHash, NOW)).toBeNull();
+      await store.sessions.touch(session.idHash, NOW + 9);
+      expect((await store.sessions.find(session.idHash, NOW))?.lastSeenAt).toBe(NOW + 9);
+    });
+
+    it("revokes at log-out what came of the session, and no code is written for it afterwards", async () => {
+      const { session, code, user, sid } = await busyUser(store);
+      await store.sessions.end(session.idHash, NOW + 5);
+      expect((await store.authorizations.find(sid))?.revokedAt).toBe(NOW + 5);
+      expect(await store.authorizations.redeemCode(code.codeHash, redemption(user, session), NOW)).toBe("refused");
+      expect(await store.authorizations.createCode(makeCode(session))).toBe("session_ended");
+    });
+
+    it("leaves no live authorization where log-out and redemption meet", async () => {
+      const user = await signUp(store);
+      const ends = await times(20, async () => {
+        const session = await signIn(store, user);
+        const code = makeCode(session);
+        await store.authorizations.createCode(code);
+        const each = redemption(user, session);
+        await Promise.all([
+          store.authorizations.redeemCode(code.codeHash, each, NOW),
+          store.sessions.end(session.idHash, NOW),
+        ]);
+        return (await store.authorizations.find(each.authorization.id))?.revokedAt ?? "none";
+      });
+      expect(ends.filter((end) => end !== "none" && end !== NOW)).toEqual([]);
+      expect(await store.authorizations.listOfUser(user.uuid, null, 100, NOW)).toEqual([]);
+    });
+  });
+}

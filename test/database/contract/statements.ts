@@ -1,0 +1,139 @@
+import { randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Database } from "../../../src/database/transaction.ts";
+import type { Store } from "../../../src/store/store.ts";
+import type { User } from "../../../src/store/users.ts";
+import { busyUser, hash, makeDeviceCode, makeSession, metadata, NOW, type OpenedStore, times } from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function statementsContract(opened: () => OpenedStore): void {
+  describe("statements", () => {
+    let database: Database;
+    let store: Store;
+    beforeAll(() => {
+      ({ database, store } = opened());
+    });
+
+    it("finds every row by an index", async () => {
+      const statements = await recordStatements(database, async () => {
+        const busy = await busyUser(store);
+        await walk(store, busy.user);
+      });
+      await fill(database, store);
+      const scans: string[] = [];
+      for (const { sql, parameters } of statements) {
+        if (
+          /FROM signing_key|FROM oauth2_registered_client c LEFT JOIN \S+ s ON s.client_id = c.client_id ORDER/.test(
+            sql,
+          )
+        ) {
+          continue; // asked for all of it
+        }
+        if (await scansTable(database, sql, parameters)) scans.push(sql);
+      }
+      expect(scans).toEqual([]);
+      expect(statements.length).toBeGreaterThan(50);
+    });
+  });
+}
+
+/** Calls what the contract's other cases have left out of `busyUser`. */
+async function walk(store: Store, user: User): Promise<void> {
+  const busy = await busyUser(store);
+  const { session, sid, code } = busy;
+  await store.users.list({ createdAt: NOW, uuid: user.uuid }, 5);
+  await store.users.list(null, 5);
+  await store.users.findMany([user.uuid, session.userId ?? ""]);
+  await store.users.findByEmail(user.email);
+  await store.users.update(user.uuid, { nickname: "n", roles: [] }, NOW);
+  await store.users.findPasswordReset(busy.reset.tokenHash, NOW);
+  await store.authorizations.findCode(code.codeHash);
+  await store.authorizations.countWrongVerifier(code.codeHash, NOW);
+  await store.authorizations.find(sid);
+  await store.authorizations.listOfUser(user.uuid, { createdAt: NOW, id: sid }, 5, NOW);
+  await store.authorizations.rotateRefreshToken(sid, 0, { jti: "j", iat: 1, exp: 2, kid: "k" }, NOW);
+  await store.revocations.after(0, 10, NOW);
+  await store.authorizations.findConsent(user.uuid, "c");
+  await store.authorizations.listConsents(user.uuid);
+  await store.authorizations.listGrants(user.uuid, NOW);
+  await store.sessions.listOfUser(user.uuid, NOW);
+  await store.sessions.latestRequest(session.idHash, NOW);
+  await store.sessions.touch(session.idHash, NOW + 1);
+  await store.clients.hasInitialAccessToken(hash(), NOW);
+  const walked = { clientId: `walk-${randomUUID()}`, metadata, createdAt: NOW };
+  await store.clients.register(walked, { initialToken: hash(), registrationToken: hash(), secret: null });
+  await store.clients.findRegistered("portal", hash());
+  const device = makeDeviceCode();
+  await store.deviceCodes.save(device, 5_000);
+  await store.deviceCodes.find(device.deviceCodeHash);
+  await store.deviceCodes.poll(device.deviceCodeHash, 5_000, NOW);
+  await store.deviceCodes.poll(device.deviceCodeHash, 5_000, NOW);
+  const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW };
+  await store.deviceCodes.open(device.userCodeHash, by, NOW);
+  await store.deviceCodes.decide(device.userCodeHash, session.idHash, true, NOW);
+  const again = makeSession(session.userId);
+  await store.sessions.signIn(again, { replaces: session.idHash, passwordHash: "hash-1" });
+  await store.sessions.end(again.idHash, NOW);
+  await store.clients.find("portal");
+  await store.limits.take("walk", 5, 1000, NOW);
+  await store.limits.take("walk", 5, 1000, NOW + 5000);
+  const lease = await store.leases.acquire("walk", "me", 1000);
+  const pending = (await Promise.all(Array.from({ length: 16 }, (_, lane) => store.outbox.pending(lane, 5)))).flat();
+  const ids = pending.slice(0, 3).map(({ eventId }) => eventId);
+  await store.outbox.countAttempt(ids);
+  if (lease !== null) await store.outbox.markSent(lease, ids.slice(0, 1), NOW);
+  await store.outbox.list("pending", 5);
+  await store.users.changePassword(user.uuid, "hash-1", "hash-2", NOW);
+  await store.users.delete(busy.user.uuid, NOW);
+  await store.cleanUp(NOW, 10);
+}
+
+interface Statement {
+  readonly sql: string;
+  readonly parameters: readonly (string | number | null)[];
+}
+
+async function recordStatements(database: Database, work: () => Promise<void>): Promise<Statement[]> {
+  const { dataSource } = database;
+  const { logger } = dataSource;
+  const seen = new Map<string, Statement>();
+  const recorder = Object.create(logger) as typeof logger;
+  recorder.logQuery = (sql, parameters) => {
+    if (/^(SELECT|UPDATE|DELETE)\b/.test(sql) && / (WHERE|FROM|JOIN) /.test(sql)) {
+      seen.set(sql, { sql, parameters: (parameters ?? []) as Statement["parameters"] });
+    }
+  };
+  dataSource.logger = recorder;
+  try {
+    await work();
+  } finally {
+    dataSource.logger = logger;
+  }
+  return [...seen.values()];
+}
+
+/** Enough rows that an optimiser prefers an index. */
+async function fill(database: Database, store: Store): Promise<void> {
+  for (let n = 0; n < 4; n++) await times(40, async () => busyUser(store));
+  await times(100, (n) => store.limits.take(`fill-${n}`, 5, 1_000_000, NOW));
+  await times(100, () => store.deviceCodes.save(makeDeviceCode(), 5_000));
+  await times(100, () =>
+    store.clients.saveInitialAccessToken({ tokenHash: hash(), uses: 1, createdAt: NOW, expiresAt: NOW + 1000 }),
+  );
+  await times(100, (n) => store.leases.acquire(`fill-${n}`, "x", 1_000_000));
+  await times(100, (n) => store.authorizations.revokeAccessToken(`fill-${n}`, NOW + 1000, NOW));
+  if (database.dialect === "sqlite") return;
+  const tables = await database.rows<{ name: string }>(
+    "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE()",
+  );
+  for (const { name } of tables) await database.rows(`ANALYZE TABLE ${name}`);
+}
+
+async function scansTable(database: Database, sql: string, parameters: Statement["parameters"]): Promise<boolean> {
+  if (database.dialect === "sqlite") {
+    const plan = await database.rows<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`, parameters);
+    return plan.some(({ detail }) => /^SCAN (?!CONSTANT)/.test(detail) && !/USING (COVERING )?INDEX/.test(detail));
+  }
+  const plan = await database.rows<{ type: string | null }>(`EXPLAIN ${sql}`, parameters);
+  return plan.some(({ type }) => type === "ALL");
+}

@@ -1,0 +1,123 @@
+import { randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Database } from "../../../src/database/transaction.ts";
+import { userSignup } from "../../../src/events.ts";
+import type { Store } from "../../../src/store/store.ts";
+import type { User } from "../../../src/store/users.ts";
+import {
+  busyUser,
+  DAY,
+  expectAllEnded,
+  hash,
+  makeSession,
+  makeUser,
+  NOW,
+  type OpenedStore,
+  resetEvent,
+  seqs,
+  signUp,
+  times,
+} from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function usersContract(opened: () => OpenedStore): void {
+  describe("users", () => {
+    let database: Database;
+    let store: Store;
+    beforeAll(() => {
+      ({ database, store } = opened());
+    });
+
+    it("makes one account of 50 sign-ups with the same address at once", async () => {
+      const email = `${randomUUID()}@example.com`;
+      const users = Array.from({ length: 50 }, () => makeUser({ email }));
+      const results = await Promise.all(users.map((user) => store.users.create(user, "hash-1", userSignup(user))));
+      expect(results.filter((result) => result === "created")).toHaveLength(1);
+      expect(results.filter((result) => result === "email_taken")).toHaveLength(49);
+      const winner = users[results.indexOf("created")] as User;
+      expect(await store.users.findByEmail(email)).toEqual({ ...winner, passwordHash: "hash-1" });
+      expect(await seqs(database, winner)).toEqual([1]);
+      const rows = await database.rows("SELECT event_id FROM outbox WHERE user_id IN (?, ?)", [
+        (users[0] as User).uuid,
+        (users[1] as User).uuid,
+      ]);
+      expect(rows.length).toBeLessThanOrEqual(1);
+    });
+
+    it("answers a repeated sign-up of the same account as made", async () => {
+      const user = await signUp(store);
+      expect(await store.users.create(user, "hash-1", userSignup(user))).toBe("created");
+      expect(await seqs(database, user)).toEqual([1]);
+    });
+
+    it("tells addresses apart by every letter", async () => {
+      const user = await signUp(store, { email: `é-${randomUUID()}@example.com` });
+      expect(await store.users.findByEmail(user.email.replace("é", "e"))).toBeNull();
+      expect(await store.users.findByEmail(user.email)).not.toBeNull();
+    });
+
+    it("changes profile and roles, lists by creation, and pages without a gap", async () => {
+      const users: User[] = [];
+      for (const offset of [3, 1, 2]) users.push(await signUp(store, { createdAt: NOW - 100 * DAY + offset }));
+      const first = await store.users.list(null, 2);
+      const second = await store.users.list(first[1] as User, 1);
+      expect([...first, ...second].map(({ uuid }) => uuid)).toEqual([1, 2, 0].map((i) => users[i]?.uuid));
+      const uuid = first[0]?.uuid as string;
+      expect(await store.users.update(uuid, { nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] }, NOW)).toBe(true);
+      expect(await store.users.find(uuid)).toMatchObject({ nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] });
+      expect(await store.users.update(randomUUID(), { nickname: "x" }, NOW)).toBe(false);
+      expect(await store.users.findMany([uuid, randomUUID()])).toHaveLength(1);
+      await store.users.rehash(uuid, "other", "lost");
+      await store.users.rehash(uuid, "hash-1", "hash-2");
+      expect((await store.users.findWithPassword(uuid))?.passwordHash).toBe("hash-2");
+    });
+
+    it("ends everything when the password is changed", async () => {
+      const busy = await busyUser(store);
+      expect(await store.users.changePassword(busy.user.uuid, "wrong", "hash-2", NOW + 5)).toBe("lost");
+      expect(await store.sessions.find(busy.session.idHash, NOW)).not.toBeNull();
+      expect(await store.users.changePassword(busy.user.uuid, "hash-1", "hash-2", NOW + 5)).toBe("changed");
+      await expectAllEnded(store, database, busy);
+      const late = makeSession(busy.user.uuid);
+      expect(await store.sessions.signIn(late, { replaces: null, passwordHash: "hash-1" })).toBe("refused");
+    });
+
+    it("ends everything when the user is disabled, and nothing starts until enabled", async () => {
+      const busy = await busyUser(store);
+      expect(await store.users.setDisabled(busy.user.uuid, true, NOW + 5)).toBe(true);
+      await expectAllEnded(store, database, busy);
+      const session = makeSession(busy.user.uuid);
+      expect(await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" })).toBe("refused");
+      expect((await store.users.find(busy.user.uuid))?.disabledAt).toBe(NOW + 5);
+      await store.users.setDisabled(busy.user.uuid, false, NOW + 6);
+      expect(await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" })).toBe("signed_in");
+    });
+
+    it("deletes a user with everything but the events still to be told", async () => {
+      const busy = await busyUser(store);
+      await store.authorizations.saveConsent(busy.user.uuid, "portal", "openid", NOW);
+      expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(true);
+      await expectAllEnded(store, database, busy);
+      expect(await store.users.find(busy.user.uuid)).toBeNull();
+      expect(await store.authorizations.findConsent(busy.user.uuid, "portal")).toBeNull();
+      expect(await seqs(database, busy.user)).toEqual([1, 2, 3]);
+      expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(false);
+    });
+
+    it("lets only the newest reset token work, once, for one of 20 callers", async () => {
+      const user = await signUp(store);
+      const [old, fresh] = [hash(), hash()];
+      for (const tokenHash of [old, fresh]) {
+        const reset = { tokenHash, userId: user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
+        await store.users.createPasswordReset(reset, resetEvent(user));
+      }
+      expect(await store.users.findPasswordReset(old, NOW)).toBeNull();
+      expect((await store.users.findPasswordReset(fresh, NOW))?.uuid).toBe(user.uuid);
+      expect(await store.users.findPasswordReset(fresh, NOW + 600_000)).toBeNull();
+      const results = await times(20, (index) => store.users.redeemPasswordReset(fresh, `new-${index}`, NOW));
+      expect(results.filter((result) => result === "reset")).toHaveLength(1);
+      expect(await store.users.redeemPasswordReset(old, "x", NOW)).toBe("invalid");
+      expect(await seqs(database, user)).toEqual([1, 2, 3]);
+    });
+  });
+}

@@ -52,8 +52,22 @@ export type AuthErrorCode =
   | "rate_limited"
   | "unavailable";
 
+/** What is wrong with a field. Texts for people are chosen by it, never by `message`. */
+export type FieldRule =
+  | "wrong_type"
+  | "wrong_format"
+  | "too_short"
+  | "too_long"
+  | "wrong_length"
+  | "forbidden_characters"
+  | "not_an_email"
+  | "too_common"
+  | "unknown_field";
+
 export interface FieldViolation {
   readonly field: string;
+  readonly rule: FieldRule;
+  /** English, for developers: the field's name goes before it. */
   readonly message: string;
 }
 

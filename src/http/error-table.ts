@@ -110,7 +110,10 @@ export function sendError(
     reply.header("www-authenticate", 'Basic realm="client", charset="UTF-8"');
   }
   if (request.url.startsWith("/api/")) {
-    const details = error.violations.length === 0 ? {} : { details: error.violations };
+    const details =
+      error.violations.length === 0
+        ? {}
+        : { details: error.violations.map(({ field, message }) => ({ field, message })) };
     return reply.send({ success: false, error: { code: account, message: error.description, ...details } });
   }
   return reply.send({ error: oauth, error_description: printable(error.description) });

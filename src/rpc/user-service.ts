@@ -65,7 +65,7 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       if (paths.size === 0 || [...paths].some((path) => !Object.hasOwn(fields, path))) {
         const message = `must name some of ${Object.keys(fields).join(", ")}`;
         throw new AuthError("invalid_input", `update_mask ${message}`, {
-          violations: [{ field: "update_mask", message }],
+          violations: [{ field: "update_mask", rule: "wrong_format", message }],
         });
       }
       const change = Object.assign({}, ...[...paths].map((path) => fields[path])) as Parameters<typeof updateUser>[2];

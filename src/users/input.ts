@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Config } from "../config/config.ts";
-import { AuthError, type FieldViolation } from "../errors.ts";
+import { AuthError, type FieldRule, type FieldViolation } from "../errors.ts";
 import type { StandardClaims } from "../store/users.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
@@ -16,17 +16,26 @@ export function normaliseEmail(text: string): string {
   return text.normalize("NFKC").trim().toLowerCase();
 }
 
+/** A message of a zod check that carries its rule. */
+const broken = (rule: FieldRule, message: string) => ({ message, params: { rule } });
+
 const email = z
   .string("must be a string")
   .transform(normaliseEmail)
-  .refine((text) => text.length <= maxEmail, `must have at most ${maxEmail} characters`)
-  .refine((text) => text.length > maxEmail || z.regexes.html5Email.test(text), "must be an e-mail address");
+  .refine((text) => text.length <= maxEmail, broken("too_long", `must have at most ${maxEmail} characters`))
+  .refine(
+    (text) => text.length > maxEmail || z.regexes.html5Email.test(text),
+    broken("not_an_email", "must be an e-mail address"),
+  );
 
 const nickname = z
   .string("must be a string")
   .transform((text) => text.normalize("NFC").trim())
-  .refine((text) => length(text) >= 1 && length(text) <= maxNickname, `must have 1 to ${maxNickname} characters`)
-  .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), "must not hold control characters");
+  .refine(
+    (text) => length(text) >= 1 && length(text) <= maxNickname,
+    broken("wrong_length", `must have 1 to ${maxNickname} characters`),
+  )
+  .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), broken("forbidden_characters", "must not hold control characters"));
 
 /** @throws AuthError invalid_input, with one violation for each wrong field */
 function check<T>(schema: z.ZodType<T>, input: unknown): T {
@@ -35,9 +44,26 @@ function check<T>(schema: z.ZodType<T>, input: unknown): T {
   const violations = new Map<string, FieldViolation>();
   for (const issue of parsed.error.issues) {
     const field = String(issue.path[0] ?? "body");
-    if (!violations.has(field)) violations.set(field, { field, message: issue.message });
+    if (!violations.has(field)) violations.set(field, { field, rule: ruleOf(issue), message: issue.message });
   }
   throw invalidInput([...violations.values()]);
+}
+
+function ruleOf(issue: z.core.$ZodIssue): FieldRule {
+  switch (issue.code) {
+    case "invalid_type":
+      return "wrong_type";
+    case "too_small":
+      return "too_short";
+    case "too_big":
+      return "too_long";
+    case "unrecognized_keys":
+      return "unknown_field";
+    case "custom":
+      return (issue.params?.["rule"] as FieldRule | undefined) ?? "wrong_format";
+    default:
+      return "wrong_format";
+  }
 }
 
 export function invalidInput(violations: readonly FieldViolation[]): AuthError {
@@ -46,17 +72,22 @@ export function invalidInput(violations: readonly FieldViolation[]): AuthError {
 }
 
 /** Rules for a new password: its length, and that it is not a common one (NIST SP 800-63B-4 section 3.1.1.2). */
-async function passwordProblem(config: Config, password: unknown, personal: readonly string[]): Promise<string | null> {
-  if (typeof password !== "string") return "must be a string";
+async function passwordProblem(
+  config: Config,
+  password: unknown,
+  personal: readonly string[],
+): Promise<Omit<FieldViolation, "field"> | null> {
+  if (typeof password !== "string") return { rule: "wrong_type", message: "must be a string" };
   // a very long password is refused without reading all of it
   const characters = password.length > 2 * maxPassword ? password.length : length(password.normalize("NFC"));
-  if (characters < config.passwordMinLength) return `must have at least ${config.passwordMinLength} characters`;
-  if (characters > maxPassword) return `must have at most ${maxPassword} characters`;
-  if (/\p{Cs}/u.test(password)) return "must be valid Unicode";
+  if (characters < config.passwordMinLength)
+    return { rule: "too_short", message: `must have at least ${config.passwordMinLength} characters` };
+  if (characters > maxPassword) return { rule: "too_long", message: `must have at most ${maxPassword} characters` };
+  if (/\p{Cs}/u.test(password)) return { rule: "forbidden_characters", message: "must be valid Unicode" };
   // forms cannot send NUL, and some programs would end the password there
-  if (password.includes("\0")) return "must not hold a NUL character";
+  if (password.includes("\0")) return { rule: "forbidden_characters", message: "must not hold a NUL character" };
   if (config.passwordBlocklist && (await isCommonPassword(password, personal))) {
-    return "is too common: choose another, or a few words";
+    return { rule: "too_common", message: "is too common: choose another, or a few words" };
   }
   return null;
 }
@@ -79,7 +110,7 @@ export async function readSignUp(config: Config, input: Record<string, unknown>)
     if (!(error instanceof AuthError)) throw error;
     violations.push(...error.violations);
   }
-  if (problem !== null) violations.push({ field: "password", message: problem });
+  if (problem !== null) violations.push({ field: "password", ...problem });
   if (violations.length > 0) throw invalidInput(violations);
   return { ...names, password: input["password"] as string };
 }
@@ -92,7 +123,7 @@ export async function readNewPassword(
   personal: string[] = [],
 ): Promise<string> {
   const problem = await passwordProblem(config, value, personal);
-  if (problem !== null) throw invalidInput([{ field, message: problem }]);
+  if (problem !== null) throw invalidInput([{ field, ...problem }]);
   return value as string;
 }
 

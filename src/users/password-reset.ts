@@ -61,7 +61,8 @@ export async function resetPassword(
 ): Promise<User> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
-  if (typeof reset.token !== "string") throw invalidInput([{ field: "token", message: "must be a string" }]);
+  if (typeof reset.token !== "string")
+    throw invalidInput([{ field: "token", rule: "wrong_type", message: "must be a string" }]);
   if (!/^[A-Za-z0-9_-]{43}$/.test(reset.token)) throw invalid();
   const tokenHash = hashOf(reset.token);
   const user = await ctx.store.users.findPasswordReset(tokenHash, ctx.clock.now());

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import type { FieldProblem } from "../../src/http/pages/field-problems.ts";
 import { messages } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { TestBrowser, uniqueEmail } from "../support/flow.ts";
@@ -12,7 +13,7 @@ describe("each wrong field of a form has its own message, in the language that w
   afterAll(() => app.close());
 
   const good = { nickname: "nick", password: "correct horse battery" };
-  const cases: [problem: string, fields: Record<string, string>][] = [
+  const cases: [problem: FieldProblem, fields: Record<string, string>][] = [
     ["email.invalid", { ...good, email: "" }],
     ["email.invalid", { ...good, email: "no address" }],
     ["email.too_long", { ...good, email: `${"a".repeat(250)}@example.test` }],

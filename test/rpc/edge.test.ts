@@ -93,7 +93,9 @@ describe.each(protocols)("over %s", (protocol) => {
     ["unavailable", Code.Unavailable, "AUTH_UNAVAILABLE"],
   ] as [AuthErrorCode, Code, string][])("%s has its status and a detail that decodes", async (code, status, wire) => {
     const violations = [{ field: "email", message: "must be an e-mail address" }];
-    failWith = new AuthError(code, "wrong: 100 % of it, ümlaut", { violations });
+    failWith = new AuthError(code, "wrong: 100 % of it, ümlaut", {
+      violations: violations.map((each) => ({ ...each, rule: "not_an_email" })),
+    });
     const refused = await getUser();
     expect([refused.code, refused.rawMessage]).toEqual([status, "wrong: 100 % of it, ümlaut"]);
     expect(refused.findDetails(ErrorDetailSchema)).toMatchObject([

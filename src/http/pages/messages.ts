@@ -1,3 +1,5 @@
+import type { FieldProblem } from "./field-problems.ts";
+
 export const languages = ["en", "ko"] as const;
 export type Language = (typeof languages)[number];
 
@@ -105,7 +107,7 @@ const en = {
     invalid_client: "We don’t know the application that sent you here. Please tell the people who run it.",
     other: "The application that sent you here asked for something we can’t do. Please tell the people who run it:",
   } as Record<string, string>,
-  fields: (min: number): Record<string, string> => ({
+  fields: (min: number): Record<FieldProblem, string> => ({
     "email.invalid": "Enter an e-mail address, for example name@example.com.",
     "email.too_long": "This e-mail address is too long. At most 254 characters are possible.",
     "email.taken": "There is already an account with this e-mail address. Sign in instead.",

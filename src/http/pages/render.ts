@@ -4,6 +4,7 @@ import { Eta } from "eta";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { pathOf } from "../browser.ts";
+import type { FieldProblem } from "./field-problems.ts";
 import { type Language, languages, messages } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
 
@@ -24,7 +25,7 @@ export interface PageData extends Record<string, unknown> {
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
   sameForAll?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
-  problems?: Record<string, string>;
+  problems?: Record<string, FieldProblem>;
 }
 
 /**

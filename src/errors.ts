@@ -35,7 +35,7 @@ export type AuthErrorCode =
   // RFC 7591 section 3.2.2
   | "invalid_redirect_uri"
   | "invalid_client_metadata"
-  // a refused refresh token (its status is REFRESH_REJECTED_STATUS)
+  // a refused refresh token; its status depends on the client and REFRESH_REJECTED_STATUS
   | "refresh_rejected"
   // the gateway's table; invalid_token is also RFC 6750 section 3.1
   | "unauthorized"

@@ -28,7 +28,8 @@ export interface Config {
   readonly accessTokenTtl: number;
   readonly refreshTokenTtl: number;
   readonly idTokenTtl: number;
-  readonly refreshRejectedStatus: 400 | 401;
+  /** Null: by client. */
+  readonly refreshRejectedStatus: 400 | 401 | null;
   /** `loopback`: any origin on this machine. */
   readonly corsOrigins: "loopback" | readonly string[];
   readonly trustProxy: readonly string[];
@@ -307,6 +308,11 @@ function readCorsOrigins(read: Reader, production: boolean): "loopback" | string
   return origins.length === 0 && !production ? "loopback" : origins;
 }
 
+function readRefreshRejectedStatus(read: Reader): 400 | 401 | null {
+  if (read.text("REFRESH_REJECTED_STATUS") === null) return null;
+  return read.choice("REFRESH_REJECTED_STATUS", ["401", "400"], "401") === "401" ? 401 : 400;
+}
+
 /**
  * Reads the environment.
  * @throws ConfigError with every problem
@@ -363,7 +369,7 @@ export function readConfig(env: Environment): Config {
     accessTokenTtl: read.integer("ACCESS_TOKEN_TTL", 120, 1, 3600),
     refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL", 2_592_000, 1, 31_536_000),
     idTokenTtl: read.integer("ID_TOKEN_TTL", 600, 1, 86_400),
-    refreshRejectedStatus: read.choice("REFRESH_REJECTED_STATUS", ["401", "400"], "401") === "401" ? 401 : 400,
+    refreshRejectedStatus: readRefreshRejectedStatus(read),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
     keyEncryptionKey: readKeyEncryptionKey(read, production, sqlite),

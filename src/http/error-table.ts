@@ -41,7 +41,7 @@ export const answers: Record<AuthErrorCode, Answer> = {
   expired_token: bad("expired_token"),
   invalid_redirect_uri: bad("invalid_redirect_uri"),
   invalid_client_metadata: bad("invalid_client_metadata"),
-  // the token endpoint puts REFRESH_REJECTED_STATUS in its place
+  // the error itself says whether it is 400 or 401
   refresh_rejected: bad("invalid_grant", 401),
   // the gateway's table: `error` is the whole body
   unauthorized: gateway(GATEWAY.unauthorized),

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { LRUCache } from "lru-cache";
 import { hashOf } from "../crypto/hashes.ts";
-import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { RefreshRejected } from "../oauth/grants/refresh-token.ts";
 import { paths } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
@@ -25,9 +25,9 @@ export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
       const network = networkOf(request.ip);
       return await exchangeToken(ctx, { parameters, authorization, network, dpop: proofOf(ctx, request) });
     } catch (error) {
-      if (!(error instanceof AuthError) || error.code !== "refresh_rejected") throw error;
+      if (!(error instanceof RefreshRejected)) throw error;
       const body = { error: "invalid_grant", error_description: error.description };
-      if (ctx.config.refreshRejectedStatus === 400) return reply.code(400).send(body);
+      if (error.statusCode === 400) return reply.code(400).send(body);
       const token = hashOf(parameters["refresh_token"] ?? "");
       const before = refusals.get(token) ?? 0;
       refusals.set(token, before + 1);

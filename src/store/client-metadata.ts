@@ -133,6 +133,7 @@ const metadata = z.object({
   dpop_bound_access_tokens: z.boolean().optional(),
   profile: z.enum(["default", "fapi2"]).default("default"),
   refresh_token_rotation: z.boolean().optional(),
+  refresh_rejected_status: z.literal([400, 401]).optional(),
   refresh_token_reuse_window: z.int().min(0).max(60).default(10),
   refresh_token_idle_ttl: z.int().min(60).max(31_536_000).optional(),
   resources: z.array(resource).max(50).default([]),

@@ -47,6 +47,8 @@ export interface ClientMetadata {
   readonly access_token_typ: "at+jwt" | "JWT";
   readonly first_party: boolean;
   readonly refresh_token_rotation: boolean;
+  /** HTTP status of a refused refresh; absent: REFRESH_REJECTED_STATUS, or by how the client authenticates. */
+  readonly refresh_rejected_status?: 400 | 401 | undefined;
   /** Seconds. */
   readonly refresh_token_reuse_window: number;
   readonly resources: readonly string[];

@@ -162,7 +162,7 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
         const browser = new TestBrowser();
         const first = await browser.get(authorizeUrl(next()));
         const cookie = first.headers.getSetCookie()[0] ?? "";
-        expect(cookie).toMatch(/^auth_session=[\w-]{43}; Path=\/; HttpOnly; SameSite=Lax$/);
+        expect(cookie).toMatch(/^auth_session=[\w-]{43}; Max-Age=\d+; Path=\/; HttpOnly; SameSite=Lax$/);
         const before = browser.cookies.get("auth_session");
         await browser.submit(`${next()}/login`, { email: account.email, password: account.password });
         expect(browser.cookies.get("auth_session")).not.toBe(before);

@@ -16,30 +16,42 @@ import {
 } from "../tokens/issuer.ts";
 import type { Grant } from "./grant.ts";
 
-const refused = () =>
-  new AuthError("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
+/**
+ * A refused refresh. Where the client authenticates the status is 400 (RFC 6749 section 5.2): its libraries read that as the end of the
+ * token. Where it does not it is 401, which applications in browsers know to sign in again by. A client's `refresh_rejected_status` and
+ * REFRESH_REJECTED_STATUS decide otherwise.
+ */
+export class RefreshRejected extends AuthError {
+  readonly statusCode: 400 | 401;
+
+  constructor({ config }: OAuthContext, { metadata }: Client) {
+    super("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
+    const byMethod = metadata.token_endpoint_auth_method === "none" ? 401 : 400;
+    this.statusCode = metadata.refresh_rejected_status ?? config.refreshRejectedStatus ?? byMethod;
+  }
+}
 
 /** Refresh (RFC 6749 section 6): checks the signature; the authorization's row decides the rest. */
 export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
   const claims = await readRefreshToken(ctx, presented);
-  if (claims === null || claims.exp <= ctx.clock.seconds()) throw refused();
+  if (claims === null || claims.exp <= ctx.clock.seconds()) throw new RefreshRejected(ctx, client);
   const authorization = await ctx.store.authorizations.find(claims.sid);
-  if (authorization === null || !isLive(ctx, authorization)) throw refused();
-  if (claims.aud !== authorization.clientId) throw refused();
+  if (authorization === null || !isLive(ctx, authorization)) throw new RefreshRejected(ctx, client);
+  if (claims.aud !== authorization.clientId) throw new RefreshRejected(ctx, client);
   if (authorization.clientId !== client.clientId) {
     securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });
-    throw refused();
+    throw new RefreshRejected(ctx, client);
   }
   if (authorization.dpopJkt !== null && authorization.dpopJkt !== dpopJkt) {
     securityEvent(ctx, "refresh_token_with_other_key", { client_id: client.clientId, sid: authorization.id });
-    throw refused();
+    throw new RefreshRejected(ctx, client);
   }
   const user = await ctx.store.users.find(authorization.subject);
-  if (user === null || user.disabledAt !== null) throw refused();
+  if (user === null || user.disabledAt !== null) throw new RefreshRejected(ctx, client);
 
-  if (isIdle(ctx, client, authorization)) throw refused();
+  if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);
   const scope = narrowedScope(authorization.scope, parameters["scope"]);
   const resource = parameters["resource"];
   if (resource !== undefined && resource !== authorization.resource) {
@@ -93,7 +105,7 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
     );
     if (outcome === "rotated") return next.token;
     const now = await ctx.store.authorizations.find(authorization.id);
-    if (now === null || !isLive(ctx, now)) throw refused();
+    if (now === null || !isLive(ctx, now)) throw new RefreshRejected(ctx, client);
     authorization = now;
   }
   const replacedAt = authorization.rotations.find(([number]) => number === generation)?.[1];
@@ -101,9 +113,9 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
   if (replacedAt !== undefined && ctx.clock.now() - replacedAt < windowMs) {
     const current = repeatRefreshToken(ctx, authorization);
     if (current !== null) return current;
-    throw refused();
+    throw new RefreshRejected(ctx, client);
   }
   await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
   securityEvent(ctx, "refresh_token_reused", { client_id: client.clientId, sid: authorization.id });
-  throw refused();
+  throw new RefreshRejected(ctx, client);
 }

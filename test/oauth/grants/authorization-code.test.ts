@@ -211,7 +211,7 @@ describe("a code", () => {
       expect(await outcome(postForm(endpoint(), valid, webBasic))).toEqual(invalidGrant);
       for (const { access_token, refresh_token } of [tokens, renewed]) {
         expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
-        expect(await outcome(renew(refresh_token))).toEqual([401, "invalid_grant"]);
+        expect(await outcome(renew(refresh_token))).toEqual([400, "invalid_grant"]);
       }
       app.clock.shift = 0;
     }

@@ -17,6 +17,7 @@ import {
   internalBasic,
   introspect,
   introspectSettled,
+  portal,
   postForm,
   postJson,
   refresh,
@@ -179,6 +180,45 @@ describe("a refresh token", () => {
     await renewed(refresh_token);
   });
 
+  it("C-64 is refused with 401 where the client does not authenticate, with 400 where it does, or as the client is registered", async () => {
+    const secret = "the secret of a confidential client";
+    const web = { redirect_uris: ["https://web.example/cb"], scope: "openid", first_party: true };
+    const clients = [
+      { client_id: "spa-400", refresh_rejected_status: 400, ...web },
+      { client_id: "web", client_secret: secret, ...web },
+      { client_id: "web-401", client_secret: secret, refresh_rejected_status: 401, ...web },
+    ];
+    const statusesOf = async (base: string) => {
+      const statuses: Record<string, number> = {};
+      for (const id of ["portal-client", "spa-400", "web", "web-401"]) {
+        const headers: Record<string, string> = id.startsWith("web")
+          ? { authorization: `Basic ${btoa(`${id}:${encodeURIComponent(secret)}`)}` }
+          : {};
+        const form = { grant_type: "refresh_token", refresh_token: `not a token of ${id}`, client_id: id };
+        const answer = await postForm(`${base}/oauth2/token`, form, headers);
+        expect([id, answer.headers.get("www-authenticate"), await answer.json()]).toMatchObject([
+          id,
+          null,
+          { error: "invalid_grant" },
+        ]);
+        statuses[id] = answer.status;
+      }
+      return statuses;
+    };
+    for (const [env, expected] of [
+      [{}, { "portal-client": 401, "spa-400": 400, web: 400, "web-401": 401 }],
+      [{ REFRESH_REJECTED_STATUS: "401" }, { "portal-client": 401, "spa-400": 400, web: 401, "web-401": 401 }],
+      [{ REFRESH_REJECTED_STATUS: "400" }, { "portal-client": 400, "spa-400": 400, web: 400, "web-401": 401 }],
+    ] as const) {
+      const one = await startApp(env, [{ ...portalClient, refresh_token_rotation: false }, ...clients]);
+      try {
+        expect([env, await statusesOf(one.url)]).toEqual([env, expected]);
+      } finally {
+        await one.close();
+      }
+    }
+  });
+
   it("S-089 is refused with 400 where REFRESH_REJECTED_STATUS says so, each time and without a challenge", async () => {
     const strict = await startApp({ REFRESH_REJECTED_STATUS: "400" });
     try {
@@ -196,6 +236,13 @@ describe("a refresh token", () => {
     }
   });
 });
+
+const portalClient = {
+  client_id: "portal-client",
+  redirect_uris: [portal.redirectUri],
+  scope: "openid",
+  first_party: true,
+};
 
 describe("S-087 a refresh token is refused after", () => {
   const tokenService = () =>

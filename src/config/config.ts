@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { type ClientRegistration, isLoopback, readClientRegistration } from "../store/client-metadata.ts";
+import { isLoopback } from "../net/loopback.ts";
+import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 
 export interface Listener {
   readonly host: string;

@@ -6,10 +6,10 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
+import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
-import { isLoopback } from "../store/client-metadata.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isLoopback } from "../net/loopback.ts";
 import { readPublicKey } from "../token/public-key.ts";
 import type { ClientMetadata } from "./clients.ts";
 
@@ -53,11 +54,6 @@ export function redirectUriProblem(value: string): string | null {
   if (!url.protocol.slice(0, -1).includes("."))
     return "a private scheme must contain a dot, as com.example.app:/callback";
   return null;
-}
-
-export function isLoopback(hostname: string): boolean {
-  const host = hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 const redirectUri = z

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { AuthError } from "../errors.ts";
 import type { Authorization } from "../store/authorizations.ts";
-import type { Client, ClientMetadata, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
+import { type ClientMetadata, readStoredMetadata } from "../store/client-metadata.ts";
+import type { Client, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
@@ -27,19 +28,6 @@ const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.disabled_at,
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
 
-/** Of metadata that came later than the oldest rows: what a client registered before has. */
-const addedLater = {
-  application_type: "web",
-  introspection_signed_response_alg: "RS256",
-  require_auth_time: false,
-  backchannel_logout_session_required: false,
-  require_pkce: true,
-  require_pushed_authorization_requests: false,
-  dpop_bound_access_tokens: false,
-  profile: "default",
-  token_exchange_audiences: [],
-} as const satisfies Partial<ClientMetadata>;
-
 function clientsOf(rows: readonly ClientRow[]): Client[] {
   const clients = new Map<string, Client & { secrets: ClientSecret[] }>();
   for (const row of rows) {
@@ -47,7 +35,7 @@ function clientsOf(rows: readonly ClientRow[]): Client[] {
     if (client === undefined) {
       client = {
         clientId: row.client_id,
-        metadata: { ...addedLater, ...(JSON.parse(row.metadata) as Omit<ClientMetadata, keyof typeof addedLater>) },
+        metadata: readStoredMetadata(row.metadata),
         source: row.source,
         createdAt: row.created_at,
         disabledAt: row.disabled_at,

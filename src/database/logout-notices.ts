@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ClientMetadata } from "../store/clients.ts";
+import type { ClientMetadata } from "../store/client-metadata.ts";
 import type { LogoutNotice, LogoutNoticeStore } from "../store/logout-notices.ts";
 import { insert } from "./authorization-records.ts";
 import { type Database, placeholders, type TransactionSql } from "./transaction.ts";

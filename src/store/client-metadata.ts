@@ -1,7 +1,6 @@
 import { z } from "zod";
 import { isLoopback } from "../net/loopback.ts";
 import { readPublicKey } from "../token/public-key.ts";
-import type { ClientMetadata } from "./clients.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
 export const INTERNAL_SCOPES = [
@@ -97,6 +96,10 @@ export function publicKeyProblem(jwk: Readonly<Record<string, unknown>>): string
   return typeof key === "string" ? key : null;
 }
 
+/**
+ * Metadata of RFC 7591 section 2 and this service's extensions: the one definition. What a registration may say is checked by it,
+ * `ClientMetadata` is inferred from it, and what the database holds of a client is completed by it.
+ */
 const metadata = z.object({
   client_name: z.string().min(1).max(200).optional(),
   client_uri: webPage.optional(),
@@ -109,39 +112,84 @@ const metadata = z.object({
   post_logout_redirect_uris: z.array(redirectUri).max(50).default([]),
   grant_types: z.array(z.enum(GRANT_TYPES)).optional(),
   response_types: z.array(z.literal("code")).optional(),
+  /** Space-separated scopes it may ask for. */
   scope: scope.optional(),
-  subject_type: z.literal("public").optional(),
   token_endpoint_auth_method: z.enum(CLIENT_AUTHENTICATION_METHODS).optional(),
+  /** The one algorithm of its assertions; absent: any that is supported. */
   token_endpoint_auth_signing_alg: z.enum(ASSERTION_ALGS).optional(),
+  /** Public keys of its assertions (RFC 7517), here or at `jwks_uri`, not both. */
   jwks: z.object({ keys: z.array(publicKey).min(1).max(20) }).optional(),
   jwks_uri: webPage.optional(),
   id_token_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
+  /** RFC 9701: signs introspection answers to this client when it asks for a JWT. */
   introspection_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
   access_token_signed_response_alg: z.enum(["ES256", "RS256"]).default("ES256"),
   access_token_typ: z.enum(["at+jwt", "JWT"]).default("at+jwt"),
+  /** Without a consent page. */
   first_party: z.boolean().default(false),
+  /** Seconds; a request without `max_age` has this one. */
   default_max_age: z.int().min(0).max(999_999_999).optional(),
   require_auth_time: z.boolean().default(false),
+  /** OpenID Connect Back-Channel Logout 1.0 section 2.2. */
   backchannel_logout_uri: webPage.optional(),
   backchannel_logout_session_required: z.boolean().default(false),
+  /** False only by an operator, for a confidential client that knows no PKCE; every other request needs a challenge. */
   require_pkce: z.boolean().default(true),
+  /** RFC 9126 section 6. */
   require_pushed_authorization_requests: z.boolean().optional(),
+  /** RFC 9449 section 5.2. */
   dpop_bound_access_tokens: z.boolean().optional(),
+  /** `fapi2`: FAPI 2.0 Security Profile, which sets and demands several other members. */
   profile: z.enum(["default", "fapi2"]).default("default"),
   refresh_token_rotation: z.boolean().optional(),
+  /** HTTP status of a refused refresh; absent: REFRESH_REJECTED_STATUS, or by how the client authenticates. */
   refresh_rejected_status: z.literal([400, 401]).optional(),
+  /** Seconds for which a replaced refresh token still gets the current one. */
   refresh_token_reuse_window: z.int().min(0).max(60).default(10),
+  /** Seconds after which an unused refresh token ends; absent: only the absolute end counts. */
   refresh_token_idle_ttl: z.int().min(60).max(31_536_000).optional(),
+  /** Resources it may ask tokens for (RFC 8707). */
   resources: z.array(resource).max(50).default([]),
+  /** Audiences whose tokens it may introspect. */
   resource_server_for: z.array(resource).max(50).default([]),
+  /** Audiences it may exchange tokens for (RFC 8693); none unless named. */
   token_exchange_audiences: z.array(z.string().min(1).max(500)).max(50).default([]),
+  /** Subject of the TLS certificate (RFC 8705 section 2.1.2) that authenticates it on the internal listeners. */
   tls_client_auth_subject_dn: z.string().min(1).max(500).optional(),
 });
 
+type GivenMetadata = z.infer<typeof metadata>;
+
+/** Members whose default depends on others: `complete` fills them in. */
+type Completed =
+  | "grant_types"
+  | "response_types"
+  | "scope"
+  | "token_endpoint_auth_method"
+  | "id_token_signed_response_alg"
+  | "introspection_signed_response_alg"
+  | "require_pushed_authorization_requests"
+  | "dpop_bound_access_tokens"
+  | "refresh_token_rotation";
+
+/** What no one may change; lists of names are lists of strings to those who look for one. */
+type Immutable<T> = T extends readonly (infer E)[]
+  ? readonly (E extends string ? string : Immutable<E>)[]
+  : T extends object
+    ? { readonly [K in keyof T]: Immutable<T[K]> }
+    : T;
+
+/** The metadata of a client, complete with defaults. */
+export type ClientMetadata = Immutable<
+  Omit<GivenMetadata, Completed> & { [K in Completed]: NonNullable<GivenMetadata[K]> }
+>;
+
 /** Every member that a registration may have beside the client's id and secret. */
-export const METADATA_MEMBERS: readonly string[] = Object.keys(metadata.shape);
+export const METADATA_MEMBERS: readonly string[] = [...Object.keys(metadata.shape), "subject_type"];
 
 const registration = metadata.extend({
+  /** The only one there is; not stored. */
+  subject_type: z.literal("public").optional(),
   client_id: z.string().regex(/^[\x21-\x7e]{1,100}$/, "must be 1 to 100 printable ASCII characters without spaces"),
   client_secret: z.string().min(1).max(200).optional(),
 });
@@ -179,8 +227,6 @@ export function readClientRegistration(json: unknown, production: boolean): Clie
   return { clientId, clientSecret: clientSecret ?? null, metadata: completed };
 }
 
-type GivenMetadata = Omit<z.infer<typeof metadata>, "subject_type">;
-
 /** Fills in what was not given; `profile: "fapi2"` brings its own defaults. */
 function complete(given: GivenMetadata, hasSecret: boolean): ClientMetadata {
   const fapi = given.profile === "fapi2";
@@ -201,6 +247,22 @@ function complete(given: GivenMetadata, hasSecret: boolean): ClientMetadata {
     dpop_bound_access_tokens: given.dpop_bound_access_tokens ?? fapi,
     refresh_token_rotation: given.refresh_token_rotation ?? !fapi,
   };
+}
+
+/** What a member has that a registration does not name, for those whose default depends on no other. */
+const defaults = Object.fromEntries(
+  Object.entries(metadata.shape).flatMap(([name, schema]) => {
+    const { data } = schema.safeParse(undefined);
+    return data === undefined ? [] : [[name, data]];
+  }),
+);
+
+/**
+ * The metadata of a stored client. One that was registered before a member existed has its default.
+ * @param stored as `JSON.stringify` wrote it
+ */
+export function readStoredMetadata(stored: string): ClientMetadata {
+  return complete({ ...defaults, ...(JSON.parse(stored) as object) } as GivenMetadata, false);
 }
 
 /** What does not go together, as `member: what is wrong`. */

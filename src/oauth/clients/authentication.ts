@@ -1,7 +1,8 @@
 import { hashOf, isSameSecret } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import type { ClientMetadata } from "../../store/client-metadata.ts";
 import { hasSecret } from "../../store/client-metadata.ts";
-import type { Client, ClientMetadata, ClientSecret } from "../../store/clients.ts";
+import type { Client, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";

@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { hashOf, isSameSecret, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import type { ClientMetadata } from "../../store/client-metadata.ts";
 import {
   INTERNAL_SCOPES,
   METADATA_MEMBERS,
   readClientRegistration,
   TOKEN_EXCHANGE_GRANT,
 } from "../../store/client-metadata.ts";
-import type { Client, ClientMetadata } from "../../store/clients.ts";
+import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { paths } from "../metadata.ts";

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Database } from "../../../src/database/transaction.ts";
+import type { ClientMetadata } from "../../../src/store/client-metadata.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { hash, makeAuthorization, metadata, NOW, type OpenedStore, times } from "./fixtures.ts";
 
@@ -32,6 +33,59 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(await told()).toHaveLength(1);
       expect((await store.clients.list()).some(({ clientId }) => clientId === id)).toBe(true);
       expect(await store.clients.disable("nobody", "file", NOW)).toBe(false);
+    });
+
+    it("keeps every member of the metadata, and completes what was stored before a member existed", async () => {
+      const every: Required<ClientMetadata> = {
+        client_name: "Every member",
+        client_uri: "https://client.example/",
+        logo_uri: "https://client.example/logo.png",
+        policy_uri: "https://client.example/policy",
+        tos_uri: "https://client.example/terms",
+        contacts: ["ops@client.example"],
+        application_type: "native",
+        redirect_uris: ["https://client.example/cb"],
+        post_logout_redirect_uris: ["https://client.example/out"],
+        grant_types: ["authorization_code"],
+        response_types: ["code"],
+        scope: "openid read",
+        token_endpoint_auth_method: "private_key_jwt",
+        token_endpoint_auth_signing_alg: "PS256",
+        jwks: { keys: [{ kty: "OKP", crv: "Ed25519", x: "x" }] },
+        jwks_uri: "https://client.example/jwks",
+        id_token_signed_response_alg: "ES256",
+        introspection_signed_response_alg: "ES256",
+        access_token_signed_response_alg: "RS256",
+        access_token_typ: "JWT",
+        first_party: true,
+        default_max_age: 60,
+        require_auth_time: true,
+        backchannel_logout_uri: "https://client.example/logout",
+        backchannel_logout_session_required: true,
+        require_pkce: false,
+        require_pushed_authorization_requests: true,
+        dpop_bound_access_tokens: true,
+        profile: "fapi2",
+        refresh_token_rotation: false,
+        refresh_rejected_status: 401,
+        refresh_token_reuse_window: 5,
+        refresh_token_idle_ttl: 3600,
+        resources: ["https://api.example/"],
+        resource_server_for: ["https://api.example/"],
+        token_exchange_audiences: ["orders"],
+        tls_client_auth_subject_dn: "CN=client",
+      };
+      const id = `c-${randomUUID()}`;
+      await store.clients.create({ ...registration(id), metadata: every }, null);
+      expect((await store.clients.find(id))?.metadata).toEqual(every);
+
+      await database.change("UPDATE oauth2_registered_client SET metadata = ? WHERE client_id = ?", [
+        JSON.stringify({ token_endpoint_auth_method: "none", redirect_uris: ["https://client.example/cb"] }),
+        id,
+      ]);
+      const members = Object.keys((await store.clients.find(id))?.metadata ?? {});
+      const always = Object.keys(metadata).filter((name) => metadata[name as keyof typeof metadata] !== undefined);
+      expect(always.filter((name) => !members.includes(name))).toEqual([]);
     });
 
     it("gives 20 callers the same standing authorization, and takes it back with its secret", async () => {

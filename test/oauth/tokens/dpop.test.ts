@@ -460,7 +460,7 @@ describe("refresh tokens and codes", () => {
     const dpop = await prove({ claims: { iat: inSeconds(11) } });
     const headers = { authorization: basicOf("web", "the secret of web"), dpop };
     const old = await postForm(tokenUrl(), { grant_type: "refresh_token", refresh_token: token }, headers);
-    expect([old.status, await old.json()]).toMatchObject([401, { error: "invalid_grant" }]);
+    expect([old.status, await old.json()]).toMatchObject([400, { error: "invalid_grant" }]);
     const family = rotated.body.refresh_token ?? "";
     const ended = await postForm(
       tokenUrl(),
@@ -469,7 +469,7 @@ describe("refresh tokens and codes", () => {
         authorization: headers.authorization,
       },
     );
-    expect(ended.status).toBe(401);
+    expect(ended.status).toBe(400);
   });
 
   it("S-145 dpop_jkt binds the code to a key", async () => {

@@ -259,7 +259,7 @@ describe("revocation", () => {
       expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
     }
     const again = await postForm(`${app.url}/oauth2/token`, { ...form, refresh_token: renewed.refresh_token }, by);
-    expect([again.status, await again.json()]).toMatchObject([401, { error: "invalid_grant" }]);
+    expect([again.status, await again.json()]).toMatchObject([400, { error: "invalid_grant" }]);
   });
 
   it("S-135 leaves a token alone that another client sends, whoever that is", async () => {
@@ -305,7 +305,7 @@ describe("revocation", () => {
     expect(await introspectSettled(app.url, tokens.access_token)).toEqual({ active: false });
     const form = { grant_type: "refresh_token", refresh_token: tokens.refresh_token };
     const refused = await postForm(`${app.url}/oauth2/token`, form, { authorization: basicOf("web") });
-    expect([refused.status, await refused.json()]).toMatchObject([401, { error: "invalid_grant" }]);
+    expect([refused.status, await refused.json()]).toMatchObject([400, { error: "invalid_grant" }]);
   });
 });
 

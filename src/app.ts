@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
+import { deriveKeys } from "./crypto/derived-keys.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
 import { openStore } from "./database/open-store.ts";
@@ -94,6 +95,7 @@ export async function createContext(
       clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
+      derivedKeys: deriveKeys(config.keyEncryptionKey),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock),
       log,

@@ -1,5 +1,6 @@
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
+import type { DerivedKeys } from "./crypto/derived-keys.ts";
 import type { Passwords } from "./crypto/passwords.ts";
 import type { Limits } from "./limits.ts";
 import type { Store } from "./store/store.ts";
@@ -10,6 +11,7 @@ export interface Context {
   readonly config: Config;
   readonly store: Store;
   readonly clock: Clock;
+  readonly derivedKeys: DerivedKeys;
   readonly passwords: Passwords;
   readonly limits: Limits;
   readonly log: Logger;

@@ -3,15 +3,16 @@ import { AuthError } from "../errors.ts";
 import { isSameSecret } from "./hashes.ts";
 
 /**
- * Page tokens of lists: a position and a seal over it, so that a changed or foreign one is told from ours.
- * The key is derived from KEY_ENCRYPTION_KEY: the same on every replica.
+ * Writes the page token of a list: a position and an HMAC over it, so that a changed or foreign token is refused.
+ * @param key of 32 bytes, the same on every replica (derived-keys.ts)
+ * @param list names the list; a token is valid for this list only
  */
 export function writePageToken(key: Buffer, list: string, position: readonly [number, string]): string {
   const body = Buffer.from(JSON.stringify(position)).toString("base64url");
   return `${body}.${seal(key, list, body)}`;
 }
 
-/** @returns null for the first page. @throws AuthError invalid_request for anything we did not write */
+/** @returns null for the first page. @throws AuthError invalid_request for anything that writePageToken did not write for this list */
 export function readPageToken(key: Buffer, list: string, token: string): readonly [number, string] | null {
   if (token === "") return null;
   const [body = "", mac = ""] = token.split(".");

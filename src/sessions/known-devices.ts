@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync, randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
 import { isSameSecret } from "../crypto/hashes.ts";
 import { normaliseEmail } from "../users/input.ts";
@@ -32,8 +32,7 @@ function randomId(): string {
 }
 
 function sealOf(ctx: Context, id: string, email: string): string {
-  const key = Buffer.from(hkdfSync("sha256", ctx.config.keyEncryptionKey, "", "auth-service known devices v1", 32));
-  return createHmac("sha256", key)
+  return createHmac("sha256", ctx.derivedKeys.knownDevices)
     .update(`${id}\n${normaliseEmail(email)}`)
     .digest("base64url");
 }

@@ -106,7 +106,7 @@ export async function listUsers(
   if (!Number.isInteger(size) || size < 1 || size > 1000) {
     throw new AuthError("invalid_request", "page_size must be 1 to 1,000");
   }
-  const key = ctx.config.keyEncryptionKey;
+  const key = ctx.derivedKeys.pageTokens;
   const position = readPageToken(key, "users", page.token);
   const after = position === null ? null : { createdAt: position[0], uuid: position[1] };
   const found = await ctx.store.users.list(after, size + 1);

@@ -44,7 +44,7 @@ export async function* watchRevocations(
 ): AsyncGenerator<WatchResponse> {
   const { feed } = ctx;
   const { known } = feed;
-  const key = ctx.config.keyEncryptionKey;
+  const key = ctx.derivedKeys.resumeTokens;
   const resumed = readPageToken(key, list, resumeToken);
   const stale = feed.ensureFresh();
   if (stale !== null) await stale;

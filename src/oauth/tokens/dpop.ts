@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { hashOf, isSameSecret } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
@@ -74,7 +74,6 @@ function isNonce(ctx: OAuthContext, given: unknown): boolean {
   return [current, current - 1, current + 1].some((window) => isSameSecret(String(given), nonceOf(ctx, window)));
 }
 
-function nonceOf({ config }: OAuthContext, window: number): string {
-  const key = Buffer.from(hkdfSync("sha256", config.keyEncryptionKey, "", "auth-service dpop nonce v1", 32));
-  return createHmac("sha256", key).update(String(window)).digest("base64url");
+function nonceOf({ derivedKeys }: OAuthContext, window: number): string {
+  return createHmac("sha256", derivedKeys.dpopNonces).update(String(window)).digest("base64url");
 }

@@ -44,7 +44,7 @@ export async function listAuthorizations(
   if (!Number.isInteger(size) || size < 1 || size > 100) {
     throw new AuthError("invalid_request", "page_size must be 1 to 100");
   }
-  const key = ctx.config.keyEncryptionKey;
+  const key = ctx.derivedKeys.pageTokens;
   const list = `authorizations of ${uuid}`;
   const position = readPageToken(key, list, page.token);
   const after = position === null ? null : { createdAt: position[0], id: position[1] };

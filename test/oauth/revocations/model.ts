@@ -1,4 +1,5 @@
 import { Clock } from "../../../src/clock.ts";
+import { deriveKeys } from "../../../src/crypto/derived-keys.ts";
 import { AuthError } from "../../../src/errors.ts";
 import { ClientCache } from "../../../src/oauth/clients/client-cache.ts";
 import type { OAuthContext } from "../../../src/oauth/context.ts";
@@ -13,7 +14,7 @@ import { type IssuedToken, Truth } from "./oracle.ts";
 import { Random, VirtualTime } from "./virtual-time.ts";
 
 const issuer = "https://auth.example";
-const keyEncryptionKey = Buffer.alloc(32, 7);
+const derivedKeys = deriveKeys(Buffer.alloc(32, 7));
 const tokenMs = 120_000;
 /** As the store adds it to the end of the last token concerned. */
 const marginMs = 600_000;
@@ -62,7 +63,8 @@ class Replica {
         }),
     };
     this.ctx = {
-      config: { issuer, keyEncryptionKey },
+      config: { issuer },
+      derivedKeys,
       clock,
       keys,
       feed,

@@ -10,11 +10,12 @@ const maxQueued = 64;
 /** Less than others, but not so little that beside a few busy programs a login takes many seconds. */
 const hashingNiceness = 10;
 /** What an unknown user's password is compared with, so that it costs the same. No password has this hash. */
-const nobody = "$argon2id$v=19$m=19456,t=2,p=1$bm8tc3VjaC1hY2NvdW50$ZG9lcyBub3QgbWF0Y2ggYW55IHBhc3N3b3JkIGF0IGFsbA";
+const unknownUserHash =
+  "$argon2id$v=19$m=19456,t=2,p=1$bm8tc3VjaC1hY2NvdW50$ZG9lcyBub3QgbWF0Y2ggYW55IHBhc3N3b3JkIGF0IGFsbA";
 
 /**
  * Hashes passwords, as many at once as there are cores and 64 waiting: argon2 shares libuv's threads with DNS and files,
- * and a queue that grows without end helps nobody.
+ * and an unbounded queue would only add waiting.
  */
 export class Passwords {
   readonly #slots = Math.max(1, Math.min(2, availableParallelism()));
@@ -45,7 +46,7 @@ export class Passwords {
    * @throws AuthError rate_limited when too many wait
    */
   async verify(passwordHash: string | null, password: string): Promise<boolean> {
-    const matches = await this.#run(() => verify(passwordHash ?? nobody, normalise(password)));
+    const matches = await this.#run(() => verify(passwordHash ?? unknownUserHash, normalise(password)));
     return passwordHash !== null && matches;
   }
 
@@ -58,7 +59,7 @@ export class Passwords {
     checkCall();
     this.refuseWhenFull();
     if (this.#running >= this.#slots) {
-      // the slot is handed over, not freed: nobody who comes later overtakes
+      // the slot is handed over, not freed, so that a later call cannot overtake
       const turn = new Promise<void>((resolve) => this.#waiting.push(resolve));
       this.#onQueue(this.#waiting.length);
       await turn;

@@ -35,7 +35,7 @@ export class Authorizations implements AuthorizationStore {
     pushedHash: string | null = null,
   ): Promise<"created" | "session_ended" | "request_used"> {
     return this.#database.transaction(async (sql) => {
-      // Holds the session: whoever ends it either waits and finds this code, or was first and this finds no session.
+      // Locks the session: a transaction that ends it either waits and then finds this code, or was first, and this one finds no session.
       const live = await sql.change(
         "UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND user_id = ? AND expires_at > ?",
         [code.createdAt, code.sessionHash, code.userId, code.createdAt],

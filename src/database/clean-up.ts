@@ -4,7 +4,7 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
 /**
- * Rows nobody needs any more, a batch of each kind by an index on the time. Codes stay a day, used ones too: a second use must still
+ * Deletes rows that are no longer needed, a batch of each kind by an index on the time. Codes stay a day, used ones too: a second use must still
  * be known for what it is. Authorizations stay an hour, for tokens of a clock that is behind.
  */
 export async function cleanUp(database: Database, now: number, batch: number): Promise<number> {

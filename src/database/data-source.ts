@@ -158,7 +158,7 @@ export class DeadlineError extends Error {
   readonly code = "PROTOCOL_DEADLINE";
 }
 
-/** The promise goes on without us: whoever calls this must throw away what it works on. */
+/** The promise is not cancelled: the caller must discard what it works on. */
 export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, fail) => {

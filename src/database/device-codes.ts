@@ -53,7 +53,7 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
 const POLL_TOLERANCE_MS = 1_000;
 
 const LONGEST_INTERVAL_MS = 3_600_000;
-/** Nobody decided, nobody revoked it, it is not over. */
+/** Not decided, not revoked, not expired. */
 const PENDING = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
 
 export class DeviceCodes implements DeviceCodeStore {
@@ -166,7 +166,7 @@ async function findByUserCode(sql: Sql, userCodeHash: string, now: number): Prom
   return row === undefined ? null : deviceCodeOf(row);
 }
 
-/** Holds the session's row: whoever ends it waits and finds this code, or was first and this finds no session. */
+/** Locks the session's row: a transaction that ends the session either waits and then finds this code, or was first, and this one finds no session. */
 async function holdSession(sql: Sql, idHash: string, now: number): Promise<boolean> {
   const held = await sql.change("UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND expires_at > ?", [
     now,

@@ -4,7 +4,7 @@ import type { LogoutNotice, LogoutNoticeStore } from "../store/logout-notices.ts
 import { insert } from "./authorization-records.ts";
 import { type Database, placeholders, type TransactionSql } from "./transaction.ts";
 
-/** A notice nobody took in this time is deleted, told or not. */
+/** A notice older than this is deleted, delivered or not. */
 const keptMs = 7 * 86_400_000;
 
 interface NoticeRow {

@@ -71,7 +71,7 @@ export async function planMigrations(location: DatabaseLocation): Promise<Planne
   });
 }
 
-/** SQL that would bring the database to what the program expects: empty when nobody changed it by hand. */
+/** SQL that would bring the database to what the program expects: empty unless it was changed by hand. */
 export async function schemaDrift(location: DatabaseLocation): Promise<string[]> {
   return withDatabase(location, async ({ dataSource }) => {
     const { upQueries } = await dataSource.driver.createSchemaBuilder().log();

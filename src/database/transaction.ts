@@ -254,7 +254,7 @@ class Session implements TransactionSql {
     try {
       return await withTimeout(answer, this.left());
     } catch (error) {
-      // its answer may still come, to whoever has the connection then
+      // its answer may still come, to the next user of the connection
       if (isAway(error)) this.#broken = true;
       throw error;
     }

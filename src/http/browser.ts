@@ -44,7 +44,7 @@ export function browserOf(ctx: OAuthContext, request: FastifyRequest): Browser {
   return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
-/** A path of ours as the browser sees it: below the issuer's own path. */
+/** A path of this service as the browser sees it: below the issuer's own path. */
 export function pathOf(ctx: OAuthContext, path: string): string {
   return new URL(ctx.config.issuer).pathname.replace(/\/$/, "") + path;
 }

@@ -25,7 +25,7 @@ export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
     }
     await logOut(ctx, session, asked);
     clearSessionCookie(ctx, reply);
-    // nobody was signed in or asked: a page lies between whoever sent the browser here and where it goes
+    // no one was signed in or asked: shows a page instead of redirecting, so that this is no open redirector
     const direct = answered || asked.hint !== null;
     if (asked.location !== null && direct) return reply.redirect(asked.location, 303);
     return renderPage(ctx, request, reply, "logged-out", { location: asked.location });

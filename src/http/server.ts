@@ -137,7 +137,7 @@ function headersOf({ issuer }: Config): Readonly<Record<string, string>> {
   };
 }
 
-/** Helmet's set, written down: its plugin makes every header anew for each request. What is rendered brings its own policy. */
+/** The headers that Helmet sets, as constants: its plugin builds them again for each request. Rendered pages bring their own policy. */
 const pageHeaders = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",

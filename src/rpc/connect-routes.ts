@@ -5,7 +5,7 @@ import { MAX_MESSAGE_BYTES } from "./edge.ts";
 import { checkJson, readMessage } from "./message-reader.ts";
 
 /**
- * Puts a check of ours before what Connect reads: it reads messages itself, when the caller is admitted already. Call when every
+ * Checks messages before Connect reads them, which it does once the caller is admitted. Call when every
  * method was added to the router.
  */
 export function checkMessages(

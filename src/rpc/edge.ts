@@ -176,7 +176,7 @@ export class Edge {
   }
 
   #report(method: string, cause: unknown): void {
-    this.ctx.log.error({ err: cause, method }, "a call failed in a way nobody foresaw");
+    this.ctx.log.error({ err: cause, method }, "unhandled error in RPC handler");
   }
 
   #audit(method: Method, call: Call, request: unknown, response: unknown): void {
@@ -212,7 +212,7 @@ class Deadlines {
   readonly #calls = new Set<{ readonly at: number; readonly expire: () => void }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** What work that outlives its time comes to afterwards is nobody's any more, its rejection included. */
+  /** A result or rejection that arrives after the deadline is ignored. */
   until<T>(ms: number, work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const call = { at: performance.now() + ms, expire: () => reject(deadlineExceeded()) };

@@ -60,7 +60,7 @@ const http2Options: SecureServerOptions & { streamResetBurst: number; streamRese
     maxHeaderListSize: MAX_METADATA_BYTES,
   },
   maxHeaderListPairs: 100,
-  // every stream may be cancelled at once, twice; whoever goes on like that loses the connection (CVE-2023-44487)
+  // every stream may be cancelled at once, twice; a peer that goes on like that loses the connection (CVE-2023-44487)
   streamResetBurst: 2 * MAX_STREAMS,
   streamResetRate: 30,
   maxSessionInvalidFrames: 100,

@@ -45,7 +45,7 @@ function checkFields(schema: DescMessage, bytes: Uint8Array): void {
 
 /**
  * Walks over the fields before anything is made of them: a message may not cost more to read than its contract needs. Unknown
- * fields are passed over, as they must be, but not by the million; groups and varints of more than ten bytes are none of ours. No
+ * fields are passed over, as they must be, but not by the million; groups and varints of more than ten bytes are refused. No
  * text holds a NUL, which others may take for its end.
  * @returns how many fields are left
  */
@@ -62,7 +62,7 @@ function countFields(
   let at = from;
   let fields = left;
 
-  /** Up to 32 bits; what is longer is cut, which no tag and no length of ours is. */
+  /** Up to 32 bits; more are cut off, which no tag and no length of this contract has. */
   const varint = (): number => {
     let value = 0;
     for (let length = 0; length < 10; length++) {

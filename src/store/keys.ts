@@ -26,6 +26,6 @@ export interface KeyStore {
    * False: there is no such key, or it was distrusted before; nothing was done.
    */
   distrust(kid: string, now: number, replacement: StoredKey | null): Promise<boolean>;
-  /** Retired keys nobody needs any more. */
+  /** Removes retired keys that are no longer needed. */
   remove(kids: readonly string[]): Promise<void>;
 }

@@ -137,14 +137,14 @@ export type IntrospectResponse = Message<"auth.v1.IntrospectResponse"> & {
   nickname: string;
 
   /**
-   * Unset: good for whoever presents it.
+   * Unset: the token is bound to no key.
    *
    * @generated from field: auth.v1.Confirmation cnf = 16;
    */
   cnf?: Confirmation | undefined;
 
   /**
-   * Unset: nobody acts for the subject.
+   * Unset: no one acts for the subject.
    *
    * @generated from field: auth.v1.Actor act = 17;
    */
@@ -265,7 +265,7 @@ export type AuthorizeRequest = Message<"auth.v1.AuthorizeRequest"> & {
 
   /**
    * The caller checks itself that the sender of a token with `cnf` holds its key. Unset, such a token is `Invalid Token`: passed on
-   * as a Bearer token it would be good for whoever stole it.
+   * as a Bearer token, a stolen one would be accepted.
    *
    * @generated from field: bool binding_checked = 3;
    */

@@ -33,7 +33,7 @@ export type Next =
  * another one a login for which the request is kept with the browser's session.
  * @param parameters each stood there once, none is empty
  * @param pushedHash of the request_uri that brought them (`resolvePushedRequest`); null: they came by the browser
- * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI nobody registered
+ * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI that is not registered
  */
 export async function authorize(
   ctx: OAuthContext,

@@ -34,7 +34,7 @@ export interface DeviceAuthorizationResponse {
 
 /**
  * The device authorization endpoint (RFC 8628 section 3.1): the client authenticates as at the token endpoint.
- * @param device whoever asked, as the confirmation page will show it
+ * @param device what asked, as the confirmation page will show it
  * @throws AuthError as `authenticateClient`, unauthorized_client, invalid_scope, invalid_target, unavailable
  */
 export async function authorizeDevice(

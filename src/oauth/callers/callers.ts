@@ -19,7 +19,7 @@ export interface CallerCredentials {
 
 /**
  * Authenticates a caller by Basic client credentials, by an access token of its own (client credentials), or by the subject of
- * its TLS certificate. A user's token is nobody here.
+ * its TLS certificate. User tokens are rejected.
  * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, rate_limited (by the promise)
  */
 export function authenticateCaller(ctx: OAuthContext, credentials: CallerCredentials): Caller | Promise<Caller> {

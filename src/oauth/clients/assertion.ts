@@ -11,7 +11,7 @@ export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-b
 const typs = [undefined, "JWT", "client-authentication+jwt"];
 /** Seconds. */
 const longestLife = 300;
-/** Seconds by which a client's clock may be ahead of ours (FAPI 2.0 section 5.3.2.1-13). */
+/** Seconds by which a client's clock may be ahead (FAPI 2.0 section 5.3.2.1-13). */
 const aheadTolerance = 10;
 const maxJtiLength = 500;
 
@@ -43,6 +43,6 @@ export async function authenticates(ctx: OAuthContext, client: Client, assertion
   for (const time of [nbf, iat]) if (time !== undefined && !(isTime(time) && time <= latest)) return false;
   if (typeof jti !== "string" || jti === "" || jti.length > maxJtiLength) return false;
   if (!(await ctx.clientKeys.verify(ctx, client, jwt))) return false;
-  // last, so that nobody else can use up an identifier; a minute more than it is good for, whatever the replicas' clocks say
+  // last, so that an assertion with a wrong signature uses up no identifier; kept a minute longer than it is good for, because the clocks of the replicas differ
   return ctx.store.usedOnce.use(hashOf(`client assertion\n${client.clientId}\n${jti}`), Math.ceil(exp + 60) * 1000);
 }

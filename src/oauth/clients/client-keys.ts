@@ -57,7 +57,7 @@ export class ClientKeys {
     }
     const now = ctx.clock.now();
     const due = now >= published.freshUntil && now >= published.nextFetchAt;
-    // others wait for a fetch under way only where they have nothing to go by: an unknown kid holds nobody up
+    // other calls wait for a fetch under way only where no keys are known: an unknown kid delays no one
     if (due || (published.fetching !== null && published.keys === null))
       await this.#fetch(ctx, clientId, uri, published);
     if (ctx.clock.now() >= published.usableUntil) published.keys = null;
@@ -88,7 +88,7 @@ async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; max
   if (status !== 200) throw new Error(`the host answered ${status}`);
   const set = JSON.parse(body.toString("utf8")) as { keys?: unknown } | null;
   const listed: unknown[] = Array.isArray(set?.keys) ? set.keys : [];
-  // keys for other ends may stand beside them; one that is published with its private part is nobody's secret
+  // the set may hold keys for other uses; a key published with its private part is refused
   const usable = listed.filter(
     (key): key is JWK => key !== null && typeof key === "object" && publicKeyProblem(key as JWK) === null,
   );

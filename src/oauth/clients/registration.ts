@@ -53,7 +53,7 @@ const answersOnly: readonly string[] = [
   "client_id_issued_at",
 ];
 
-/** Grants in which nobody is asked, or another's token is used. */
+/** Grants in which no user is asked, or that use the token of another client. */
 const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE_GRANT];
 
 type Json = Readonly<Record<string, unknown>>;
@@ -78,7 +78,7 @@ export async function createInitialAccessToken(
 }
 
 /**
- * Client registration (RFC 7591 section 3.1), closed to whoever has no initial access token. A refused registration uses none up.
+ * Client registration (RFC 7591 section 3.1), only with an initial access token. A refused registration does not use the token up.
  * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, rate_limited, unavailable
  */
 export async function registerClient(

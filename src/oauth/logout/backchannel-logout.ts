@@ -9,7 +9,7 @@ import type { OAuthContext } from "../context.ts";
 
 const event = "http://schemas.openid.net/event/backchannel-logout";
 const tokenLifeSeconds = 120;
-/** Between attempts, doubled each time up to an hour; after a day nobody is told any more. */
+/** Between attempts, doubled each time up to an hour. Notices older than a day are not sent. */
 const firstPauseMs = 1_000;
 const longestPauseMs = 3_600_000;
 const giveUpMs = 86_400_000;

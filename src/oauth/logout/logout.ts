@@ -11,13 +11,13 @@ export interface LogoutRequest {
   readonly location: string | null;
   /** Named by the hint or the request. */
   readonly clientId: string | null;
-  /** Of an ID token of ours: whose it was, and for which authorization. */
+  /** From an ID token of this issuer: its subject and its authorization. */
   readonly hint: { readonly sub: string; readonly sid: string } | null;
 }
 
 /**
  * Reads a request for RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0 section 2). An expired hint is good.
- * @throws AuthError invalid_request: an URI nobody registered, a hint of another client or of nobody
+ * @throws AuthError invalid_request: a URI that the client has not registered, or a hint of another client
  */
 export async function readLogoutRequest(
   ctx: OAuthContext,
@@ -26,7 +26,7 @@ export async function readLogoutRequest(
   const { id_token_hint: hint, client_id: clientId, post_logout_redirect_uri: uri, state } = parameters;
   const claims = hint === undefined ? null : await readIdTokenHint(ctx, hint);
   if (hint !== undefined && claims === null)
-    throw new AuthError("invalid_request", "id_token_hint is not a token of ours");
+    throw new AuthError("invalid_request", "id_token_hint is not an ID token of this issuer");
   if (claims !== null && clientId !== undefined && claims.aud !== clientId) {
     throw new AuthError("invalid_request", "id_token_hint was issued to another client");
   }

@@ -175,7 +175,7 @@ export const UserLoginPayloadSchema: GenMessage<UserLoginPayload> = /*@__PURE__*
   messageDesc(file_auth_events_v1_events, 3);
 
 /**
- * Topic `password-reset`: a reset was asked for; whoever mails it holds the token. Key: the user's UUID.
+ * Topic `password-reset`: a reset was asked for. Its consumer mails the token. Key: the user's UUID.
  *
  * @generated from message auth.events.v1.PasswordResetEvent
  */

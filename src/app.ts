@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { Clock } from "./clock.ts";
-import type { Config } from "./config/config.ts";
+import type { Config, Settings } from "./config/config.ts";
 import { deriveKeys } from "./crypto/derived-keys.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
@@ -56,15 +56,15 @@ const drainMs = 2_000;
 
 /** The domain on its store, without listeners: what the command line works with. */
 export async function createContext(
-  config: Config,
+  { config, secrets }: Settings,
   overrides: Overrides = {},
 ): Promise<OAuthContext & AsyncDisposable> {
   const log = overrides.log ?? createLogger(config.logLevel);
   const clock = overrides.clock ?? new Clock();
   const metrics = createMetrics();
-  const sealer = new Sealer(config.keyEncryptionKey);
+  const sealer = new Sealer(secrets.keyEncryptionKey);
   const store = await openStore({
-    url: config.databaseUrl,
+    url: secrets.databaseUrl,
     ...(config.databaseSslCa === null ? {} : { sslCa: config.databaseSslCa }),
     sealer,
     clock,
@@ -95,7 +95,7 @@ export async function createContext(
       clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
-      derivedKeys: deriveKeys(config.keyEncryptionKey),
+      derivedKeys: deriveKeys(secrets.keyEncryptionKey),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock),
       log,
@@ -117,9 +117,10 @@ export async function createContext(
  * ready.
  * @throws ConfigError, ForeignSchemaError, ProductionRefusal: what no waiting heals
  */
-export async function createApp(config: Config, overrides: Overrides = {}): Promise<App> {
+export async function createApp(settings: Settings, overrides: Overrides = {}): Promise<App> {
+  const { config, secrets } = settings;
   const log = overrides.log ?? createLogger(config.logLevel);
-  const context = await openPatiently(config, { ...overrides, log });
+  const context = await openPatiently(settings, { ...overrides, log });
   const { store, clock, metrics } = context;
   const closers: (() => PromiseLike<void>)[] = [() => context[Symbol.asyncDispose]()];
   let draining = false;
@@ -132,11 +133,11 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
   try {
     const clockSync = await startClockSync(context);
     closers.push(clockSync.close);
-    if (overrides.applyClients ?? true) await applyConfiguredClients(context);
+    if (overrides.applyClients ?? true) await applyConfiguredClients(context, secrets.clients);
     const publisher =
       config.kafka === null
         ? fileSink({ file: config.eventsFile, log })
-        : kafkaPublisher({ ...config.kafka, clientId: "auth-service", log });
+        : kafkaPublisher({ ...config.kafka, sasl: secrets.kafkaSasl, clientId: "auth-service", log });
     closers.push(() => publisher.close());
     const relay = startRelay({
       store,
@@ -196,26 +197,26 @@ export async function createApp(config: Config, overrides: Overrides = {}): Prom
  * What is done once for all processes that will share the listeners: the schema and the configured clients.
  * @throws ConfigError, ForeignSchemaError, ProductionRefusal
  */
-export async function prepare(config: Config, overrides: Overrides = {}): Promise<void> {
-  const log = overrides.log ?? createLogger(config.logLevel);
-  await using context = await openPatiently(config, { ...overrides, log });
+export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
+  const log = overrides.log ?? createLogger(settings.config.logLevel);
+  await using context = await openPatiently(settings, { ...overrides, log });
   await (await startClockSync(context)).close();
-  await applyConfiguredClients(context);
+  await applyConfiguredClients(context, settings.secrets.clients);
 }
 
 /** Opens the context, again and again while the database is away; meanwhile the health port says so. */
 async function openPatiently(
-  config: Config,
+  settings: Settings,
   overrides: Overrides & { log: Logger },
 ): Promise<OAuthContext & AsyncDisposable> {
   let waitingRoom: { close(): Promise<void> } | null = null;
   try {
     for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
       try {
-        return await createContext(config, overrides);
+        return await createContext(settings, overrides);
       } catch (error) {
         if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
-        waitingRoom ??= await startWaitingRoom(config);
+        waitingRoom ??= await startWaitingRoom(settings.config);
         overrides.log.warn({ err: error.cause ?? error }, `the database is away; trying again in ${pause} ms`);
         await new Promise((resolve) => setTimeout(resolve, pause));
       }

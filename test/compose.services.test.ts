@@ -72,7 +72,7 @@ describe("docker-compose.yml", () => {
 
   it("gives the replicas an environment that the service takes, without a name it does not know", () => {
     const env = environmentOf("auth-1");
-    const config = readConfig(here(env));
+    const { config } = readConfig(here(env));
     expect(config).toMatchObject({ production: true, issuer: "http://localhost:8081", workers: 1 });
     expect(config.kafka?.brokers).toEqual(["kafka:9092"]);
     const source = read("src/config/config.ts");

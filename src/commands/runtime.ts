@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { Config } from "../config/config.ts";
+import type { Config, Settings } from "../config/config.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type Output, outputTo } from "./output.ts";
 
@@ -14,7 +14,7 @@ export interface Runtime {
 /** The command line is wrong. Exit status 2. */
 export class UsageError extends Error {}
 
-export async function configOf(runtime: Runtime): Promise<Config> {
+export async function settingsOf(runtime: Runtime): Promise<Settings> {
   const { readConfig } = await import("../config/config.ts");
   return readConfig(runtime.env);
 }
@@ -26,14 +26,14 @@ function levelOf(runtime: Runtime, config: Config): string {
 
 /** Runs one command on the domain, without listeners, and closes the database afterwards. */
 export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
-  const config = await configOf(runtime);
+  const settings = await settingsOf(runtime);
   const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
     import("../app.ts"),
     import("../telemetry/telemetry.ts"),
     import("../jobs/clock-sync.ts"),
   ]);
-  const log = createLogger(levelOf(runtime, config), runtime.stderr);
-  await using ctx = await createContext(config, { log, migrate: false });
+  const log = createLogger(levelOf(runtime, settings.config), runtime.stderr);
+  await using ctx = await createContext(settings, { log, migrate: false });
   await (await startClockSync(ctx)).close();
   return await work(ctx);
 }

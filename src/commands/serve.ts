@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { closeAndExit } from "../process/exit.ts";
-import { configOf, type Runtime } from "./runtime.ts";
+import { type Runtime, settingsOf } from "./runtime.ts";
 
 export function addServeCommand(program: Command, runtime: Runtime): void {
   program
@@ -11,16 +11,17 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
     .description("start the service")
     .addHelpText("after", "\nExamples:\n  npm start\n  HTTP_PORT=8080 ISSUER=http://localhost:8080 npm start")
     .action(async () => {
-      const config = await configOf(runtime);
+      const settings = await settingsOf(runtime);
+      const { config } = settings;
       if (cluster.isWorker) {
         const { serveAsWorker } = await import("../process/workers.ts");
-        await serveAsWorker(config);
+        await serveAsWorker(settings);
       } else if (config.workers > 1) {
         const { serveWithWorkers } = await import("../process/workers.ts");
-        await serveWithWorkers(config, () => runtime.stdout.write(greeting(config)));
+        await serveWithWorkers(settings, () => runtime.stdout.write(greeting(config)));
       } else {
         const { createApp } = await import("../app.ts");
-        const app = await createApp(config);
+        const app = await createApp(settings);
         runtime.stdout.write(greeting(config));
         closeOnSignal(app);
       }

@@ -14,17 +14,18 @@ export interface Config {
   readonly http: Listener;
   readonly grpc: Listener;
   readonly internalHttp: Listener;
-  /** TLS of both internal listeners, PEM. */
-  readonly internalTls: { readonly cert: string; readonly key: string; readonly clientCa: string | null } | null;
+  /** TLS of both internal listeners. */
+  readonly internalTls: TlsFiles | null;
   /** No trailing slash. */
   readonly issuer: string;
-  readonly databaseUrl: string;
+  /** Is the store a server with a clock of its own? False: SQLite, which has the clock of this machine. */
+  readonly databaseHasClock: boolean;
   /** PEM. */
   readonly databaseSslCa: string | null;
   readonly kafka: KafkaConfig | null;
   readonly eventsFile: string;
-  /** Null: no clients file. */
-  readonly clients: readonly ClientRegistration[] | null;
+  /** The ids of the clients in the clients file. */
+  readonly fileClientIds: ReadonlySet<string>;
   /** Seconds. */
   readonly accessTokenTtl: number;
   readonly refreshTokenTtl: number;
@@ -34,8 +35,6 @@ export interface Config {
   /** `loopback`: any origin on this machine. */
   readonly corsOrigins: "loopback" | readonly string[];
   readonly trustProxy: readonly string[];
-  /** 32 bytes. */
-  readonly keyEncryptionKey: Buffer;
   readonly passwordMinLength: number;
   readonly passwordBlocklist: boolean;
   readonly passwordResetUrl: string;
@@ -55,10 +54,40 @@ export interface Config {
   readonly logLevel: string;
 }
 
+/** What only app.ts and the commands hold, and hand to the database, crypto, Kafka and the clients' registration. */
+export interface Secrets {
+  /** 32 bytes. */
+  readonly keyEncryptionKey: Buffer;
+  /** With the password. */
+  readonly databaseUrl: string;
+  readonly kafkaSasl: KafkaSasl | null;
+  /** The clients of the clients file, with their secrets; null: no clients file. */
+  readonly clients: readonly ClientRegistration[] | null;
+}
+
+/** The environment as `readConfig` read it. */
+export interface Settings {
+  /** Holds no secret. */
+  readonly config: Config;
+  readonly secrets: Secrets;
+}
+
+/** Paths of PEM files, which were readable when the environment was read. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa: string | null;
+}
+
+export interface KafkaSasl {
+  readonly mechanism: string;
+  readonly username: string;
+  readonly password: string;
+}
+
 export interface KafkaConfig {
   readonly brokers: readonly string[];
   readonly ssl: boolean;
-  readonly sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | null;
   readonly topicPartitions: number;
   /** -1: the broker's default. */
   readonly topicReplication: number;
@@ -115,6 +144,11 @@ class Reader {
       this.problem(name, `cannot read ${path} (${(error as NodeJS.ErrnoException).code})`, "/run/secrets/value");
       return null;
     }
+  }
+
+  /** The path that the variable names, of a file that can be read. */
+  readablePath(name: string): string | null {
+    return this.file(name) === null ? null : this.text(name);
   }
 
   integer(name: string, fallback: number, min: number, max: number): number {
@@ -208,7 +242,7 @@ function readDatabase(read: Reader, production: boolean): string {
   return url;
 }
 
-function readKafka(read: Reader): KafkaConfig | null {
+function readKafka(read: Reader): { kafka: KafkaConfig | null; kafkaSasl: KafkaSasl | null } {
   const brokers = read.list("KAFKA_BROKERS");
   for (const broker of brokers) {
     if (!/^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(broker)) {
@@ -232,11 +266,13 @@ function readKafka(read: Reader): KafkaConfig | null {
   const kafka = {
     brokers,
     ssl: read.flag("KAFKA_SSL", false),
-    sasl: mechanism === null ? null : { mechanism, username: username ?? "", password: password ?? "" },
     topicPartitions: read.integer("KAFKA_TOPIC_PARTITIONS", 3, 1, 10_000),
     topicReplication: read.integer("KAFKA_TOPIC_REPLICATION", -1, -1, 100),
   };
-  return brokers.length === 0 ? null : kafka;
+  return {
+    kafka: brokers.length === 0 ? null : kafka,
+    kafkaSasl: mechanism === null ? null : { mechanism, username: username ?? "", password: password ?? "" },
+  };
 }
 
 function readClients(read: Reader, production: boolean): ClientRegistration[] | null {
@@ -318,7 +354,7 @@ function readRefreshRejectedStatus(read: Reader): 400 | 401 | null {
  * Reads the environment.
  * @throws ConfigError with every problem
  */
-export function readConfig(env: Environment): Config {
+export function readConfig(env: Environment): Settings {
   const read = new Reader(env);
   const nodeEnv = read.text("NODE_ENV");
   const production = nodeEnv === "production";
@@ -326,9 +362,9 @@ export function readConfig(env: Environment): Config {
   const databaseUrl = readDatabase(read, production);
   const sqlite = databaseUrl.startsWith("sqlite:");
 
-  const cert = read.file("GRPC_TLS_CERT");
-  const key = read.file("GRPC_TLS_KEY");
-  const clientCa = read.file("GRPC_TLS_CLIENT_CA");
+  const cert = read.readablePath("GRPC_TLS_CERT");
+  const key = read.readablePath("GRPC_TLS_KEY");
+  const clientCa = read.readablePath("GRPC_TLS_CLIENT_CA");
   if ((cert === null) !== (key === null)) {
     read.problem("GRPC_TLS_CERT", "GRPC_TLS_CERT and GRPC_TLS_KEY belong together", "/etc/tls/tls.crt");
   }
@@ -355,6 +391,9 @@ export function readConfig(env: Environment): Config {
   const rateLimit = read.integer("RATE_LIMIT_PER_MINUTE", 0, 0, 10_000_000);
   const callerRateLimit = read.integer("CALLER_RATE_LIMIT", 0, 0, 10_000_000);
 
+  const { kafka, kafkaSasl } = readKafka(read);
+  const clients = readClients(read, production);
+
   const config: Config = {
     production,
     http: read.listener("HTTP", 8081, production),
@@ -362,18 +401,17 @@ export function readConfig(env: Environment): Config {
     internalHttp: read.listener("INTERNAL_HTTP", 9092, production),
     internalTls: cert !== null && key !== null ? { cert, key, clientCa } : null,
     issuer,
-    databaseUrl,
+    databaseHasClock: !sqlite,
     databaseSslCa: read.file("DATABASE_SSL_CA"),
-    kafka: readKafka(read),
+    kafka,
     eventsFile: read.text("EVENTS_FILE") ?? "./data/events.ndjson",
-    clients: readClients(read, production),
+    fileClientIds: new Set(clients?.map(({ clientId }) => clientId)),
     accessTokenTtl: read.integer("ACCESS_TOKEN_TTL", 120, 1, 3600),
     refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL", 2_592_000, 1, 31_536_000),
     idTokenTtl: read.integer("ID_TOKEN_TTL", 600, 1, 86_400),
     refreshRejectedStatus: readRefreshRejectedStatus(read),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
-    keyEncryptionKey: readKeyEncryptionKey(read, production, sqlite),
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH", 8, 8, 64),
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
     passwordResetUrl: resetUrl,
@@ -386,6 +424,8 @@ export function readConfig(env: Environment): Config {
     jwksMaxAge: read.integer("JWKS_MAX_AGE", 300, 1, 86_400),
     logLevel: read.choice("LOG_LEVEL", ["info", "fatal", "error", "warn", "debug", "trace", "silent"], "info"),
   };
+  // last: it makes a key only where the environment has no problem
+  const keyEncryptionKey = readKeyEncryptionKey(read, production, sqlite);
   if (read.problems.length > 0) throw new ConfigError(read.problems);
-  return config;
+  return { config, secrets: { keyEncryptionKey, databaseUrl, kafkaSasl, clients } };
 }

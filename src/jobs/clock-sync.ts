@@ -5,7 +5,7 @@ const everyMs = 5_000;
 
 /** Keeps the service clock at the database's time, so that replicas whose machines disagree use the same time. */
 export async function startClockSync(ctx: Context): Promise<{ close(): Promise<void> }> {
-  if (ctx.config.databaseUrl.startsWith("sqlite:")) return { close: async () => {} };
+  if (!ctx.config.databaseHasClock) return { close: async () => {} };
   const measure = async () => {
     const before = performance.now();
     const local = Date.now();

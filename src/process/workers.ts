@@ -1,6 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import { type App, createApp, prepare } from "../app.ts";
-import type { Config } from "../config/config.ts";
+import type { Settings } from "../config/config.ts";
 import { createLogger } from "../telemetry/telemetry.ts";
 import { closeAndExit, closeWithinMs, exitAtRest } from "./exit.ts";
 
@@ -15,9 +15,10 @@ const settledMs = 60_000;
  * all of them on SIGTERM or SIGINT.
  * @param up called once, when every worker answers
  */
-export async function serveWithWorkers(config: Config, up: () => void): Promise<void> {
+export async function serveWithWorkers(settings: Settings, up: () => void): Promise<void> {
+  const { config } = settings;
   const log = createLogger(config.logLevel);
-  await prepare(config, { log });
+  await prepare(settings, { log });
   let stopping = false;
   let waiting = config.workers;
   let pause = firstPauseMs;
@@ -62,7 +63,7 @@ function ended(worker: Worker): Promise<boolean> {
 }
 
 /** One of the processes. The primary tells it when to end: a terminal's Ctrl-C reaches it too and means nothing here. */
-export async function serveAsWorker(config: Config): Promise<void> {
+export async function serveAsWorker(settings: Settings): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   let closing = false;
@@ -79,7 +80,7 @@ export async function serveAsWorker(config: Config): Promise<void> {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     close();
   });
-  app = await createApp(config, { migrate: false, applyClients: false });
+  app = await createApp(settings, { migrate: false, applyClients: false });
   if (closing) closeAndExit(app);
   else process.send?.("up");
 }

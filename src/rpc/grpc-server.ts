@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Http2Server, SecureServerOptions, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
@@ -154,9 +155,9 @@ function sessionsOf(http2Servers: readonly Http2Server[]): ReadonlySet<ServerHtt
 
 function credentialsFor(tls: Config["internalTls"]): ServerCredentials {
   if (tls === null) return ServerCredentials.createInsecure();
-  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
+  const pair = { cert_chain: readFileSync(tls.cert), private_key: readFileSync(tls.key) };
   return ServerCredentials.createSsl(
-    tls.clientCa === null ? null : Buffer.from(tls.clientCa),
+    tls.clientCa === null ? null : readFileSync(tls.clientCa),
     [pair],
     tls.clientCa !== null,
   );

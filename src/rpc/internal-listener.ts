@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { TLSSocket } from "node:tls";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
@@ -90,10 +91,17 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
   };
   const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 2_000 };
   if (tls === null) return fastify({ ...options, http });
-  const mutual = tls.clientCa === null ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false };
+  const mutual =
+    tls.clientCa === null ? {} : { ca: readFileSync(tls.clientCa), requestCert: true, rejectUnauthorized: false };
   return fastify({
     ...options,
-    https: { ...http, handshakeTimeout: PATIENCE_MS, cert: tls.cert, key: tls.key, ...mutual },
+    https: {
+      ...http,
+      handshakeTimeout: PATIENCE_MS,
+      cert: readFileSync(tls.cert),
+      key: readFileSync(tls.key),
+      ...mutual,
+    },
   }) as unknown as FastifyInstance;
 }
 

@@ -19,7 +19,7 @@ describe("what the database's files hold", () => {
     const key = await makeKey();
     app = await startApp({}, secretClients(key));
     secrets = await everySecret([app], key, logins);
-    const file = app.config.databaseUrl.slice("sqlite:".length);
+    const file = app.secrets.databaseUrl.slice("sqlite:".length);
     files = Buffer.concat([file, `${file}-wal`].filter((each) => existsSync(each)).map((each) => readFileSync(each)));
   }, 120_000);
   afterAll(() => app.close());

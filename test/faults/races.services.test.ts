@@ -44,7 +44,7 @@ describe("fifty at once over two replicas", () => {
   }
   const familiesOf = async (uuid: string) => {
     const sql = `SELECT id, refresh_jti, revoked_at FROM oauth2_authorization WHERE subject = '${uuid}'`;
-    const [rows] = await execute(d.apps[0]?.config.databaseUrl ?? "", sql);
+    const [rows] = await execute(d.apps[0]?.secrets.databaseUrl ?? "", sql);
     return (rows as { id: string; refresh_jti: string; revoked_at: number | null }[]).map((row) => ({ ...row }));
   };
   const count = <T>(values: T[], value: T) => values.filter((each) => each === value).length;

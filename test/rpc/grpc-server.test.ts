@@ -10,6 +10,7 @@ import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
 import { SignUpRequestSchema, UserService } from "../../gen/auth/v1/user_pb.ts";
 import { AuthError } from "../../src/errors.ts";
 import { startGrpcServer } from "../../src/rpc/grpc-server.ts";
+import { pemFile } from "../support/pem-file.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
 import { reflect, type Unary } from "./reflection-client.ts";
 import { standInParts, startEdges } from "./stand-ins.ts";
@@ -306,7 +307,7 @@ describe("TLS", () => {
       {
         host: "127.0.0.1",
         port: 0,
-        tls: { cert: serverCertificate, key: serverKey, clientCa: caCertificate },
+        tls: { cert: pemFile(serverCertificate), key: pemFile(serverKey), clientCa: pemFile(caCertificate) },
         reflection: "open",
       },
       {

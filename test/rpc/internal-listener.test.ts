@@ -3,6 +3,7 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { AuthError } from "../../src/errors.ts";
 import { startInternalListener } from "../../src/rpc/internal-listener.ts";
+import { pemFile } from "../support/pem-file.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
 import { standInParts, startEdges } from "./stand-ins.ts";
 
@@ -89,7 +90,7 @@ test("with a client CA only the probes answer without a certificate", async () =
     {
       host: "127.0.0.1",
       port: 0,
-      tls: { cert: serverCertificate, key: serverKey, clientCa: caCertificate },
+      tls: { cert: pemFile(serverCertificate), key: pemFile(serverKey), clientCa: pemFile(caCertificate) },
       ready: async () => ({ ready: true }),
     },
     {

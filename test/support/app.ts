@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { type App, createApp } from "../../src/app.ts";
 import { Clock } from "../../src/clock.ts";
-import { type Config, readConfig } from "../../src/config/config.ts";
+import { type Config, readConfig, type Secrets } from "../../src/config/config.ts";
 import type { OAuthContext } from "../../src/oauth/context.ts";
 import { createLogger } from "../../src/telemetry/telemetry.ts";
 
@@ -17,6 +17,7 @@ export interface TestApp {
   readonly grpc: string;
   readonly internalUrl: string;
   readonly config: Config;
+  readonly secrets: Secrets;
   readonly context: OAuthContext;
   readonly clock: Clock;
   /** Every line logged so far. */
@@ -95,14 +96,16 @@ async function start(env: Record<string, string>): Promise<TestApp> {
       },
     }),
   );
-  const config = readConfig(env);
+  const settings = readConfig(env);
+  const { config, secrets } = settings;
   const clock = new Clock();
-  const app: App = await createApp(config, { clock, log });
+  const app: App = await createApp(settings, { clock, log });
   return {
     url: `http://localhost:${config.http.port}`,
     grpc: `127.0.0.1:${config.grpc.port}`,
     internalUrl: `http://127.0.0.1:${config.internalHttp.port}`,
     config,
+    secrets,
     context: app.context,
     clock,
     logs,

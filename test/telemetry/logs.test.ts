@@ -204,7 +204,7 @@ describe("what the log holds at its most talkative", () => {
   it("S-053 is no value of a statement that the database refused", async () => {
     const account = await signUp(app.url, { password: "a password before the fault" });
     const from = app.logs.length;
-    const database = new DatabaseSync(app.config.databaseUrl.slice("sqlite:".length));
+    const database = new DatabaseSync(app.secrets.databaseUrl.slice("sqlite:".length));
     const secrets = listenIn();
     try {
       database.exec("CREATE TRIGGER refusing BEFORE INSERT ON users BEGIN SELECT RAISE(FAIL, 'refused'); END");

@@ -15,7 +15,10 @@ export async function findClient(ctx: OAuthContext, clientId: string): Promise<C
  * Brings the registered clients in line with the configuration, at start: the clients file's, or the development clients.
  * What the command line did (disable, rotate a secret) is never undone.
  */
-export async function applyConfiguredClients(ctx: OAuthContext): Promise<void> {
+export async function applyConfiguredClients(
+  ctx: OAuthContext,
+  fileClients: readonly ClientRegistration[] | null,
+): Promise<void> {
   const { config, store, log } = ctx;
   if (config.production) {
     const left = (await store.clients.list()).filter((c) => c.source === "development" && c.disabledAt === null);
@@ -28,11 +31,10 @@ export async function applyConfiguredClients(ctx: OAuthContext): Promise<void> {
   } else {
     for (const client of developmentClients()) await applyClient(ctx, client, "development");
   }
-  if (config.clients === null) return;
-  for (const client of config.clients) await applyClient(ctx, client, "file");
-  const named = new Set(config.clients.map((client) => client.clientId));
+  if (fileClients === null) return;
+  for (const client of fileClients) await applyClient(ctx, client, "file");
   for (const client of await store.clients.list()) {
-    if (client.source === "file" && !named.has(client.clientId) && client.disabledAt === null) {
+    if (client.source === "file" && !config.fileClientIds.has(client.clientId) && client.disabledAt === null) {
       await store.clients.disable(client.clientId, "file", ctx.clock.now());
       log.warn({ client_id: client.clientId }, "client is gone from the clients file and was disabled");
     }
@@ -78,8 +80,7 @@ export async function addClient(
   const clientSecret = hasSecret(registration.metadata) ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;
   const ofFile = `${clientId} comes from the clients file: change it there`;
-  if (ctx.config.clients?.some((client) => client.clientId === clientId))
-    throw new AuthError("invalid_request", ofFile);
+  if (ctx.config.fileClientIds.has(clientId)) throw new AuthError("invalid_request", ofFile);
   const outcome = await ctx.store.clients.create(
     { clientId, metadata, source: "command", createdAt: ctx.clock.now(), fileSecretHash: null },
     clientSecret === null ? null : hashOf(clientSecret),

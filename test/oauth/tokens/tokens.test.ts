@@ -241,7 +241,7 @@ describe("the signing keys", () => {
       "access RS256",
       "refresh EdDSA",
     ]);
-    const sealer = new Sealer(app.config.keyEncryptionKey);
+    const sealer = new Sealer(app.secrets.keyEncryptionKey);
     const secrets = stored.flatMap(({ kid, sealedPrivateJwk }) => {
       const { d, p, q, dp, dq, qi } = JSON.parse(sealer.open(sealedPrivateJwk, kid).toString()) as Record<
         string,
@@ -250,7 +250,7 @@ describe("the signing keys", () => {
       return [d, p, q, dp, dq, qi].filter((member) => member !== undefined);
     });
     expect(secrets.length).toBe(1 + 1 + 6);
-    const file = app.config.databaseUrl.slice("sqlite:".length);
+    const file = app.secrets.databaseUrl.slice("sqlite:".length);
     const files = [file, `${file}-wal`].filter((each) => existsSync(each)).map((each) => readFileSync(each));
     const pages = ["/metrics", "/readyz", "/heapdump", "/debug/pprof/heap", "/json/list"].map(
       (path) => app.internalUrl + path,

@@ -28,7 +28,7 @@ const RECHECK_MS = 1_000;
 export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof IntrospectionService> {
   return {
     introspect({ token }, context) {
-      const introspection = introspect(ctx, callerOf(context).client, token);
+      const introspection = introspect(ctx, callerOf(context), token);
       return introspection instanceof Promise ? introspection.then(toResponse) : toResponse(introspection);
     },
 
@@ -36,13 +36,13 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
       if (tokens.length < 1 || tokens.length > MAX_BATCH) {
         throw new AuthError("invalid_request", "tokens must hold 1 to 1,000 tokens");
       }
-      const { client } = callerOf(context);
+      const caller = callerOf(context);
       const { signal } = context;
       const responses: IntrospectResponse[] = [];
       for (let at = 0; at < tokens.length; at += BATCH_STEP) {
         if (at > 0) await nextTurn();
         signal.throwIfAborted();
-        const step = tokens.slice(at, at + BATCH_STEP).map((token) => introspect(ctx, client, token));
+        const step = tokens.slice(at, at + BATCH_STEP).map((token) => introspect(ctx, caller, token));
         const waits = step.some((answer) => answer instanceof Promise);
         const answers = waits ? await Promise.all(step) : (step as Introspection[]);
         for (const answer of answers) responses.push(toResponse(answer));
@@ -51,7 +51,7 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
     },
 
     async authorize({ token, requiredScopes, bindingChecked }, context) {
-      const decision = await authorizeToken(ctx, callerOf(context).client, token, requiredScopes, bindingChecked);
+      const decision = await authorizeToken(ctx, callerOf(context), token, requiredScopes, bindingChecked);
       if (decision.allowed) return { allowed: true, httpStatus: 200, error: "", token: toResponse(decision.token) };
       const { status, error } = decision.refusal;
       return { allowed: false, httpStatus: status, error };

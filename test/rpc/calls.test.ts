@@ -209,7 +209,8 @@ test("S-181 unknown methods and services are UNIMPLEMENTED or 404, with credenti
 });
 
 test("a hundred thousand garbage tokens leave nothing behind and push nothing out", async () => {
-  const caller = (await app.context.store.clients.find("worker"))!;
+  const client = (await app.context.store.clients.find("worker"))!;
+  const caller = { client, scopes: new Set(["auth.introspect"]) };
   await introspect(app.context, caller, bearer["good"]!);
   const remembered = app.context.verifiedTokens.get(bearer["good"]!);
   expect(remembered).toBeDefined();

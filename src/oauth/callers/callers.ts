@@ -109,6 +109,9 @@ async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials
     throw new AuthError("invalid_client", "a public client may not introspect");
   }
   const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
-  if (authorization !== null && secret !== null) ctx.callers.remember(authorization, caller, secret);
+  // only a header that authenticated is remembered: the secret may have come in the body, beside a header that says nothing
+  if (authorization !== null && /^basic /i.test(authorization) && secret !== null) {
+    ctx.callers.remember(authorization, caller, secret);
+  }
   return caller;
 }

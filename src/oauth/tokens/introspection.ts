@@ -2,6 +2,7 @@ import type { Client } from "../../store/clients.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import { GATEWAY, type GatewayRow } from "../../token/gateway.ts";
+import type { Caller } from "../callers/caller-memory.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
@@ -16,7 +17,7 @@ const inactive: Introspection = { active: false };
  * is `active: false`.
  * @throws AuthError unavailable: the state of revocations cannot be read
  */
-export function introspect(ctx: OAuthContext, caller: Client, token: string): Introspection | Promise<Introspection> {
+export function introspect(ctx: OAuthContext, caller: Caller, token: string): Introspection | Promise<Introspection> {
   const known = readAccessToken(ctx, token);
   if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
   const client = ctx.clients.peek(known.claims.client_id);
@@ -41,12 +42,12 @@ export function signIntrospection(ctx: OAuthContext, caller: Client, introspecti
 /** The same where the store has to be read first. */
 async function introspectSlowly(
   ctx: OAuthContext,
-  caller: Client,
+  caller: Caller,
   token: string,
   reading: VerifiedToken | null | Promise<VerifiedToken | null>,
 ): Promise<Introspection> {
   const known = await reading;
-  if (known === null) return introspectRefreshToken(ctx, caller, token);
+  if (known === null) return introspectRefreshToken(ctx, caller.client, token);
   if (!mayIntrospect(caller, known.claims)) return inactive;
   return (await standingOf(ctx, known)) === "valid" ? describe(known) : inactive;
 }
@@ -93,9 +94,13 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
   };
 }
 
-/** Any caller may introspect a token for the client itself; a token for another audience only that audience. */
-function mayIntrospect(caller: Client, { aud, client_id }: AccessTokenClaims): boolean {
-  return aud === client_id || aud === caller.clientId || caller.metadata.resource_server_for.includes(aud);
+/**
+ * A client may introspect tokens for itself and for the resources it serves; one with the scope `auth.introspect` also every token for the
+ * client it was issued to (RFC 7662 section 2.2).
+ */
+function mayIntrospect({ client, scopes }: Caller, { aud, client_id }: AccessTokenClaims): boolean {
+  if (aud === client.clientId || client.metadata.resource_server_for.includes(aud)) return true;
+  return aud === client_id && scopes.has("auth.introspect");
 }
 
 async function introspectRefreshToken(ctx: OAuthContext, caller: Client, token: string): Promise<Introspection> {
@@ -173,7 +178,7 @@ export type BearerDecision =
  */
 export async function authorizeToken(
   ctx: OAuthContext,
-  caller: Client,
+  caller: Caller,
   token: string,
   requiredScopes: readonly string[],
   bindingChecked: boolean,

@@ -279,7 +279,7 @@ export class Interleaving {
       if (complaint !== null) this.#fail(`${complaint}: replica ${this.#replicas.indexOf(replica)}, ${token.jti}`);
     };
     const sort = ({ active }: { active: boolean }) => judge(active ? "active" : "inactive");
-    const answer = introspect(replica.ctx, caller, token.text);
+    const answer = introspect(replica.ctx, { client: caller, scopes: new Set(["auth.introspect"]) }, token.text);
     if (answer instanceof Promise) void answer.then(sort).catch((error) => this.#refused(error, judge));
     else sort(answer);
   }

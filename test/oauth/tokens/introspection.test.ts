@@ -32,6 +32,19 @@ const clients = [
   { client_id: "limited", client_secret: "secret-of-limited", ...server },
   { client_id: "unscoped", client_secret: "secret-of-unscoped", grant_types: ["client_credentials"], scope: "read" },
   {
+    client_id: "serving",
+    client_secret: "secret-of-serving",
+    grant_types: ["client_credentials"],
+    scope: "read",
+    resource_server_for: [orders],
+  },
+  {
+    client_id: "posting",
+    client_secret: "secret-of-posting",
+    token_endpoint_auth_method: "client_secret_post",
+    ...server,
+  },
+  {
     client_id: "web",
     client_secret: "secret-of-web",
     redirect_uris: [web.redirectUri],
@@ -82,7 +95,7 @@ describe("introspection", () => {
     const bearer = await ask({ token }, { authorization: `Bearer ${token}` });
     expect([bearer.status, await bearer.json()]).toEqual([403, { error: "Forbidden" }]);
     const unscoped = await ask({ token }, { authorization: basicOf("unscoped") });
-    expect([unscoped.status, await unscoped.json()]).toEqual([403, { error: "Forbidden" }]);
+    expect([unscoped.status, await unscoped.text()]).toEqual([200, inactive]);
     for (const method of ["GET", "PUT", "DELETE", "HEAD"]) {
       const answer = await fetch(`${endpoint()}?token=${token}`, { method, headers: { authorization } });
       expect([method, answer.status, answer.headers.get("allow")]).toEqual([method, 405, "POST"]);
@@ -94,6 +107,36 @@ describe("introspection", () => {
     const wrong = { authorization: `Basic ${btoa("orders:wrong")}` };
     const [good, bad] = [await ask({ token }, wrong), await ask({ token: "x" }, wrong)];
     expect([bad.status, await bad.text()]).toEqual([good.status, await good.text()]);
+  });
+
+  it("C-63 answers a client without auth.introspect about its own tokens and those for a resource it serves, and about no others", async () => {
+    const form = { grant_type: "client_credentials", scope: "read" };
+    const own = await postForm(`${app.url}/oauth2/token`, form, { authorization: basicOf("unscoped") });
+    const { access_token: mine } = (await own.json()) as Tokens;
+    expect(JSON.parse(await raw(mine, "unscoped"))).toMatchObject({ active: true, client_id: "unscoped" });
+    const { access_token: others } = await getTokens(app.url, account);
+    expect([await raw(others, "unscoped"), JSON.parse(await raw(others, "limited"))]).toMatchObject([
+      inactive,
+      { active: true },
+    ]);
+    const { access_token: served } = await webTokens({ resource: orders });
+    expect(JSON.parse(await raw(served, "serving"))).toMatchObject({ active: true, aud: [orders] });
+    expect(await raw(served, "unscoped")).toBe(inactive);
+  });
+
+  it("C-71 remembers no Authorization header that did not authenticate", async () => {
+    const { access_token: token } = await getTokens(app.url, account);
+    const authorization = "Whatever dGhlIHZhbHVl";
+    const byBody = await ask({ token, client_id: "posting", client_secret: "secret-of-posting" }, { authorization });
+    expect(JSON.parse(await byBody.text())).toMatchObject({ active: true });
+    const without = await ask({ token }, { authorization });
+    expect([without.status, await without.json()]).toMatchObject([400, { error: "invalid_request" }]);
+    const overConnect = await fetch(`${app.internalUrl}/auth.v1.IntrospectionService/Introspect`, {
+      method: "POST",
+      headers: { authorization, "content-type": "application/json" },
+      body: JSON.stringify({ token }),
+    });
+    expect(overConnect.status).toBe(401);
   });
 
   it("S-131 tells everything of a token that is good, and nothing but that it is not of any other", async () => {
@@ -185,7 +228,7 @@ describe("introspection", () => {
       ).map(({ name }) => [name, rowsOf<{ n: number }>(app, `SELECT COUNT(*) AS n FROM "${name}"`)[0]?.n]);
     const flood = async (count: number) => {
       for (let n = 0; n < count; n++) {
-        const answer = await decide(app.context, caller, random(n));
+        const answer = await decide(app.context, { client: caller, scopes: new Set(["auth.introspect"]) }, random(n));
         if (answer.active) throw new Error("a random token is active");
       }
     };

@@ -70,9 +70,9 @@ export async function createContext(
     clock,
     log,
     migrate: overrides.migrate ?? true,
-    longestAccessTokenMs: config.accessTokenTtl * 1000,
   });
   try {
+    await store.revocations.declareLifetime(config.accessTokenTtl * 1000, clock.now());
     const keys = await KeyRing.open({
       store: store.keys,
       clock,

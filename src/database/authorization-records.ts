@@ -93,9 +93,27 @@ export interface AuthorizationRow {
   refresh_kid: string | null;
   generation: number;
   rotations: string;
+  user_epoch: number | null;
 }
 
-export function authorizationOf(row: AuthorizationRow): Authorization {
+/** A row with what tells whether its user's epoch has passed. */
+export interface JudgedRow extends AuthorizationRow {
+  current_epoch: number | null;
+  epoch_since: number | null;
+}
+
+export const SELECT_AUTHORIZATION = `SELECT a.*, CASE WHEN u.uuid IS NULL THEN NULL ELSE COALESCE(u.epoch, 0) END AS current_epoch, u.updated_at AS epoch_since
+  FROM oauth2_authorization a LEFT JOIN users u ON u.uuid = a.subject`;
+/** Of rows selected so: not revoked, whether alone or with everything of the user. */
+export const IS_LIVE = `a.revoked_at IS NULL AND (a.user_epoch IS NULL OR (u.uuid IS NOT NULL AND a.user_epoch = COALESCE(u.epoch, 0)))`;
+
+/** When everything of the user was ended after the row was written; null: it was not. */
+function endedByEpoch({ user_epoch, current_epoch, epoch_since, created_at }: JudgedRow): number | null {
+  if (user_epoch === null || user_epoch === current_epoch) return null;
+  return epoch_since ?? created_at;
+}
+
+export function authorizationOf(row: JudgedRow): Authorization {
   const { refresh_jti: jti, refresh_iat: iat, refresh_exp: exp, refresh_kid: kid } = row;
   return {
     id: row.id,
@@ -114,7 +132,8 @@ export function authorizationOf(row: AuthorizationRow): Authorization {
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     lastUsedAt: row.last_used_at,
-    revokedAt: row.revoked_at,
+    userEpoch: row.user_epoch,
+    revokedAt: row.revoked_at ?? endedByEpoch(row),
     refresh: jti === null || iat === null || exp === null || kid === null ? null : { jti, iat, exp, kid },
     generation: row.generation,
     rotations: rotationsOf(row.rotations),
@@ -150,6 +169,7 @@ export async function insertAuthorization(sql: Sql, authorization: Authorization
     created_at: authorization.createdAt,
     expires_at: authorization.expiresAt,
     last_used_at: authorization.lastUsedAt,
+    user_epoch: authorization.userEpoch,
     revoked_at: authorization.revokedAt,
     refresh_jti: authorization.refresh?.jti ?? null,
     refresh_iat: authorization.refresh?.iat ?? null,

@@ -7,13 +7,22 @@ import type {
   Redemption,
   RefreshTokenState,
 } from "../store/authorizations.ts";
-import { type AuthorizationRow, authorizationOf, type CodeRow, codeOf, insertCode } from "./authorization-records.ts";
+import {
+  authorizationOf,
+  type CodeRow,
+  codeOf,
+  IS_LIVE,
+  insertCode,
+  type JudgedRow,
+  SELECT_AUTHORIZATION,
+} from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
-import type { Outbox } from "./outbox.ts";
-import { redeemOnce } from "./redemption.ts";
+import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, forUpdate, rollback } from "./transaction.ts";
+import { holdSession } from "./sessions.ts";
+import { type Database, rollback } from "./transaction.ts";
+import { holdUser } from "./users.ts";
 
 const WRONG_VERIFIERS = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
@@ -21,13 +30,13 @@ const ROTATIONS_LENGTH = 1000;
 
 export class Authorizations implements AuthorizationStore {
   readonly #database: Database;
-  readonly #outbox: Outbox;
   readonly #feed: RevocationFeed;
+  readonly #parts: RedemptionParts;
 
-  constructor(database: Database, outbox: Outbox, feed: RevocationFeed) {
-    this.#database = database;
-    this.#outbox = outbox;
-    this.#feed = feed;
+  constructor(parts: RedemptionParts) {
+    this.#database = parts.database;
+    this.#feed = parts.feed;
+    this.#parts = parts;
   }
 
   async createCode(
@@ -35,12 +44,8 @@ export class Authorizations implements AuthorizationStore {
     pushedHash: string | null = null,
   ): Promise<"created" | "session_ended" | "request_used"> {
     return this.#database.transaction(async (sql) => {
-      // Locks the session: a transaction that ends it either waits and then finds this code, or was first, and this one finds no session.
-      const live = await sql.change(
-        "UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND user_id = ? AND expires_at > ?",
-        [code.createdAt, code.sessionHash, code.userId, code.createdAt],
-      );
-      if (live === 0) return "session_ended";
+      if (!(await holdSession(sql, { idHash: code.sessionHash, userId: code.userId }, code.createdAt)))
+        return "session_ended";
       if (pushedHash !== null) {
         const first = await sql.change(
           "UPDATE oauth2_pushed_request SET used_at = ? WHERE uri_hash = ? AND used_at IS NULL",
@@ -67,7 +72,7 @@ export class Authorizations implements AuthorizationStore {
   ): Promise<"redeemed" | "replayed" | "refused"> {
     const also = { authorization_id: redemption.authorization.id };
     const code = { table: "oauth2_authorization_code", key: "code_hash", hash: codeHash, also } as const;
-    return redeemOnce(this.#database, this.#outbox, code, redemption, now);
+    return redeemOnce(this.#parts, code, redemption, now);
   }
 
   async countWrongVerifier(codeHash: string, now: number): Promise<void> {
@@ -79,7 +84,7 @@ export class Authorizations implements AuthorizationStore {
   }
 
   async find(sid: string): Promise<Authorization | null> {
-    const [row] = await this.#database.rows<AuthorizationRow>("SELECT * FROM oauth2_authorization WHERE id = ?", [sid]);
+    const [row] = await this.#database.rows<JudgedRow>(`${SELECT_AUTHORIZATION} WHERE a.id = ?`, [sid]);
     return row === undefined ? null : authorizationOf(row);
   }
 
@@ -89,10 +94,10 @@ export class Authorizations implements AuthorizationStore {
     limit: number,
     now: number,
   ): Promise<Authorization[]> {
-    const position = after === null ? "" : " AND created_at <= ? AND (created_at < ? OR id < ?)";
-    const rows = await this.#database.rows<AuthorizationRow>(
-      `SELECT * FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL AND expires_at > ?${position}
-       ORDER BY created_at DESC, id DESC LIMIT ?`,
+    const position = after === null ? "" : " AND a.created_at <= ? AND (a.created_at < ? OR a.id < ?)";
+    const rows = await this.#database.rows<JudgedRow>(
+      `${SELECT_AUTHORIZATION} WHERE a.subject = ? AND ${IS_LIVE} AND a.expires_at > ?${position}
+       ORDER BY a.created_at DESC, a.id DESC LIMIT ?`,
       [userId, now, ...(after === null ? [] : [after.createdAt, after.createdAt, after.id]), limit],
     );
     return rows.map(authorizationOf);
@@ -135,7 +140,7 @@ export class Authorizations implements AuthorizationStore {
         const known = await sql.rows("SELECT 1 AS known FROM revocation WHERE kind = 'token' AND value = ? LIMIT 1", [
           jti,
         ]);
-        if (known.length === 0) await this.#feed.append(sql, "token", [jti], "revoked", now, expiresAt);
+        if (known.length === 0) await this.#feed.append(sql, "token", [jti], "revoked", now, { expiresAt });
       },
       { repeatable: true },
     );
@@ -177,8 +182,9 @@ export class Authorizations implements AuthorizationStore {
 
   async listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]> {
     const rows = await this.#database.rows<{ client_id: string; scope: string; since: number }>(
-      `SELECT client_id, scope, MIN(created_at) AS since FROM oauth2_authorization
-       WHERE subject = ? AND revoked_at IS NULL AND expires_at > ? GROUP BY client_id, scope ORDER BY client_id, scope`,
+      `SELECT a.client_id, a.scope, MIN(a.created_at) AS since
+       FROM oauth2_authorization a LEFT JOIN users u ON u.uuid = a.subject
+       WHERE a.subject = ? AND ${IS_LIVE} AND a.expires_at > ? GROUP BY a.client_id, a.scope ORDER BY a.client_id, a.scope`,
       [userId, now],
     );
     return rows.map((row) => ({ clientId: row.client_id, scope: row.scope, since: Number(row.since) }));
@@ -188,7 +194,7 @@ export class Authorizations implements AuthorizationStore {
     return this.#database.transaction(
       async (sql) => {
         // redemption takes the user's row too: a code is either redeemed before this and revoked here, or finds itself revoked
-        await sql.rows(`SELECT uuid FROM users WHERE uuid = ?${forUpdate(sql)}`, [userId]);
+        await holdUser(sql, userId);
         const forgotten = await sql.change(
           "DELETE FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",
           [userId, clientId],

@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
+import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -17,7 +18,7 @@ export const POOL_SIZE = 16;
 export const POOL_QUEUE = 512;
 export const CONNECT_TIMEOUT_MS = 2_000;
 
-export const migrations = [Initial1790000000000, Protocols1790100000000];
+export const migrations = [Initial1790000000000, Protocols1790100000000, Epochs1790200000000];
 export const MIGRATIONS_TABLE = "auth_migrations";
 
 export interface OpenedDataSource {
@@ -25,10 +26,11 @@ export interface OpenedDataSource {
   readonly dialect: Dialect;
   /** What a fresh connection is told before anything else. */
   readonly sessionSql: readonly string[];
+  readonly poolSize: number;
 }
 
-export async function openDataSource(location: DatabaseLocation): Promise<OpenedDataSource> {
-  return /^(mysql|mariadb):/.test(location.url) ? openMysql(location) : openSqlite(location.url);
+export async function openDataSource(location: DatabaseLocation, poolSize: number): Promise<OpenedDataSource> {
+  return /^(mysql|mariadb):/.test(location.url) ? openMysql(location, poolSize) : openSqlite(location.url);
 }
 
 const common = { migrations, migrationsTableName: MIGRATIONS_TABLE, synchronize: false, logging: false } as const;
@@ -55,7 +57,7 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
     },
   });
   await dataSource.initialize();
-  return { dataSource, dialect: "sqlite", sessionSql: [] };
+  return { dataSource, dialect: "sqlite", sessionSql: [], poolSize: 1 };
 }
 
 /** SQLite gives `-wal` and `-shm` the mode of the database file. A directory that was there keeps its mode. */
@@ -70,7 +72,7 @@ interface ServerKind {
   readonly galera: boolean;
 }
 
-async function openMysql({ url, sslCa }: DatabaseLocation): Promise<OpenedDataSource> {
+async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Promise<OpenedDataSource> {
   const { hostname, port, username, password, pathname } = new URL(url);
   const database = decodeURIComponent(pathname.slice(1));
   if (database === "") throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
@@ -93,18 +95,18 @@ async function openMysql({ url, sslCa }: DatabaseLocation): Promise<OpenedDataSo
     entities: entities("mysql"),
     timezone: "Z",
     bigNumberStrings: false,
-    poolSize: POOL_SIZE,
+    poolSize,
     // a reset on release would cost a round trip and forget the session's settings
     extra: {
       queueLimit: POOL_QUEUE,
       resetOnRelease: false,
-      maxIdle: POOL_SIZE,
+      maxIdle: poolSize,
       idleTimeout: 60_000,
       enableKeepAlive: true,
     },
   });
   await withTimeout(dataSource.initialize(), 8_000);
-  return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind) };
+  return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize };
 }
 
 function tlsOptions(sslCa: string) {

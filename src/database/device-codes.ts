@@ -2,8 +2,8 @@ import type { Redemption } from "../store/authorizations.ts";
 import type { DeviceCode, DeviceCodeStore, NewDeviceCode } from "../store/device-codes.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
-import type { Outbox } from "./outbox.ts";
-import { redeemOnce } from "./redemption.ts";
+import { type RedemptionParts, redeemOnce } from "./redemption.ts";
+import { holdSession } from "./sessions.ts";
 import { type Database, rollback, type Sql } from "./transaction.ts";
 
 interface DeviceRow {
@@ -48,21 +48,20 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
   };
 }
 
-/** Longer than any code lives: the column stays a small number however often somebody polls. */
 /** A device that waits exactly the interval may arrive a little early: networks and timers vary. */
 const POLL_TOLERANCE_MS = 1_000;
-
+/** Longer than any code lives: the column stays a small number however often somebody polls. */
 const LONGEST_INTERVAL_MS = 3_600_000;
 /** Not decided, not revoked, not expired. */
 const PENDING = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
 
 export class DeviceCodes implements DeviceCodeStore {
   readonly #database: Database;
-  readonly #outbox: Outbox;
+  readonly #parts: RedemptionParts;
 
-  constructor(database: Database, outbox: Outbox) {
-    this.#database = database;
-    this.#outbox = outbox;
+  constructor(parts: RedemptionParts) {
+    this.#database = parts.database;
+    this.#parts = parts;
   }
 
   async save(code: NewDeviceCode, intervalMs: number): Promise<"saved" | "user_code_taken"> {
@@ -116,7 +115,7 @@ export class DeviceCodes implements DeviceCodeStore {
   ): Promise<DeviceCode | "opened_elsewhere" | "session_ended" | null> {
     return this.#database.transaction(
       async (sql) => {
-        if (!(await holdSession(sql, session.idHash, now))) return "session_ended";
+        if (!(await holdSession(sql, session, now))) return "session_ended";
         const opened = await sql.change(
           `UPDATE oauth2_device_code SET session_hash = ?, user_id = ?, auth_time = ?
            WHERE user_code_hash = ? AND (session_hash IS NULL OR session_hash = ?) AND ${PENDING}`,
@@ -136,7 +135,7 @@ export class DeviceCodes implements DeviceCodeStore {
     now: number,
   ): Promise<"decided" | "opened_elsewhere" | "session_ended" | "over"> {
     return this.#database.transaction(async (sql) => {
-      if (!(await holdSession(sql, sessionHash, now))) return "session_ended";
+      if (!(await holdSession(sql, { idHash: sessionHash }, now))) return "session_ended";
       const decided = await sql.change(
         `UPDATE oauth2_device_code SET ${allowed ? "allowed_at" : "denied_at"} = ?
          WHERE user_code_hash = ? AND session_hash = ? AND ${PENDING}`,
@@ -154,7 +153,7 @@ export class DeviceCodes implements DeviceCodeStore {
       hash: deviceCodeHash,
       condition: " AND allowed_at IS NOT NULL",
     } as const;
-    return redeemOnce(this.#database, this.#outbox, code, redemption, now);
+    return redeemOnce(this.#parts, code, redemption, now);
   }
 }
 
@@ -164,14 +163,4 @@ async function findByUserCode(sql: Sql, userCodeHash: string, now: number): Prom
     now,
   ]);
   return row === undefined ? null : deviceCodeOf(row);
-}
-
-/** Locks the session's row: a transaction that ends the session either waits and then finds this code, or was first, and this one finds no session. */
-async function holdSession(sql: Sql, idHash: string, now: number): Promise<boolean> {
-  const held = await sql.change("UPDATE browser_session SET last_seen_at = ? WHERE id_hash = ? AND expires_at > ?", [
-    now,
-    idHash,
-    now,
-  ]);
-  return held === 1;
 }

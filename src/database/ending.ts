@@ -8,9 +8,13 @@ export interface Tellers {
   readonly notices: LogoutNotices;
 }
 
+/** Authorizations that are also revoked one by one, for replicas and verifiers of the release before epochs. */
+const ONE_BY_ONE = 1_000;
+
 /**
- * Ends everything a user has going. The caller holds the user's row, which redemption and sign-in take too; from there the order is
- * that of every transaction here: users, browser_session, codes, authorizations, outbox.
+ * Ends everything a user has going, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
+ * Redemption and sign-in write the user's row too, so they come before this or find it done; from there the order is that of every
+ * transaction here: users, browser_session, codes, authorizations, outbox.
  */
 export async function endEverythingOf(
   sql: TransactionSql,
@@ -19,14 +23,18 @@ export async function endEverythingOf(
   reason: string,
   now: number,
 ): Promise<void> {
+  const epoch = await raiseEpoch(sql, userId, now);
+  if (epoch !== null) await feed.append(sql, "user", [userId], reason, now, { epoch });
   await sql.change("DELETE FROM password_reset_token WHERE user_id = ?", [userId]);
-  const sessions = await sql.rows<{ id_hash: string }>("SELECT id_hash FROM browser_session WHERE user_id = ?", [
-    userId,
-  ]);
-  for (const { id_hash } of sessions) await deleteSession(sql, id_hash);
+  await sql.change(
+    "DELETE FROM oauth2_authorization_request WHERE session_hash IN (SELECT id_hash FROM browser_session WHERE user_id = ?)",
+    [userId],
+  );
+  await sql.change("DELETE FROM browser_session WHERE user_id = ?", [userId]);
   await revokeCodes(sql, "user_id = ?", [userId], now);
   const authorizations = await sql.rows<EndedAuthorization>(
-    "SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL",
+    `SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL
+     ORDER BY created_at DESC, id DESC LIMIT ${ONE_BY_ONE}`,
     [userId],
   );
   await feed.revokeAuthorizations(
@@ -35,7 +43,22 @@ export async function endEverythingOf(
     reason,
     now,
   );
+  if (authorizations.length === ONE_BY_ONE) {
+    // rows of the release before epochs have none that could have passed
+    await sql.change(
+      `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ?
+       WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL`,
+      [now, reason, userId],
+    );
+  }
   await notices.append(sql, authorizations, now);
+}
+
+/** @returns the new epoch; null: the user is gone */
+async function raiseEpoch(sql: TransactionSql, userId: string, now: number): Promise<number | null> {
+  await sql.change("UPDATE users SET epoch = COALESCE(epoch, 0) + 1, updated_at = ? WHERE uuid = ?", [now, userId]);
+  const [user] = await sql.rows<{ epoch: number }>("SELECT epoch FROM users WHERE uuid = ?", [userId]);
+  return user === undefined ? null : Number(user.epoch);
 }
 
 export async function endSession(

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
-import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource } from "./data-source.ts";
+import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource, POOL_SIZE } from "./data-source.ts";
 import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
 import { initialTables } from "./migrations/1790000000000-initial.ts";
@@ -43,9 +43,10 @@ const LEASE_NAME = "migrations";
 const LEASE_MS = 15_000;
 const LEASE_WAIT_MS = 120_000;
 
-export async function openDatabase(location: DatabaseLocation): Promise<Database> {
+/** @param poolSize connections to a database server; SQLite has one */
+export async function openDatabase(location: DatabaseLocation, poolSize: number = POOL_SIZE): Promise<Database> {
   try {
-    return new Database(await openDataSource(location));
+    return new Database(await openDataSource(location, poolSize));
   } catch (error) {
     throw isAway(error) ? toUnavailable(error) : error;
   }

@@ -27,13 +27,15 @@ export interface StoreOptions extends DatabaseLocation {
   readonly log: { debug?(fields: object, message: string): void; warn(fields: object, message: string): void };
   /** Bring the schema up to date first (default); otherwise an old schema is refused. */
   readonly migrate?: boolean;
-  /** Milliseconds that the longest-lived access token lives: so long a revocation is remembered. Default a day. */
-  readonly longestAccessTokenMs?: number;
 }
+
+/** Connections for the revocation feed and the readiness probe, which must not wait while the others are busy. */
+const WATCH_POOL = 2;
 
 /** @throws ForeignSchemaError, PendingMigrationsError, AuthError("unavailable") while the database is away */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const database = await openDatabase(options);
+  const watch = database.dialect === "sqlite" ? database : await openDatabase(options, WATCH_POOL);
   try {
     if (options.migrate ?? true) {
       const names = await migrate(database);
@@ -41,43 +43,47 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     } else {
       await requireMigrated(database);
     }
-    const store = storeOn(database, options);
+    const store = storeOn(database, options, watch);
     const offset = (await store.time()) - options.clock.now();
     if (Math.abs(offset) > 1000) options.log.warn({ offset }, "this machine's clock and the database's differ");
     return store;
   } catch (error) {
-    await database.close();
+    await Promise.all([database.close(), watch.close()]);
     throw isAway(error) && !(error instanceof AuthError) ? toUnavailable(error) : error;
   }
 }
 
 export function storeOn(
   database: Database,
-  { sealer, longestAccessTokenMs = 24 * 3_600_000 }: Pick<StoreOptions, "sealer" | "longestAccessTokenMs">,
+  { sealer }: Pick<StoreOptions, "sealer">,
+  watch: Database = database,
 ): Store {
   const outbox = new Outbox(database, sealer);
-  const feed = new RevocationFeed(database, longestAccessTokenMs);
+  const feed = new RevocationFeed(database, watch);
   const notices = new LogoutNotices(database);
   const tellers = { feed, notices };
+  const redemption = { database, outbox, feed };
   return {
     users: new Users(database, outbox, tellers),
     clients: new Clients(database, feed),
-    authorizations: new Authorizations(database, outbox, feed),
+    authorizations: new Authorizations(redemption),
     sessions: new Sessions(database, tellers),
     revocations: feed,
     keys: keyStore(database, feed),
     pushedRequests: pushedRequestStore(database),
-    deviceCodes: new DeviceCodes(database, outbox),
+    deviceCodes: new DeviceCodes(redemption),
     usedOnce: usedOnceStore(database),
     outbox,
     logoutNotices: notices,
     limits: limitStore(database),
     leases: leaseStore(database),
     async time() {
-      const [row] = await database.rows<{ now: number }>(`SELECT ${databaseTime(database)} AS now`);
+      const [row] = await watch.rows<{ now: number }>(`SELECT ${databaseTime(watch)} AS now`);
       return Number(row?.now);
     },
     cleanUp: (now, batch) => cleanUp(database, now, batch),
-    close: () => database.close(),
+    close: async () => {
+      await Promise.all([database.close(), watch.close()]);
+    },
   };
 }

@@ -1,7 +1,8 @@
-import type { Redemption } from "../store/authorizations.ts";
+import { type Authorization, KEPT_PER_CLIENT, type Redemption } from "../store/authorizations.ts";
 import { insertAuthorization } from "./authorization-records.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Database, rollback, type Scalar } from "./transaction.ts";
+import type { RevocationFeed } from "./revocations.ts";
+import { type Database, rollback, type Scalar, type TransactionSql } from "./transaction.ts";
 import { takeEventSeq } from "./users.ts";
 
 /** A row that is good for one authorization of the user it names. */
@@ -22,13 +23,18 @@ interface Found {
   attempt_id: string | null;
 }
 
+export interface RedemptionParts {
+  readonly database: Database;
+  readonly outbox: Outbox;
+  readonly feed: RevocationFeed;
+}
+
 /**
  * Uses a code up and writes the authorization and its event, in one transaction under the user's lock: whatever ends the user's
  * things waits for it and finds the authorization, or came first and revoked the code. One conditional statement decides who wins.
  */
 export async function redeemOnce(
-  database: Database,
-  outbox: Outbox,
+  { database, outbox, feed }: RedemptionParts,
   code: OneTimeCode,
   { attemptId, authorization, event }: Redemption,
   now: number,
@@ -42,8 +48,9 @@ export async function redeemOnce(
   const assignments = Object.keys(columns).map((column) => `${column} = ?`);
   return database.transaction(
     async (sql): Promise<"redeemed" | "replayed" | "refused"> => {
-      const seq = await takeEventSeq(sql, userId);
-      if (seq === null) return rollback("refused");
+      const user = await takeEventSeq(sql, userId);
+      // everything of the user was ended after the authorization was signed
+      if (user === null || user.epoch !== authorization.userEpoch) return rollback("refused");
       const won = await sql.change(
         `UPDATE ${table} SET ${assignments.join(", ")}
          WHERE ${key} = ? AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?${condition}`,
@@ -56,9 +63,27 @@ export async function redeemOnce(
       }
       // the browser may have signed in again since the code was read, which moved the code to its new session
       await insertAuthorization(sql, { ...authorization, sessionHash: row?.session_hash ?? authorization.sessionHash });
-      await outbox.append(sql, userId, seq, event);
+      await revokeBeyondLimit(sql, feed, authorization, now);
+      await outbox.append(sql, userId, user.seq, event);
       return "redeemed";
     },
     { repeatable: true },
   );
+}
+
+/** Keeps a user's authorizations of one client bounded: the oldest beyond the limit end. */
+async function revokeBeyondLimit(
+  sql: TransactionSql,
+  feed: RevocationFeed,
+  { subject, clientId, userEpoch }: Authorization,
+  now: number,
+): Promise<void> {
+  const beyond = await sql.rows<{ id: string }>(
+    `SELECT id FROM oauth2_authorization
+     WHERE subject = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND (user_epoch IS NULL OR user_epoch = ?)
+     ORDER BY created_at DESC LIMIT 20 OFFSET ${KEPT_PER_CLIENT}`,
+    [subject, clientId, now, userEpoch],
+  );
+  const ids = beyond.map(({ id }) => id);
+  await feed.revokeAuthorizations(sql, ids, "too_many", now);
 }

@@ -1,17 +1,31 @@
 import type { Revocation, RevocationKind, RevocationStore, StoredRevocation } from "../store/revocations.ts";
-import { type Database, placeholders, type Scalar, type TransactionSql } from "./transaction.ts";
+import { insert } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
+import { type Database, forUpdate, placeholders, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 
 /** For replicas whose tail lags, and clocks that differ. */
 const MARGIN_MS = 10 * 60_000;
 const BATCH = 200;
 
+/** No access token lives longer (milliseconds): what holds while no process has declared a lifetime. */
+const LONGEST_LIFETIME_MS = 86_400_000;
+/** How long a declared lifetime counts after it was declared last (milliseconds), beside the lifetime itself. */
+const DECLARED_MS = 2 * 86_400_000;
+
 interface RevocationRow {
   id: number;
   kind: RevocationKind;
   value: string;
+  epoch: number | null;
   revoked_at: number;
   expires_at: number;
 }
+
+/**
+ * Revocations of kind `user` are stored as of kind `authorization`, with an epoch: the previous release stops at a kind that it does
+ * not know, and no authorization has a user's UUID.
+ */
+const storedKind = (kind: RevocationKind): RevocationKind => (kind === "user" ? "authorization" : kind);
 
 /**
  * The feed that every replica tails. A row is written in the transaction of what it tells of, and stays until the last access token
@@ -19,28 +33,56 @@ interface RevocationRow {
  */
 export class RevocationFeed implements RevocationStore {
   readonly #database: Database;
-  readonly #longestTokenMs: number;
+  readonly #reader: Database;
   readonly #listeners = new Set<(revocations: readonly Revocation[]) => void>();
 
-  /** @param longestTokenMs the longest that an access token lives */
-  constructor(database: Database, longestTokenMs: number) {
+  /** @param reader connections that no other work waits for: the feed is read however busy the others are */
+  constructor(database: Database, reader: Database) {
     this.#database = database;
-    this.#longestTokenMs = longestTokenMs;
+    this.#reader = reader;
   }
 
   async after(id: number, limit: number, now: number): Promise<StoredRevocation[]> {
-    const rows = await this.#database.rows<RevocationRow>(
-      "SELECT id, kind, value, revoked_at, expires_at FROM revocation WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?",
+    const rows = await this.#reader.rows<RevocationRow>(
+      "SELECT id, kind, value, epoch, revoked_at, expires_at FROM revocation WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?",
       [id, now, limit],
     );
-    return rows.map(({ id, kind, value, revoked_at, expires_at }) => {
-      return { id, kind, value, revokedAt: revoked_at, expiresAt: expires_at };
+    return rows.map(({ id, kind, value, epoch, revoked_at, expires_at }) => {
+      return { id, kind: epoch === null ? kind : "user", value, epoch, revokedAt: revoked_at, expiresAt: expires_at };
     });
   }
 
   onAppend(listener: (revocations: readonly Revocation[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  async declareLifetime(lifetime: number, now: number): Promise<void> {
+    const [declared] = await this.#database.rows("SELECT 1 AS one FROM access_token_lifetime LIMIT 1");
+    // a release that declares nothing may have been running, and may still be
+    if (declared === undefined) await this.#declare(LONGEST_LIFETIME_MS, now + DECLARED_MS);
+    await this.#declare(lifetime, now + DECLARED_MS + lifetime);
+  }
+
+  async #declare(lifetime: number, until: number): Promise<void> {
+    const update = () =>
+      this.#database.change("UPDATE access_token_lifetime SET used_until = ? WHERE lifetime_ms = ?", [until, lifetime]);
+    if ((await update()) > 0) return;
+    try {
+      await insert(this.#database, "access_token_lifetime", { lifetime_ms: lifetime, used_until: until });
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      await update();
+    }
+  }
+
+  /** How long the access tokens live that may have been issued by now (milliseconds). */
+  async #longestLifetime(sql: Sql, now: number): Promise<number> {
+    const [row] = await sql.rows<{ longest: number | null }>(
+      "SELECT MAX(lifetime_ms) AS longest FROM access_token_lifetime WHERE used_until > ?",
+      [now],
+    );
+    return Number(row?.longest ?? LONGEST_LIFETIME_MS);
   }
 
   /** @param expiresAt of the last token concerned, where that is known */
@@ -50,18 +92,19 @@ export class RevocationFeed implements RevocationStore {
     values: readonly string[],
     reason: string,
     now: number,
-    expiresAt: number = now + this.#longestTokenMs,
+    { expiresAt, epoch = null }: { expiresAt?: number; epoch?: number | null } = {},
   ): Promise<void> {
+    if (values.length === 0) return;
+    const keptUntil = (expiresAt ?? now + (await this.#longestLifetime(sql, now))) + MARGIN_MS;
     for (let i = 0; i < values.length; i += BATCH) {
       const batch = values.slice(i, i + BATCH);
-      const tuples = batch.map(() => placeholders(5)).join(", ");
+      const tuples = batch.map(() => placeholders(6)).join(", ");
       await sql.change(
-        `INSERT INTO revocation (kind, value, reason, revoked_at, expires_at) VALUES ${tuples}`,
-        batch.flatMap((value): Scalar[] => [kind, value, reason, now, expiresAt + MARGIN_MS]),
+        `INSERT INTO revocation (kind, value, reason, revoked_at, expires_at, epoch) VALUES ${tuples}`,
+        batch.flatMap((value): Scalar[] => [storedKind(kind), value, reason, now, keptUntil, epoch]),
       );
     }
-    if (values.length === 0) return;
-    const revocations = values.map((value) => ({ kind, value, revokedAt: now, expiresAt: expiresAt + MARGIN_MS }));
+    const revocations = values.map((value) => ({ kind, value, epoch, revokedAt: now, expiresAt: keptUntil }));
     sql.afterCommit(() => {
       for (const listener of this.#listeners) listener(revocations);
     });
@@ -75,13 +118,20 @@ export class RevocationFeed implements RevocationStore {
     now: number,
   ): Promise<number> {
     const revoked: string[] = [];
-    // one statement for each: which ones it was that changed is what the feed must tell
-    for (const id of [...ids].sort()) {
-      const changed = await sql.change(
-        "UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ? WHERE id = ? AND revoked_at IS NULL",
-        [now, reason, id],
+    const sorted = [...ids].sort();
+    for (let i = 0; i < sorted.length; i += BATCH) {
+      const batch = sorted.slice(i, i + BATCH);
+      const live = await sql.rows<{ id: string }>(
+        `SELECT id FROM oauth2_authorization WHERE id IN ${placeholders(batch.length)} AND revoked_at IS NULL${forUpdate(sql)}`,
+        batch,
       );
-      if (changed === 1) revoked.push(id);
+      if (live.length === 0) continue;
+      const found = live.map(({ id }) => id);
+      await sql.change(
+        `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ? WHERE id IN ${placeholders(found.length)}`,
+        [now, reason, ...found],
+      );
+      revoked.push(...found);
     }
     await this.append(sql, "authorization", revoked, reason, now);
     return revoked.length;

@@ -107,6 +107,8 @@ export const schema: Readonly<Record<string, TableShape>> = {
       event_seq: "bigint",
       disabled_at: "bigint?",
       email_verified_at: "bigint?",
+      epoch: "bigint?",
+      row_version: "bigint?",
       created_at: "bigint",
       updated_at: "bigint",
     },
@@ -166,8 +168,10 @@ export const schema: Readonly<Record<string, TableShape>> = {
       refresh_kid: "varchar(64)?",
       generation: "int",
       rotations: "text",
+      user_epoch: "bigint?",
     },
     indexes: {
+      ix_authorization_client: ["subject", "client_id", "created_at"],
       ix_authorization_subject: ["subject", "created_at", "id"],
       ix_authorization_session: ["session_hash"],
       ix_authorization_expires: ["expires_at"],
@@ -360,6 +364,9 @@ export const schema: Readonly<Record<string, TableShape>> = {
     columns: { name: "varchar(128) pk", owner: "varchar(128)", epoch: "bigint", expires_at: "bigint" },
     indexes: { ix_lease_expires: ["expires_at"] },
   },
+  access_token_lifetime: {
+    columns: { lifetime_ms: "bigint pk", used_until: "bigint" },
+  },
   revocation: {
     columns: {
       id: "bigint pk auto",
@@ -368,6 +375,7 @@ export const schema: Readonly<Record<string, TableShape>> = {
       reason: "varchar(64)",
       revoked_at: "bigint",
       expires_at: "bigint",
+      epoch: "bigint?",
     },
     indexes: { ix_revocation_value: ["kind", "value"], ix_revocation_expires: ["expires_at"] },
   },

@@ -1,7 +1,7 @@
 import type { PendingRequest, Session, SessionStore } from "../store/sessions.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
-import { type Database, forUpdate, placeholders, type Sql } from "./transaction.ts";
+import { type Database, placeholders, type Sql } from "./transaction.ts";
 
 interface SessionRow {
   id_hash: string;
@@ -60,6 +60,25 @@ async function insertSession(sql: Sql, session: Session): Promise<void> {
   });
 }
 
+/**
+ * Holds a live session's row: a transaction that ends the session either waits and then finds what this one writes, or was first, and
+ * this one finds no session. It is a change and not only a lock: on a cluster only changes collide.
+ * @returns false: the session has ended, or is not this user's
+ */
+export async function holdSession(
+  sql: Sql,
+  { idHash, userId }: { readonly idHash: string; readonly userId?: string },
+  now: number,
+): Promise<boolean> {
+  const ofUser = userId === undefined ? "" : " AND user_id = ?";
+  const held = await sql.change(
+    `UPDATE browser_session SET last_seen_at = CASE WHEN last_seen_at < ? THEN ? ELSE last_seen_at + 1 END
+     WHERE id_hash = ? AND expires_at > ?${ofUser}`,
+    [now, now, idHash, now, ...(userId === undefined ? [] : [userId])],
+  );
+  return held === 1;
+}
+
 export class Sessions implements SessionStore {
   readonly #database: Database;
   readonly #tellers: Tellers;
@@ -102,11 +121,13 @@ export class Sessions implements SessionStore {
     proof: { replaces: string | null; passwordHash: string },
   ): Promise<"signed_in" | "refused"> {
     return this.#database.transaction(async (sql) => {
-      const users = await sql.rows(
-        `SELECT uuid FROM users WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL${forUpdate(sql)}`,
+      // changes the row that a new password changes: on a cluster only changes collide
+      const held = await sql.change(
+        `UPDATE users SET row_version = COALESCE(row_version, 0) + 1
+         WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL`,
         [session.userId, proof.passwordHash],
       );
-      if (users.length === 0) return "refused";
+      if (held === 0) return "refused";
       await insertSession(sql, session);
       if (proof.replaces !== null) await this.#takeOver(sql, proof.replaces, session);
       return "signed_in";
@@ -135,13 +156,9 @@ export class Sessions implements SessionStore {
   }
 
   async endAllOf(userId: string, now: number): Promise<void> {
-    await this.#database.transaction(
-      async (sql) => {
-        await sql.rows(`SELECT uuid FROM users WHERE uuid = ?${forUpdate(sql)}`, [userId]);
-        await endEverythingOf(sql, this.#tellers, userId, "logout_everywhere", now);
-      },
-      { repeatable: true },
-    );
+    await this.#database.transaction((sql) => endEverythingOf(sql, this.#tellers, userId, "logout_everywhere", now), {
+      repeatable: true,
+    });
   }
 
   async saveRequest(request: PendingRequest, keep: number): Promise<void> {

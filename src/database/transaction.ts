@@ -4,7 +4,7 @@ import type { DataSource, QueryRunner } from "typeorm";
 import { afterCall, checkCall } from "../call.ts";
 import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
-import { type OpenedDataSource, POOL_QUEUE, POOL_SIZE, withTimeout } from "./data-source.ts";
+import { type OpenedDataSource, POOL_QUEUE, withTimeout } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Dialect } from "./schema.ts";
 import { Turns } from "./turns.ts";
@@ -61,11 +61,11 @@ export class Database {
   readonly #current = new AsyncLocalStorage<Session>();
   #closed = false;
 
-  constructor({ dataSource, dialect, sessionSql }: OpenedDataSource) {
+  constructor({ dataSource, dialect, sessionSql, poolSize }: OpenedDataSource) {
     this.dataSource = dataSource;
     this.dialect = dialect;
     this.#sessionSql = sessionSql;
-    this.#turns = new Turns(dialect === "sqlite" ? 1 : POOL_SIZE, dialect === "sqlite" ? 10_000 : POOL_QUEUE);
+    this.#turns = new Turns(dialect === "sqlite" ? 1 : poolSize, dialect === "sqlite" ? 10_000 : POOL_QUEUE);
   }
 
   rows<Row>(sql: string, parameters: readonly Scalar[] = []): Promise<Row[]> {

@@ -12,6 +12,7 @@ interface UserRow {
   password_hash: string;
   roles: string;
   email_verified_at: number | null;
+  epoch: number | null;
   disabled_at: number | null;
   created_at: number;
   nickname: string;
@@ -19,8 +20,8 @@ interface UserRow {
   updated_at: number;
 }
 
-const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.disabled_at, u.created_at,
-    p.nickname, p.claims, p.updated_at
+const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
+    u.created_at, p.nickname, p.claims, p.updated_at
   FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const BATCH = 500;
 
@@ -32,6 +33,7 @@ function userOf(row: UserRow): User {
     roles: JSON.parse(row.roles) as string[],
     emailVerified: row.email_verified_at !== null,
     claims: row.claims === null ? {} : (JSON.parse(row.claims) as StandardClaims),
+    epoch: row.epoch ?? 0,
     disabledAt: row.disabled_at,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
@@ -42,14 +44,26 @@ function userWithPasswordOf(row: UserRow): UserWithPassword {
   return { ...userOf(row), passwordHash: row.password_hash };
 }
 
-/** Number of the user's next event; holds the user's row until the end of the transaction. Null: gone or disabled. */
-export async function takeEventSeq(sql: Sql, uuid: string): Promise<number | null> {
+/**
+ * Holds the user's row until the end of the transaction, by a change and not only a lock: on a cluster only changes collide.
+ * @returns false: there is no such user
+ */
+export async function holdUser(sql: Sql, uuid: string): Promise<boolean> {
+  const hold = "UPDATE users SET row_version = COALESCE(row_version, 0) + 1 WHERE uuid = ?";
+  return (await sql.change(hold, [uuid])) === 1;
+}
+
+/** The number of the user's next event, and their epoch; holds the user's row like `holdUser`. Null: gone or disabled. */
+export async function takeEventSeq(sql: Sql, uuid: string): Promise<{ seq: number; epoch: number } | null> {
   const found = await sql.change("UPDATE users SET event_seq = event_seq + 1 WHERE uuid = ? AND disabled_at IS NULL", [
     uuid,
   ]);
   if (found === 0) return null;
-  const [row] = await sql.rows<{ event_seq: number }>("SELECT event_seq FROM users WHERE uuid = ?", [uuid]);
-  return row === undefined ? null : row.event_seq;
+  const [row] = await sql.rows<{ event_seq: number; epoch: number | null }>(
+    "SELECT event_seq, epoch FROM users WHERE uuid = ?",
+    [uuid],
+  );
+  return row === undefined ? null : { seq: row.event_seq, epoch: row.epoch ?? 0 };
 }
 
 export class Users implements UserStore {
@@ -232,8 +246,8 @@ export class Users implements UserStore {
   ): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
-        const seq = await takeEventSeq(sql, reset.userId);
-        if (seq === null) throw new AuthError("not_found", "There is no such user.");
+        const taken = await takeEventSeq(sql, reset.userId);
+        if (taken === null) throw new AuthError("not_found", "There is no such user.");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
         if (own.length > 0) rollback(undefined);
@@ -242,7 +256,7 @@ export class Users implements UserStore {
           "INSERT INTO password_reset_token (token_hash, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
           [reset.tokenHash, reset.userId, reset.createdAt, reset.expiresAt],
         );
-        await this.#outbox.append(sql, reset.userId, seq, event);
+        await this.#outbox.append(sql, reset.userId, taken.seq, event);
       },
       { repeatable: true },
     );

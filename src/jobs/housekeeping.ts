@@ -4,18 +4,24 @@ import { every } from "./every.ts";
 
 const everyMs = 30_000;
 const leaseMs = 60_000;
+const declareMs = 3_600_000;
 const batch = 500;
 /** Batches in one turn: a long backlog is cleared over several turns, so that other work is not delayed. */
 const batchesPerTurn = 100;
 
 /**
- * Deletes expired rows, in one replica at a time, and measures the outbox.
+ * Deletes expired rows, in one replica at a time, measures the outbox, and goes on declaring the lifetime of this replica's tokens.
  * @param tidyKeys rotates and removes signing keys; called by the replica that holds the lease
  */
 export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): { close(): Promise<void> } {
   const owner = randomUUID();
   let closing = false;
+  let declaredAt = performance.now();
   const turn = async () => {
+    if (performance.now() - declaredAt > declareMs) {
+      await ctx.store.revocations.declareLifetime(ctx.config.accessTokenTtl * 1000, ctx.clock.now());
+      declaredAt = performance.now();
+    }
     const { pending, parked, oldestPendingAt } = await ctx.store.outbox.stats();
     ctx.metrics.outboxPending.set(pending);
     ctx.metrics.outboxParked.set(parked);

@@ -57,10 +57,10 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
       return { allowed: false, httpStatus: status, error };
     },
 
-    async *watchRevocations({ resumeToken }, context) {
+    async *watchRevocations({ resumeToken, userEpochs }, context) {
       let checkedAt = performance.now();
       try {
-        for await (const response of watchRevocations(ctx, resumeToken, context.signal)) {
+        for await (const response of watchRevocations(ctx, { resumeToken, userEpochs }, context.signal)) {
           // its credentials may end before the call does
           if (ctx.feed.fresh && performance.now() - checkedAt > RECHECK_MS) {
             const caller = await recheckCaller(ctx, callOf(context).credentials);
@@ -68,11 +68,12 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
             checkedAt = performance.now();
           }
           yield {
-            revocations: response.revocations.map(({ kind, value, revokedAt, expiresAt }) => ({
+            revocations: response.revocations.map(({ kind, value, epoch, revokedAt, expiresAt }) => ({
               kind: revocationKinds[kind],
               value,
               revokedAt: timestampFromMs(revokedAt),
               expiresAt: timestampFromMs(expiresAt),
+              epoch: BigInt(epoch ?? 0),
             })),
             resumeToken: response.resumeToken,
             snapshot: response.snapshot,
@@ -90,6 +91,7 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
 const revocationKinds = {
   token: RevocationKind.TOKEN,
   authorization: RevocationKind.AUTHORIZATION,
+  user: RevocationKind.USER,
   subject: RevocationKind.SUBJECT,
   client: RevocationKind.CLIENT,
   key: RevocationKind.KEY,

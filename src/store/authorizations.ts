@@ -63,6 +63,9 @@ export interface Authorization {
   readonly expiresAt: number;
   /** Of the newest refresh, where the client has an idle limit. */
   readonly lastUsedAt: number | null;
+  /** The user's epoch that it was given at; null: of a client's own tokens, or written by a release without epochs. */
+  readonly userEpoch: number | null;
+  /** Null while it is live. Set too where the user's epoch has passed `userEpoch`. */
   readonly revokedAt: number | null;
   /** Null where no refresh token was issued. */
   readonly refresh: RefreshTokenState | null;
@@ -80,6 +83,9 @@ export interface Redemption {
   readonly event: AuthEvent;
 }
 
+/** Live authorizations of one user that one client may have. A client that signs its user in again and again ends the oldest. */
+export const KEPT_PER_CLIENT = 200;
+
 export interface AuthorizationStore {
   /**
    * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
@@ -94,7 +100,8 @@ export interface AuthorizationStore {
   /**
    * Uses the code up and writes the authorization and its event, in one transaction under the user's lock.
    * One of N callers gets `redeemed`. `attemptId` names the call: repeated after a connection lost at COMMIT it gets
-   * `redeemed` again. `refused`: expired, revoked, or the user is gone or disabled.
+   * `redeemed` again. `refused`: expired, revoked, or the user is gone, disabled, or at another epoch than the authorization.
+   * A user keeps `KEPT_PER_CLIENT` live authorizations of a client: the oldest beyond that are revoked.
    */
   redeemCode(codeHash: string, redemption: Redemption, now: number): Promise<"redeemed" | "replayed" | "refused">;
   /** Counts a wrong code verifier, even if the call that sent it has ended; at the third the code is revoked. */

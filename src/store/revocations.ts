@@ -1,12 +1,15 @@
 /**
- * What a feed row tells of, its `value` being: a `jti`; a `sid`; a `sub` that was deleted; a `client_id` (tokens issued before it
- * was disabled); a distrusted `kid`; a `client_id` of which something else changed, which revokes nothing.
+ * What a feed row tells of, its `value` being: a `jti`; a `sid`; a `sub` whose tokens of an epoch below `epoch` are revoked; a `sub` that
+ * was deleted; a `client_id` (tokens issued before it was disabled); a distrusted `kid`; a `client_id` of which something else changed,
+ * which revokes nothing.
  */
-export type RevocationKind = "token" | "authorization" | "subject" | "client" | "key" | "client_changed";
+export type RevocationKind = "token" | "authorization" | "user" | "subject" | "client" | "key" | "client_changed";
 
 export interface Revocation {
   readonly kind: RevocationKind;
   readonly value: string;
+  /** Of kind `user`: the user's new epoch; else null. */
+  readonly epoch: number | null;
   readonly revokedAt: number;
   /** Nobody needs it any more: every token it applies to has expired everywhere. */
   readonly expiresAt: number;
@@ -25,4 +28,10 @@ export interface RevocationStore {
   after(id: number, limit: number, now: number): Promise<StoredRevocation[]>;
   /** Called after every local commit that wrote rows, before its caller is answered. Returns the way to stop it. */
   onAppend(listener: (revocations: readonly Revocation[]) => void): () => void;
+  /**
+   * Says that access tokens of this lifetime may be issued from now on, by a process that says so again at least once a day: no
+   * revocation is forgotten while a token of any lifetime that was declared could still be good, whichever replica writes it.
+   * @param lifetime milliseconds
+   */
+  declareLifetime(lifetime: number, now: number): Promise<void>;
 }

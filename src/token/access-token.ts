@@ -15,6 +15,8 @@ export interface AccessTokenClaims {
   readonly sid: string;
   /** Space-separated scopes. */
   readonly scope: string;
+  /** Of a user: the epoch of the account that the authorization was given at. A token of an earlier epoch is revoked. */
+  readonly epoch?: number;
   /** Of a user; absent where a client acts for itself. */
   readonly roles?: readonly string[];
   readonly nickname?: string;
@@ -75,9 +77,10 @@ export function readAccessTokenClaims(jws: ParsedJws, rules: AccessTokenRules, n
   if (header.typ !== "at+jwt" && !(rules.allowJwtTyp && header.typ === "JWT")) return null;
   for (const name of required) if (typeof claims[name] !== "string") return null;
   for (const name of foreignClaims) if (Object.hasOwn(claims, name)) return null;
-  const { iss, sub, jti, roles, nickname, cnf, act, exchanged_from } = claims;
+  const { iss, sub, jti, epoch, roles, nickname, cnf, act, exchanged_from } = claims;
   if (iss !== rules.issuer || sub === "" || jti === "") return null;
   if (!hasTimes(claims, now + rules.clockToleranceSeconds)) return null;
+  if (epoch !== undefined && !Number.isSafeInteger(epoch)) return null;
   if (roles !== undefined && !(Array.isArray(roles) && roles.every((role) => typeof role === "string"))) return null;
   if (nickname !== undefined && typeof nickname !== "string") return null;
   if (cnf !== undefined && !isConfirmation(cnf)) return null;

@@ -1,10 +1,23 @@
 import type { AccessTokenClaims } from "./access-token.ts";
 
-/** What an access token can be revoked by: its jti, sid, sub, client_id, or the key that signed it. */
-export type RevokedBy = "token" | "authorization" | "subject" | "client" | "key";
+/** What an access token can be revoked by: its jti, sid, sub with its epoch, sub, client_id, or the key that signed it. */
+export type RevokedBy = "token" | "authorization" | "user" | "subject" | "client" | "key";
 
-/** All revocations that are known, by kind and value. `revokedAt` in milliseconds since 1970. */
-export type KnownRevocations = Readonly<Record<RevokedBy, ReadonlyMap<string, { readonly revokedAt: number }>>>;
+export interface KnownRevocation {
+  /** Milliseconds since 1970. */
+  readonly revokedAt: number;
+  /** Of kind `user`: the epoch that the account is at since; else null. */
+  readonly epoch: number | null;
+}
+
+/** All revocations that are known, by kind and value. */
+export type KnownRevocations = Readonly<Record<RevokedBy, ReadonlyMap<string, KnownRevocation>>>;
+
+/** Does a revocation replace an earlier one of the same kind and value? */
+export function isLater(revocation: KnownRevocation, known: KnownRevocation): boolean {
+  if (revocation.epoch !== null && known.epoch !== null) return revocation.epoch > known.epoch;
+  return revocation.revokedAt > known.revokedAt;
+}
 
 /**
  * Milliseconds. A client's `revokedAt` and a token's `iat` may come from replicas whose clocks differ a little, and `iat` counts
@@ -20,12 +33,20 @@ const issueTolerance = 2_000;
 export function isRevoked(known: KnownRevocations, claims: AccessTokenClaims, kid: string): boolean {
   const { token, authorization, subject, key } = known;
   if (token.has(claims.jti) || authorization.has(claims.sid) || subject.has(claims.sub) || key.has(kid)) return true;
+  if (isOfEarlierEpoch(known, claims)) return true;
   if (claims.exchanged_from !== undefined) {
     for (const from of claims.exchanged_from) {
       if (token.has(from.jti) || key.has(from.kid) || isClientRevoked(known, from.client_id, claims.iat)) return true;
     }
   }
   return isClientRevoked(known, claims.client_id, claims.iat);
+}
+
+/** Epochs are compared exactly. A token without one is from a release that had none: there its time of issue decides. */
+function isOfEarlierEpoch({ user }: KnownRevocations, { sub, epoch, iat }: AccessTokenClaims): boolean {
+  const ended = user.size === 0 ? undefined : user.get(sub);
+  if (ended === undefined || ended.epoch === null) return false;
+  return epoch === undefined ? iat * 1000 <= ended.revokedAt : epoch < ended.epoch;
 }
 
 function isClientRevoked({ client }: KnownRevocations, clientId: string, iat: number): boolean {

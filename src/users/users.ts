@@ -32,6 +32,7 @@ export async function signUp(
     roles: ["ROLE_USER"],
     emailVerified: false,
     claims: {},
+    epoch: 0,
     disabledAt: null,
     createdAt: now,
     updatedAt: now,

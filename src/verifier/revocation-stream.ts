@@ -20,6 +20,7 @@ export interface RevocationStreamOptions {
 const kinds: Readonly<Partial<Record<number, RevokedBy>>> = {
   [RevocationKind.TOKEN]: "token",
   [RevocationKind.AUTHORIZATION]: "authorization",
+  [RevocationKind.USER]: "user",
   [RevocationKind.SUBJECT]: "subject",
   [RevocationKind.CLIENT]: "client",
   [RevocationKind.KEY]: "key",
@@ -132,7 +133,7 @@ export class RevocationStream {
     this.#own = { completeUntil: Number.NEGATIVE_INFINITY, grew: 0 };
     this.#complete = false;
     try {
-      const request = { resumeToken: this.#resumeToken };
+      const request = { resumeToken: this.#resumeToken, userEpochs: true };
       for await (const response of client.calls.watchRevocations(request, { signal: abort.signal })) {
         heard++;
         watchdog.refresh();
@@ -153,13 +154,14 @@ export class RevocationStream {
 
   #take(response: WatchRevocationsResponse): void {
     const { revoked, log } = this.#options;
-    for (const { kind, value, revokedAt, expiresAt } of response.revocations) {
+    for (const { kind, value, epoch, revokedAt, expiresAt } of response.revocations) {
       const known = kinds[kind];
       // a kind of a later version of the contract: the state is not known without it, so the policy decides
       if (known === undefined) throw new ConnectError(`revocation of the unknown kind ${kind}`, Code.Unimplemented);
       const at = revokedAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(revokedAt);
       const end = expiresAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(expiresAt);
-      revoked.add(known, value, at, Number.isFinite(at) ? end - at : Number.POSITIVE_INFINITY);
+      const lasts = Number.isFinite(at) ? end - at : Number.POSITIVE_INFINITY;
+      revoked.add(known, value, { revokedAt: at, epoch: known === "user" ? Number(epoch) : null }, lasts);
     }
     this.#resumeToken = response.resumeToken;
     if (response.snapshot || response.completeUntil === undefined || this.#stopped) return;

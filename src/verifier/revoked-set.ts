@@ -1,9 +1,7 @@
 import type { AccessTokenClaims } from "../token/access-token.ts";
-import { isRevoked, type RevokedBy } from "../token/revokes.ts";
+import { isLater, isRevoked, type KnownRevocation, type RevokedBy } from "../token/revokes.ts";
 
-interface Entry {
-  /** Milliseconds since 1970. */
-  readonly revokedAt: number;
+interface Entry extends KnownRevocation {
   /** `performance.now()` after which it concerns no token. Monotonic, so a change of the wall clock forgets nothing early. */
   readonly until: number;
 }
@@ -16,6 +14,7 @@ export class RevokedSet {
   readonly #entries: Readonly<Record<RevokedBy, Map<string, Entry>>> = {
     token: new Map(),
     authorization: new Map(),
+    user: new Map(),
     subject: new Map(),
     client: new Map(),
     key: new Map(),
@@ -29,14 +28,14 @@ export class RevokedSet {
   }
 
   /** @param lastsMs milliseconds for which the tokens that it concerns may live, counted from now */
-  add(kind: RevokedBy, value: string, revokedAt: number, lastsMs: number): void {
+  add(kind: RevokedBy, value: string, revocation: KnownRevocation, lastsMs: number): void {
     const until = performance.now() + lastsMs;
     const known = this.#entries[kind].get(value);
-    if (known !== undefined && known.revokedAt >= revokedAt) {
+    if (known !== undefined && !isLater(revocation, known)) {
       if (known.until < until) this.#entries[kind].set(value, { ...known, until });
       return;
     }
-    this.#entries[kind].set(value, { revokedAt, until: Math.max(until, known?.until ?? 0) });
+    this.#entries[kind].set(value, { ...revocation, until: Math.max(until, known?.until ?? 0) });
     this.revision++;
   }
 

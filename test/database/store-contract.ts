@@ -6,6 +6,7 @@ import { cleanUpContract } from "./contract/clean-up.ts";
 import { clientsContract } from "./contract/clients.ts";
 import { clockContract } from "./contract/clock.ts";
 import { deviceCodesContract } from "./contract/device-codes.ts";
+import { epochsContract } from "./contract/epochs.ts";
 import { type OpenedStore, sealer } from "./contract/fixtures.ts";
 import { keysContract } from "./contract/keys.ts";
 import { leasesContract } from "./contract/leases.ts";
@@ -37,6 +38,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     usersContract(opened);
     authorizationsContract(opened);
     revocationsContract(opened);
+    epochsContract(opened);
     sessionsContract(opened);
     clientsContract(opened);
     registrationContract(opened);

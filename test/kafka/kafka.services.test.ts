@@ -321,6 +321,7 @@ describe("on the real store", () => {
         roles: [],
         emailVerified: false,
         claims: {},
+        epoch: 0,
         disabledAt: null,
         createdAt: Date.now(),
         updatedAt: Date.now(),

@@ -62,6 +62,7 @@ async function signUp(store: Store, uuid: string = randomUUID()): Promise<string
     roles: [],
     emailVerified: false,
     claims: {},
+    epoch: 0,
     disabledAt: null,
     createdAt: clock.now(),
     updatedAt: clock.now(),

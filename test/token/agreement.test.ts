@@ -366,4 +366,25 @@ describe("the issuer and the verifier library", () => {
       "another authorization of the user",
     ]);
   });
+
+  it("C-02 agree that a token of an earlier epoch of its user is revoked, and one without by its time of issue", async () => {
+    const { sub } = claimsOf(good.user) as { sub: string };
+    const now = app.context.clock.seconds();
+    const of = (claims: object) => withClaims({ sub, sid: randomUUID(), jti: randomUUID(), ...claims });
+    const tokens: [string, string][] = [
+      ["epoch 0", of({ epoch: 0 })],
+      ["epoch 1", of({ epoch: 1 })],
+      ["epoch 2", of({ epoch: 2 })],
+      ["no epoch, issued before", of({ epoch: undefined, iat: now - 5 })],
+      ["no epoch, issued after", of({ epoch: undefined, iat: now + 8 })],
+      ["another user at epoch 0", of({ epoch: 0, sub: randomUUID() })],
+      ["an epoch that is no number", of({ epoch: "1" })],
+    ];
+    const last = of({ epoch: 0 });
+    await app.context.store.sessions.endAllOf(sub, app.context.clock.now());
+    await until(async () => !(await verifiers.binding.verify(last)).allowed);
+    const { differences, verdicts } = await compare(tokens);
+    expect(differences).toEqual({});
+    expect(verdicts["allowed"]).toEqual(["epoch 1", "epoch 2", "no epoch, issued after", "another user at epoch 0"]);
+  });
 });

@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file auth/v1/introspection.proto.
  */
 export const file_auth_v1_introspection: GenFile = /*@__PURE__*/
-  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIrYCChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkSIgoDY25mGBAgASgLMhUuYXV0aC52MS5Db25maXJtYXRpb24SGwoDYWN0GBEgASgLMg4uYXV0aC52MS5BY3RvciIxCgVBY3RvchILCgNzdWIYASABKAkSGwoDYWN0GAIgASgLMg4uYXV0aC52MS5BY3RvciIbCgxDb25maXJtYXRpb24SCwoDamt0GAEgASgJIigKFkJhdGNoSW50cm9zcGVjdFJlcXVlc3QSDgoGdG9rZW5zGAEgAygJIkkKF0JhdGNoSW50cm9zcGVjdFJlc3BvbnNlEi4KCXJlc3BvbnNlcxgBIAMoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIlMKEEF1dGhvcml6ZVJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPcmVxdWlyZWRfc2NvcGVzGAIgAygJEhcKD2JpbmRpbmdfY2hlY2tlZBgDIAEoCCJ0ChFBdXRob3JpemVSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhMKC2h0dHBfc3RhdHVzGAIgASgFEg0KBWVycm9yGAMgASgJEioKBXRva2VuGAQgASgLMhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiLwoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSFAoMcmVzdW1lX3Rva2VuGAEgASgJIqABChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USKAoLcmV2b2NhdGlvbnMYASADKAsyEy5hdXRoLnYxLlJldm9jYXRpb24SFAoMcmVzdW1lX3Rva2VuGAIgASgJEhAKCHNuYXBzaG90GAMgASgIEjIKDmNvbXBsZXRlX3VudGlsGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKiAQoKUmV2b2NhdGlvbhIlCgRraW5kGAEgASgOMhcuYXV0aC52MS5SZXZvY2F0aW9uS2luZBINCgV2YWx1ZRgCIAEoCRIuCgpyZXZva2VkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCrBAQoOUmV2b2NhdGlvbktpbmQSHwobUkVWT0NBVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVUkVWT0NBVElPTl9LSU5EX1RPS0VOEAESIQodUkVWT0NBVElPTl9LSU5EX0FVVEhPUklaQVRJT04QAhIbChdSRVZPQ0FUSU9OX0tJTkRfU1VCSkVDVBADEhoKFlJFVk9DQVRJT05fS0lORF9DTElFTlQQBBIXChNSRVZPQ0FUSU9OX0tJTkRfS0VZEAUypgMKFEludHJvc3BlY3Rpb25TZXJ2aWNlEloKCkludHJvc3BlY3QSGi5hdXRoLnYxLkludHJvc3BlY3RSZXF1ZXN0GhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSaQoPQmF0Y2hJbnRyb3NwZWN0Eh8uYXV0aC52MS5CYXRjaEludHJvc3BlY3RSZXF1ZXN0GiAuYXV0aC52MS5CYXRjaEludHJvc3BlY3RSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdBJXCglBdXRob3JpemUSGS5hdXRoLnYxLkF1dGhvcml6ZVJlcXVlc3QaGi5hdXRoLnYxLkF1dGhvcml6ZVJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0Em4KEFdhdGNoUmV2b2NhdGlvbnMSIC5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiEuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QwAWIGcHJvdG8z", [file_auth_v1_options, file_google_protobuf_timestamp]);
+  fileDesc("ChthdXRoL3YxL2ludHJvc3BlY3Rpb24ucHJvdG8SB2F1dGgudjEiOwoRSW50cm9zcGVjdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPdG9rZW5fdHlwZV9oaW50GAIgASgJIrYCChJJbnRyb3NwZWN0UmVzcG9uc2USDgoGYWN0aXZlGAEgASgIEg0KBXNjb3BlGAIgASgJEhEKCWNsaWVudF9pZBgDIAEoCRIQCgh1c2VybmFtZRgEIAEoCRISCgp0b2tlbl90eXBlGAUgASgJEgsKA2V4cBgGIAEoAxILCgNpYXQYByABKAMSCwoDbmJmGAggASgDEgsKA3N1YhgJIAEoCRILCgNhdWQYCiADKAkSCwoDaXNzGAsgASgJEgsKA2p0aRgMIAEoCRILCgNzaWQYDSABKAkSDQoFcm9sZXMYDiADKAkSEAoIbmlja25hbWUYDyABKAkSIgoDY25mGBAgASgLMhUuYXV0aC52MS5Db25maXJtYXRpb24SGwoDYWN0GBEgASgLMg4uYXV0aC52MS5BY3RvciIxCgVBY3RvchILCgNzdWIYASABKAkSGwoDYWN0GAIgASgLMg4uYXV0aC52MS5BY3RvciIbCgxDb25maXJtYXRpb24SCwoDamt0GAEgASgJIigKFkJhdGNoSW50cm9zcGVjdFJlcXVlc3QSDgoGdG9rZW5zGAEgAygJIkkKF0JhdGNoSW50cm9zcGVjdFJlc3BvbnNlEi4KCXJlc3BvbnNlcxgBIAMoCzIbLmF1dGgudjEuSW50cm9zcGVjdFJlc3BvbnNlIlMKEEF1dGhvcml6ZVJlcXVlc3QSDQoFdG9rZW4YASABKAkSFwoPcmVxdWlyZWRfc2NvcGVzGAIgAygJEhcKD2JpbmRpbmdfY2hlY2tlZBgDIAEoCCJ0ChFBdXRob3JpemVSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhMKC2h0dHBfc3RhdHVzGAIgASgFEg0KBWVycm9yGAMgASgJEioKBXRva2VuGAQgASgLMhsuYXV0aC52MS5JbnRyb3NwZWN0UmVzcG9uc2UiRAoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSFAoMcmVzdW1lX3Rva2VuGAEgASgJEhMKC3VzZXJfZXBvY2hzGAIgASgIIqABChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USKAoLcmV2b2NhdGlvbnMYASADKAsyEy5hdXRoLnYxLlJldm9jYXRpb24SFAoMcmVzdW1lX3Rva2VuGAIgASgJEhAKCHNuYXBzaG90GAMgASgIEjIKDmNvbXBsZXRlX3VudGlsGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKxAQoKUmV2b2NhdGlvbhIlCgRraW5kGAEgASgOMhcuYXV0aC52MS5SZXZvY2F0aW9uS2luZBINCgV2YWx1ZRgCIAEoCRIuCgpyZXZva2VkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcG9jaBgFIAEoAyrbAQoOUmV2b2NhdGlvbktpbmQSHwobUkVWT0NBVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVUkVWT0NBVElPTl9LSU5EX1RPS0VOEAESIQodUkVWT0NBVElPTl9LSU5EX0FVVEhPUklaQVRJT04QAhIbChdSRVZPQ0FUSU9OX0tJTkRfU1VCSkVDVBADEhoKFlJFVk9DQVRJT05fS0lORF9DTElFTlQQBBIXChNSRVZPQ0FUSU9OX0tJTkRfS0VZEAUSGAoUUkVWT0NBVElPTl9LSU5EX1VTRVIQBjKmAwoUSW50cm9zcGVjdGlvblNlcnZpY2USWgoKSW50cm9zcGVjdBIaLmF1dGgudjEuSW50cm9zcGVjdFJlcXVlc3QaGy5hdXRoLnYxLkludHJvc3BlY3RSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdBJpCg9CYXRjaEludHJvc3BlY3QSHy5hdXRoLnYxLkJhdGNoSW50cm9zcGVjdFJlcXVlc3QaIC5hdXRoLnYxLkJhdGNoSW50cm9zcGVjdFJlc3BvbnNlIhOKtRgPYXV0aC5pbnRyb3NwZWN0ElcKCUF1dGhvcml6ZRIZLmF1dGgudjEuQXV0aG9yaXplUmVxdWVzdBoaLmF1dGgudjEuQXV0aG9yaXplUmVzcG9uc2UiE4q1GA9hdXRoLmludHJvc3BlY3QSbgoQV2F0Y2hSZXZvY2F0aW9ucxIgLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaIS5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSITirUYD2F1dGguaW50cm9zcGVjdDABYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.IntrospectRequest
@@ -327,6 +327,14 @@ export type WatchRevocationsRequest = Message<"auth.v1.WatchRevocationsRequest">
    * @generated from field: string resume_token = 1;
    */
   resumeToken: string;
+
+  /**
+   * The watcher compares the private claim `epoch` of access tokens and knows REVOCATION_KIND_USER. Without it no such revocation is
+   * sent: the watcher is told of each authorization.
+   *
+   * @generated from field: bool user_epochs = 2;
+   */
+  userEpochs: boolean;
 };
 
 /**
@@ -389,7 +397,7 @@ export type Revocation = Message<"auth.v1.Revocation"> & {
   kind: RevocationKind;
 
   /**
-   * By kind: `jti`, `sid`, `sub`, `client_id` or `kid`.
+   * By kind: `jti`, `sid`, `sub`, `client_id` or `kid`; of REVOCATION_KIND_USER `sub`.
    *
    * @generated from field: string value = 2;
    */
@@ -406,6 +414,14 @@ export type Revocation = Message<"auth.v1.Revocation"> & {
    * @generated from field: google.protobuf.Timestamp expires_at = 4;
    */
   expiresAt?: Timestamp | undefined;
+
+  /**
+   * Of REVOCATION_KIND_USER: the epoch of the account since. Tokens with a lower `epoch` are revoked, and those without one that were
+   * issued (by `iat`) up to `revoked_at`.
+   *
+   * @generated from field: int64 epoch = 5;
+   */
+  epoch: bigint;
 };
 
 /**
@@ -458,6 +474,13 @@ export const RevocationKind = {
    * @generated from enum value: REVOCATION_KIND_KEY = 5;
    */
   KEY: 5,
+
+  /**
+   * Every token of a user from an epoch below `epoch`, by `sub`: the password was changed, or the user signed out everywhere.
+   *
+   * @generated from enum value: REVOCATION_KIND_USER = 6;
+   */
+  USER: 6,
 } as const;
 
 /**

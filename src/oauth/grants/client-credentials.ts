@@ -45,6 +45,7 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
     createdAt: now,
     expiresAt: now + standingMs,
     lastUsedAt: null,
+    userEpoch: null,
     revokedAt: null,
     refresh: null,
     generation: 0,
@@ -54,7 +55,7 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
   const stands = known !== null && !ctx.feed.revoked.isAuthorizationRevoked(known);
   const sid = stands ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
   const scope = asked.join(" ");
-  const authorization = { id: sid, subject: client.clientId, resource };
+  const authorization = { id: sid, subject: client.clientId, resource, userEpoch: null };
   return {
     access_token: issueAccessToken(ctx, client, authorization, null, scope, dpopJkt),
     expires_in: ctx.config.accessTokenTtl,

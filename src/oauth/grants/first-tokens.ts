@@ -4,7 +4,7 @@ import type { Authorization, Redemption } from "../../store/authorizations.ts";
 import type { User } from "../../store/users.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import { scopesOf } from "../scopes.ts";
+import { permittedScope, scopesOf } from "../scopes.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../tokens/issuer.ts";
 import type { Grantee } from "./grant.ts";
 
@@ -24,7 +24,9 @@ export function firstTokens(
   user: User,
   allowed: Allowed,
 ): { redemption: Redemption; response: TokenResponse } {
-  const { scope, resource, nonce, ipAddress, userAgent } = allowed;
+  const { resource, nonce, ipAddress, userAgent } = allowed;
+  // the client may have lost a scope since the user agreed
+  const scope = permittedScope(allowed.scope, client.metadata.scope);
   const now = ctx.clock.now();
   const exp = ctx.clock.seconds() + ctx.config.refreshTokenTtl;
   const identity = { id: randomUUID(), subject: user.uuid, clientId: client.clientId, resource };
@@ -39,6 +41,7 @@ export function firstTokens(
     createdAt: now,
     expiresAt: refresh === null ? now + ctx.config.accessTokenTtl * 1000 : exp * 1000,
     lastUsedAt: null,
+    userEpoch: user.epoch,
     revokedAt: null,
     refresh: refresh?.state ?? null,
     generation: 0,

@@ -4,7 +4,7 @@ import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import { narrowedScope, scopesOf } from "../scopes.ts";
+import { narrowedScope, permittedScope, scopesOf } from "../scopes.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
 import { isIdle } from "../tokens/idle-limit.ts";
 import {
@@ -52,17 +52,24 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   if (user === null || user.disabledAt !== null) throw new RefreshRejected(ctx, client);
 
   if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);
-  const scope = narrowedScope(authorization.scope, parameters["scope"]);
+  // what was agreed to, and what the client may have now: never more than either
+  const permitted = permittedScope(authorization.scope, client.metadata.scope);
+  if (permitted === "") throw new RefreshRejected(ctx, client);
+  const scope = narrowedScope(permitted, parameters["scope"]);
   const resource = parameters["resource"];
   if (resource !== undefined && resource !== authorization.resource) {
     throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
   }
+  if (authorization.resource !== null && !client.metadata.resources.includes(authorization.resource)) {
+    throw new AuthError("invalid_target", "the client may no longer ask for this resource");
+  }
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
   // (FAPI 2.0 section 5.3.2.1-9)
   const constrained = dpopJkt !== null && client.metadata.token_endpoint_auth_method !== "none";
-  const keeps = constrained && claims.gen === authorization.generation;
-  const refreshToken =
-    client.metadata.refresh_token_rotation && !keeps ? await rotate(ctx, client, authorization, claims.gen) : presented;
+  const isCurrent = claims.gen === authorization.generation;
+  // a replaced token stays replaced, whatever the client's rotation setting is by now
+  const keeps = isCurrent && (constrained || !client.metadata.refresh_token_rotation);
+  const refreshToken = keeps ? presented : await rotate(ctx, client, authorization, claims.gen);
   if (client.metadata.refresh_token_idle_ttl !== undefined) {
     await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
   }

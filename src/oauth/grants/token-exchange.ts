@@ -38,7 +38,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   const aud = readTarget(client, parameters);
   const scope = narrowedScope(subject.scope, parameters["scope"]);
   const now = ctx.clock.seconds();
-  const { sub, sid, roles, nickname } = subject;
+  const { sub, sid, epoch, roles, nickname } = subject;
   const claims: AccessTokenClaims = {
     iss: ctx.config.issuer,
     sub,
@@ -49,6 +49,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     client_id: client.clientId,
     sid,
     scope,
+    ...(epoch === undefined ? {} : { epoch }),
     ...(roles === undefined ? {} : { roles }),
     ...(nickname === undefined ? {} : { nickname }),
     ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),

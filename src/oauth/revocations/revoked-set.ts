@@ -1,6 +1,6 @@
 import type { Revocation, RevocationKind } from "../../store/revocations.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
-import { isRevoked } from "../../token/revokes.ts";
+import { isLater, isRevoked } from "../../token/revokes.ts";
 
 /** A revocation to forget at `until`, by the monotonic clock: a wrong wall clock forgets nothing early. */
 type Kept = Revocation & { readonly until: number };
@@ -10,6 +10,7 @@ export class RevokedSet {
   readonly #byKind: Record<RevocationKind, Map<string, Kept>> = {
     token: new Map(),
     authorization: new Map(),
+    user: new Map(),
     subject: new Map(),
     client: new Map(),
     key: new Map(),
@@ -42,7 +43,7 @@ export class RevokedSet {
   add(revocation: Revocation, knownAt: number): void {
     const { kind, value } = revocation;
     const known = this.#byKind[kind].get(value);
-    if (known === undefined || known.revokedAt < revocation.revokedAt) {
+    if (known === undefined || isLater(revocation, known)) {
       // a later one goes to the end, so that the map stays ordered by age
       if (known !== undefined) this.#byKind[kind].delete(value);
       this.#byKind[kind].set(value, { ...revocation, until: forgottenAt(revocation, knownAt) });

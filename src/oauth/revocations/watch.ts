@@ -34,12 +34,13 @@ const list = "revocations";
 /**
  * Every unexpired revocation, then each as it becomes known, from memory: a watcher costs the store nothing. A watcher is a position
  * in the shared list of known revocations, so a slow one costs no memory either.
- * @param resumeToken of an earlier response of any replica; empty: start with the snapshot
+ * @param options.userEpochs whether the watcher understands revocations of kind `user`
+ * @param options.resumeToken of an earlier response of any replica; empty: start with the snapshot
  * @throws AuthError invalid_request (a resume token that no replica issued), unavailable, SlowWatcher
  */
 export async function* watchRevocations(
   ctx: OAuthContext,
-  resumeToken: string,
+  { resumeToken, userEpochs }: { readonly resumeToken: string; readonly userEpochs: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<WatchResponse> {
   const { feed } = ctx;
@@ -66,7 +67,7 @@ export async function* watchRevocations(
     const sentAt = performance.now();
     const snapshot = position < snapshotEnd;
     yield {
-      revocations: rows.filter(({ kind }) => kind !== "client_changed"),
+      revocations: rows.filter(({ kind }) => kind !== "client_changed" && (kind !== "user" || userEpochs)),
       resumeToken: token,
       snapshot,
       completeUntil,

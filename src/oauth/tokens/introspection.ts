@@ -108,8 +108,12 @@ async function introspectRefreshToken(ctx: OAuthContext, caller: Client, token: 
   if (claims === null || claims.aud !== caller.clientId || claims.exp <= ctx.clock.seconds()) return inactive;
   const authorization = await ctx.store.authorizations.find(claims.sid);
   if (authorization === null || authorization.revokedAt !== null) return inactive;
-  const current = authorization.generation === claims.gen || !caller.metadata.refresh_token_rotation;
-  if (!current || authorization.expiresAt <= ctx.clock.now() || isIdle(ctx, caller, authorization)) return inactive;
+  if (
+    authorization.generation !== claims.gen ||
+    authorization.expiresAt <= ctx.clock.now() ||
+    isIdle(ctx, caller, authorization)
+  )
+    return inactive;
   const { iss, sub, aud, exp, iat, jti, sid } = claims;
   const { scope, clientId, dpopJkt } = authorization;
   return {

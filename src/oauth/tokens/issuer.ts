@@ -33,7 +33,7 @@ export interface TokenResponse {
 export function issueAccessToken(
   ctx: OAuthContext,
   client: Client,
-  authorization: Pick<Authorization, "id" | "subject" | "resource">,
+  authorization: Pick<Authorization, "id" | "subject" | "resource" | "userEpoch">,
   user: User | null,
   scope: string,
   dpopJkt: string | null,
@@ -49,6 +49,7 @@ export function issueAccessToken(
     client_id: client.clientId,
     sid: authorization.id,
     scope,
+    ...(authorization.userEpoch === null ? {} : { epoch: authorization.userEpoch }),
     ...(user === null ? {} : { roles: user.roles, nickname: user.nickname }),
     ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
   };

@@ -21,7 +21,14 @@ export function revocationsContract(opened: () => OpenedStore): void {
       expect(told).toEqual([jti]);
       const feed = (await store.revocations.after(0, 10_000, NOW)).filter(({ value }) => value === jti);
       expect(feed).toEqual([
-        { id: expect.any(Number), kind: "token", value: jti, revokedAt: NOW, expiresAt: expect.any(Number) },
+        {
+          id: expect.any(Number),
+          kind: "token",
+          value: jti,
+          epoch: null,
+          revokedAt: NOW,
+          expiresAt: expect.any(Number),
+        },
       ]);
       expect(await store.revocations.after(feed[0]?.id ?? 0, 10, NOW)).toEqual([]);
       const user = await signUp(store);

@@ -7,7 +7,10 @@ import {
   schemaDrift,
 } from "../../../src/database/migrate.ts";
 import { Protocols1790100000000 } from "../../../src/database/migrations/1790100000000-protocols.ts";
+import { Epochs1790200000000 } from "../../../src/database/migrations/1790200000000-epochs.ts";
 import type { OpenedStore } from "./fixtures.ts";
+
+const names = ["Initial1790000000000", "Protocols1790100000000", "Epochs1790200000000"];
 
 /** @param opened gives the store once the tests run */
 export function schemaContract(opened: () => OpenedStore): void {
@@ -23,10 +26,10 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5]);
+      expect(tables).toEqual([15, 5, 1]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
-      expect(ran.flat()).toEqual(["Initial1790000000000", "Protocols1790100000000"]);
+      expect(ran.flat()).toEqual(names);
       expect(await Promise.all(both.map(migrate))).toEqual([[], []]);
       await Promise.all(both.map((each) => each.close()));
       expect(await planMigrations(location)).toEqual([]);
@@ -46,16 +49,23 @@ export function schemaContract(opened: () => OpenedStore): void {
       const location = { url: await freshUrl() };
       const first = await openDatabase(location);
       await migrate(first);
-      const names = ["Initial1790000000000", "Protocols1790100000000"];
 
       await first.change("DROP TABLE logout_notice");
       await first.change("ALTER TABLE oauth2_authorization DROP COLUMN dpop_jkt");
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[1] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
-      expect(await migrate(first)).toEqual(names.slice(1));
+      expect(await migrate(first)).toEqual(names.slice(1, 2));
+      expect(await schemaDrift(location)).toEqual([]);
+
+      await first.change("DROP TABLE access_token_lifetime");
+      await first.change("ALTER TABLE users DROP COLUMN row_version");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[2] ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(2));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();
+      await new Epochs1790200000000().down(runner);
       await new Protocols1790100000000().down(runner);
       await runner.release();
       for (const table of ["revocation", "outbox", "rate_limit"]) await first.change(`DROP TABLE ${table}`);

@@ -23,7 +23,7 @@ export function statementsContract(opened: () => OpenedStore): void {
       const scans: string[] = [];
       for (const { sql, parameters } of statements) {
         if (
-          /FROM signing_key|FROM oauth2_registered_client c LEFT JOIN \S+ s ON s.client_id = c.client_id ORDER/.test(
+          /FROM signing_key|FROM access_token_lifetime|FROM oauth2_registered_client c LEFT JOIN \S+ s ON s.client_id = c.client_id ORDER/.test(
             sql,
           )
         ) {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/glob
 import { TokenService } from "../../../gen/auth/v1/token_pb.ts";
 import { disableClient, rotateClientSecret } from "../../../src/oauth/clients/clients.ts";
 import { distrustKey } from "../../../src/oauth/keys/rotation.ts";
+import type { ClientMetadata } from "../../../src/store/client-metadata.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import {
@@ -60,6 +61,12 @@ const outcome = async (answering: Response | Promise<Response>) => {
 };
 const renew = (token: string, extra: Record<string, string> = {}) =>
   refresh(app.url, token, { client_id: "spa", ...extra });
+const changeMetadata = async (clientId: string, change: Partial<ClientMetadata>) => {
+  const client = await app.context.store.clients.find(clientId);
+  if (client === null) throw new Error(`no client ${clientId}`);
+  const metadata = { ...client.metadata, ...change };
+  await app.context.store.clients.replaceMetadata(clientId, metadata, "file", app.context.clock.now());
+};
 const renewed = async (token: string, extra: Record<string, string> = {}) => {
   const response = await renew(token, extra);
   if (response.status !== 200) throw new Error(`refresh answered ${response.status} ${await response.text()}`);
@@ -113,6 +120,54 @@ describe("a chain of refresh tokens", () => {
     for (const { access_token } of [first, second]) {
       expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
     }
+  });
+
+  it("C-12 keeps a replaced token replaced when the client stops rotating", async () => {
+    const first = await getTokens(app.url, account, spa);
+    const second = await renewed(first.refresh_token);
+    await changeMetadata("spa", { refresh_token_rotation: false });
+    try {
+      // the current one is given back from now on, a replaced one within the window is answered with it
+      expect((await renewed(second.refresh_token)).refresh_token).toBe(second.refresh_token);
+      expect((await renewed(first.refresh_token)).refresh_token).toBe(second.refresh_token);
+      app.clock.shift = 11_000;
+      expect(await outcome(renew(first.refresh_token))).toEqual(rejected);
+      expect(await outcome(renew(second.refresh_token))).toEqual(rejected);
+    } finally {
+      await changeMetadata("spa", { refresh_token_rotation: true });
+    }
+  });
+
+  it("C-13 gives no scope that the client has lost since, and the scope again that it gets back", async () => {
+    const first = await getTokens(app.url, account, spa);
+    await changeMetadata("spa", { scope: "openid read" });
+    const second = await renewed(first.refresh_token);
+    expect(second.scope).toBe("openid read");
+    expect(claimsOf(second.access_token)["scope"]).toBe("openid read");
+    expect(await outcome(renew(second.refresh_token, { scope: "openid profile" }))).toEqual([400, "invalid_scope"]);
+    await changeMetadata("spa", { scope: "write" });
+    expect(await outcome(renew(second.refresh_token))).toEqual(rejected);
+    await changeMetadata("spa", { scope: spa.scope });
+    expect((await renewed(second.refresh_token)).scope).toBe(spa.scope);
+  });
+
+  it("C-13 gives no token for a resource that the client has lost since", async () => {
+    const resource = "https://orders.example";
+    await changeMetadata("spa", { resources: [resource] });
+    const { code, verifier } = await getCode(app.url, account, { ...spa, extra: { resource } });
+    const exchanged = await postForm(`${app.url}/oauth2/token`, {
+      grant_type: "authorization_code",
+      client_id: "spa",
+      redirect_uri: spa.redirectUri,
+      code,
+      code_verifier: verifier,
+    });
+    const { refresh_token } = (await exchanged.json()) as Tokens;
+    expect(claimsOf((await renewed(refresh_token)).access_token)["aud"]).toBe(resource);
+    await changeMetadata("spa", { resources: [] });
+    const next = await getTokens(app.url, account, spa);
+    expect(await outcome(renew(refresh_token))).toEqual([400, "invalid_target"]);
+    expect((await renewed(next.refresh_token)).scope).toBe(spa.scope);
   });
 
   it("S-080 is left unharmed by another client that presents a token of it, and the log tells", async () => {

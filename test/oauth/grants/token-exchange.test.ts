@@ -359,7 +359,7 @@ describe("token exchange", () => {
     ] as const) {
       const revoked = new RevokedSet();
       expect(revoked.has(claims, "another")).toBe(false);
-      revoked.add(kind, value, iat * 1000, Number.MAX_SAFE_INTEGER);
+      revoked.add(kind, value, { revokedAt: iat * 1000, epoch: null }, Number.MAX_SAFE_INTEGER);
       expect([kind, revoked.has(claims, "another")]).toEqual([kind, true]);
     }
   });

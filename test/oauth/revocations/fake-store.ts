@@ -113,6 +113,7 @@ export class FakeStore {
       this.listeners.add(listener);
       return () => this.listeners.delete(listener);
     },
+    declareLifetime: async () => {},
   };
 
   readonly clients = { find: (clientId: string) => this.#call(() => this.#database.clients.get(clientId) ?? null) };

@@ -323,6 +323,7 @@ export class Interleaving {
       ([kind, value, expiresAt = now + tokenMs]): Revocation => ({
         kind,
         value,
+        epoch: null,
         revokedAt: now,
         expiresAt: expiresAt + marginMs,
       }),
@@ -450,7 +451,11 @@ export class Interleaving {
       const end = new AbortController();
       let left = this.#random.between(1, 60);
       try {
-        for await (const response of watchRevocations(replica.ctx, token, end.signal)) {
+        for await (const response of watchRevocations(
+          replica.ctx,
+          { resumeToken: token, userEpochs: true },
+          end.signal,
+        )) {
           for (const { kind, value } of response.revocations) state.applied.add(`${kind} ${value}`);
           this.counts.watched++;
           token = response.resumeToken;

@@ -78,8 +78,6 @@ export async function createContext(
       clock,
       sealer,
       log,
-      publishedTokenTtl: Math.max(config.accessTokenTtl, config.idTokenTtl),
-      refreshTokenTtl: config.refreshTokenTtl,
     });
     const maxStalenessMs = config.revocationMaxStaleness;
     const feed = await FeedTail.open({ store: store.revocations, clock, log, maxStalenessMs });

@@ -2,16 +2,15 @@ import { createHmac } from "node:crypto";
 import type { Context } from "../context.ts";
 import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import type { Session } from "../store/sessions.ts";
+import { LONGEST_SESSION_MS, type Session } from "../store/sessions.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { checkPassword } from "../users/users.ts";
 import { knownDevice } from "./known-devices.ts";
 
 /** An anonymous session expires after this long without a login (milliseconds). */
 const anonymousMs = 3_600_000;
-/** A signed-in session ends after `idleMs` without use, and after `absoluteMs` in any case (milliseconds). */
+/** A signed-in session ends after this long without use (milliseconds), and after `LONGEST_SESSION_MS` in any case. */
 const idleMs = 24 * 3_600_000;
-const absoluteMs = 14 * 24 * 3_600_000;
 /** How often the use of a session is stored (milliseconds). */
 const touchMs = 60_000;
 
@@ -141,7 +140,7 @@ function newSession(ctx: Context, browser: Browser, userId: string | null): Brow
     userAgent: browser.userAgent.slice(0, 500),
     createdAt: now,
     lastSeenAt: now,
-    expiresAt: now + (userId === null ? anonymousMs : absoluteMs),
+    expiresAt: now + (userId === null ? anonymousMs : LONGEST_SESSION_MS),
   };
 }
 

@@ -1,4 +1,7 @@
 /** A browser's session, known by the SHA-256 of its cookie. */
+/** A signed-in session ends after this time whatever happens in it (milliseconds). */
+export const LONGEST_SESSION_MS = 14 * 24 * 3_600_000;
+
 export interface Session {
   readonly idHash: string;
   /** Null before sign-in. */

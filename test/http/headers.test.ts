@@ -269,7 +269,7 @@ describe("headers of the public listener", () => {
     await look("device, to be confirmed", 200, browser.submit(`${app.url}/device`, { user_code }));
     await look("account", 200, browser.get(`${app.url}/`));
     await look("logout", 200, browser.get(`${app.url}/connect/logout`));
-    await look("logout refused", 400, browser.get(`${app.url}/connect/logout?id_token_hint=x`));
+    await look("logout refused", 400, browser.get(`${app.url}/connect/logout?post_logout_redirect_uri=x`));
     await look("logged out", 200, browser.submit(`${app.url}/connect/logout`, {}));
   });
 });

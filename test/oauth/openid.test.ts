@@ -167,6 +167,24 @@ describe("OpenID Connect", () => {
     expect(claimsOf(again.id_token)["email"]).toBe(ada.email);
   });
 
+  it("C-52 records the claims that the user agreed to: a scope that the client gets later releases none of them", async () => {
+    const claims = JSON.stringify({ userinfo: { phone_number: null, email: null } });
+    const tokens = await getTokens(app.url, ada, { ...mailOnly, scope: "openid", extra: { claims } });
+    const { store, clock } = app.context;
+    const client = await store.clients.find("mail-only");
+    if (client === null) throw new Error("no client");
+    const wider = { ...client.metadata, scope: `${client.metadata.scope} phone` };
+    await store.clients.replaceMetadata("mail-only", wider, "file", clock.now());
+    try {
+      const headers = { authorization: `Bearer ${tokens.access_token}` };
+      const released = (await (await fetch(`${app.url}/userinfo`, { headers })).json()) as object;
+      expect(released).toMatchObject({ email: ada.email });
+      expect(released).not.toHaveProperty("phone_number");
+    } finally {
+      await store.clients.replaceMetadata("mail-only", client.metadata, "file", clock.now());
+    }
+  });
+
   it("releases no claim of a scope that the client may not have, whatever its claims parameter says", async () => {
     const claims = JSON.stringify({ userinfo: { phone_number: null, name: null }, id_token: { name: null } });
     const tokens = await getTokens(app.url, ada, { ...mailOnly, scope: "openid", extra: { claims } });
@@ -221,8 +239,8 @@ describe("OpenID Connect", () => {
       adas.browser.get(authorizeUrl(app.url, { ...mailOnly, extra: { prompt: "none", id_token_hint: hint } }));
     expect(answerOf(await silent(adas.id_token)).get("code")).toBeTruthy();
     expect(answerOf(await silent(bobs.id_token)).get("error")).toBe("login_required");
-    expect(answerOf(await silent(`${bobs.id_token}x`)).get("error")).toBe("invalid_request");
-    expect(answerOf(await silent(bobs.access_token)).get("error")).toBe("invalid_request");
+    expect(answerOf(await silent(`${bobs.id_token}x`)).get("error")).toBe("login_required");
+    expect(answerOf(await silent(bobs.access_token)).get("error")).toBe("login_required");
 
     const subject = JSON.stringify({ id_token: { sub: { value: bob.uuid } } });
     const asked = await adas.browser.get(

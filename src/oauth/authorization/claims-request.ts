@@ -42,3 +42,22 @@ export function scopesOfClaims(claims: ClaimsRequest | null): string[] {
   const scopes = names.map((name) => releasedBy(name)).filter((scope) => scope !== null);
   return [...new Set(scopes)];
 }
+
+/**
+ * The request without the claims that none of these scopes releases: what is recorded with the authorization. A client that gets a scope
+ * later does not get its claims by an authorization that was given before.
+ */
+export function withinScopes(claims: ClaimsRequest, scopes: readonly string[]): ClaimsRequest {
+  const within = (members: ClaimsRequest["userinfo"]) =>
+    Object.fromEntries(
+      Object.entries(members ?? {}).filter(([name]) => {
+        const scope = releasedBy(name);
+        return scope === null || scopes.includes(scope);
+      }),
+    );
+  const { id_token: idToken, userinfo } = claims;
+  return {
+    ...(idToken === undefined ? {} : { id_token: within(idToken) }),
+    ...(userinfo === undefined ? {} : { userinfo: within(userinfo) }),
+  };
+}

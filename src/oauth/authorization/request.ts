@@ -4,9 +4,9 @@ import type { Client } from "../../store/clients.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
-import { type IdTokenClaims, readIdTokenHint } from "../tokens/claims.ts";
+import { readIdTokenHint } from "../tokens/claims.ts";
 import { ACR } from "../tokens/issuer.ts";
-import { type ClaimsRequest, readClaimsRequest, scopesOfClaims } from "./claims-request.ts";
+import { type ClaimsRequest, readClaimsRequest, scopesOfClaims, withinScopes } from "./claims-request.ts";
 
 export type Parameters = Readonly<Record<string, string>>;
 
@@ -107,9 +107,14 @@ export async function readRequest(
   }
   const scope = readScope(client, parameters["scope"]);
   const claims = readClaims(parameters["claims"]);
-  const hint = await readHint(ctx, client, parameters["id_token_hint"]);
+  const prompt = readPrompt(parameters["prompt"]);
+  const hint = readHint(ctx, client, parameters["id_token_hint"]);
+  if (hint === "unknown" && prompt.includes("none")) {
+    throw new ClientError("login_required", "id_token_hint is not an ID token of this client that can be verified");
+  }
+  const hinted = hint === "unknown" ? null : (hint?.sub ?? null);
   const named = claims?.id_token?.["sub"]?.value ?? null;
-  if (named !== null && hint !== null && hint !== named) {
+  if (named !== null && hinted !== null && hinted !== named) {
     throw new ClientError("invalid_request", "id_token_hint and claims name different users");
   }
   const allowed = userScopesOf(client);
@@ -118,13 +123,13 @@ export async function readRequest(
     scope: scope.join(" "),
     consentScopes: [...new Set([...scope, ...scopesOfClaims(claims).filter((s) => allowed.includes(s))])],
     nonce: parameters["nonce"] ?? null,
-    claims,
+    claims: claims === null ? null : withinScopes(claims, allowed),
     codeChallenge: readChallenge(client, parameters),
     dpopJkt: readThumbprint(parameters["dpop_jkt"]),
     resource: readResource(client, parameters["resource"]),
-    prompt: readPrompt(parameters["prompt"]),
+    prompt,
     maxAge: readMaxAge(parameters["max_age"]) ?? client.metadata.default_max_age ?? null,
-    subject: hint ?? (typeof named === "string" ? named : null),
+    subject: hinted ?? (typeof named === "string" ? named : null),
   };
 }
 
@@ -190,12 +195,11 @@ function readClaims(given: string | undefined): ClaimsRequest | null {
   return claims;
 }
 
-/** An ID token of this client, expired or not. @returns its subject */
-async function readHint(ctx: OAuthContext, client: Client, hint: string | undefined): Promise<string | null> {
+/** An ID token of this client, expired or not. @returns the user it names; `unknown`: it cannot be verified, and counts as none */
+function readHint(ctx: OAuthContext, client: Client, hint: string | undefined): { sub: string } | "unknown" | null {
   if (hint === undefined) return null;
-  const claims: IdTokenClaims | null = await readIdTokenHint(ctx, hint);
-  if (claims !== null && claims.aud === client.clientId) return claims.sub;
-  throw new ClientError("invalid_request", "id_token_hint is not an ID token of this client");
+  const claims = readIdTokenHint(ctx, hint);
+  return claims !== null && claims.aud === client.clientId ? claims : "unknown";
 }
 
 const notSupported = [

@@ -4,6 +4,7 @@ import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
+import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
 import type { Logger } from "../../telemetry/telemetry.ts";
 import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/jws.ts";
 
@@ -15,6 +16,13 @@ export const KEY_RELOAD_MS = 5_000;
 const lookupMs = 1_000;
 /** Keys stay published for this much longer, for verifiers whose clocks are behind (milliseconds). */
 const skewMs = 60_000;
+/**
+ * The longest lifetime that a token signed by a key may be configured to have (milliseconds): the key is good for so long after the next
+ * one began, whatever any replica is configured with now.
+ */
+const longestTokenMs: Readonly<Record<KeyUse, number>> = { access: 86_400_000, refresh: 31_536_000_000 };
+/** For so long a retired key verifies ID tokens that are sent as a hint: as long as the browser session may live. */
+const hintMs = LONGEST_SESSION_MS;
 
 const kinds: readonly { use: KeyUse; alg: Alg }[] = [
   { use: "access", alg: "ES256" },
@@ -23,8 +31,8 @@ const kinds: readonly { use: KeyUse; alg: Alg }[] = [
 ];
 
 interface RingKey extends StoredKey {
-  /** When the last token it signed expires (epoch milliseconds); infinite while there is no next generation. */
-  endsAt: number;
+  /** When the next generation began to sign (epoch milliseconds); infinite while there is none. */
+  retiredAt: number;
   readonly publicKey: KeyObject;
   readonly jwk: JWK;
   /** Unsealed when it first signs. */
@@ -42,7 +50,6 @@ export class KeyRing {
   readonly #clock: Clock;
   readonly #sealer: Sealer;
   readonly #log: Logger;
-  readonly #tokenTtlMs: { access: number; refresh: number };
   #keys = new Map<string, RingKey>();
   #loadedAt = Number.NEGATIVE_INFINITY;
   #reloaded: Promise<void> = Promise.resolve();
@@ -58,7 +65,6 @@ export class KeyRing {
     this.#clock = options.clock;
     this.#sealer = options.sealer;
     this.#log = options.log;
-    this.#tokenTtlMs = { access: options.publishedTokenTtl * 1000, refresh: options.refreshTokenTtl * 1000 };
   }
 
   /** Loads the keys, creates the first ones where there are none, and reloads them regularly. @throws AuthError unavailable */
@@ -97,12 +103,16 @@ export class KeyRing {
       const distrustedAt = key.distrustedAt ?? known?.distrustedAt ?? null;
       keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt });
     }
-    for (const key of keys.values()) {
-      const next = successorOf(keys, key);
-      key.endsAt = next === undefined ? Number.POSITIVE_INFINITY : next.activeFrom + this.#tokenTtlMs[key.use] + skewMs;
-    }
     this.#keys = keys;
+    this.#retire();
     this.#loadedAt = performance.now();
+  }
+
+  /** Each key retires when the next one that is trusted begins to sign. */
+  #retire(): void {
+    for (const key of this.#keys.values()) {
+      key.retiredAt = successorOf(this.#keys, key)?.activeFrom ?? Number.POSITIVE_INFINITY;
+    }
   }
 
   /**
@@ -158,14 +168,22 @@ export class KeyRing {
   #verify(use: KeyUse, jws: ParsedJws): boolean {
     const key = this.#keys.get(jws.header.kid);
     if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
-    if (this.#clock.now() > key.endsAt) return false;
+    if (this.#clock.now() > endOfTokens(key)) return false;
     return verifyJws(key.publicKey, key.alg, jws);
+  }
+
+  /** Is it signed by a published key, or by one retired as long as a browser session may live? For ID tokens sent as a hint. */
+  verifyHint(jws: ParsedJws): boolean {
+    const key = this.#keys.get(jws.header.kid);
+    if (key === undefined || key.use !== "access" || key.distrustedAt !== null) return false;
+    return this.#clock.now() <= key.retiredAt + hintMs && verifyJws(key.publicKey, key.alg, jws);
   }
 
   /** Another replica distrusts a key, as the feed reports: distrusts it here too, and loads the key that replaces it. */
   distrust(kid: string): void {
     const key = this.#keys.get(kid);
     if (key !== undefined) this.#keys.set(kid, { ...key, distrustedAt: key.distrustedAt ?? this.#clock.now() });
+    this.#retire();
     this.reload().catch((error: unknown) => this.#log.warn({ err: error }, "reloading the signing keys failed"));
   }
 
@@ -178,26 +196,28 @@ export class KeyRing {
   jwks(): { keys: JWK[] } {
     const now = this.#clock.now();
     const published = [...this.#keys.values()].filter(
-      (key) => key.use === "access" && key.distrustedAt === null && now <= key.endsAt,
+      (key) => key.use === "access" && key.distrustedAt === null && now <= endOfTokens(key),
     );
     return { keys: published.sort((a, b) => a.activeFrom - b.activeFrom).map((key) => key.jwk) };
   }
 
   list(): (Pick<StoredKey, "kid" | "use" | "alg" | "generation" | "createdAt" | "activeFrom"> & { state: KeyState })[] {
     const now = this.#clock.now();
-    return [...this.#keys.values()].map(({ kid, use, alg, generation, createdAt, activeFrom, distrustedAt }) => {
-      const retired =
-        (successorOf(this.#keys, { use, alg, generation })?.activeFrom ?? Number.POSITIVE_INFINITY) <= now;
+    return [...this.#keys.values()].map((key) => {
+      const { kid, use, alg, generation, createdAt, activeFrom, distrustedAt, retiredAt } = key;
+      const retired = retiredAt <= now;
       const state =
         distrustedAt !== null ? "distrusted" : activeFrom > now ? "pending" : retired ? "retired" : "active";
       return { kid, use, alg, generation, createdAt, activeFrom, state };
     });
   }
 
-  /** Kids of keys whose last token expired more than a day ago. */
+  /** Kids of keys that verify nothing any more, since more than a day ago. */
   outlived(): string[] {
     const dayAgo = this.#clock.now() - 86_400_000;
-    return [...this.#keys.values()].filter((key) => key.endsAt < dayAgo).map((key) => key.kid);
+    return [...this.#keys.values()]
+      .filter((key) => Math.max(endOfTokens(key), key.retiredAt + hintMs) < dayAgo)
+      .map((key) => key.kid);
   }
 
   #generations(use: KeyUse, alg: Alg): RingKey[] {
@@ -219,10 +239,11 @@ export interface KeyRingOptions {
   readonly clock: Clock;
   readonly sealer: Sealer;
   readonly log: Logger;
-  /** The longest lifetime of a token signed by a published key (seconds). */
-  readonly publishedTokenTtl: number;
-  /** Seconds. */
-  readonly refreshTokenTtl: number;
+}
+
+/** When the last token that the key signed has expired. */
+function endOfTokens({ use, retiredAt }: RingKey): number {
+  return retiredAt + longestTokenMs[use] + skewMs;
 }
 
 function generationsOf(keys: ReadonlyMap<string, RingKey>, use: KeyUse, alg: Alg): RingKey[] {
@@ -230,11 +251,12 @@ function generationsOf(keys: ReadonlyMap<string, RingKey>, use: KeyUse, alg: Alg
   return same.sort((a, b) => a.generation - b.generation);
 }
 
+/** The next generation that may sign. A distrusted key takes the place of none: the one before it goes on signing. */
 function successorOf(
   keys: ReadonlyMap<string, RingKey>,
   { use, alg, generation }: Pick<StoredKey, "use" | "alg" | "generation">,
 ): RingKey | undefined {
-  return generationsOf(keys, use, alg).find((other) => other.generation > generation);
+  return generationsOf(keys, use, alg).find((other) => other.generation > generation && other.distrustedAt === null);
 }
 
 function open(key: StoredKey): RingKey {
@@ -245,7 +267,7 @@ function open(key: StoredKey): RingKey {
     publicKey,
     jwk: { ...publicJwk, kid: key.kid, alg: key.alg, use: "sig" },
     privateKey: null,
-    endsAt: Number.POSITIVE_INFINITY,
+    retiredAt: Number.POSITIVE_INFINITY,
   };
 }
 

@@ -68,14 +68,14 @@ export async function readRefreshToken(ctx: OAuthContext, token: string): Promis
   return claims.iss === ctx.config.issuer && (await ctx.keys.verify("refresh", jws)) ? claims : null;
 }
 
-/** Like `readAccessToken`, for an ID token used as a hint: it may be long expired. */
-export async function readIdTokenHint(ctx: OAuthContext, token: string): Promise<IdTokenClaims | null> {
+/** An ID token sent as a hint: it may be long expired. @returns null where it cannot be verified: then it counts as none */
+export function readIdTokenHint(ctx: OAuthContext, token: string): IdTokenClaims | null {
   const jws = parseJws(token);
   if (jws === null || jws.header.typ !== "JWT") return null;
   const claims = jws.claims as unknown as IdTokenClaims & { client_id?: unknown; token_type?: unknown };
   if (!hasClaims(ctx, jws, ["iss", "sub", "aud", "sid"])) return null;
   if (claims.client_id !== undefined || claims.token_type !== undefined) return null;
-  return claims.iss === ctx.config.issuer && (await ctx.keys.verify("access", jws)) ? claims : null;
+  return claims.iss === ctx.config.issuer && ctx.keys.verifyHint(jws) ? claims : null;
 }
 
 /** Are these claims strings, and are its times good (but for `exp`, which may be over)? */

@@ -30,8 +30,10 @@ class SlowStore implements KeyStore {
   async remove() {}
 }
 
+const clock = new Clock();
 const rings: KeyRing[] = [];
 afterEach(() => {
+  clock.shift = 0;
   for (const ring of rings.splice(0)) ring.close();
 });
 
@@ -41,11 +43,9 @@ async function openRing(): Promise<{ store: SlowStore; ring: KeyRing }> {
   const sealer = new Sealer(randomBytes(32));
   const ring = await KeyRing.open({
     store,
-    clock: new Clock(),
+    clock,
     sealer,
     log,
-    publishedTokenTtl: 600,
-    refreshTokenTtl: 600,
   });
   rings.push(ring);
   return { store, ring };
@@ -62,6 +62,27 @@ it("a reload that began before a key was distrusted does not make it trusted aga
   for (const go of store.waiting) go(false);
   await older;
   expect(ring.isTrusted(kid)).toBe(false);
+});
+
+it("C-05 a distrusted pending key succeeds no key: the one before it stays active and published", async () => {
+  const { store, ring } = await openRing();
+  const active = ring.list().find(({ alg }) => alg === "ES256")?.kid ?? "";
+  const pending = await ring.generate("access", "ES256", Date.now() + 1_000);
+  store.keys.push(pending);
+  await ring.reload();
+  const states = () => Object.fromEntries(ring.list().map(({ kid, state }) => [kid, state]));
+  expect(states()).toMatchObject({ [active]: "active", [pending.kid]: "pending" });
+  const { token } = ring.sign("access", "ES256", "at+jwt", {});
+
+  store.keys.splice(store.keys.indexOf(pending), 1, { ...pending, distrustedAt: Date.now() });
+  await ring.reload();
+  clock.shift = 40 * 86_400_000;
+  expect(states()).toMatchObject({ [active]: "active", [pending.kid]: "distrusted" });
+  expect(ring.sign("access", "ES256", "at+jwt", {}).kid).toBe(active);
+  expect(ring.jwks().keys.map(({ kid }) => kid)).toContain(active);
+  expect(ring.outlived()).not.toContain(active);
+  const jws = parseJws(token);
+  expect(jws !== null && (await ring.verify("access", jws))).toBe(true);
 });
 
 it("unknown kids cause one reload for all callers and at most one a second; callers get an error while it fails", async () => {

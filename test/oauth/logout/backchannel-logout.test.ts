@@ -162,7 +162,9 @@ describe("back-channel logout", () => {
     expect(userinfo.status).toBe(401);
     const form = { grant_type: "refresh_token", refresh_token: token, client_id: "blog" };
     expect((await postForm(`${app.url}/oauth2/token`, form)).status).toBe(401);
-    const logout = await fetch(`${app.url}/connect/logout?id_token_hint=${token}`);
+    const logout = await fetch(
+      `${app.url}/connect/logout?id_token_hint=${token}&post_logout_redirect_uri=https://a.example/`,
+    );
     expect(logout.status).toBe(400);
   });
 });

@@ -1,8 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { decodeProtectedHeader } from "jose";
+import { removeOutlivedKeys, rotateSigningKeys } from "../../../src/oauth/keys/rotation.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import {
   authorizeUrl,
   getTokens,
+  hiddenFields,
   introspect,
   introspectSettled,
   signUp,
@@ -16,6 +19,7 @@ const clients = ["a", "b"].map((name) => ({
   scope: "openid",
   first_party: true,
 }));
+const DAY = 86_400_000;
 const a = { clientId: "a", redirectUri: "https://a.example/cb", scope: "openid" };
 
 describe("logout that a client asks for", () => {
@@ -50,6 +54,31 @@ describe("logout that a client asks for", () => {
     expect(await isSignedIn(browser)).toBe(false);
     app.clock.shift = 0;
     expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
+  });
+
+  it("C-16 takes a hint whose signing key was replaced, as long as a session may live", async () => {
+    const { id_token, browser } = await getTokens(app.url, await signUp(app.url), a);
+    const query = { id_token_hint: id_token, post_logout_redirect_uri: "https://a.example/out" };
+    await rotateSigningKeys(app.context, null);
+    // the old key is in no key set any more
+    app.clock.shift = 3 * DAY;
+    await removeOutlivedKeys(app.context);
+    await app.context.keys.reload();
+    const { keys } = (await (await fetch(`${app.url}/oauth2/jwks`)).json()) as { keys: { kid: string }[] };
+    expect(keys.map(({ kid }) => kid)).not.toContain(decodeProtectedHeader(id_token).kid);
+    expect((await logout(browser, query)).headers.get("location")).toBe("https://a.example/out");
+    app.clock.shift = 15 * DAY;
+    expect((await logout(browser, query)).headers.get("location")).toBeNull();
+  });
+
+  it("C-16 counts a hint that cannot be verified as none: whoever is signed in is asked", async () => {
+    const { id_token, browser } = await getTokens(app.url, await signUp(app.url), a);
+    const query = { id_token_hint: `${id_token}x`, client_id: "a", post_logout_redirect_uri: "https://a.example/out" };
+    const asked = await logout(browser, query);
+    expect([asked.status, asked.headers.get("location")]).toEqual([200, null]);
+    expect(await isSignedIn(browser)).toBe(true);
+    const signedOut = await browser.post(`${app.url}/connect/logout`, hiddenFields(await asked.text()));
+    expect(signedOut.headers.get("location")).toBe("https://a.example/out");
   });
 
   it("S-127 goes nowhere with another URI, a changed hint or another client's, and leaves the session as it is", async () => {

@@ -75,7 +75,12 @@ describe("introspection answered as a JWT", () => {
     expect(await introspect(app.url, answer)).toEqual({ active: false });
     const userinfo = await fetch(`${app.url}/userinfo`, { headers: { authorization: `Bearer ${answer}` } });
     expect(userinfo.status).toBe(401);
-    const hint = await fetch(`${app.url}/connect/logout?id_token_hint=${answer}`, { redirect: "manual" });
+    const hint = await fetch(
+      `${app.url}/connect/logout?id_token_hint=${answer}&post_logout_redirect_uri=https://a.example/`,
+      {
+        redirect: "manual",
+      },
+    );
     expect(hint.status).toBe(400);
   });
 

@@ -1,13 +1,13 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { listApplications, withdrawConsent } from "../oauth/authorization/consents.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
-import { checkForm, clearSessionCookie, FormRefused, formFields, pathOf, sessionOf } from "./browser.ts";
-import { onErrorPage } from "./pages/error-page.ts";
+import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
+import { checkForm, clearSessionCookie, FormRefused, formFields, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 const endPath = "/account/sessions/end";
 const everywherePath = "/account/sign-out-everywhere";
@@ -19,36 +19,36 @@ type SignedIn = BrowserSession & { readonly userId: string };
 
 /** The user's own page: where they are signed in, which applications have access, and how to end either. */
 export function accountPage(app: FastifyInstance, ctx: OAuthContext): void {
-  const errorHandler = onErrorPage(ctx);
+  const page = pageRoutes(app, ctx);
 
-  app.get("/", { errorHandler }, async (request, reply) => {
-    const session = await sessionOf(ctx, request);
-    if (session === null || !isSignedIn(session)) return renderPage(ctx, request, reply, "home", {});
-    return showAccount(ctx, request, reply, session);
+  page.get("/", async (visit) => {
+    const session = await sessionOf(visit);
+    if (session === null || !isSignedIn(session)) return renderPage(visit, "home", {});
+    return showAccount(visit, session);
   });
 
-  app.post(endPath, { errorHandler }, async (request, reply) => {
-    const { session, form } = await ownForm(ctx, request, (fields) => endPurpose(fields["session"]));
+  page.post(endPath, async (visit) => {
+    const { session, form } = await ownForm(visit, (fields) => endPurpose(fields["session"]));
     await endOwnSession(ctx, session, form["session"] ?? "");
-    return reply.redirect(pathOf(ctx, "/"), 303);
+    return visit.reply.redirect(pathOf(ctx, "/"), 303);
   });
 
-  app.post(everywherePath, { errorHandler }, async (request, reply) => {
-    const { session } = await ownForm(ctx, request, () => everywherePath);
+  page.post(everywherePath, async (visit) => {
+    const { session } = await ownForm(visit, () => everywherePath);
     await endSessions(ctx, session.userId);
-    clearSessionCookie(ctx, reply);
-    return renderPage(ctx, request, reply, "logged-out", {});
+    clearSessionCookie(visit);
+    return renderPage(visit, "logged-out", {});
   });
 
-  app.post(removePath, { errorHandler }, async (request, reply) => {
-    const { session, form } = await ownForm(ctx, request, (fields) => removePurpose(fields["client_id"]));
+  page.post(removePath, async (visit) => {
+    const { session, form } = await ownForm(visit, (fields) => removePurpose(fields["client_id"]));
     try {
       await withdrawConsent(ctx, session.userId, form["client_id"] ?? "");
     } catch (error) {
       // sent twice, or removed in another window
       if (!(error instanceof AuthError) || error.code !== "not_found") throw error;
     }
-    return reply.redirect(pathOf(ctx, "/"), 303);
+    return visit.reply.redirect(pathOf(ctx, "/"), 303);
   });
 }
 
@@ -67,26 +67,21 @@ function isSignedIn(session: BrowserSession): session is SignedIn {
 
 /** A form of this page and the signed-in session it belongs to. @throws AuthError forbidden */
 async function ownForm(
-  ctx: OAuthContext,
-  request: FastifyRequest,
+  visit: Visit,
   purposeOf: (form: Parameters) => string,
 ): Promise<{ session: SignedIn; form: Parameters }> {
-  const form = readForm(request);
-  const session = checkForm(ctx, request, await sessionOf(ctx, request), purposeOf(form), form);
+  const form = readForm(visit.request);
+  const session = await checkForm(visit, purposeOf(form), form);
   if (!isSignedIn(session)) throw new FormRefused();
   return { session, form };
 }
 
-async function showAccount(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  session: SignedIn,
-): Promise<FastifyReply> {
+async function showAccount(visit: Visit, session: SignedIn): Promise<FastifyReply> {
+  const { ctx } = visit;
   const { email, claims } = await getUser(ctx, session.userId);
   const sessions = await listOwnSessions(ctx, session);
   const applications = await listApplications(ctx, session.userId);
-  return renderPage(ctx, request, reply, "account", {
+  return renderPage(visit, "account", {
     account: email,
     zone: claims.zoneinfo ?? "UTC",
     more: Math.max(0, sessions.length - maxSessions),

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { findPendingRequest, requestDeviceLogin } from "../oauth/authorization/authorize.ts";
 import {
@@ -11,51 +11,51 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { paths } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
-import { browserOf, checkForm, formFields, sessionOf } from "./browser.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
-import { onErrorPage } from "./pages/error-page.ts";
+import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
+import { browserOf, checkForm, formFields, sessionOf, type Visit } from "./visit.ts";
 
 const decisionPath = `${paths.device}/decision`;
 
 /** The pages of the device flow (RFC 8628 section 3.3): type the code in, look at what it is for, decide. */
 export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
-  const errorHandler = onErrorPage(ctx);
+  const page = pageRoutes(app, ctx);
 
-  app.get(paths.device, { errorHandler }, async (request, reply) => {
-    const { user_code: given, request: id } = readQuery(request);
-    const session = await sessionOf(ctx, request);
+  page.get(paths.device, async (visit) => {
+    const { user_code: given, request: id } = readQuery(visit.request);
+    const session = await sessionOf(visit);
     if (session === null || session.userId === null) {
       const userCode = readUserCode(given ?? "");
-      return goOn(ctx, request, reply, await requestDeviceLogin(ctx, session, browserOf(ctx, request), userCode), 302);
+      return goOn(visit, await requestDeviceLogin(ctx, session, browserOf(visit), userCode));
     }
     const kept = id === undefined ? null : await findPendingRequest(ctx, session, id);
     const userCode = readUserCode(given ?? kept?.parameters["user_code"] ?? "");
-    return showForm(ctx, request, reply, session, userCode ?? "", null);
+    return showForm(visit, session, { userCode: userCode ?? "", problem: null });
   });
 
-  app.post(paths.device, { errorHandler }, async (request, reply) => {
-    const form = readForm(request);
-    const session = checkForm(ctx, request, await sessionOf(ctx, request), "device", form);
+  page.post(paths.device, async (visit) => {
+    const form = readForm(visit.request);
+    const session = await checkForm(visit, "device", form);
     const typed = form["user_code"] ?? "";
-    return orForm(ctx, request, reply, session, typed, async () => {
+    return orForm(visit, { session, typed }, async () => {
       const asked = await openDeviceCode(ctx, session, typed);
       const account = session.userId === null ? "" : (await getUser(ctx, session.userId)).email;
       const fields = formFields(session, purposeOf(asked.userCode), { user_code: asked.userCode });
-      return renderPage(ctx, request, reply, "device-confirm", { ...asked, account, fields, action: decisionPath });
+      return renderPage(visit, "device-confirm", { ...asked, account, fields, action: decisionPath });
     });
   });
 
-  app.post(decisionPath, { errorHandler }, async (request, reply) => {
-    const form = readForm(request);
+  page.post(decisionPath, async (visit) => {
+    const form = readForm(visit.request);
     const typed = form["user_code"] ?? "";
-    const session = checkForm(ctx, request, await sessionOf(ctx, request), purposeOf(typed), form);
+    const session = await checkForm(visit, purposeOf(typed), form);
     const allowed = form["decision"] === "allow";
-    return orForm(ctx, request, reply, session, typed, async () => {
+    return orForm(visit, { session, typed }, async () => {
       await decideDeviceCode(ctx, session, typed, allowed);
-      return renderPage(ctx, request, reply, "device-done", { allowed });
+      return renderPage(visit, "device-done", { allowed });
     });
   });
 
@@ -82,11 +82,8 @@ const problems: Partial<Record<AuthError["code"], { readonly problem: string; re
 };
 
 async function orForm(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  session: BrowserSession,
-  typed: string,
+  visit: Visit,
+  { session, typed }: { readonly session: BrowserSession; readonly typed: string },
   work: () => Promise<FastifyReply>,
 ): Promise<FastifyReply> {
   try {
@@ -94,21 +91,19 @@ async function orForm(
   } catch (thrown) {
     const found = thrown instanceof AuthError ? problems[thrown.code] : undefined;
     if (found === undefined) throw thrown;
-    const { error } = toAuthError(ctx, thrown);
-    setRetryAfter(reply, error.retryAfter);
-    return showForm(ctx, request, reply.code(found.status), session, typed.slice(0, 50), found.problem);
+    const { error } = toAuthError(visit.ctx, thrown);
+    setRetryAfter(visit.reply, error.retryAfter);
+    visit.reply.code(found.status);
+    return showForm(visit, session, { userCode: typed.slice(0, 50), problem: found.problem });
   }
 }
 
 function showForm(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
+  visit: Visit,
   session: BrowserSession,
-  userCode: string,
-  problem: string | null,
+  { userCode, problem }: { readonly userCode: string; readonly problem: string | null },
 ): FastifyReply {
-  return renderPage(ctx, request, reply, "device", {
+  return renderPage(visit, "device", {
     fields: formFields(session, "device", {}),
     userCode,
     problem: problem === "wrong" ? null : problem,

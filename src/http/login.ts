@@ -1,69 +1,78 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
+import { type BrowserSession, signIn } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
-import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
-import { onErrorPage } from "./pages/error-page.ts";
+import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
+import {
+  browserOf,
+  checkForm,
+  formFields,
+  openSession,
+  pathOf,
+  setDeviceCookie,
+  setSessionCookie,
+  type Visit,
+} from "./visit.ts";
 
 /** GET and POST /login. */
 export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
-  app.get("/login", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
-    setSessionCookie(ctx, reply, session);
-    const { request: id } = readQuery(request);
+  const page = pageRoutes(app, ctx);
+
+  page.get("/login", async (visit) => {
+    const session = await openSession(visit);
+    const { request: id } = readQuery(visit.request);
     const pending = await findPendingRequest(ctx, session, id);
     if (id !== undefined && session.userId !== null) {
       // signed in meanwhile: in another tab, or the browser went back to this page
-      if (pending === null) return reply.redirect(pathOf(ctx, "/"), 302);
-      const next = await continueRequest(ctx, pending, session, browserOf(ctx, request));
-      if (next.to !== "login") return goOn(ctx, request, reply, next, 302);
+      if (pending === null) return visit.reply.redirect(pathOf(ctx, "/"), 302);
+      const next = await continueRequest(ctx, pending, session, browserOf(visit));
+      if (next.to !== "login") return goOn(visit, next);
     }
-    return showLogin(ctx, request, reply, session, pending, {});
+    return showLogin(visit, { session, pending }, {});
   });
 
   // where too many logins wait one more is refused before anything of it is read
   const onRequest = async () => ctx.passwords.refuseWhenFull();
-  app.post("/login", { onRequest, errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const form = readForm(request);
-    const session = checkForm(ctx, request, await sessionOf(ctx, request), "login", form);
-    const pending = await findPendingRequest(ctx, session, form["request"]);
-    const { email = "", password = "" } = form;
-    const browser = browserOf(ctx, request);
-    let signedIn: BrowserSession;
-    try {
-      signedIn = await signIn(ctx, { email, password, browser, replaces: session });
-    } catch (thrown) {
-      if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code))
-        throw thrown;
-      const { error } = toAuthError(ctx, thrown);
-      setRetryAfter(reply, error.retryAfter);
-      reply.code(error.code === "rate_limited" ? 429 : 401);
-      return showLogin(ctx, request, reply, session, pending, { email, problem: error.code });
-    }
-    setSessionCookie(ctx, reply, signedIn);
-    setDeviceCookie(ctx, request, reply, email);
-    if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-    return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
-  });
+  page.post("/login", signInWithForm, { onRequest });
+}
+
+async function signInWithForm(visit: Visit): Promise<FastifyReply> {
+  const { ctx, request, reply } = visit;
+  const form = readForm(request);
+  const session = await checkForm(visit, "login", form);
+  const pending = await findPendingRequest(ctx, session, form["request"]);
+  const { email = "", password = "" } = form;
+  const browser = browserOf(visit);
+  let signedIn: BrowserSession;
+  try {
+    signedIn = await signIn(ctx, { email, password, browser, replaces: session });
+  } catch (thrown) {
+    if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
+    const { error } = toAuthError(ctx, thrown);
+    setRetryAfter(reply, error.retryAfter);
+    reply.code(error.code === "rate_limited" ? 429 : 401);
+    return showLogin(visit, { session, pending }, { email, problem: error.code });
+  }
+  setSessionCookie(visit, signedIn);
+  setDeviceCookie(visit, email);
+  if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
+  return goOn(visit, await continueRequest(ctx, pending, signedIn, browser));
 }
 
 async function showLogin(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  session: BrowserSession,
-  pending: PendingRequest | null,
-  shown: { email?: string; problem?: string },
+  visit: Visit,
+  { session, pending }: { readonly session: BrowserSession; readonly pending: PendingRequest | null },
+  shown: { readonly email?: string; readonly problem?: string },
 ): Promise<FastifyReply> {
-  const about = pending === null ? null : await describeRequest(ctx, pending);
+  const about = pending === null ? null : await describeRequest(visit.ctx, pending);
   const fields: Record<string, string> = pending === null ? {} : { request: pending.id };
-  return renderPage(ctx, request, reply, "login", {
+  return renderPage(visit, "login", {
     fields: formFields(session, "login", fields),
     email: shown.email ?? about?.loginHint ?? "",
     problem: shown.problem ?? null,

@@ -1,30 +1,41 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, signIn, startSession } from "../sessions/sessions.ts";
+import { type BrowserSession, signIn } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
-import { browserOf, checkForm, formFields, pathOf, sessionOf, setDeviceCookie, setSessionCookie } from "./browser.ts";
 import { answers, setRetryAfter } from "./error-table.ts";
 import { goOn } from "./go-on.ts";
-import { onErrorPage } from "./pages/error-page.ts";
+import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
+import {
+  browserOf,
+  checkForm,
+  formFields,
+  openSession,
+  pathOf,
+  setDeviceCookie,
+  setSessionCookie,
+  type Visit,
+} from "./visit.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
-  app.get("/signup", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
-    const session = (await sessionOf(ctx, request)) ?? (await startSession(ctx, browserOf(ctx, request)));
-    setSessionCookie(ctx, reply, session);
-    const pending = await findPendingRequest(ctx, session, readQuery(request)["request"]);
-    return showSignUp(ctx, request, reply, session, pending, {}, null);
+  const page = pageRoutes(app, ctx);
+
+  page.get("/signup", async (visit) => {
+    const session = await openSession(visit);
+    const pending = await findPendingRequest(ctx, session, readQuery(visit.request)["request"]);
+    return showSignUp(visit, { session, pending }, { form: {}, error: null });
   });
 
-  app.post("/signup", { errorHandler: onErrorPage(ctx) }, async (request, reply) => {
+  page.post("/signup", async (visit) => {
+    const { request, reply } = visit;
     const form = readForm(request);
-    const session = checkForm(ctx, request, await sessionOf(ctx, request), "signup", form);
+    const session = await checkForm(visit, "signup", form);
     const pending = await findPendingRequest(ctx, session, form["request"]);
     const { email = "", password = "", nickname = "" } = form;
     try {
@@ -34,29 +45,26 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
         throw error;
       setRetryAfter(reply, error.retryAfter);
       reply.code(answers[error.code].status);
-      return showSignUp(ctx, request, reply, session, pending, form, error);
+      return showSignUp(visit, { session, pending }, { form, error });
     }
-    const browser = browserOf(ctx, request);
+    const browser = browserOf(visit);
     const signedIn = await signIn(ctx, { email, password, browser, replaces: session });
-    setSessionCookie(ctx, reply, signedIn);
-    setDeviceCookie(ctx, request, reply, email);
+    setSessionCookie(visit, signedIn);
+    setDeviceCookie(visit, email);
     if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-    return goOn(ctx, request, reply, await continueRequest(ctx, pending, signedIn, browser), 303);
+    return goOn(visit, await continueRequest(ctx, pending, signedIn, browser));
   });
 }
 
 async function showSignUp(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  session: BrowserSession,
-  pending: PendingRequest | null,
-  form: Parameters,
-  error: AuthError | null,
+  visit: Visit,
+  { session, pending }: { readonly session: BrowserSession; readonly pending: PendingRequest | null },
+  { form, error }: { readonly form: Parameters; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
+  const { ctx } = visit;
   const about = pending === null ? null : await describeRequest(ctx, pending);
   const fields: Record<string, string> = pending === null ? {} : { request: pending.id };
-  return renderPage(ctx, request, reply, "signup", {
+  return renderPage(visit, "signup", {
     fields: formFields(session, "signup", fields),
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",

@@ -320,7 +320,7 @@ describe("examples/conformance", () => {
     };
     const refused = await module.authorize({ redirect_uri: `${base}/callback/other` });
     expect(refused.page?.html).toMatch(expected("oidcc-ensure-registered-redirect-uri"));
-    const hint = await (await fetch(`${issuer}/connect/logout?id_token_hint=x`)).text();
+    const hint = await (await fetch(`${issuer}/connect/logout?id_token_hint=x&post_logout_redirect_uri=x`)).text();
     expect(hint).toMatch(expected("oidcc-rp-initiated-logout-bad-id-token-hint"));
     const out = await (await fetch(`${issuer}/connect/logout`)).text();
     expect(out).toMatch(expected("oidcc-rp-initiated-logout-no-params"));

@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
-import { FormRefused } from "../browser.ts";
 import { setRetryAfter, toAuthError } from "../error-table.ts";
 import { readForm } from "../parameters.ts";
+import { FormRefused } from "../visit.ts";
 import { renderPage } from "./render.ts";
 
 /** The error handler of the pages: a person reads it, so it is a page too. */
@@ -12,7 +12,7 @@ export function onErrorPage(ctx: OAuthContext) {
     setRetryAfter(reply, error.retryAfter);
     reply.code(status === 401 ? 400 : status);
     const refused = thrown instanceof FormRefused;
-    renderPage(ctx, request, reply, "error", {
+    renderPage({ ctx, request, reply }, "error", {
       code: refused ? "form" : error.code,
       description: error.description,
       retry: refused && request.method === "POST" ? retryPath(request) : null,

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { Eta } from "eta";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
-import { pathOf } from "../browser.ts";
+import { pathOf, type Visit } from "../visit.ts";
 import type { FieldProblem } from "./field-problems.ts";
 import { type Language, languages, messages } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
@@ -32,13 +32,7 @@ export interface PageData extends Record<string, unknown> {
  * Sends a page in the browser's language. Pages need no script and load nothing but their own icon; the policy says so.
  * @param name a template of this folder
  */
-export function renderPage(
-  ctx: OAuthContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  name: string,
-  data: PageData,
-): FastifyReply {
+export function renderPage({ ctx, request, reply }: Visit, name: string, data: PageData): FastifyReply {
   const language = languageOf(request, data.languages ?? []);
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
   const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";

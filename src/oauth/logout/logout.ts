@@ -50,14 +50,11 @@ export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): bo
   return userId !== null && hint?.sub !== userId;
 }
 
-/** Ends the browser's session, and the one that the hint's authorization came of, with everything they gave. */
+/**
+ * Ends the browser's session with everything that it gave, and the hint's authorization. An ID token alone, from whoever has it, ends no
+ * more than the authorization that it came of.
+ */
 export async function logOut(ctx: OAuthContext, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
   if (session !== null) await endSession(ctx, session.idHash);
-  if (request.hint === null) return;
-  const authorization = await ctx.store.authorizations.find(request.hint.sid);
-  if (authorization === null) return;
-  if (authorization.sessionHash !== null && authorization.sessionHash !== session?.idHash) {
-    await endSession(ctx, authorization.sessionHash);
-  }
-  await ctx.store.authorizations.revoke(authorization.id, "logout", ctx.clock.now());
+  if (request.hint !== null) await ctx.store.authorizations.revoke(request.hint.sid, "logout", ctx.clock.now());
 }

@@ -9,7 +9,7 @@ import {
   introspect,
   introspectSettled,
   signUp,
-  type TestBrowser,
+  TestBrowser,
 } from "../../support/flow.ts";
 
 const clients = ["a", "b"].map((name) => ({
@@ -69,6 +69,32 @@ describe("logout that a client asks for", () => {
     expect((await logout(browser, query)).headers.get("location")).toBe("https://a.example/out");
     app.clock.shift = 15 * DAY;
     expect((await logout(browser, query)).headers.get("location")).toBeNull();
+  });
+
+  it("C-33 takes a form of another site by the GET that follows, which brings the cookie and asks", async () => {
+    const { browser } = await getTokens(app.url, await signUp(app.url), a);
+    const form = { client_id: "a", post_logout_redirect_uri: "https://a.example/out", state: "x y" };
+    // the browser sends no SameSite=Lax cookie with a POST of another site
+    const posted = await new TestBrowser().post(`${app.url}/connect/logout`, form, { "sec-fetch-site": "cross-site" });
+    expect([posted.status, posted.headers.get("set-cookie")]).toEqual([303, null]);
+    const asked = await browser.get(new URL(posted.headers.get("location") ?? "", app.url).href);
+    expect(asked.status).toBe(200);
+    expect(await isSignedIn(browser)).toBe(true);
+    const signedOut = await browser.post(`${app.url}/connect/logout`, hiddenFields(await asked.text()));
+    expect(signedOut.headers.get("location")).toBe("https://a.example/out?state=x+y");
+    expect(await isSignedIn(browser)).toBe(false);
+  });
+
+  it("C-70 ends no more than its own authorization with an ID token from whoever has no cookie", async () => {
+    const account = await signUp(app.url);
+    const first = await getTokens(app.url, account, a);
+    const other = { ...a, clientId: "b", redirectUri: "https://b.example/cb", browser: first.browser };
+    const second = await getTokens(app.url, account, other);
+    const answer = await logout(new TestBrowser(), { id_token_hint: first.id_token });
+    expect(answer.status).toBe(200);
+    expect(await introspectSettled(app.url, first.access_token)).toEqual({ active: false });
+    expect(await introspect(app.url, second.access_token)).toMatchObject({ active: true });
+    expect(await isSignedIn(first.browser)).toBe(true);
   });
 
   it("C-16 counts a hint that cannot be verified as none: whoever is signed in is asked", async () => {

@@ -1,0 +1,21 @@
+import type { FastifyInstance, FastifyReply, RouteShorthandOptions } from "fastify";
+import type { OAuthContext } from "../oauth/context.ts";
+import { onErrorPage } from "./pages/error-page.ts";
+import type { Visit } from "./visit.ts";
+
+type AddPage = (
+  url: string,
+  handler: (visit: Visit) => FastifyReply | Promise<FastifyReply>,
+  options?: Pick<RouteShorthandOptions, "onRequest">,
+) => void;
+
+/** Adds pages to the public listener: a handler gets the visit, and what it throws becomes an error page. */
+export function pageRoutes(app: FastifyInstance, ctx: OAuthContext): { readonly get: AddPage; readonly post: AddPage } {
+  const errorHandler = onErrorPage(ctx);
+  const add =
+    (method: "get" | "post"): AddPage =>
+    (url, handler, options = {}) => {
+      app[method](url, { ...options, errorHandler }, (request, reply) => handler({ ctx, request, reply }));
+    };
+  return { get: add("get"), post: add("post") };
+}

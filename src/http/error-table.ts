@@ -113,7 +113,7 @@ export function sendError(
     const details =
       error.violations.length === 0
         ? {}
-        : { details: error.violations.map(({ field, message }) => ({ field, message })) };
+        : { details: error.violations.map(({ field, rule, message }) => ({ field, rule, message })) };
     return reply.send({ success: false, error: { code: account, message: error.description, ...details } });
   }
   return reply.send({ error: oauth, error_description: printable(error.description) });

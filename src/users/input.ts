@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Config } from "../config/config.ts";
-import { AuthError, type FieldRule, type FieldViolation } from "../errors.ts";
+import { AuthError, type FieldRule, type FieldViolation, type FormRules } from "../errors.ts";
 import type { StandardClaims } from "../store/users.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
@@ -16,16 +16,19 @@ export function normaliseEmail(text: string): string {
   return text.normalize("NFKC").trim().toLowerCase();
 }
 
-/** A message of a zod check that carries its rule. */
-const broken = (rule: FieldRule, message: string) => ({ message, params: { rule } });
+/** A message of a zod check on a field that carries its rule. */
+const broken = <Field extends keyof FormRules>(_field: Field, rule: FormRules[Field], message: string) => ({
+  message,
+  params: { rule },
+});
 
 const email = z
   .string("must be a string")
   .transform(normaliseEmail)
-  .refine((text) => text.length <= maxEmail, broken("too_long", `must have at most ${maxEmail} characters`))
+  .refine((text) => text.length <= maxEmail, broken("email", "too_long", `must have at most ${maxEmail} characters`))
   .refine(
     (text) => text.length > maxEmail || z.regexes.html5Email.test(text),
-    broken("not_an_email", "must be an e-mail address"),
+    broken("email", "not_an_email", "must be an e-mail address"),
   );
 
 const nickname = z
@@ -33,9 +36,12 @@ const nickname = z
   .transform((text) => text.normalize("NFC").trim())
   .refine(
     (text) => length(text) >= 1 && length(text) <= maxNickname,
-    broken("wrong_length", `must have 1 to ${maxNickname} characters`),
+    broken("nickname", "wrong_length", `must have 1 to ${maxNickname} characters`),
   )
-  .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), broken("forbidden_characters", "must not hold control characters"));
+  .refine(
+    (text) => !/\p{Cc}|\p{Cs}/u.test(text),
+    broken("nickname", "forbidden_characters", "must not hold control characters"),
+  );
 
 /** @throws AuthError invalid_input, with one violation for each wrong field */
 function check<T>(schema: z.ZodType<T>, input: unknown): T {
@@ -76,7 +82,7 @@ async function passwordProblem(
   config: Config,
   password: unknown,
   personal: readonly string[],
-): Promise<Omit<FieldViolation, "field"> | null> {
+): Promise<{ readonly rule: FormRules["password"]; readonly message: string } | null> {
   if (typeof password !== "string") return { rule: "wrong_type", message: "must be a string" };
   // a very long password is refused without reading all of it
   const characters = password.length > 2 * maxPassword ? password.length : length(password.normalize("NFC"));

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import type { FieldProblem } from "../../src/http/pages/field-problems.ts";
+import { type FieldProblem, textOf } from "../../src/http/pages/field-problems.ts";
 import { messages } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { TestBrowser, uniqueEmail } from "../support/flow.ts";
@@ -14,16 +14,46 @@ describe("each wrong field of a form has its own message, in the language that w
 
   const good = { nickname: "nick", password: "correct horse battery" };
   const cases: [problem: FieldProblem, fields: Record<string, string>][] = [
-    ["email.invalid", { ...good, email: "" }],
-    ["email.invalid", { ...good, email: "no address" }],
-    ["email.too_long", { ...good, email: `${"a".repeat(250)}@example.test` }],
-    ["nickname.length", { ...good, nickname: "" }],
-    ["nickname.length", { ...good, nickname: "별".repeat(51) }],
-    ["nickname.characters", { ...good, nickname: "a\u0007b" }],
-    ["password.too_short", { ...good, password: "" }],
-    ["password.too_short", { ...good, password: "nine char" }],
-    ["password.too_long", { ...good, password: "p".repeat(129) }],
-    ["password.too_common", { ...good, password: "qwertyuiop" }],
+    [
+      { field: "email", rule: "not_an_email" },
+      { ...good, email: "" },
+    ],
+    [
+      { field: "email", rule: "not_an_email" },
+      { ...good, email: "no address" },
+    ],
+    [
+      { field: "email", rule: "too_long" },
+      { ...good, email: `${"a".repeat(250)}@example.test` },
+    ],
+    [
+      { field: "nickname", rule: "wrong_length" },
+      { ...good, nickname: "" },
+    ],
+    [
+      { field: "nickname", rule: "wrong_length" },
+      { ...good, nickname: "별".repeat(51) },
+    ],
+    [
+      { field: "nickname", rule: "forbidden_characters" },
+      { ...good, nickname: "a\u0007b" },
+    ],
+    [
+      { field: "password", rule: "too_short" },
+      { ...good, password: "" },
+    ],
+    [
+      { field: "password", rule: "too_short" },
+      { ...good, password: "nine char" },
+    ],
+    [
+      { field: "password", rule: "too_long" },
+      { ...good, password: "p".repeat(129) },
+    ],
+    [
+      { field: "password", rule: "too_common" },
+      { ...good, password: "qwertyuiop" },
+    ],
   ];
 
   it.each(["en", "ko"] as const)("sign-up in %s", async (language) => {
@@ -32,9 +62,8 @@ describe("each wrong field of a form has its own message, in the language that w
     for (const [problem, fields] of cases) {
       const response = await browser.submit(`${app.url}/signup`, { email: uniqueEmail(), ...fields });
       const html = await response.text();
-      const field = problem.split(".")[0];
       expect([problem, response.status]).toEqual([problem, 400]);
-      expect(html).toContain(`id="${field}-wrong">${texts[problem]}<`);
+      expect(html).toContain(`id="${problem.field}-wrong">${textOf(texts, problem)}<`);
       expect(html.match(/-wrong">/g)).toHaveLength(1);
       expect(html.match(/ autofocus/g)).toHaveLength(1);
     }
@@ -43,7 +72,7 @@ describe("each wrong field of a form has its own message, in the language that w
   it("password reset says what is wrong with the address", async () => {
     const response = await new TestBrowser().submit(`${app.url}/password-reset`, { email: "no address" });
     expect(response.status).toBe(400);
-    expect(await response.text()).toContain(`id="email-wrong">${messages.en.fields(10)["email.invalid"]}<`);
+    expect(await response.text()).toContain(`id="email-wrong">${messages.en.fields(10).email.not_an_email}<`);
   });
 
   it.each([

@@ -155,23 +155,23 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
         await page.waitForLoadState();
       };
       await send(uniqueEmail(), "   ", "password123");
-      expect(await page.locator("#nickname-wrong").textContent()).toBe(texts["nickname.length"]);
-      expect(await page.locator("#password-wrong").textContent()).toBe(texts["password.too_common"]);
+      expect(await page.locator("#nickname-wrong").textContent()).toBe(texts.nickname.wrong_length);
+      expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_common);
       expect(await focused(page)).toBe("nickname");
       expect(await page.getByLabel(t.password).inputValue()).toBe("");
       expect(await page.title()).toContain(t.titleOfError);
 
       // four characters, eight UTF-16 units: the browser lets them pass
       await send(uniqueEmail(), "nick", "😀😁😂😃");
-      expect(await page.locator("#password-wrong").textContent()).toBe(texts["password.too_short"]);
+      expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_short);
       expect(await focused(page)).toBe("password");
       await send(uniqueEmail(), "nick", "x".repeat(129));
-      expect(await page.locator("#password-wrong").textContent()).toBe(texts["password.too_long"]);
+      expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_long);
 
       await send(taken.email.toUpperCase(), "nick", "correct horse battery");
-      expect(await page.locator("#email-wrong").textContent()).toBe(texts["email.taken"]);
+      expect(await page.locator("#email-wrong").textContent()).toBe(texts.email.taken);
       const field = (await accessibilityTree(page)).find(({ role, name }) => role === "textbox" && name === t.email);
-      expect(field).toMatchObject({ invalid: true, focused: true, description: texts["email.taken"] });
+      expect(field).toMatchObject({ invalid: true, focused: true, description: texts.email.taken });
     }),
   );
 
@@ -239,7 +239,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
       await page.getByLabel(t.newPassword).fill("password123");
       await page.getByRole("button", { name: t.resetSave }).click();
       await page.locator("#password-wrong").waitFor();
-      expect(await page.locator("#password-wrong").textContent()).toBe(texts["password.too_common"]);
+      expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_common);
       expect(await focused(page)).toBe("password");
       await page.getByLabel(t.newPassword).fill("another horse battery");
       await page.getByRole("button", { name: t.resetSave }).click();

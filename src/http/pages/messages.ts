@@ -1,4 +1,4 @@
-import type { FieldProblem } from "./field-problems.ts";
+import type { FieldTexts } from "./field-problems.ts";
 
 export const languages = ["en", "ko"] as const;
 export type Language = (typeof languages)[number];
@@ -107,16 +107,25 @@ const en = {
     invalid_client: "We don’t know the application that sent you here. Please tell the people who run it.",
     other: "The application that sent you here asked for something we can’t do. Please tell the people who run it:",
   } as Record<string, string>,
-  fields: (min: number): Record<FieldProblem, string> => ({
-    "email.invalid": "Enter an e-mail address, for example name@example.com.",
-    "email.too_long": "This e-mail address is too long. At most 254 characters are possible.",
-    "email.taken": "There is already an account with this e-mail address. Sign in instead.",
-    "nickname.length": "Enter a nickname of 1 to 50 characters.",
-    "nickname.characters": "This nickname contains characters that cannot be used.",
-    "password.too_short": `This password is too short. Use at least ${min} characters.`,
-    "password.too_long": "This password is too long. Use at most 128 characters.",
-    "password.too_common": "This password is too easy to guess. Choose another one, or a few unrelated words.",
-    "password.other": "This password cannot be used. Choose another one.",
+  fields: (min: number): FieldTexts => ({
+    email: {
+      wrong_type: "Enter an e-mail address, for example name@example.com.",
+      not_an_email: "Enter an e-mail address, for example name@example.com.",
+      too_long: "This e-mail address is too long. At most 254 characters are possible.",
+      taken: "There is already an account with this e-mail address. Sign in instead.",
+    },
+    nickname: {
+      wrong_type: "Enter a nickname of 1 to 50 characters.",
+      wrong_length: "Enter a nickname of 1 to 50 characters.",
+      forbidden_characters: "This nickname contains characters that cannot be used.",
+    },
+    password: {
+      wrong_type: `Enter a password of at least ${min} characters.`,
+      too_short: `This password is too short. Use at least ${min} characters.`,
+      too_long: "This password is too long. Use at most 128 characters.",
+      forbidden_characters: "This password contains characters that cannot be used. Choose another one.",
+      too_common: "This password is too easy to guess. Choose another one, or a few unrelated words.",
+    },
   }),
 };
 
@@ -225,15 +234,24 @@ const ko: Messages = {
     other: "애플리케이션이 처리할 수 없는 요청을 보냈습니다. 해당 애플리케이션의 운영자에게 다음 내용을 알려 주세요.",
   },
   fields: (min) => ({
-    "email.invalid": "이메일 주소를 입력하세요. 예: name@example.com",
-    "email.too_long": "이메일 주소가 너무 깁니다. 254자까지 입력할 수 있습니다.",
-    "email.taken": "이미 가입된 이메일 주소입니다. 로그인해 주세요.",
-    "nickname.length": "닉네임을 1~50자로 입력하세요.",
-    "nickname.characters": "닉네임에 사용할 수 없는 문자가 있습니다.",
-    "password.too_short": `비밀번호가 너무 짧습니다. ${min}자 이상 입력하세요.`,
-    "password.too_long": "비밀번호가 너무 깁니다. 128자까지 입력할 수 있습니다.",
-    "password.too_common": "추측하기 쉬운 비밀번호입니다. 다른 비밀번호나 서로 관련 없는 여러 단어를 사용하세요.",
-    "password.other": "사용할 수 없는 비밀번호입니다. 다른 비밀번호를 입력하세요.",
+    email: {
+      wrong_type: "이메일 주소를 입력하세요. 예: name@example.com",
+      not_an_email: "이메일 주소를 입력하세요. 예: name@example.com",
+      too_long: "이메일 주소가 너무 깁니다. 254자까지 입력할 수 있습니다.",
+      taken: "이미 가입된 이메일 주소입니다. 로그인해 주세요.",
+    },
+    nickname: {
+      wrong_type: "닉네임을 1~50자로 입력하세요.",
+      wrong_length: "닉네임을 1~50자로 입력하세요.",
+      forbidden_characters: "닉네임에 사용할 수 없는 문자가 있습니다.",
+    },
+    password: {
+      wrong_type: `${min}자 이상의 비밀번호를 입력하세요.`,
+      too_short: `비밀번호가 너무 짧습니다. ${min}자 이상 입력하세요.`,
+      too_long: "비밀번호가 너무 깁니다. 128자까지 입력할 수 있습니다.",
+      forbidden_characters: "비밀번호에 사용할 수 없는 문자가 있습니다. 다른 비밀번호를 입력하세요.",
+      too_common: "추측하기 쉬운 비밀번호입니다. 다른 비밀번호나 서로 관련 없는 여러 단어를 사용하세요.",
+    },
   }),
 };
 

@@ -4,7 +4,7 @@ import { Eta } from "eta";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { pathOf, type Visit } from "../visit.ts";
-import type { FieldProblem } from "./field-problems.ts";
+import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type Language, languages, messages } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
 
@@ -25,7 +25,7 @@ export interface PageData extends Record<string, unknown> {
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
   sameForAll?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
-  problems?: Record<string, FieldProblem>;
+  problems?: readonly FieldProblem[];
 }
 
 /**
@@ -53,7 +53,7 @@ export function renderPage({ ctx, request, reply }: Visit, name: string, data: P
 
 function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
   const t = messages[language];
-  const problems = Object.entries(data.problems ?? {});
+  const problems = data.problems ?? [];
   const texts = t.fields(ctx.config.passwordMinLength);
   return eta.render(`./${name}`, {
     ...data,
@@ -61,8 +61,8 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
     language,
     style,
     script,
-    wrong: Object.fromEntries(problems.map(([field, problem]) => [field, texts[problem]])),
-    firstWrong: problems[0]?.[0] ?? null,
+    wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
+    firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
     browserText: (userAgent: string) => nameBrowser(t, userAgent),
     timesIn: (zone: string) => timesIn(language, zone),

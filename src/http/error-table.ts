@@ -4,16 +4,27 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { GATEWAY, type GatewayRow, wwwAuthenticate } from "../token/gateway.ts";
 import { printable } from "./parameters.ts";
 
-/** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer. */
+/** The codes of the account API. */
+export type AccountCode =
+  | "AUTH_INVALID_REQUEST"
+  | "AUTH_EMAIL_DUPLICATE"
+  | "AUTH_INVALID_CREDENTIALS"
+  | "AUTH_RESET_TOKEN_INVALID"
+  | "AUTH_NOT_FOUND"
+  | "AUTH_RATE_LIMITED"
+  | "AUTH_UNAVAILABLE"
+  | "AUTH_INTERNAL";
+
+/** What this edge answers: the status, `error` of an OAuth answer, `error.code` of an account answer (null: the gateway's table). */
 interface Answer {
   readonly status: number;
   readonly oauth: string;
-  readonly account: string;
+  readonly account: AccountCode | null;
 }
 
 const bad = (oauth: string, status = 400): Answer => ({ status, oauth, account: "AUTH_INVALID_REQUEST" });
 
-const gateway = ({ status, error }: GatewayRow): Answer => ({ status, oauth: error, account: error });
+const gateway = ({ status, error }: GatewayRow): Answer => ({ status, oauth: error, account: null });
 
 /** One row a code: a forgotten one does not compile. */
 export const answers: Record<AuthErrorCode, Answer> = {

@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
 import { authorizationServerMetadata, openidConfiguration, paths } from "../oauth/metadata.ts";
+import { apiDocument } from "./api-document.ts";
 
-/** Discovery documents and the key set: public, cacheable, answered from memory. */
+export const openApiPath = "/api/openapi.json";
+
+/** Discovery documents, the account API's description and the key set: public, cacheable, answered from memory. */
 export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   const { pathname } = new URL(ctx.config.issuer);
   const openid = JSON.stringify(openidConfiguration(ctx));
@@ -21,6 +24,8 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
       sendCacheable(request, reply, server, maxAge),
     );
   }
+  const api = JSON.stringify(apiDocument(ctx.config));
+  app.get(openApiPath, (request, reply) => sendCacheable(request, reply, api, maxAge));
   app.get(paths.jwks, (request, reply) => sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge));
 }
 

@@ -29,7 +29,8 @@ const email = z
   .refine(
     (text) => text.length > maxEmail || z.regexes.html5Email.test(text),
     broken("email", "not_an_email", "must be an e-mail address"),
-  );
+  )
+  .meta({ maxLength: maxEmail, description: "Compared without case and without spaces around it." });
 
 const nickname = z
   .string("must be a string")
@@ -41,7 +42,18 @@ const nickname = z
   .refine(
     (text) => !/\p{Cc}|\p{Cs}/u.test(text),
     broken("nickname", "forbidden_characters", "must not hold control characters"),
-  );
+  )
+  .meta({ minLength: 1, maxLength: maxNickname, description: "Trimmed before it is measured, in characters." });
+
+/** A new password, as documents describe it: `passwordProblem` judges it, as one rule after another needs the whole input. */
+export function newPasswordSchema({ passwordMinLength }: Pick<Config, "passwordMinLength">) {
+  return z.string().meta({ minLength: passwordMinLength, maxLength: maxPassword, format: "password" });
+}
+
+/** The fields of a sign-up. */
+export function signUpSchema(config: Pick<Config, "passwordMinLength">) {
+  return z.object({ email, password: newPasswordSchema(config), nickname });
+}
 
 /** @throws AuthError invalid_input, with one violation for each wrong field */
 function check<T>(schema: z.ZodType<T>, input: unknown): T {
@@ -111,7 +123,7 @@ export async function readSignUp(config: Config, input: Record<string, unknown>)
   const violations: FieldViolation[] = [];
   let names = { email: "", nickname: "" };
   try {
-    names = check(z.object({ email, nickname }), input);
+    names = check(signUpSchema(config).pick({ email: true, nickname: true }), input);
   } catch (error) {
     if (!(error instanceof AuthError)) throw error;
     violations.push(...error.violations);

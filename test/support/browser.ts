@@ -1,39 +1,15 @@
-import { accessSync, constants } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { delimiter, join } from "node:path";
 import { it } from "@jest/globals";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { findChromium } from "./chromium.ts";
 
-/** Chromium for the tests of the pages: CHROMIUM_PATH, else the system's. */
-function findChromium(): string | null {
-  const given = process.env["CHROMIUM_PATH"];
-  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
-  const places =
-    given === undefined || given === ""
-      ? [
-          "/usr/bin/chromium",
-          ...folders.flatMap((folder) => [join(folder, "chromium"), join(folder, "chromium-browser")]),
-        ]
-      : [given];
-  return places.find(isExecutable) ?? null;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const executablePath = findChromium();
+const found = findChromium();
 
 /** A test in a browser; without one it is reported as skipped, by its name and with the reason. */
 export function inBrowser(name: string, work: () => Promise<void>): void {
-  if (executablePath !== null) it(name, work, 120_000);
-  else skip(name, "Chromium, installed or at CHROMIUM_PATH");
+  if (found !== null) it(name, work, 120_000);
+  else skip(name, "Chromium, on the PATH or at CHROMIUM_PATH");
 }
 
 /** @param needs what this machine has not */
@@ -46,9 +22,10 @@ export function skip(name: string, needs: string): void {
 
 /** Null where there is no Chromium. */
 export async function launchChromium(): Promise<Browser | null> {
-  if (executablePath === null) return null;
+  if (found === null) return null;
   return chromium.launch({
-    executablePath,
+    executablePath: found.executablePath,
+    env: { ...(process.env as Record<string, string>), ...found.env },
     args: [
       "--headless",
       "--no-sandbox",

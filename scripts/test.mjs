@@ -1,23 +1,50 @@
-// `npm test`: everything, or with --unit what needs no MariaDB, Kafka or Chromium; with --clients the clients in other languages, which
-// take minutes to build and are not in everything. Other arguments go to jest.
+// `npm test`; the usage below says what it runs.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+const usage = `Usage: npm test -- [--unit | --clients] [files] [-t name] [other options of Jest]
+
+  npm test                            every test but the clients in Go, Java and Python
+  npm test -- test/oauth/grants       the files whose path matches
+  npm test -- test/oauth -t rotat     the tests in them whose name matches
+  npm run test:unit                   what needs no MariaDB, Kafka or Chromium (--unit)
+  npm run test:clients                test/clients, and the clients in Go, Java and Python (--clients)
+
+MariaDB and Kafka are looked for only if a file named *.services.test.ts runs.`;
+
 const root = join(import.meta.dirname, "..");
 const reports = join(root, "reports");
-const args = process.argv.slice(2).filter((arg) => arg !== "--unit" && arg !== "--clients");
-const unitOnly = process.argv.includes("--unit");
-const clientsOnly = process.argv.includes("--clients");
+const jestProgram = [
+  "--experimental-vm-modules",
+  "--disable-warning=ExperimentalWarning",
+  "--disable-warning=TimeoutNegativeWarning",
+  join(root, "node_modules/jest/bin/jest.js"),
+];
+
+const args = process.argv.slice(2);
+if (args.includes("--help") || args.includes("-h")) {
+  console.log(usage);
+  process.exit(0);
+}
+const clientsOnly = args.includes("--clients");
+const allowed = clientsOnly ? ["clients"] : args.includes("--unit") ? ["unit"] : ["unit", "services"];
+const jestArgs = args.filter((arg) => arg !== "--unit" && arg !== "--clients");
+const byName = jestArgs.some((arg) => /^(-t|--testNamePattern)/.test(arg));
 
 mkdirSync(reports, { recursive: true });
 for (const name of ["unit", "services", "clients", "summary"]) rmSync(join(reports, `${name}.json`), { force: true });
 
+const projects = allowed.filter(hasFiles);
+if (projects.length === 0) {
+  console.error(`No test file matches: ${jestArgs.join(" ")}\n\n${usage}`);
+  process.exit(1);
+}
 // asked once here, so that a missing service is one message and parallel tests do not download the same thing
-if (!unitOnly && !clientsOnly) await requireServices();
+if (projects.includes("services")) await requireServices();
 
 const totals = { passed: 0, failed: 0, skipped: [] };
-for (const project of clientsOnly ? ["clients"] : unitOnly ? ["unit"] : ["unit", "services"]) run(project);
+for (const project of projects) run(project);
 
 if (totals.skipped.length > 0) {
   console.log("\nSkipped:");
@@ -25,22 +52,26 @@ if (totals.skipped.length > 0) {
 }
 writeFileSync(join(reports, "summary.json"), JSON.stringify({ ...totals, skipped: totals.skipped.length }));
 const skipped = totals.skipped.length > 0 ? `, ${totals.skipped.length} skipped` : "";
+if (byName && totals.passed + totals.failed === 0) {
+  console.error("No test has such a name.");
+  totals.failed = 1;
+}
 console.log(`\n${totals.passed} passed, ${totals.failed} failed${skipped}`);
 process.exit(totals.failed > 0 ? 1 : 0);
 
+function hasFiles(project) {
+  const options = ["--selectProjects", project, "--passWithNoTests", "--listTests", ...jestArgs];
+  const { stdout } = spawnSync(process.execPath, [...jestProgram, ...options], { cwd: root, encoding: "utf8" });
+  return stdout.split("\n").some((line) => line.endsWith(".test.ts"));
+}
+
 function run(project) {
   const file = join(reports, `${project}.json`);
-  const flags = [
-    "--experimental-vm-modules",
-    "--disable-warning=ExperimentalWarning",
-    "--disable-warning=TimeoutNegativeWarning",
-  ];
   const options = ["--selectProjects", project, "--passWithNoTests", "--json", `--outputFile=${file}`];
-  const child = spawnSync(
-    process.execPath,
-    [...flags, join(root, "node_modules/jest/bin/jest.js"), ...options, ...args],
-    { cwd: root, stdio: ["inherit", "ignore", "inherit"] },
-  );
+  const child = spawnSync(process.execPath, [...jestProgram, ...options, ...jestArgs], {
+    cwd: root,
+    stdio: ["inherit", "ignore", "inherit"],
+  });
   let report;
   try {
     report = JSON.parse(readFileSync(file, "utf8"));
@@ -53,13 +84,18 @@ function run(project) {
   totals.passed += report.numPassedTests;
   totals.failed += report.numFailedTests + report.numRuntimeErrorTestSuites;
   if (child.status !== 0 && report.numFailedTests + report.numRuntimeErrorTestSuites === 0) totals.failed += 1;
-  for (const { assertionResults } of report.testResults) {
-    for (const { fullName, title, status } of assertionResults) {
-      if (status === "passed" || status === "failed") continue;
+  // Jest reports the tests with other names as skipped, too
+  if (!byName) totals.skipped.push(...skippedTests(report));
+}
+
+function skippedTests(report) {
+  return report.testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => status !== "passed" && status !== "failed")
+    .map(({ fullName, title, status }) => {
       const reason = status === "todo" ? "not written yet" : /\((needs [^)]*)\)/.exec(title)?.[1];
-      totals.skipped.push({ name: fullName, reason: reason ?? "left out by its file or by the arguments" });
-    }
-  }
+      return { name: fullName, reason: reason ?? "left out by its file or by the arguments" };
+    });
 }
 
 async function requireServices() {

@@ -28,9 +28,10 @@ export function epochsContract(opened: () => OpenedStore): void {
     beforeAll(() => {
       ({ store, database } = opened());
     });
-    // the clean-up of other cases takes a few rows at a time
+    // the clean-up of other cases takes a few rows at a time; a busy MariaDB does not DELETE them all within the deadline of a statement
     afterAll(async () => {
-      for (const table of ["oauth2_authorization", "revocation"]) await database.change(`DELETE FROM ${table}`);
+      const empty = database.dialect === "sqlite" ? "DELETE FROM" : "TRUNCATE TABLE";
+      for (const table of ["oauth2_authorization", "revocation"]) await database.change(`${empty} ${table}`);
     });
 
     it.each([

@@ -11,13 +11,16 @@ import { type OpenedStore, sealer } from "./contract/fixtures.ts";
 import { keysContract } from "./contract/keys.ts";
 import { leasesContract } from "./contract/leases.ts";
 import { limitsContract } from "./contract/limits.ts";
+import { logoutNoticesContract } from "./contract/logout-notices.ts";
 import { outboxContract } from "./contract/outbox.ts";
+import { pushedRequestsContract } from "./contract/pushed-requests.ts";
 import { registrationContract } from "./contract/registration.ts";
 import { revocationsContract } from "./contract/revocations.ts";
 import { schemaContract } from "./contract/schema.ts";
 import { sessionsContract } from "./contract/sessions.ts";
 import { statementsContract } from "./contract/statements.ts";
 import { transactionsContract } from "./contract/transactions.ts";
+import { usedOnceContract } from "./contract/used-once.ts";
 import { usersContract } from "./contract/users.ts";
 
 /** What every implementation of the store has to do, area by area. @param freshUrl makes an empty database */
@@ -40,9 +43,12 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     revocationsContract(opened);
     epochsContract(opened);
     sessionsContract(opened);
+    logoutNoticesContract(opened);
     clientsContract(opened);
     registrationContract(opened);
+    pushedRequestsContract(opened);
     deviceCodesContract(opened);
+    usedOnceContract(opened);
     keysContract(opened);
     outboxContract(opened);
     limitsContract(opened);

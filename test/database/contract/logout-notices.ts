@@ -1,0 +1,110 @@
+import { randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { LogoutNotice } from "../../../src/store/logout-notices.ts";
+import type { Store } from "../../../src/store/store.ts";
+import {
+  makeAuthorization,
+  makeCode,
+  metadata,
+  NOW,
+  type OpenedStore,
+  redemption,
+  signIn,
+  signUp,
+} from "./fixtures.ts";
+
+/** @param opened gives the store once the tests run */
+export function logoutNoticesContract(opened: () => OpenedStore): void {
+  describe("logout notices", () => {
+    let store: Store;
+    beforeAll(() => {
+      ({ store } = opened());
+    });
+
+    async function register(over: object): Promise<string> {
+      const clientId = `notices-${randomUUID()}`;
+      const registration = { clientId, metadata: { ...metadata, ...over }, source: "command", createdAt: NOW } as const;
+      await store.clients.create({ ...registration, fileSecretHash: null }, null);
+      return clientId;
+    }
+
+    /** An authorization of a new user at a client, and the session it was given in. */
+    async function authorizationAt(clientId: string) {
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      const code = makeCode(session, { clientId });
+      await store.authorizations.createCode(code);
+      const given = redemption(user, session);
+      const authorization = makeAuthorization(user.uuid, { sessionHash: session.idHash, clientId });
+      await store.authorizations.redeemCode(code.codeHash, { ...given, authorization }, NOW);
+      return { user, session, sid: authorization.id };
+    }
+
+    const noticesAt = async (clientId: string, now: number): Promise<LogoutNotice[]> =>
+      (await store.logoutNotices.due(now, 10_000)).filter((notice) => notice.clientId === clientId);
+
+    const withLogoutUri = { backchannel_logout_uri: "https://client.example/logout" };
+
+    it("writes one notice where a session ends with an authorization, and calls the listener after the commit", async () => {
+      const clientId = await register(withLogoutUri);
+      const { user, session, sid } = await authorizationAt(clientId);
+      expect(await noticesAt(clientId, NOW + 1)).toEqual([]);
+      let calls = 0;
+      const stop = store.logoutNotices.onAppend(() => calls++);
+      await store.sessions.end(session.idHash, NOW + 1);
+      await store.sessions.end(session.idHash, NOW + 1);
+      expect(calls).toBe(1);
+      stop();
+      expect(await noticesAt(clientId, NOW)).toEqual([]);
+      const notice = { id: expect.any(String), clientId, sid, sub: user.uuid, attempts: 0, createdAt: NOW + 1 };
+      expect(await noticesAt(clientId, NOW + 1)).toEqual([notice]);
+      const other = await authorizationAt(clientId);
+      await store.sessions.end(other.session.idHash, NOW + 1);
+      expect(calls).toBe(1);
+    });
+
+    it("writes a notice for every way to end a user's sessions, and none for a revoked authorization", async () => {
+      const clientId = await register(withLogoutUri);
+      type Given = Awaited<ReturnType<typeof authorizationAt>>;
+      const logouts: ((given: Given) => Promise<unknown>)[] = [
+        ({ session }) => store.sessions.end(session.idHash, NOW),
+        ({ user }) => store.sessions.endAllOf(user.uuid, NOW),
+        ({ user }) => store.users.setDisabled(user.uuid, true, NOW),
+        ({ user }) => store.users.delete(user.uuid, NOW),
+        ({ user }) => store.users.changePassword(user.uuid, "hash-1", "other", NOW),
+      ];
+      const ended: string[] = [];
+      for (const logout of logouts) {
+        const given = await authorizationAt(clientId);
+        await logout(given);
+        ended.push(given.sid);
+      }
+      await store.authorizations.revoke((await authorizationAt(clientId)).sid, "test", NOW);
+      expect((await noticesAt(clientId, NOW)).map(({ sid }) => sid).sort()).toEqual(ended.sort());
+    });
+
+    it("writes none for a client without a back-channel URI, or disabled", async () => {
+      const without = await register({});
+      const disabled = await register(withLogoutUri);
+      const sessions = [(await authorizationAt(without)).session, (await authorizationAt(disabled)).session];
+      await store.clients.disable(disabled, "command", NOW);
+      for (const session of sessions) await store.sessions.end(session.idHash, NOW);
+      expect(await noticesAt(without, NOW)).toEqual([]);
+      expect(await noticesAt(disabled, NOW)).toEqual([]);
+    });
+
+    it("returns the notices that are due, oldest first, until each is delivered or given up", async () => {
+      const clientId = await register(withLogoutUri);
+      for (const at of [3, 1, 2]) {
+        await store.sessions.end((await authorizationAt(clientId)).session.idHash, NOW + at);
+      }
+      const [first, second, third] = await noticesAt(clientId, NOW + 3);
+      expect([first, second, third].map((notice) => notice?.createdAt)).toEqual([NOW + 1, NOW + 2, NOW + 3]);
+      await store.logoutNotices.delivered(first?.id ?? "");
+      await store.logoutNotices.failed(second?.id ?? "", "the client answered 500", NOW + 1000);
+      await store.logoutNotices.failed(third?.id ?? "", "the client answered 500".repeat(100), null);
+      expect(await noticesAt(clientId, NOW + 999)).toEqual([]);
+      expect(await noticesAt(clientId, NOW + 1000)).toEqual([{ ...second, attempts: 1 }]);
+    });
+  });
+}

@@ -7,7 +7,7 @@ import { AuthError } from "../errors.ts";
 /** OWASP Password Storage: argon2id, 19 MiB, two passes. About 45 a second and core: the ceiling of logins. */
 const parameters = { memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 const maxQueued = 64;
-/** Less than others, but not so little that beside a few busy programs a login takes many seconds. */
+/** Lower priority than other threads, but not so low that a login takes many seconds on a busy machine. */
 const hashingNiceness = 10;
 /** What an unknown user's password is compared with, so that it costs the same. No password has this hash. */
 const unknownUserHash =

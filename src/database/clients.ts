@@ -277,7 +277,7 @@ export class Clients implements ClientStore {
            WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)`,
           [secretId, now],
         );
-        if (held === 0) throw new AuthError("invalid_client", "The client's secret has ended.");
+        if (held === 0) throw new AuthError("invalid_client", "the client's secret has ended");
         const [winner] = await sql.rows<{ id: string }>(current, [secretId, now, now]);
         if (winner !== undefined) return winner.id;
         await insertAuthorization(sql, fresh);
@@ -316,5 +316,5 @@ export class Clients implements ClientStore {
 }
 
 function noSuchClient(): AuthError {
-  return new AuthError("not_found", "There is no such client.");
+  return new AuthError("not_found", "no such client");
 }

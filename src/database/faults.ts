@@ -93,7 +93,7 @@ export function withoutValues(error: unknown): Error {
 /** Another instance, or the same one in a second or two, may well succeed. */
 export function toUnavailable(error: unknown): AuthError {
   if (error instanceof AuthError && error.code === "unavailable") return error;
-  return new AuthError("unavailable", "The service is temporarily unavailable.", {
+  return new AuthError("unavailable", "the service is temporarily unavailable", {
     cause: withoutValues(error),
     retryAfter: Math.random() < 0.5 ? 1 : 2,
   });

@@ -247,7 +247,7 @@ export class Users implements UserStore {
     await this.#database.transaction(
       async (sql) => {
         const taken = await takeEventSeq(sql, reset.userId);
-        if (taken === null) throw new AuthError("not_found", "There is no such user.");
+        if (taken === null) throw new AuthError("not_found", "no such user");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
         if (own.length > 0) rollback(undefined);

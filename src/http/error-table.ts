@@ -78,7 +78,7 @@ const byBearer: Partial<Record<AuthErrorCode, GatewayRow>> = {
 /** The same and these where a request came with scheme DPoP (RFC 9449 section 7.1). */
 const byProof: Partial<Record<AuthErrorCode, GatewayRow>> = { ...byBearer, ...GATEWAY };
 
-/** Any thrown thing as an AuthError: what is not one is logged with its cause and shown as server_error. */
+/** Any error as an AuthError. One that is none is logged with its cause and shown as server_error. */
 export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthError; status: number } {
   if (error instanceof AuthError) {
     const own = (error as { statusCode?: number }).statusCode;

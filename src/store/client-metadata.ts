@@ -184,7 +184,7 @@ export type ClientMetadata = Immutable<
   Omit<GivenMetadata, Completed> & { [K in Completed]: NonNullable<GivenMetadata[K]> }
 >;
 
-/** Every member that a registration may have beside the client's id and secret. */
+/** Every member that a registration may have, other than the client's id and secret. */
 export const METADATA_MEMBERS: readonly string[] = [...Object.keys(metadata.shape), "subject_type"];
 
 const registration = metadata.extend({

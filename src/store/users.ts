@@ -17,7 +17,7 @@ export interface User {
   readonly updatedAt: number;
 }
 
-/** Claims of OpenID Connect Core section 5.1 that a user may hold beside e-mail address and nickname. */
+/** Claims of OpenID Connect Core section 5.1 of a user other than e-mail address and nickname. */
 export interface StandardClaims {
   readonly name?: string | undefined;
   readonly given_name?: string | undefined;

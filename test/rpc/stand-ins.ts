@@ -23,7 +23,7 @@ export const authenticateByWord: Authenticate = async (_ctx, { authorization }) 
   if (authorization === null) throw new AuthError("unauthorized", "no credentials");
   const word = authorization.replace(/^Bearer /, "");
   if (word === "expired") throw new AuthError("token_expired", "the token expired");
-  if (word === "user") throw new AuthError("forbidden", "a user's token opens nothing here");
+  if (word === "user") throw new AuthError("forbidden", "user tokens are rejected on this listener");
   const every = ["auth.introspect", "auth.tokens", "auth.keys", "auth.users.read", "auth.users.write"];
   const scopes = word === "all" ? [...every, "auth.users.admin"] : word === "none" ? [] : [word];
   if (word !== "none" && !word.startsWith("auth.") && word !== "all") throw new AuthError("invalid_token", "unknown");

@@ -40,7 +40,7 @@ export async function listApplications(ctx: OAuthContext, userId: string): Promi
  */
 export async function withdrawConsent(ctx: OAuthContext, userId: string, clientId: string): Promise<void> {
   if (!(await ctx.store.authorizations.withdrawConsent(userId, clientId, ctx.clock.now()))) {
-    throw new AuthError("not_found", "this user has allowed this client nothing");
+    throw new AuthError("not_found", "the user has given this client no consent");
   }
   securityEvent(ctx, "consent_withdrawn", { sub: userId, client_id: clientId });
 }

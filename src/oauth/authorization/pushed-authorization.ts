@@ -61,8 +61,8 @@ async function check(ctx: OAuthContext, parameters: Parameters): Promise<void> {
 }
 
 /**
- * The request that a browser brings to the authorization endpoint: where it names a pushed one that one alone, whatever stands
- * beside it in the URL (RFC 9126 section 4).
+ * The request that a browser brings to the authorization endpoint. If `request_uri` is ours, all other query parameters are ignored
+ * (RFC 9126 section 4).
  * @returns pushedHash null where nothing was pushed
  * @throws AuthError invalid_request_uri: unknown, expired, used, or of another client
  */

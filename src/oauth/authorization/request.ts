@@ -190,7 +190,7 @@ function readClaims(given: string | undefined): ClaimsRequest | null {
   const acr = claims.id_token?.["acr"];
   const values = acr?.values ?? (acr?.value === undefined ? [] : [acr.value]);
   if (acr?.essential === true && values.length > 0 && !values.includes(ACR)) {
-    throw new ClientError("unmet_authentication_requirements", `the only acr there is: ${ACR}`);
+    throw new ClientError("unmet_authentication_requirements", `the only supported acr is ${ACR}`);
   }
   return claims;
 }

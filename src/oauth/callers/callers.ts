@@ -45,7 +45,7 @@ async function checkCaller(ctx: OAuthContext, credentials: CallerCredentials): P
     }
   }
   const claims = await requireBearer(ctx, authorization, null);
-  if (claims.sub !== claims.client_id) throw new AuthError("forbidden", "a user's token opens nothing here");
+  if (claims.sub !== claims.client_id) throw new AuthError("forbidden", "user tokens are rejected on this listener");
   const client = await findClient(ctx, claims.client_id);
   if (client === null) throw new AuthError("invalid_token", "the client is disabled");
   return { client, scopes: new Set(scopesOf(claims.scope)) };
@@ -109,7 +109,7 @@ async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials
     throw new AuthError("invalid_client", "a public client may not introspect");
   }
   const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
-  // only a header that authenticated is remembered: the secret may have come in the body, beside a header that says nothing
+  // only a header that authenticated is remembered: with the secret in the body, any Authorization header may have come too
   if (authorization !== null && /^basic /i.test(authorization) && secret !== null) {
     ctx.callers.remember(authorization, caller, secret);
   }

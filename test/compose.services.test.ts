@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,9 +28,13 @@ interface Service {
 }
 const compose = parse(read("docker-compose.yml"), { merge: true }) as { services: Record<string, Service> };
 const { services } = compose;
-const example = Object.fromEntries(
-  [...read(".env.example").matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
-);
+/** As an operator fills it in: the key that it shows is refused. */
+const example: Record<string, string> = {
+  ...Object.fromEntries(
+    [...read(".env.example").matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value]),
+  ),
+  KEY_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
+};
 
 /** What compose makes of a value: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`. */
 function resolved(value: string | number): string {

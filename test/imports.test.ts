@@ -76,7 +76,7 @@ const allowed: Record<string, readonly string[]> = {
   clock: [],
   call: [],
   // implementations of the store and of the events' publisher
-  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call"],
+  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "net"],
   kafka: ["store", "errors", "events", "clock", "telemetry", "gen"],
   // what an access token is, for the issuer and for the library alike
   token: [],

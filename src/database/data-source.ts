@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
+import { type SslMode, sslModeOf } from "../net/ssl-mode.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
@@ -73,7 +74,9 @@ interface ServerKind {
 }
 
 async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Promise<OpenedDataSource> {
-  const { hostname, port, username, password, pathname } = new URL(url);
+  const location = new URL(url);
+  const { hostname, port, username, password, pathname } = location;
+  const ssl = tlsOptions(sslModeOf(location), sslCa);
   const database = decodeURIComponent(pathname.slice(1));
   if (database === "") throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
   const server = {
@@ -83,7 +86,7 @@ async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Pr
     database,
     charset: "utf8mb4_bin",
     connectTimeout: CONNECT_TIMEOUT_MS,
-    ...(sslCa === undefined ? {} : { ssl: tlsOptions(sslCa) }),
+    ...(ssl === null ? {} : { ssl }),
   };
   const user = decodeURIComponent(username);
   const kind = await askServer({ ...server, user });
@@ -109,9 +112,18 @@ async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Pr
   return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize };
 }
 
-function tlsOptions(sslCa: string) {
-  const ca = sslCa.includes("-----BEGIN") ? sslCa : readFileSync(sslCa, "utf8");
-  return { ca, rejectUnauthorized: true, verifyIdentity: true, minVersion: "TLSv1.2" } as const;
+/**
+ * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts and verifies nobody, VERIFY_CA verifies the authority,
+ * VERIFY_IDENTITY the host's name too. A CA alone means VERIFY_IDENTITY.
+ * @returns null: in the clear
+ */
+function tlsOptions(mode: SslMode | null, sslCa: string | undefined) {
+  if (mode === "DISABLED" || (mode === null && sslCa === undefined)) return null;
+  const minVersion = "TLSv1.2" as const;
+  const pem = sslCa === undefined || sslCa.includes("-----BEGIN") ? sslCa : readFileSync(sslCa, "utf8");
+  const ca = pem === undefined ? {} : { ca: pem };
+  if (mode === "REQUIRED") return { ...ca, rejectUnauthorized: pem !== undefined, verifyIdentity: false, minVersion };
+  return { ...ca, rejectUnauthorized: true, verifyIdentity: mode !== "VERIFY_CA", minVersion };
 }
 
 function sessionSql({ mariadb, galera }: ServerKind): string[] {

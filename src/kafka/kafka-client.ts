@@ -34,7 +34,7 @@ export async function openKafka(options: KafkaOptions, socketFactory: SocketFact
   const { brokers, ssl, sasl, clientId = "auth-service", log } = options;
   const config: KafkaConfig = {
     clientId,
-    brokers: [...brokers],
+    brokers: brokers.map(hideColons),
     ...(ssl === undefined ? {} : { ssl }),
     ...(sasl == null ? {} : { sasl: { ...sasl } as SASLOptions }),
     connectionTimeout: 2_000,
@@ -51,6 +51,15 @@ export async function openKafka(options: KafkaOptions, socketFactory: SocketFact
   return { kafka: new kafkajs.Kafka(config), Partitioners: kafkajs.Partitioners };
 }
 
+/** kafkajs ends a broker's host at its first colon: an IPv6 address in brackets goes through it with dashes. */
+function hideColons(broker: string): string {
+  return broker.replace(/^\[(.*)\]/, (_, address: string) => `[${address.replaceAll(":", "-")}]`);
+}
+
+function showColons(host: string): string {
+  return /^\[.*\]$/.test(host) ? host.slice(1, -1).replaceAll("-", ":") : host;
+}
+
 /**
  * Makes sockets that can all be cut at once. kafkajs reconnects by itself when it is disconnected during a request: only cut sockets
  * end that.
@@ -58,7 +67,8 @@ export async function openKafka(options: KafkaOptions, socketFactory: SocketFact
 export function trackSockets(ssl: KafkaOptions["ssl"]): { socketFactory: SocketFactory; cut(): void } {
   const sockets = new Set<net.Socket>();
   let isCut = false;
-  const socketFactory: SocketFactory = ({ host, port, onConnect }) => {
+  const socketFactory: SocketFactory = ({ host: named, port, onConnect }) => {
+    const host = showColons(named);
     if (isCut) throw new Error("connection was given up");
     const secure = typeof ssl === "object" ? ssl : {};
     const socket = ssl

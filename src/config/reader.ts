@@ -1,0 +1,99 @@
+import { readFileSync } from "node:fs";
+import { type ChoicesOf, type NamesOf, type Variable, type VariableName, variables } from "./variables.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Reads declared variables and collects what is wrong with them. */
+export class Reader {
+  readonly problems: string[] = [];
+  readonly #env: Environment;
+
+  constructor(env: Environment) {
+    this.#env = env;
+  }
+
+  problem(name: VariableName, wrong: string, example: string = variables[name].example): void {
+    this.problems.push(`${name}: ${wrong}. Example: ${name}=${example}`);
+  }
+
+  text(name: NamesOf<"text" | "list" | "file" | "choice" | "integer" | "flag">): string | null {
+    return this.#value(name);
+  }
+
+  /** The variable, or the content of the file that `NAME_FILE` names. */
+  secret(name: NamesOf<"secret">): string | null {
+    const value = this.#value(name);
+    const path = this.#value(`${name}_FILE`);
+    if (value !== null && path !== null) this.problem(name, `set either ${name} or ${name}_FILE, not both`);
+    return path === null ? value : (this.#content(name, `${name}_FILE`, path)?.trim() ?? null);
+  }
+
+  /** The content of the file that the variable names. */
+  file(name: NamesOf<"file">): string | null {
+    const path = this.#value(name);
+    return path === null ? null : this.#content(name, name, path);
+  }
+
+  /** The path that the variable names, of a file that can be read. */
+  readablePath(name: NamesOf<"file">): string | null {
+    return this.file(name) === null ? null : this.#value(name);
+  }
+
+  integer(name: NamesOf<"integer">): number {
+    const { default: fallback, min, max } = variables[name] as Extract<Variable, { kind: "integer" }>;
+    const value = this.#value(name);
+    if (value === null) return fallback;
+    const number = /^-?\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+    if (number >= min && number <= max) return number;
+    this.problem(name, `must be a whole number from ${min} to ${max}, not ${JSON.stringify(value)}`);
+    return fallback;
+  }
+
+  flag(name: NamesOf<"flag">, production: boolean): boolean {
+    const declared = (variables[name] as Extract<Variable, { kind: "flag" }>).default;
+    const fallback = declared === "production" ? production : declared;
+    const value = this.#value(name)?.toLowerCase();
+    if (value === undefined) return fallback;
+    if (["1", "true", "on", "yes"].includes(value)) return true;
+    if (["0", "false", "off", "no"].includes(value)) return false;
+    this.problem(name, `must be 1 or 0, not ${JSON.stringify(value)}`);
+    return fallback;
+  }
+
+  choice<Name extends NamesOf<"choice">>(name: Name): ChoicesOf<Name> | null {
+    const { choices } = variables[name] as Extract<Variable, { kind: "choice" }>;
+    const value = this.#value(name);
+    if (value === null) return null;
+    const found = choices.find((choice) => choice === value.toLowerCase());
+    if (found !== undefined) return found as ChoicesOf<Name>;
+    this.problem(name, `must be ${choices.join(" or ")}, not ${JSON.stringify(value)}`);
+    return null;
+  }
+
+  list(name: NamesOf<"list">): string[] {
+    return (this.#value(name) ?? "")
+      .split(",")
+      .map((part) => part.trim())
+      .filter((part) => part !== "");
+  }
+
+  /** An empty variable is an unset one. */
+  #value(name: string): string | null {
+    const value = this.#env[name]?.trim();
+    return value === undefined || value === "" ? null : value;
+  }
+
+  #content(name: VariableName, source: string, path: string): string | null {
+    try {
+      return readFileSync(path, "utf8");
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      this.problems.push(`${source}: cannot read ${path} (${code}). Example: ${source}=${exampleOf(name, source)}`);
+      return null;
+    }
+  }
+}
+
+function exampleOf(name: VariableName, source: string): string {
+  return source === name ? variables[name].example : "/run/secrets/value";
+}

@@ -1,0 +1,260 @@
+/** What an environment variable may be, and what an operator reads about it in docs/configuration.md. */
+export type Variable = {
+  readonly meaning: string;
+  /** Shown in an error message. */
+  readonly example: string;
+  /** Shown in the documentation where the default is not one value. */
+  readonly unset?: string;
+} & (
+  | { readonly kind: "text" | "list" }
+  /** The variable, or the content of the file that `NAME_FILE` names. */
+  | { readonly kind: "secret" }
+  /** The path of a file that must be readable. */
+  | { readonly kind: "file" }
+  | { readonly kind: "integer"; readonly default: number; readonly min: number; readonly max: number }
+  | { readonly kind: "flag"; readonly default: boolean | "production" }
+  | { readonly kind: "choice"; readonly choices: readonly string[] }
+);
+
+const host = (where: string) =>
+  ({ kind: "text", unset: "127.0.0.1", example: "127.0.0.1", meaning: `Address of ${where}.` }) as const;
+const port = (number: number, where: string) =>
+  ({
+    kind: "integer",
+    default: number,
+    min: 1,
+    max: 65_535,
+    example: String(number),
+    meaning: `Port of ${where}.`,
+  }) as const;
+const seconds = (number: number, max: number, meaning: string) =>
+  ({ kind: "integer", default: number, min: 1, max, example: String(number), meaning }) as const;
+
+/** Every variable that the service reads, by section. A name that is not declared here cannot be read: it does not compile. */
+export const sections = {
+  Deployment: {
+    NODE_ENV: {
+      kind: "text",
+      unset: "development",
+      example: "production",
+      meaning:
+        "`production` refuses every development default: sample clients, generated keys, an http issuer, SQLite. Any other value listens on loopback only.",
+    },
+    ISSUER: {
+      kind: "text",
+      unset: "http://localhost:8081; in production required",
+      example: "https://auth.example.com",
+      meaning: "`iss`, and the base of every advertised URL. No slash at the end.",
+    },
+    WORKERS: {
+      kind: "integer",
+      default: 1,
+      min: 1,
+      max: 64,
+      example: "1",
+      meaning: "Processes that share the listeners. More than one needs MySQL.",
+    },
+    LOG_LEVEL: {
+      kind: "choice",
+      choices: ["info", "fatal", "error", "warn", "debug", "trace", "silent"],
+      example: "info",
+      meaning: "The least severe level that is logged.",
+    },
+  },
+  Listeners: {
+    HTTP_HOST: host("the public listener: OAuth, OpenID Connect, pages, `/api/users/*`"),
+    HTTP_PORT: port(8081, "the public listener"),
+    GRPC_HOST: host("the internal gRPC listener"),
+    GRPC_PORT: port(9091, "the internal gRPC listener"),
+    INTERNAL_HTTP_HOST: host("the internal HTTP listener: Connect, gRPC-Web, `/healthz`, `/readyz`, `/metrics`"),
+    INTERNAL_HTTP_PORT: port(9092, "the internal HTTP listener"),
+    GRPC_TLS_CERT: {
+      kind: "file",
+      example: "/etc/tls/tls.crt",
+      meaning: "PEM file: TLS on both internal listeners, with `GRPC_TLS_KEY`.",
+    },
+    GRPC_TLS_KEY: { kind: "file", example: "/etc/tls/tls.key", meaning: "PEM file: the key of `GRPC_TLS_CERT`." },
+    GRPC_TLS_CLIENT_CA: {
+      kind: "file",
+      example: "/etc/tls/clients.crt",
+      meaning: "PEM file: internal callers need a certificate of this authority (mTLS).",
+    },
+    TRUST_PROXY: {
+      kind: "list",
+      example: "10.0.0.0/8,127.0.0.1",
+      meaning:
+        "Addresses or networks whose `X-Forwarded-*` headers are believed, or `loopback`, `linklocal`, `uniquelocal`.",
+    },
+    CORS_ORIGINS: {
+      kind: "list",
+      unset: "development: any loopback origin; production: none",
+      example: "https://portal.example.com,https://admin.example.com",
+      meaning:
+        "Origins whose scripts may call the service. Origins of other schemes (`capacitor://localhost`) are compared as they are. Key set, metadata and `/api/openapi.json` may be read from every origin.",
+    },
+  },
+  Storage: {
+    DATABASE_URL: {
+      kind: "secret",
+      unset: "sqlite:./data/auth.sqlite",
+      example: "mysql://auth:secret@db.example:3306/auth",
+      meaning:
+        "`sqlite:PATH`, or `mysql://user:password@host:port/database`, with `?ssl-mode=` `DISABLED`, `REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY`.",
+    },
+    DATABASE_SSL_CA: {
+      kind: "file",
+      example: "/etc/tls/database-ca.crt",
+      meaning:
+        "PEM file: TLS to the database, verified against this authority (`VERIFY_IDENTITY` unless `ssl-mode` says otherwise).",
+    },
+    ALLOW_SQLITE: {
+      kind: "flag",
+      default: false,
+      example: "1",
+      meaning: "`1` allows SQLite in production, for one process.",
+    },
+    KEY_ENCRYPTION_KEY: {
+      kind: "secret",
+      unset: "with SQLite in development: made in ./data",
+      example: "$(openssl rand -base64 32)",
+      meaning: "32 bytes in base64, the same on every replica: seals signing keys and events at rest.",
+    },
+    CLIENTS_FILE: {
+      kind: "file",
+      example: "./clients.json",
+      meaning: "JSON array of client registrations, applied at start.",
+    },
+  },
+  Events: {
+    KAFKA_BROKERS: {
+      kind: "list",
+      example: "kafka-1:9092,kafka-2:9092",
+      meaning: "`host:port` of each broker; an IPv6 address in brackets. Without brokers, events go to `EVENTS_FILE`.",
+    },
+    KAFKA_SSL: { kind: "flag", default: false, example: "1", meaning: "TLS to the brokers." },
+    KAFKA_SASL_MECHANISM: {
+      kind: "text",
+      example: "scram-sha-512",
+      meaning: "`plain`, `scram-sha-256` or `scram-sha-512`, with the user name and password.",
+    },
+    KAFKA_SASL_USERNAME: { kind: "secret", example: "auth", meaning: "User name at the brokers." },
+    KAFKA_SASL_PASSWORD: { kind: "secret", example: "secret", meaning: "Password at the brokers." },
+    KAFKA_TOPIC_PARTITIONS: {
+      kind: "integer",
+      default: 3,
+      min: 1,
+      max: 10_000,
+      example: "3",
+      meaning: "Partitions of topics that are made at start.",
+    },
+    KAFKA_TOPIC_REPLICATION: {
+      kind: "integer",
+      default: -1,
+      min: -1,
+      max: 100,
+      example: "3",
+      meaning: "Replicas of topics that are made at start; `-1`: the brokers' default.",
+    },
+    EVENTS_FILE: {
+      kind: "text",
+      unset: "./data/events.ndjson",
+      example: "./data/events.ndjson",
+      meaning: 'Where events go without Kafka: one `{"topic","key","event"}` a line.',
+    },
+  },
+  Tokens: {
+    ACCESS_TOKEN_TTL: seconds(120, 3_600, "Lifetime of access tokens (seconds)."),
+    REFRESH_TOKEN_TTL: seconds(2_592_000, 31_536_000, "Lifetime of an authorization and its refresh tokens (seconds)."),
+    ID_TOKEN_TTL: seconds(600, 86_400, "Lifetime of ID tokens (seconds)."),
+    REFRESH_REJECTED_STATUS: {
+      kind: "choice",
+      choices: ["401", "400"],
+      unset: "by client: 401 without a secret, 400 for others",
+      example: "401",
+      meaning: "HTTP status of every refused refresh.",
+    },
+    JWKS_MAX_AGE: seconds(
+      300,
+      86_400,
+      "How long verifiers may cache the key set (seconds). New keys wait so long before they sign.",
+    ),
+    KEY_ROTATION_DAYS: {
+      kind: "integer",
+      default: 90,
+      min: 0,
+      max: 3_650,
+      example: "90",
+      meaning: "Signing keys are replaced after so many days; `0`: only by command.",
+    },
+    REVOCATION_MAX_STALENESS: {
+      kind: "integer",
+      default: 1_000,
+      min: 50,
+      max: 60_000,
+      example: "1000",
+      meaning: "An introspection never relies on an older state (milliseconds).",
+    },
+    OUTBOUND_ALLOWED_HOSTS: {
+      kind: "list",
+      example: "keys.internal,10.0.0.7:8443",
+      meaning: "Private hosts that clients' key sets and logout URIs may name.",
+    },
+  },
+  Accounts: {
+    PASSWORD_MIN_LENGTH: {
+      kind: "integer",
+      default: 8,
+      min: 8,
+      max: 64,
+      example: "8",
+      meaning: "Characters that a password needs at least; at most 128, no composition rules.",
+    },
+    PASSWORD_BLOCKLIST: {
+      kind: "flag",
+      default: "production",
+      example: "1",
+      meaning: "Refuses common passwords.",
+    },
+    PASSWORD_RESET_URL: {
+      kind: "text",
+      unset: "ISSUER/password-reset",
+      example: "https://portal.example.com/reset",
+      meaning: "The page that reset mails point to.",
+    },
+  },
+  Limits: {
+    RATE_LIMIT_PER_MINUTE: {
+      kind: "integer",
+      default: 0,
+      min: 0,
+      max: 10_000_000,
+      example: "6000",
+      meaning: "Requests a minute and network on the public listener, over all replicas; `0`: not limited.",
+    },
+    CALLER_RATE_LIMIT: {
+      kind: "integer",
+      default: 0,
+      min: 0,
+      max: 10_000_000,
+      example: "5000",
+      meaning:
+        "Calls a second and client of one process, on the internal listeners and at HTTP introspection; `0`: not limited.",
+    },
+  },
+} as const satisfies Record<string, Record<string, Variable>>;
+
+type Sections = typeof sections;
+/** All sections in one record. */
+type All = UnionToIntersection<Sections[keyof Sections]>;
+type UnionToIntersection<T> = (T extends unknown ? (value: T) => void : never) extends (value: infer R) => void
+  ? R
+  : never;
+
+export type VariableName = keyof All;
+/** Names of the variables of a kind. */
+export type NamesOf<Kind extends Variable["kind"]> = {
+  [Name in VariableName]: All[Name] extends { readonly kind: Kind } ? Name : never;
+}[VariableName];
+export type ChoicesOf<Name extends NamesOf<"choice">> = All[Name]["choices"][number];
+
+export const variables: Readonly<Record<VariableName, Variable>> = Object.assign({}, ...Object.values(sections));

@@ -1,0 +1,132 @@
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "@jest/globals";
+import { configurationPage } from "../../scripts/configuration.ts";
+import { ConfigError, readConfig } from "../../src/config/config.ts";
+import { type VariableName, variables } from "../../src/config/variables.ts";
+import { openKafka, trackSockets } from "../../src/kafka/kafka-client.ts";
+
+const root = new URL("../../", import.meta.url);
+const words = (text: string) => text.replaceAll(/[\s|-]+/g, " ");
+const production = {
+  NODE_ENV: "production",
+  ISSUER: "https://auth.example.com",
+  DATABASE_URL: "mysql://auth:secret@db.example:3306/auth",
+  KEY_ENCRYPTION_KEY: Buffer.alloc(32, 3).toString("base64"),
+};
+
+/** @returns the names of the variables that have a problem; empty: none */
+function wrongOf(env: Record<string, string>): string[] {
+  try {
+    readConfig(env);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const problem of error.problems) expect(problem).toMatch(/^[A-Z_]+: .+\. Example: [A-Z_]+=./);
+    return error.problems.map((problem) => problem.slice(0, problem.indexOf(":")));
+  }
+}
+
+describe("configuration", () => {
+  it("is documented as it is declared: npm run docs:configuration", () => {
+    const page = readFileSync(new URL("docs/configuration.md", root), "utf8");
+    expect(words(page)).toBe(words(configurationPage()));
+    expect(Object.keys(variables).every((name) => page.includes(`\`${name}\``))).toBe(true);
+  });
+
+  it("reads every variable that it declares, and .env.example names no other", () => {
+    const text = readFileSync(new URL("src/config/config.ts", root), "utf8");
+    const unread = Object.keys(variables).filter((name) => !text.includes(`"${name}"`) && !/_(HOST|PORT)$/.test(name));
+    expect(unread).toEqual([]);
+    const example = readFileSync(new URL(".env.example", root), "utf8");
+    const names = [...example.matchAll(/^#? ?([A-Z][A-Z_]+)=/gm)].map(([, name]) => name as VariableName);
+    expect(names.filter((name) => !/^MYSQL_/.test(name) && variables[name] === undefined)).toEqual([]);
+  });
+
+  it("takes a secret from a file, and says where it was not found", () => {
+    const directory = mkdtempSync(join(tmpdir(), "secrets-"));
+    const file = join(directory, "key");
+    writeFileSync(file, `${production.KEY_ENCRYPTION_KEY}\n`);
+    const { KEY_ENCRYPTION_KEY: _, ...without } = production;
+    expect(readConfig({ ...without, KEY_ENCRYPTION_KEY_FILE: file }).secrets.keyEncryptionKey).toEqual(
+      Buffer.alloc(32, 3),
+    );
+    expect(wrongOf({ ...production, KEY_ENCRYPTION_KEY_FILE: file })).toEqual(["KEY_ENCRYPTION_KEY"]);
+    expect(wrongOf({ ...without, KEY_ENCRYPTION_KEY_FILE: join(directory, "gone") })).toContain(
+      "KEY_ENCRYPTION_KEY_FILE",
+    );
+    expect(readdirSync(directory)).toEqual(["key"]);
+  });
+
+  it("C-82 refuses in production what is no production setting, all together", () => {
+    expect(wrongOf(production)).toEqual([]);
+    const exampleKey = /^KEY_ENCRYPTION_KEY=(.+)$/m.exec(readFileSync(new URL(".env.example", root), "utf8"))?.[1];
+    const { ISSUER: _, ...withoutIssuer } = production;
+    const wrong = {
+      ...withoutIssuer,
+      KEY_ENCRYPTION_KEY: exampleKey ?? "",
+      TRUST_PROXY: "999.1.1.1",
+      KAFKA_SASL_USERNAME: "auth",
+      KAFKA_SASL_PASSWORD: "secret",
+      PASSWORD_RESET_URL: "javascript:alert(1)",
+    };
+    expect(wrongOf(wrong).sort()).toEqual([
+      "ISSUER",
+      "KAFKA_SASL_MECHANISM",
+      "KEY_ENCRYPTION_KEY",
+      "PASSWORD_RESET_URL",
+      "TRUST_PROXY",
+    ]);
+    for (const issuer of ["HTTPS://auth.example.com", "https://Auth.example.com", "https://auth.example.com:443"]) {
+      expect([issuer, wrongOf({ ...production, ISSUER: issuer })]).toEqual([issuer, ["ISSUER"]]);
+    }
+    for (const network of ["10.0.0.0/33", "10.0.0.0/8/8", "::1/129", "1.2.3", "example.com"]) {
+      expect([network, wrongOf({ ...production, TRUST_PROXY: network })]).toEqual([network, ["TRUST_PROXY"]]);
+    }
+    expect(wrongOf({ ...production, TRUST_PROXY: "10.0.0.0/8, ::1/128, fe80::1, loopback" })).toEqual([]);
+  });
+
+  it("C-80 honours ssl-mode or refuses it, and refuses every other parameter of the database's URL", () => {
+    const withQuery = (query: string) =>
+      wrongOf({ ...production, DATABASE_URL: `${production.DATABASE_URL}?${query}` });
+    for (const mode of ["REQUIRED", "required", "VERIFY_CA", "VERIFY_IDENTITY", "DISABLED"]) {
+      expect([mode, withQuery(`ssl-mode=${mode}`)]).toEqual([mode, []]);
+    }
+    for (const query of ["ssl-mode=PREFERRED", "ssl-mode=", "ssl-mode=on", "sslmode=REQUIRED", "charset=latin1"]) {
+      expect([query, withQuery(query)]).toEqual([query, ["DATABASE_URL"]]);
+    }
+  });
+
+  it("C-60 takes an origin of another scheme as a plain string", () => {
+    const corsOf = (origins: string) => readConfig({ ...production, CORS_ORIGINS: origins }).config.corsOrigins;
+    expect(corsOf("capacitor://localhost,https://portal.example.com")).toEqual([
+      "capacitor://localhost",
+      "https://portal.example.com",
+    ]);
+    for (const wrong of ["https://portal.example.com/", "portal.example.com", "capacitor://localhost/x", "null"]) {
+      expect([wrong, wrongOf({ ...production, CORS_ORIGINS: wrong })]).toEqual([wrong, ["CORS_ORIGINS"]]);
+    }
+  });
+
+  it("C-81 connects to a broker that is named by its IPv6 address", async () => {
+    const came = Promise.withResolvers<string | undefined>();
+    const server = net.createServer((socket) => {
+      came.resolve(socket.localAddress);
+      socket.destroy();
+    });
+    await new Promise<void>((resolve) => server.listen(0, "::1", resolve));
+    const { port } = server.address() as net.AddressInfo;
+    const brokers = `[::1]:${port}`;
+    expect(readConfig({ ...production, KAFKA_BROKERS: brokers }).config.kafka?.brokers).toEqual([brokers]);
+    const { socketFactory, cut } = trackSockets(false);
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const { kafka } = await openKafka({ brokers: [brokers], log } as never, socketFactory);
+    const admin = kafka.admin({ retry: { retries: 0 } });
+    await admin.connect().catch(() => {});
+    expect(await came.promise).toBe("::1");
+    cut();
+    await new Promise((resolve) => server.close(resolve));
+  });
+});

@@ -45,7 +45,19 @@ function roomOf(file: string): string {
 }
 
 /** Rooms that every other one but `token` and `verifier` may import: they know nothing of the rest. */
-const everywhere = ["clock", "errors", "events", "limits", "config", "context", "store", "telemetry", "crypto", "net"];
+const everywhere = [
+  "clock",
+  "deadline",
+  "errors",
+  "events",
+  "limits",
+  "config",
+  "context",
+  "store",
+  "telemetry",
+  "crypto",
+  "net",
+];
 const domain = ["token", "users", "sessions", "oauth"];
 
 /** Which room may import which, type imports included. */
@@ -75,9 +87,10 @@ const allowed: Record<string, readonly string[]> = {
   events: [],
   clock: [],
   call: [],
+  deadline: [],
   // implementations of the store and of the events' publisher
-  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "net"],
-  kafka: ["store", "errors", "events", "clock", "telemetry", "gen"],
+  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "deadline", "net"],
+  kafka: ["store", "errors", "events", "clock", "deadline", "telemetry", "gen"],
   // what an access token is, for the issuer and for the library alike
   token: [],
   verifier: ["token", "gen"],

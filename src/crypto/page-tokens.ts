@@ -25,3 +25,38 @@ export function readPageToken(key: Buffer, list: string, token: string): readonl
 function seal(key: Buffer, list: string, body: string): string {
   return createHmac("sha256", key).update(`page token\n${list}\n${body}`).digest("base64url");
 }
+
+/** What a caller asks of a list. */
+export interface PageRequest {
+  /** Entries; 0: the list's usual number. */
+  readonly size: number;
+  /** Of the page before; empty: the first page. */
+  readonly token: string;
+}
+
+export interface PagedList<Entry> {
+  /** Names the list and whom it is of: a token is valid for this list only. */
+  readonly name: string;
+  readonly usualSize: number;
+  readonly maxSize: number;
+  /** Entries after a position, at most `limit`. */
+  read(after: readonly [number, string] | null, limit: number): Promise<Entry[]>;
+  positionOf(entry: Entry): readonly [number, string];
+}
+
+/** One page of a list, and the token of the next one; empty: there is none. @throws AuthError invalid_request */
+export async function readPage<Entry>(
+  key: Buffer,
+  list: PagedList<Entry>,
+  page: PageRequest,
+): Promise<{ entries: Entry[]; nextPageToken: string }> {
+  const size = page.size === 0 ? list.usualSize : page.size;
+  if (!Number.isInteger(size) || size < 1 || size > list.maxSize) {
+    throw new AuthError("invalid_request", `page_size must be 1 to ${list.maxSize.toLocaleString("en")}`);
+  }
+  const found = await list.read(readPageToken(key, list.name, page.token), size + 1);
+  const entries = found.slice(0, size);
+  const last = entries.at(-1);
+  const more = found.length > size && last !== undefined;
+  return { entries, nextPageToken: more ? writePageToken(key, list.name, list.positionOf(last)) : "" };
+}

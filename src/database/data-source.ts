@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
+import { within } from "../deadline.ts";
 import { type SslMode, sslModeOf } from "../net/ssl-mode.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
@@ -108,7 +109,7 @@ async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Pr
       enableKeepAlive: true,
     },
   });
-  await withTimeout(dataSource.initialize(), 8_000);
+  await within(8_000, dataSource.initialize());
   return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize };
 }
 
@@ -165,23 +166,5 @@ async function askServer(options: {
     });
   } finally {
     connection.destroy();
-  }
-}
-
-export class DeadlineError extends Error {
-  readonly code = "PROTOCOL_DEADLINE";
-}
-
-/** The promise is not cancelled: the caller must discard what it works on. */
-export async function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, fail) => {
-    timer = setTimeout(() => fail(new DeadlineError(`no answer within ${Math.round(ms)} ms`)), Math.max(0, ms));
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-    promise.catch(() => undefined);
   }
 }

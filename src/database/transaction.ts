@@ -2,9 +2,10 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DataSource, QueryRunner } from "typeorm";
 import { afterCall, checkCall } from "../call.ts";
+import { within } from "../deadline.ts";
 import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
-import { type OpenedDataSource, POOL_QUEUE, withTimeout } from "./data-source.ts";
+import { type OpenedDataSource, POOL_QUEUE } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Dialect } from "./schema.ts";
 import { Turns } from "./turns.ts";
@@ -90,7 +91,7 @@ export class Database {
     if (this.#closed) return;
     this.#closed = true;
     // a frozen server does not answer the goodbye
-    await withTimeout(this.dataSource.destroy(), 2_000).catch(() => undefined);
+    await within(2_000, this.dataSource.destroy()).catch(() => undefined);
   }
 
   async #run<T>(
@@ -149,7 +150,7 @@ export class Database {
     if (this.dialect === "sqlite") return session;
     const connecting: Promise<Connection> = runner.connect();
     try {
-      const connection = await withTimeout(connecting, session.left());
+      const connection = await within(session.left(), connecting);
       session.connection = connection;
       if (!this.#prepared.has(connection)) {
         for (const sql of this.#sessionSql) await session.rows(sql, []);
@@ -239,7 +240,7 @@ class Session implements TransactionSql {
   async #rollBack(): Promise<void> {
     if (this.#broken) return;
     try {
-      await withTimeout(this.#runner.query("ROLLBACK"), Math.max(200, this.left()));
+      await within(Math.max(200, this.left()), this.#runner.query("ROLLBACK"));
     } catch {
       // on SQLite a failed statement may have rolled back already; elsewhere the server does it when the connection goes
       this.#broken = true;
@@ -252,7 +253,7 @@ class Session implements TransactionSql {
     const answer = this.#runner.query(sql, parameters as Scalar[], true);
     if (this.dialect === "sqlite") return answer;
     try {
-      return await withTimeout(answer, this.left());
+      return await within(this.left(), answer);
     } catch (error) {
       // its answer may still come, to the next user of the connection
       if (isAway(error)) this.#broken = true;

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
+import { pause, withDeadline } from "../deadline.ts";
 import type { Lease } from "../store/leases.ts";
 import type { OutboxStore } from "../store/outbox.ts";
-import { pause, withDeadline } from "./deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import { encodeEvent } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";

@@ -1,6 +1,6 @@
+import { pause } from "../deadline.ts";
 import type { Lease, LeaseStore } from "../store/leases.ts";
 import { OUTBOX_LANES } from "../store/outbox.ts";
-import { pause } from "./deadline.ts";
 import type { Lane } from "./lane.ts";
 import type { DatabaseOutage } from "./outages.ts";
 import type { RelayTiming } from "./timing.ts";

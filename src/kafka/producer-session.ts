@@ -1,5 +1,5 @@
 import type { Producer } from "kafkajs";
-import { withDeadline } from "./deadline.ts";
+import { withDeadline } from "../deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import { PublishError } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, REQUEST_TIMEOUT_MS, trackSockets } from "./kafka-client.ts";

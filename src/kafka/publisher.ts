@@ -1,4 +1,4 @@
-import { withDeadline } from "./deadline.ts";
+import { withDeadline } from "../deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import type { EventPublisher } from "./event-publisher.ts";
 import { PublishError } from "./event-publisher.ts";

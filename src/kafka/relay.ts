@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
+import { pause, withDeadline } from "../deadline.ts";
 import { OUTBOX_LANES } from "../store/outbox.ts";
 import type { Store } from "../store/store.ts";
-import { pause, withDeadline } from "./deadline.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
 import type { LaneContext, RelayMetrics } from "./lane.ts";
 import { Lane } from "./lane.ts";

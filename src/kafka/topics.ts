@@ -1,4 +1,4 @@
-import { pause, withDeadline } from "./deadline.ts";
+import { pause, withDeadline } from "../deadline.ts";
 import { EVENT_TOPICS } from "./encode.ts";
 import { type KafkaOptions, openKafka, trackSockets } from "./kafka-client.ts";
 import { isNotAllowed } from "./kafka-errors.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
-import { readPageToken, writePageToken } from "../crypto/page-tokens.ts";
+import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
@@ -99,22 +99,17 @@ export async function batchGetUsers(ctx: Context, uuids: readonly string[]): Pro
 }
 
 /** Oldest first. @param page size 0: 100. @throws AuthError invalid_request */
-export async function listUsers(
-  ctx: Context,
-  page: { size: number; token: string },
-): Promise<{ users: User[]; nextPageToken: string }> {
-  const size = page.size === 0 ? 100 : page.size;
-  if (!Number.isInteger(size) || size < 1 || size > 1000) {
-    throw new AuthError("invalid_request", "page_size must be 1 to 1,000");
-  }
-  const key = ctx.derivedKeys.pageTokens;
-  const position = readPageToken(key, "users", page.token);
-  const after = position === null ? null : { createdAt: position[0], uuid: position[1] };
-  const found = await ctx.store.users.list(after, size + 1);
-  const users = found.slice(0, size);
-  const last = users.at(-1);
-  const more = found.length > size && last !== undefined;
-  return { users, nextPageToken: more ? writePageToken(key, "users", [last.createdAt, last.uuid]) : "" };
+export async function listUsers(ctx: Context, page: PageRequest): Promise<{ users: User[]; nextPageToken: string }> {
+  const list: PagedList<User> = {
+    name: "users",
+    usualSize: 100,
+    maxSize: 1_000,
+    read: (after, limit) =>
+      ctx.store.users.list(after === null ? null : { createdAt: after[0], uuid: after[1] }, limit),
+    positionOf: ({ createdAt, uuid }) => [createdAt, uuid],
+  };
+  const { entries, nextPageToken } = await readPage(ctx.derivedKeys.pageTokens, list, page);
+  return { users: entries, nextPageToken };
 }
 
 /** Changes a user. Tokens have the new roles from the next refresh on. @throws AuthError invalid_input, not_found */

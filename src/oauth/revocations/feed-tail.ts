@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { within } from "../../deadline.ts";
 import { AuthError } from "../../errors.ts";
 import { LONGEST_TRANSACTION_MS, type RevocationStore } from "../../store/revocations.ts";
 import type { Logger } from "../../telemetry/telemetry.ts";
@@ -114,7 +115,7 @@ export class FeedTail {
     });
     // the result of a poll that takes longer than the bound is not fresh
     const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
-    if (left > 0) await waitAtMost(polled, left);
+    if (left > 0) await within(left, polled).catch(() => undefined);
     if (this.fresh) return;
     throw new AuthError("unavailable", "what was revoked is not known right now", { cause, retryAfter: 1 });
   }
@@ -234,14 +235,4 @@ function settledId(known: KnownRevocations, now: number): number {
   const older = known.read(known.start, Math.max(0, known.end - known.start - page));
   const settled = older.filter(({ revokedAt }) => revokedAt < now - 6 * LONGEST_TRANSACTION_MS);
   return settled.at(-1)?.id ?? 0;
-}
-
-/** Resolves with the promise or after `ms`, whichever is first. */
-async function waitAtMost(promise: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
 }

@@ -1,4 +1,4 @@
-import { readPageToken, writePageToken } from "../../crypto/page-tokens.ts";
+import { type PagedList, type PageRequest, readPage } from "../../crypto/page-tokens.ts";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
@@ -38,19 +38,18 @@ export async function revokeAuthorization(ctx: OAuthContext, sid: string): Promi
 export async function listAuthorizations(
   ctx: OAuthContext,
   uuid: string,
-  page: { size: number; token: string },
+  page: PageRequest,
 ): Promise<{ authorizations: Authorization[]; nextPageToken: string }> {
-  const size = page.size === 0 ? 50 : page.size;
-  if (!Number.isInteger(size) || size < 1 || size > 100) {
-    throw new AuthError("invalid_request", "page_size must be 1 to 100");
-  }
-  const key = ctx.derivedKeys.pageTokens;
-  const list = `authorizations of ${uuid}`;
-  const position = readPageToken(key, list, page.token);
-  const after = position === null ? null : { createdAt: position[0], id: position[1] };
-  const found = await ctx.store.authorizations.listOfUser(uuid, after, size + 1, ctx.clock.now());
-  const authorizations = found.slice(0, size);
-  const last = authorizations.at(-1);
-  const more = found.length > size && last !== undefined;
-  return { authorizations, nextPageToken: more ? writePageToken(key, list, [last.createdAt, last.id]) : "" };
+  const list: PagedList<Authorization> = {
+    name: `authorizations of ${uuid}`,
+    usualSize: 50,
+    maxSize: 100,
+    read: (after, limit) => {
+      const position = after === null ? null : { createdAt: after[0], id: after[1] };
+      return ctx.store.authorizations.listOfUser(uuid, position, limit, ctx.clock.now());
+    },
+    positionOf: ({ createdAt, id }) => [createdAt, id],
+  };
+  const { entries, nextPageToken } = await readPage(ctx.derivedKeys.pageTokens, list, page);
+  return { authorizations: entries, nextPageToken };
 }

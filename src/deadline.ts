@@ -1,3 +1,28 @@
+/** A result that did not come in time; `code` says so to whoever reads errors of the database driver. */
+export class DeadlineError extends Error {
+  readonly code = "PROTOCOL_DEADLINE";
+
+  constructor(ms: number) {
+    super(`no answer within ${Math.round(ms)} ms`);
+  }
+}
+
+/**
+ * The promise's result, or DeadlineError after `ms` milliseconds. The promise is not cancelled: its caller must discard what it works on.
+ */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new DeadlineError(ms)), Math.max(0, ms));
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+    promise.catch(() => undefined);
+  }
+}
+
 /**
  * Runs `work`, and rejects after `ms` milliseconds or when one of `parents` aborts, if that is sooner. The signal tells the work to give
  * up; a result that arrives later is ignored.
@@ -14,7 +39,7 @@ export function withDeadline<T>(
       reject(error);
     };
     const stop = () => giveUp(new Error("given up"));
-    const timer = setTimeout(() => giveUp(new Error(`no answer within ${Math.round(ms)} ms`)), ms);
+    const timer = setTimeout(() => giveUp(new DeadlineError(ms)), ms);
     const finish = () => {
       clearTimeout(timer);
       for (const parent of parents) parent?.removeEventListener("abort", stop);

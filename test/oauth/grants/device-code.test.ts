@@ -222,13 +222,7 @@ describe("the device authorization grant", () => {
     expect(form).toContain(`value="${code}"`);
     expect(await errorOf(poll(device))).toEqual([400, "authorization_pending"]);
     const page = await (await browser.submit(complete, { user_code: code })).text();
-    for (const text of [
-      "TV &lt;b&gt;&amp;&lt;/b&gt; Co",
-      code,
-      "read your data",
-      "127.0.0.1",
-      "If somebody sent you",
-    ]) {
+    for (const text of ["TV &lt;b&gt;&amp;&lt;/b&gt; Co", code, "read your data", "127.0.0.1", "If someone sent you"]) {
       expect(page).toContain(text);
     }
     // opening it decided nothing

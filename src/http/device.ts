@@ -62,7 +62,8 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   // for the device's own screen: the same for every well-formed code, nothing is looked up
   app.get(`${paths.device}/qr.svg`, async (request, reply) => {
     const userCode = readUserCode(readQuery(request)["user_code"] ?? "");
-    if (userCode === null) throw new AuthError("invalid_request", "user_code must be eight letters, as XXXX-XXXX");
+    if (userCode === null)
+      throw new AuthError("invalid_request", "user_code must be eight letters, for example BCDF-GHJK");
     const { default: qrCode } = await import("qrcode");
     const svg = await qrCode.toString(verificationUriComplete(ctx, userCode), { type: "svg", margin: 4 });
     return reply.header("content-security-policy", "default-src 'none'; sandbox").type("image/svg+xml").send(svg);

@@ -92,7 +92,7 @@ export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthErr
     return { error: new AuthError("invalid_request", description), status: statusCode };
   }
   ctx.log.error({ err: error }, "unexpected error");
-  return { error: new AuthError("server_error", "something went wrong here; it was written to the log"), status: 500 };
+  return { error: new AuthError("server_error", "internal error; the service logged its cause"), status: 500 };
 }
 
 /** Sets Retry-After in whole seconds (RFC 9110 section 10.2.3) where a later attempt can succeed. */

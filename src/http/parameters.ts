@@ -85,7 +85,8 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
     throw new AuthError("invalid_request", "the body must be a JSON object");
   }
   const names = memberNames(body.text);
-  if (new Set(names).size !== names.length) throw new AuthError("invalid_request", "duplicate member");
+  if (new Set(names).size !== names.length)
+    throw new AuthError("invalid_request", "duplicate member in the JSON object");
   if (names.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} members`);
   // no prototype: __proto__ and constructor are members like any other
   return Object.assign(Object.create(null), json) as Record<string, unknown>;
@@ -128,8 +129,9 @@ function readPairs(pairs: readonly [string, string][]): Parameters {
       throw new AuthError(code, `duplicate parameter ${printable(name)}`);
     }
     seen.add(name);
-    if (/[[\]]/.test(name)) throw new AuthError("invalid_request", `${printable(name)}: no parameter is an array`);
-    if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} holds a NUL`);
+    if (/[[\]]/.test(name))
+      throw new AuthError("invalid_request", `${printable(name)}: array parameters are not supported`);
+    if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} must not contain NUL`);
     if (name === "scope" && value.length > maxScope) throw new AuthError("invalid_request", "scope is too long");
     if (value !== "") parameters[name] = value;
   }

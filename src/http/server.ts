@@ -264,7 +264,7 @@ function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readon
 
 function refuseOtherMethods(app: FastifyInstance, known: ReadonlyMap<string, ReadonlySet<string>>): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-  const answer = { error: "invalid_request", error_description: "this method is not allowed here" };
+  const answer = { error: "invalid_request", error_description: "method not allowed" };
   for (const [url, methods] of known) {
     app.route({
       method: all.filter((method) => !methods.has(method)),

@@ -23,5 +23,5 @@ export function narrowedScope(granted: string, asked: string | undefined): strin
   const allowed = scopesOf(granted);
   const scopes = scopesOf(asked);
   if (scopes.length > 0 && scopes.every((scope) => allowed.includes(scope))) return scopes.join(" ");
-  throw new AuthError("invalid_scope", "scope asks for more than was granted");
+  throw new AuthError("invalid_scope", "scope exceeds what was granted");
 }

@@ -44,7 +44,7 @@ export async function authorize(
 ): Promise<Next> {
   const destination = await readDestination(ctx, parameters);
   if (destination.client.metadata.require_pushed_authorization_requests && pushedHash === null) {
-    throw new AuthError("invalid_request", "this client has to push its authorization requests (RFC 9126 section 5)");
+    throw new AuthError("invalid_request", "this client must push its authorization requests (RFC 9126 section 5)");
   }
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, parameters);
@@ -54,8 +54,8 @@ export async function authorize(
       if (consented) return issueCode(ctx, request, fresh, browser, pushedHash);
     }
     if (request.prompt.includes("none")) {
-      if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or is another one");
-      throw new ClientError("consent_required", "the user has not allowed this client what it asks for");
+      if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
+      throw new ClientError("consent_required", "the user has not consented to this request");
     }
     const kept = session ?? (await startSession(ctx, browser));
     const pending = await keepRequest(ctx, kept, parameters, pushedHash);
@@ -125,7 +125,7 @@ export async function continueRequest(
     if (session.userId === null || !meets) return { to: "login", session, request: pending };
     if (allowed === false) {
       await ctx.store.sessions.deleteRequest(pending.id);
-      throw new ClientError("access_denied", "the user did not allow it");
+      throw new ClientError("access_denied", "the user denied the request");
     }
     if (allowed === true && session.userId !== null) {
       const { clientId } = request.client;
@@ -235,7 +235,7 @@ async function issueCode(
     pushedHash,
   );
   if (outcome === "request_used") throw invalidRequestUri();
-  if (outcome === "session_ended") throw new ClientError("login_required", "the session ended meanwhile");
+  if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
   return answerTo(ctx, request, { code });
 }
 
@@ -251,7 +251,7 @@ async function answeringClient(ctx: OAuthContext, destination: Destination, work
     ctx.log.error({ err: error }, "authorization request not answered");
     return error instanceof AuthError
       ? told("temporarily_unavailable", "try again in a moment")
-      : told("server_error", "something went wrong here; it was written to the log");
+      : told("server_error", "internal error; the service logged its cause");
   }
 }
 

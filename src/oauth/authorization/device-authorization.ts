@@ -50,10 +50,10 @@ export async function authorizeDevice(
   const allowed = userScopesOf(client);
   const asked = scope === undefined ? allowed : scopesOf(scope);
   if (!asked.every((each) => allowed.includes(each))) {
-    throw new AuthError("invalid_scope", "the client may not ask for one of these scopes");
+    throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
   if (resource !== null && !client.metadata.resources.includes(resource)) {
-    throw new AuthError("invalid_target", "the client may not ask for this resource");
+    throw new AuthError("invalid_target", "the client may not request this resource");
   }
   const deviceCode = randomToken();
   const now = ctx.clock.now();
@@ -172,8 +172,8 @@ async function open(ctx: OAuthContext, session: BrowserSession, typed: string): 
 
 function refusalOf(outcome: "opened_elsewhere" | "session_ended" | null): AuthError {
   if (outcome === "opened_elsewhere") return new AuthError("forbidden", "another session opened this code");
-  if (outcome === "session_ended") return new AuthError("login_required", "the session ended meanwhile");
-  return new AuthError("expired_token", "the code is unknown, expired or was used");
+  if (outcome === "session_ended") return new AuthError("login_required", "the session has ended");
+  return new AuthError("expired_token", "the code is unknown, expired or used");
 }
 
 function newUserCode(): string {

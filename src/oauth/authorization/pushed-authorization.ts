@@ -29,7 +29,7 @@ export async function pushAuthorizationRequest(
   }
   const jkt = dpop === null ? null : await checkProof(ctx, dpop, { accessToken: null, nonce: needsNonce(client) });
   if (jkt !== null && (rest["dpop_jkt"] ?? jkt) !== jkt) {
-    throw new AuthError("invalid_dpop_proof", "dpop_jkt names another key than the proof");
+    throw new AuthError("invalid_dpop_proof", "dpop_jkt differs from the key of the DPoP proof");
   }
   const bound = jkt === null ? {} : { dpop_jkt: jkt };
   const parameters: Parameters = { ...rest, ...bound, client_id: client.clientId };

@@ -110,7 +110,7 @@ export async function readRequest(
   const prompt = readPrompt(parameters["prompt"]);
   const hint = readHint(ctx, client, parameters["id_token_hint"]);
   if (hint === "unknown" && prompt.includes("none")) {
-    throw new ClientError("login_required", "id_token_hint is not an ID token of this client that can be verified");
+    throw new ClientError("login_required", "id_token_hint is not a valid ID token of this client");
   }
   const hinted = hint === "unknown" ? null : (hint?.sub ?? null);
   const named = claims?.id_token?.["sub"]?.value ?? null;
@@ -142,7 +142,7 @@ function readScope(client: Client, given: string | undefined): string[] {
   const allowed = userScopesOf(client);
   const asked = given === undefined ? allowed : scopesOf(given);
   if (asked.every((scope) => allowed.includes(scope))) return asked;
-  throw new ClientError("invalid_scope", "the client may not ask for one of these scopes");
+  throw new ClientError("invalid_scope", "the client may not request one of these scopes");
 }
 
 /** PKCE with S256 alone (RFC 7636 section 4.2, OAuth 2.1 section 4.1.1). */
@@ -166,14 +166,14 @@ function readThumbprint(given: string | undefined): string | null {
 function readResource(client: Client, resource: string | undefined): string | null {
   if (resource === undefined) return null;
   if (client.metadata.resources.includes(resource)) return resource;
-  throw new ClientError("invalid_target", "the client may not ask for this resource");
+  throw new ClientError("invalid_target", "the client may not request this resource");
 }
 
 function readPrompt(given: string | undefined): string[] {
   const prompt = scopesOf(given ?? "");
   const known = prompt.every((value) => (PROMPTS as readonly string[]).includes(value));
   if (known && !(prompt.includes("none") && prompt.length > 1)) return prompt;
-  throw new ClientError("invalid_request", "prompt must be none alone, or login, consent and select_account");
+  throw new ClientError("invalid_request", "prompt must be none, or one or more of login, consent and select_account");
 }
 
 function readMaxAge(given: string | undefined): number | null {
@@ -186,7 +186,8 @@ function readMaxAge(given: string | undefined): number | null {
 function readClaims(given: string | undefined): ClaimsRequest | null {
   if (given === undefined) return null;
   const claims = readClaimsRequest(given);
-  if (claims === null) throw new ClientError("invalid_request", "claims is not what OpenID Connect Core 5.5 describes");
+  if (claims === null)
+    throw new ClientError("invalid_request", "claims is malformed (OpenID Connect Core section 5.5)");
   const acr = claims.id_token?.["acr"];
   const values = acr?.values ?? (acr?.value === undefined ? [] : [acr.value]);
   if (acr?.essential === true && values.length > 0 && !values.includes(ACR)) {

@@ -102,7 +102,7 @@ async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials
   }
   const { client_id: named, client_assertion: assertion } = credentials.parameters;
   if (authorization === null && named === undefined && assertion === undefined) {
-    throw new AuthError("invalid_client", "client authentication is needed");
+    throw new AuthError("invalid_client", "client authentication is required");
   }
   const { client, secret } = await authenticateClient(ctx, credentials);
   if (client.metadata.token_endpoint_auth_method === "none") {

@@ -158,9 +158,9 @@ async function registeredClient(ctx: OAuthContext, { clientId, authorization }: 
 }
 
 function bearerOf(authorization: string | null): string {
-  if (authorization === null) throw new AuthError("unauthorized", "an access token is needed");
+  if (authorization === null) throw new AuthError("unauthorized", "an access token is required");
   const token = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization)?.[1];
-  if (token === undefined) throw new AuthError("invalid_token", "not a Bearer token");
+  if (token === undefined) throw new AuthError("invalid_token", "the Authorization header is not a Bearer token");
   return token;
 }
 

@@ -15,17 +15,17 @@ const standingMs = 100 * 365 * 86_400_000;
 /** Client credentials (RFC 6749 section 4.4): a client acts for itself. */
 export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJkt }, parameters) => {
   if (client.metadata.token_endpoint_auth_method === "none") {
-    throw new AuthError("unauthorized_client", "client_credentials needs a client that authenticates");
+    throw new AuthError("unauthorized_client", "client_credentials requires client authentication");
   }
   const allowed = scopesOf(client.metadata.scope);
   const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
   const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
   if (refused.length > 0) {
-    throw new AuthError("invalid_scope", "the client may not have a scope it asked for");
+    throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
   const resource = parameters["resource"] ?? null;
   if (resource !== null && !client.metadata.resources.includes(resource)) {
-    throw new AuthError("invalid_target", "the client may not ask for this resource");
+    throw new AuthError("invalid_target", "the client may not request this resource");
   }
   const now = ctx.clock.now();
   const fresh: Authorization = {
@@ -52,8 +52,8 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
     rotations: [],
   };
   const known = secret?.authorizationId ?? null;
-  const stands = known !== null && !ctx.feed.revoked.isAuthorizationRevoked(known);
-  const sid = stands ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
+  const isLive = known !== null && !ctx.feed.revoked.isAuthorizationRevoked(known);
+  const sid = isLive ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
   const scope = asked.join(" ");
   const authorization = { id: sid, subject: client.clientId, resource, userEpoch: null };
   return {

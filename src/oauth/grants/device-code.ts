@@ -18,10 +18,10 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const code = await deviceCodes.find(hash);
   if (code === null || code.clientId !== grantee.client.clientId || code.redeemedAt !== null) throw refused();
   if (code.deniedAt !== null || code.revokedAt !== null) {
-    throw new AuthError("access_denied", "the user did not allow it");
+    throw new AuthError("access_denied", "the user denied the request");
   }
   const now = ctx.clock.now();
-  if (code.expiresAt <= now) throw new AuthError("expired_token", "the device code has expired: ask for a new one");
+  if (code.expiresAt <= now) throw new AuthError("expired_token", "the device code has expired: request a new one");
   if (code.allowedAt === null) {
     if ((await deviceCodes.poll(hash, slowDownMs, now)) === "in_time") {
       throw new AuthError("authorization_pending", "the user has not decided yet");
@@ -30,7 +30,8 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   }
 
   const user = code.userId === null ? null : await ctx.store.users.find(code.userId);
-  if (user === null || user.disabledAt !== null) throw new AuthError("access_denied", "the user is gone");
+  if (user === null || user.disabledAt !== null)
+    throw new AuthError("access_denied", "the user was disabled or deleted");
   const { sessionHash, scope, resource, authTime, ipAddress, userAgent } = code;
   const allowed = { sessionHash, scope, resource, nonce: null, claims: null, authTime, ipAddress, userAgent };
   const { redemption, response } = firstTokens(ctx, grantee, user, { grantType: "device_code", ...allowed });

@@ -61,7 +61,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
     throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
   }
   if (authorization.resource !== null && !client.metadata.resources.includes(authorization.resource)) {
-    throw new AuthError("invalid_target", "the client may no longer ask for this resource");
+    throw new AuthError("invalid_target", "the client may no longer request this resource");
   }
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
   // (FAPI 2.0 section 5.3.2.1-9)

@@ -24,17 +24,17 @@ const invalid = (description: string) => new AuthError("invalid_request", descri
  */
 export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   if (client.metadata.token_endpoint_auth_method === "none") {
-    throw new AuthError("unauthorized_client", "token exchange needs a client that authenticates");
+    throw new AuthError("unauthorized_client", "token exchange requires client authentication");
   }
   const requested = parameters["requested_token_type"] ?? accessTokenType;
   if (requested !== accessTokenType) throw invalid(`requested_token_type must be ${accessTokenType}`);
   const { claims: subject, kid } = await readToken(ctx, parameters, "subject_token", dpopJkt);
   if (subject.aud !== client.clientId && !client.metadata.resource_server_for.includes(subject.aud)) {
-    throw invalid("subject_token was not made for this client");
+    throw invalid("subject_token is not intended for this client");
   }
   await checkActor(ctx, client, parameters, dpopJkt);
   const before = subject.exchanged_from ?? [];
-  if (before.length >= longestChain) throw invalid("subject_token was exchanged too often");
+  if (before.length >= longestChain) throw invalid("subject_token was exchanged too many times");
   const aud = readTarget(client, parameters);
   const scope = narrowedScope(subject.scope, parameters["scope"]);
   const now = ctx.clock.seconds();
@@ -100,7 +100,7 @@ async function checkActor(
   }
   const { claims } = await readToken(ctx, parameters, "actor_token", dpopJkt);
   if (claims.sub !== client.clientId || claims.client_id !== client.clientId) {
-    throw invalid("actor_token must be the client's own");
+    throw invalid("actor_token must be an access token of this client itself");
   }
 }
 

@@ -117,7 +117,7 @@ export class FeedTail {
     const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
     if (left > 0) await within(left, polled).catch(() => undefined);
     if (this.fresh) return;
-    throw new AuthError("unavailable", "what was revoked is not known right now", { cause, retryAfter: 1 });
+    throw new AuthError("unavailable", "the revocation state is unavailable", { cause, retryAfter: 1 });
   }
 
   #schedule(): void {

@@ -22,7 +22,7 @@ export async function requireBearer(
   requiredScope: string | null,
   proof: PresentedProof | null = null,
 ): Promise<AccessTokenClaims> {
-  if (authorization === null) throw new AuthError("unauthorized", "an access token is needed");
+  if (authorization === null) throw new AuthError("unauthorized", "an access token is required");
   const [, scheme, token] = /^(bearer|dpop) +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization) ?? [];
   const known = token === undefined ? null : await readAccessToken(ctx, token);
   const claims = known?.claims ?? null;
@@ -31,10 +31,10 @@ export async function requireBearer(
   }
   const standing = await standingOf(ctx, known);
   if (standing === "revoked") throw new AuthError("invalid_token", "the access token was revoked");
-  if (standing === "expired") throw new AuthError("token_expired", "the access token is expired");
+  if (standing === "expired") throw new AuthError("token_expired", "the access token has expired");
   await requireBinding(ctx, claims, scheme?.toLowerCase() === "dpop" ? (token ?? "") : null, proof);
   if (requiredScope !== null && !claims.scope.split(" ").includes(requiredScope)) {
-    throw new AuthError("forbidden", `scope ${requiredScope} is needed`);
+    throw new AuthError("forbidden", `scope ${requiredScope} is required`);
   }
   return claims;
 }
@@ -48,7 +48,7 @@ async function requireBinding(
 ): Promise<void> {
   if (claims.cnf === undefined && presented === null) return;
   if (claims.cnf === undefined)
-    throw new AuthError("invalid_token", "the access token is bound to no key: send it as Bearer");
+    throw new AuthError("invalid_token", "the access token is not bound to a key: send it as Bearer");
   // a valid token that is used without its key may be stolen
   const misused = { client_id: claims.client_id, sid: claims.sid };
   if (presented === null || proof === null) {

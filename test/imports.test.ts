@@ -183,12 +183,12 @@ function picturedWrongly({ groups, arrows }: Picture): string[] {
 describe("the import rule", () => {
   const src = sourcesOf("src");
 
-  it("finds the imports at all, and has a line for every room", () => {
+  it("finds imports, and has a line for every room", () => {
     expect([...src].flatMap(importsOf).length).toBeGreaterThan(500);
     expect([...src.keys()].map(roomOf).filter((room) => !(room in allowed))).toEqual([]);
   });
 
-  it("goes one way: edges to the domain, the domain to what it stands on", () => {
+  it("goes one way: from the edges to the domain, from the domain to the ground", () => {
     expect(strangers(src)).toEqual([]);
   });
 

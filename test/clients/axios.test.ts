@@ -18,7 +18,7 @@ describe("axios in Node.js as the client", () => {
     expect(again).toMatchObject({ status: 409, data: { error: { code: "AUTH_EMAIL_DUPLICATE" } } });
   });
 
-  it("S-056 refreshes with JSON beside an expired Bearer, and calls with the new token", async () => {
+  it("S-056 refreshes with JSON while an expired Bearer token is sent too, and calls with the new token", async () => {
     const account = await signUp(app.url);
     const tokens = await getTokens(app.url, account);
     const api = axios.create({ baseURL: app.url, headers: { Authorization: `Bearer ${tokens.access_token}` } });

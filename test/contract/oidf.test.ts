@@ -74,7 +74,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     return (await response.json()) as Json;
   };
 
-  it("S-129 oidcc-server: code flow, ID token by the book with at_hash and nothing nobody asked for", async () => {
+  it("S-129 oidcc-server: code flow, ID token with at_hash and only the claims that were requested", async () => {
     const module = start();
     const { claims, access_token: token, expires_in: life, token_type: type } = await module.signIn();
     expect([life, type]).toEqual([120, "Bearer"]);

@@ -48,7 +48,7 @@ describe("a MariaDB that fails", () => {
     await store.close();
   }, 120_000);
 
-  it("is unavailable at once where nobody listens", async () => {
+  it("is unavailable at once where no server listens", async () => {
     const url = "mysql://a:b@127.0.0.1:1/auth";
     const start = performance.now();
     const opening = openStore({ url, sealer, clock: new Clock(), log });

@@ -300,62 +300,53 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
     }),
   );
 
-  inBrowser(
-    "S-021 S-023 S-178 every page is named, labelled, framed by nobody, cached by nobody and loads nothing",
-    () =>
-      withProfile(language, async ({ page, context }) => {
-        const account = await signUp(app.url);
-        const loaded: string[] = [];
-        page.on("request", (request) => {
-          if (!request.isNavigationRequest() && !request.url().startsWith("data:")) loaded.push(request.url());
+  inBrowser("S-021 S-023 S-178 every page is named and labelled, forbids framing and caching, and loads nothing", () =>
+    withProfile(language, async ({ page, context }) => {
+      const account = await signUp(app.url);
+      const loaded: string[] = [];
+      page.on("request", (request) => {
+        if (!request.isNavigationRequest() && !request.url().startsWith("data:")) loaded.push(request.url());
+      });
+      const query = new URLSearchParams({ client_id: "<script>alert(1)</script>", redirect_uri: '"><img src=x>' });
+      const look = async (url: string) => {
+        const response = await page.goto(url);
+        const headers = response?.headers() ?? {};
+        expect(headers["content-security-policy"]).toContain("default-src 'none'");
+        expect(headers["content-security-policy"]).toContain("frame-ancestors 'none'");
+        expect(headers).toMatchObject({
+          "x-frame-options": "DENY",
+          "x-content-type-options": "nosniff",
+          "referrer-policy": "no-referrer",
+          "cache-control": "no-store",
+          "content-language": language,
         });
-        const query = new URLSearchParams({ client_id: "<script>alert(1)</script>", redirect_uri: '"><img src=x>' });
-        const look = async (url: string) => {
-          const response = await page.goto(url);
-          const headers = response?.headers() ?? {};
-          expect(headers["content-security-policy"]).toContain("default-src 'none'");
-          expect(headers["content-security-policy"]).toContain("frame-ancestors 'none'");
-          expect(headers).toMatchObject({
-            "x-frame-options": "DENY",
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-store",
-            "content-language": language,
-          });
-          expect(await page.title()).toMatch(/^.+ · .+$/);
-          expect(await page.locator("h1").count()).toBe(1);
-          expect(await page.locator("script, img, iframe, link:not([href^='data:'])").count()).toBe(0);
-          const tree = await accessibilityTree(page);
-          const controls = tree.filter(({ role }) => ["textbox", "button", "link"].includes(role));
-          expect(controls.filter(({ name }) => name.trim() === "")).toEqual([]);
-          expect(tree.some(({ role }) => role === "main")).toBe(true);
-          expect(controls.filter(({ role }) => role === "textbox").length).toBe(
-            await page.locator("input:not([type=hidden])").count(),
-          );
-          // nothing to scroll sideways on a small phone
-          await page.setViewportSize({ width: 320, height: 640 });
-          expect(await page.evaluate<number>("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
-        };
-        await look(startUrl());
-        for (const path of [
-          "/",
-          "/login",
-          "/signup",
-          "/password-reset",
-          "/password-reset?token=x",
-          "/connect/logout",
-        ]) {
-          await look(`${app.url}${path}`);
-        }
-        await look(`${app.url}/oauth2/authorize?${query}`);
-        await context.clearCookies();
-        await page.goto(startUrl({ clientId: "photos", path: "/photos" }));
-        await signInOn(page, language, account);
-        await page.getByRole("button", { name: t.deny }).waitFor();
-        await look(page.url());
-        await look(`${app.url}/`);
-        expect(loaded).toEqual([]);
-      }),
+        expect(await page.title()).toMatch(/^.+ · .+$/);
+        expect(await page.locator("h1").count()).toBe(1);
+        expect(await page.locator("script, img, iframe, link:not([href^='data:'])").count()).toBe(0);
+        const tree = await accessibilityTree(page);
+        const controls = tree.filter(({ role }) => ["textbox", "button", "link"].includes(role));
+        expect(controls.filter(({ name }) => name.trim() === "")).toEqual([]);
+        expect(tree.some(({ role }) => role === "main")).toBe(true);
+        expect(controls.filter(({ role }) => role === "textbox").length).toBe(
+          await page.locator("input:not([type=hidden])").count(),
+        );
+        // nothing to scroll sideways on a small phone
+        await page.setViewportSize({ width: 320, height: 640 });
+        expect(await page.evaluate<number>("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
+      };
+      await look(startUrl());
+      for (const path of ["/", "/login", "/signup", "/password-reset", "/password-reset?token=x", "/connect/logout"]) {
+        await look(`${app.url}${path}`);
+      }
+      await look(`${app.url}/oauth2/authorize?${query}`);
+      await context.clearCookies();
+      await page.goto(startUrl({ clientId: "photos", path: "/photos" }));
+      await signInOn(page, language, account);
+      await page.getByRole("button", { name: t.deny }).waitFor();
+      await look(page.url());
+      await look(`${app.url}/`);
+      expect(loaded).toEqual([]);
+    }),
   );
 });
 

@@ -502,7 +502,7 @@ describe("paths", () => {
   });
 
   it.each(guarded)(
-    "S-175 %s lets nobody in without credentials, however it is spelled and asked for",
+    "S-175 %s refuses requests without credentials, however it is spelled and requested",
     async (path, [type, body], query = "") => {
       const url = path.startsWith("/auth.v1") ? app.internalUrl : app.url;
       /** The status, 0 where nothing was answered. */

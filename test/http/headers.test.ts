@@ -221,7 +221,7 @@ describe("headers of the public listener", () => {
     expect(app.logs.join("")).toContain(fault.message);
   });
 
-  it("S-021 S-023 every page and redirect on the way to a client is framed, kept and traced by nobody, and loads nothing", async () => {
+  it("S-021 S-023 every page and redirect on the way to a client forbids framing, caching and referrers, and loads nothing", async () => {
     const account = await signUp(app.url);
     const browser = new TestBrowser();
     const look = async (where: string, status: number, answering: Response | Promise<Response>) => {

@@ -163,7 +163,7 @@ describe("the public listener", () => {
     }
   });
 
-  it("S-180 lets nobody store tokens, codes, introspection answers or claims", async () => {
+  it("S-180 forbids caching of tokens, codes, introspection answers and claims", async () => {
     const account = await signUp(app.url);
     const { code, verifier, browser } = await getCode(app.url, account);
     const answer = await redeem(app.url, code, verifier);

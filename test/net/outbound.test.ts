@@ -123,7 +123,7 @@ describe("calls to URLs that clients registered", () => {
     }
   });
 
-  it("says nothing but that it failed where nobody listens", async () => {
+  it("says only that it failed where no server listens", async () => {
     const gone = createServer();
     await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
     const free = (gone.address() as AddressInfo).port;

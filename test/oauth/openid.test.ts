@@ -228,7 +228,7 @@ describe("OpenID Connect", () => {
     expect(claimsOf(asked)["auth_time"]).toEqual(expect.any(Number));
   });
 
-  it("S-123 refuses prompt=none beside another prompt, and tells prompt=none for another user that a login is needed", async () => {
+  it("S-123 refuses prompt=none together with another prompt, and answers login_required to prompt=none for another user", async () => {
     const both = await new TestBrowser().get(authorizeUrl(app.url, { ...mailOnly, extra: { prompt: "none login" } }));
     expect(answerOf(both).get("error")).toBe("invalid_request");
 

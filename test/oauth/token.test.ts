@@ -183,7 +183,7 @@ describe("the body of a code exchange", () => {
 });
 
 describe("an answer of the token endpoint", () => {
-  it("S-060 holds what was granted and no more, and nobody may store it", async () => {
+  it("S-060 contains only what was granted, and forbids caching", async () => {
     for (const [scope, also] of [
       ["openid profile", ["id_token"]],
       ["profile", []],

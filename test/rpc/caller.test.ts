@@ -61,7 +61,7 @@ describe.each(protocols)("credentials over %s", (protocol) => {
     expect((await introspection.introspect({ token: user ?? "" }, { headers })).active).toBe(true);
   });
 
-  test("S-181 introspection tells nothing of tokens that are changed or for a resource of others", async () => {
+  test("S-181 introspection answers inactive for changed tokens and for tokens of another resource", async () => {
     const introspection = createClient(IntrospectionService, transports[protocol]!);
     const { good, user, id, refresh, ...bad } = bearer;
     const { responses } = await introspection.batchIntrospect(
@@ -83,7 +83,7 @@ test("S-181 unknown methods and services are UNIMPLEMENTED or 404, with credenti
   }
 });
 
-test("a hundred thousand garbage tokens leave nothing behind and push nothing out", async () => {
+test("a hundred thousand garbage tokens leave no rows or memory behind, and evict no verified token", async () => {
   const client = (await app.context.store.clients.find("worker"))!;
   const caller = { client, scopes: new Set(["auth.introspect"]) };
   await introspect(app.context, caller, bearer["good"]!);

@@ -28,7 +28,7 @@ describe("deadlines", () => {
     ["1", "INVALID_ARGUMENT"],
     ["1.5S", "INVALID_ARGUMENT"],
     ["123456789S", "INVALID_ARGUMENT"],
-  ])("S-186 grpc-timeout %s comes to %s", async (timeout, expected) => {
+  ])("S-186 grpc-timeout %s is answered with %s", async (timeout, expected) => {
     expect(await statusOf("TokenService/GetJwks", frame(Buffer.alloc(0)), { "grpc-timeout": timeout })).toBe(expected);
   });
 

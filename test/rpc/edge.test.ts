@@ -48,7 +48,7 @@ describe.each(protocols)("over %s", (protocol) => {
   const transport = () => edges.transports[protocol]!;
 
   test.each(allMethods.map((method) => [method.name, method] as const))(
-    "S-181 %s answers nobody without the right credentials",
+    "S-181 %s refuses callers without the right credentials",
     async (_name, method) => {
       const scope = getOption(method, required_scope);
       const other = scope === "auth.introspect" ? "auth.tokens" : "auth.introspect";
@@ -112,7 +112,7 @@ describe.each(protocols)("over %s", (protocol) => {
     expect(JSON.stringify(refused.details)).toContain("google.rpc.RetryInfo");
   });
 
-  test("S-189 an error that nobody foresaw leaks nothing and is logged with its cause", async () => {
+  test("S-189 an unexpected error reveals nothing and is logged with its cause", async () => {
     failWith = new Error("SELECT * FROM users WHERE secret = 'hunter2'", { cause: new Error("socket /var/run/db") });
     const refused = await getUser();
     expect([refused.code, refused.rawMessage, refused.details]).toEqual([Code.Internal, "internal error", []]);
@@ -120,7 +120,7 @@ describe.each(protocols)("over %s", (protocol) => {
     expect(edges.logged.join("")).toContain("socket /var/run/db");
   });
 
-  test("a handler that rejects with nothing at all is still answered", async () => {
+  test("a handler that rejects without an error is still answered", async () => {
     expect((await getUser()).code).toBe(Code.Internal);
   });
 
@@ -179,6 +179,6 @@ test("S-181 a method whose contract names no scope keeps the server from startin
   );
 });
 
-test("a service with a method nobody wrote keeps the server from starting", () => {
+test("a service with a method that is not implemented keeps the server from starting", () => {
   expect(() => methodsOf([register(UserService, {} as never)])).toThrow(/GetUser has no implementation/);
 });

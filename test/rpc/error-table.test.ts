@@ -23,7 +23,7 @@ useInternalApp();
 const telling =
   /SELECT|INSERT|password_hash|sqlite|mysql|node_modules|\.ts\b|\.js\b| {4}at |127\.0\.0\.1|localhost|ECONN|hunter2|db-1|fastify|grpc-node/i;
 
-test("S-189 no answer to anything that fails tells of SQL, stacks, files, hosts or versions", async () => {
+test("S-189 no error answer reveals SQL, stacks, files, hosts or versions", async () => {
   const answers: string[] = [];
   const ask = async (path: string, bytes: Uint8Array, headers: Record<string, string> = {}) => {
     const { status, message, details, headers: sent } = await grpcCall(path, frame(bytes), headers);
@@ -49,7 +49,7 @@ test("S-189 no answer to anything that fails tells of SQL, stacks, files, hosts 
   expect(answers.filter((answer) => telling.test(answer))).toEqual([]);
 });
 
-describe("S-189 where the store fails in a way nobody foresaw", () => {
+describe("S-189 with unexpected errors of the store", () => {
   const leak = "SELECT password_hash FROM users -- at /srv/auth/src/users.ts:12 on db-1.internal:3306 hunter2";
   const uuid = "00000000-0000-4000-8000-000000000000";
   /** What reaches the store. */

@@ -54,7 +54,7 @@ describe("frames and headers", () => {
     ["no path", () => without(":path")],
     ["no scheme", () => without(":scheme")],
     ["two paths", () => [...good().slice(0, 4), [":path", "/twice"], ...good().slice(4)]],
-    ["one that nobody knows", () => [[":nothing", "x"], ...good()]],
+    ["an unknown one", () => [[":nothing", "x"], ...good()]],
     ["one after the others", () => [...good(), [":path", "/late"]]],
     ["capitals", () => [...good(), ["X-Upper", "x"]]],
     ["a connection header", () => [...good(), ["connection", "close"]]],
@@ -63,7 +63,7 @@ describe("frames and headers", () => {
     await stillServes();
   });
 
-  test("S-187 fields that cannot be are dropped, and the call is answered as without them", async () => {
+  test("S-187 invalid header fields are dropped, and the call is answered as without them", async () => {
     expect(await endOf(headers(good()), message)).toBe("answered OK");
     for (const field of [
       ["x-line", "a\r\nb: c"],
@@ -136,7 +136,7 @@ describe("frames and headers", () => {
     await stillServes();
   });
 
-  test("S-188 binary metadata that is no base64 harms nobody", async () => {
+  test("S-188 binary metadata that is not base64 is refused or ignored, and the server goes on", async () => {
     for (const value of ["!!!!", "=", "a", "\u00ff".repeat(10), "x,y"]) {
       const answer = await grpcCall("TokenService/GetJwks", frame(Buffer.alloc(0)), { "trace-bin": value });
       expect(["OK", "INTERNAL", "INVALID_ARGUMENT"]).toContain(grpcStatus[answer.status]);

@@ -142,7 +142,7 @@ describe("deadlines", () => {
     ["-1S", "INVALID_ARGUMENT"],
     ["abc", "INVALID_ARGUMENT"],
     ["123456789S", "INVALID_ARGUMENT"],
-  ])("S-186 grpc-timeout %s comes to %s", async (timeout, expected) => {
+  ])("S-186 grpc-timeout %s is answered with %s", async (timeout, expected) => {
     expect(await status(raw(authorize, frame(Buffer.alloc(0)), { "grpc-timeout": timeout }))).toBe(expected);
   });
 

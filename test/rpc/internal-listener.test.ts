@@ -41,7 +41,7 @@ test("healthz, readyz and metrics answer without credentials", async () => {
   expect(await metrics.text()).toContain("auth_request_seconds");
 });
 
-test("a Connect error is JSON with its HTTP status, detail and Retry-After, and nobody keeps it", async () => {
+test("a Connect error is JSON with its HTTP status, detail and Retry-After, and forbids caching", async () => {
   const answer = await post("UserService/GetUser", "{}");
   expect(answer.status).toBe(429);
   expect(answer.headers.get("retry-after")).toBe("3");

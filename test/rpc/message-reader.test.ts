@@ -76,7 +76,7 @@ describe("sizes and encodings", () => {
     await stillServes();
   });
 
-  test("S-183 encodings that nobody speaks are UNIMPLEMENTED", async () => {
+  test("S-183 unknown encodings are UNIMPLEMENTED", async () => {
     for (const encoding of ["br", "xyz"]) {
       expect(await statusOf(signUpPath, frame(Buffer.from("x"), 1), { "grpc-encoding": encoding })).toBe(
         "UNIMPLEMENTED",
@@ -112,7 +112,7 @@ describe("malformed messages", () => {
   const packedAs = (field: number) => bytesField(field, Buffer.alloc(4_000_000, 1));
 
   test.each(Object.keys(hostile))(
-    "S-184 %s is INVALID_ARGUMENT over every protocol, and nothing stands still",
+    "S-184 %s is INVALID_ARGUMENT over every protocol, and the event loop goes on",
     async (name) => {
       const bytes = hostile[name]!;
       const unframed = frame(bytes);

@@ -49,7 +49,7 @@ describe.each(protocols)("over %s", (protocol) => {
   const issue = (clientId: string) =>
     tokens().issueToken({ grantType: "client_credentials", clientId, clientSecret: secret }, as("worker"));
 
-  test("S-181 every method refuses nobody, a stranger and a client without the scope", async () => {
+  test("S-181 every method refuses missing credentials, an unknown client and a client without the scope", async () => {
     for (const method of allMethods) {
       const outcomes = [undefined, basic("nobody"), "Bearer nonsense", basic("outsider")].map(
         async (authorization) => (await refusalOf(call(transports[protocol]!, method, {}, authorization))).rawMessage,

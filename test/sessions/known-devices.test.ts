@@ -59,7 +59,7 @@ describe("what keeps accounts and tokens alive", () => {
     expect((await login(new TestBrowser(), user.email, user.password)).status).toBe(303);
   });
 
-  it("S-083 refuses a refresh token that nobody used for the client's idle limit, and counts from the last use", async () => {
+  it("S-083 refuses a refresh token that was not used for the client's idle limit, and counts from the last use", async () => {
     const user = await signUp(app.url);
     const options = { clientId: "idle", redirectUri: "https://idle.example/cb", scope: "openid" };
     const { refresh_token: first } = await getTokens(app.url, user, options);

@@ -58,7 +58,7 @@ describe("sessions on two replicas", () => {
     }
   }
 
-  it("S-039 a cookie opens nothing after a logout, on either replica and after both were started anew", async () => {
+  it("S-039 a cookie is refused after a logout, on either replica and after both were restarted", async () => {
     const account = await signUp(base(0));
     const { browser } = await getTokens(bases(), account);
     const old = new TestBrowser();

@@ -259,7 +259,7 @@ describe("the account page", () => {
     expect((await one.post(`${app.url}${endPath}`, forms[1]?.fields ?? {})).status).toBe(303);
   });
 
-  it("S-042 ends nobody else's session, and none by a form of another site or of another button", async () => {
+  it("S-042 ends only the user's own sessions, and none by a form of another site or of another button", async () => {
     const [ada, eve] = [await signUp(app.url), await signUp(app.url)];
     const { one, two } = await threeBrowsers(ada);
     const evil = await threeBrowsers(eve);
@@ -464,7 +464,7 @@ describe("what a login may do", () => {
     expect((await login(owner, { ...ada, password: "another good password" })).status).toBe(303);
   });
 
-  it("S-052 GET requests alone sign nobody in and give no code", async () => {
+  it("S-052 GET requests alone neither sign in nor issue a code", async () => {
     const ada = await signUp(app.url);
     const { browser: signedIn } = await getTokens(app.url, ada);
     const signedInRows = () => rowsOf(app, "SELECT * FROM browser_session WHERE user_id IS NOT NULL").length;

@@ -9,7 +9,7 @@ const ed = generateKeyPairSync("ed25519");
 const keys = { ES256: ec, RS256: rsa, EdDSA: ed } as const;
 const algs = ["ES256", "RS256", "EdDSA"] as const;
 
-describe("signing and verifying beside jose", () => {
+describe("signing and verifying compared with jose", () => {
   it.each(algs)("%s: what one signs the other verifies, many times over", async (alg) => {
     const { publicKey, privateKey } = keys[alg];
     // some ES256 numbers are shorter than 32 bytes or need a sign byte: both forms come up within a few hundred signatures

@@ -38,7 +38,7 @@ describe("the password reset", () => {
       .map((line) => JSON.parse(line) as Record<string, unknown>)
       .filter(({ sub, event }) => sub === uuid && String(event).startsWith("password_reset"));
 
-  it("S-170 ends everything the account had, signs nobody in, and tells the token in the mail's event alone", async () => {
+  it("S-170 ends everything the account had, signs no browser in, and puts the token only into the event for the mail", async () => {
     const account = await signUp(app.url);
     const tokens = await getTokens(app.url, account);
     const pending = await getCode(app.url, account, { browser: tokens.browser });

@@ -283,7 +283,7 @@ describe("a proof is refused", () => {
 });
 
 describe("scheme and token fit", () => {
-  test("a bound token as Bearer is Invalid Token, its proof beside it or not, whatever checkBinding says", async () => {
+  test("a bound token as Bearer is Invalid Token, with or without its proof, whatever checkBinding says", async () => {
     const trusting = await verifierWith({}, { checkBinding: () => true });
     for (const by of [verifier, trusting]) {
       for (const dpop of [undefined, await prove()]) {

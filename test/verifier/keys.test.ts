@@ -67,7 +67,7 @@ test("while the issuer is away known keys go on, and an unknown one is 503", asy
   expect(await errorOf(verifier, issuer.token({}, { kid: "new" }))).toBe("Invalid Token");
 });
 
-test("keys older than their max-age are used, and fetched anew beside", async () => {
+test("stale keys stay usable while new ones are fetched", async () => {
   issuer.maxAge = 0;
   const verifier = verifierWith();
   await verifier.ready();

@@ -68,7 +68,7 @@ test("good tokens are bounded by bytes too, and the least recently used go", asy
   expect(verifier.status().rememberedTokens).toBeLessThan(200);
 });
 
-test("without memory every token is checked anew", async () => {
+test("without memory every token is verified again", async () => {
   const verifier = await readyVerifier(0);
   const token = issuer.token();
   expect([allows(verifier, token), allows(verifier, token)]).toEqual([true, true]);

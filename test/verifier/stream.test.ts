@@ -166,7 +166,7 @@ describe("after a break", () => {
     expect(service.resumeTokens.slice(0, 3)).toEqual(["", "1", ""]);
   });
 
-  test("a stream that says nothing is given up and opened anew", async () => {
+  test("a silent stream is closed and opened again", async () => {
     const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await verifier.ready();
     const token = issuer.token();
@@ -266,7 +266,7 @@ describe("while the stream is lost", () => {
     await until(() => verifier.status().stream === "lost");
   };
 
-  test("fail-closed answers 503, which signs nobody out", async () => {
+  test("fail-closed answers 503, which ends no session", async () => {
     const verifier = verifierWith({ onStreamLost: "fail-closed", ...impatient });
     await lose(verifier);
     expect(await verifier.verify(issuer.token())).toEqual({
@@ -314,7 +314,7 @@ describe("while the stream is lost", () => {
     expect(service.authorizations.length).toBe(asked);
   });
 
-  test("introspect answers 503 in time when nobody answers it", async () => {
+  test("introspect answers 503 in time when the service does not answer", async () => {
     const verifier = verifierWith({ introspectionTimeoutMs: 500, maxIntrospections: 2, ...impatient });
     await lose(verifier);
     service.introspectionAway = true;

@@ -24,7 +24,7 @@ describe("the same requests to this service and to node-oidc-provider", () => {
     expect(Object.values(groups).flat()).toHaveLength(sent.length);
   });
 
-  it("a difference that nobody explained, a changed answer and a case that is gone are told", () => {
+  it("reports an unexplained difference, a changed answer and a missing case", () => {
     const { "a code": good, ...others } = stored("token");
     if (good === undefined) throw new Error("the case is not recorded");
     const changed = { ...good, ours: { ...good.ours, status: 500 } };

@@ -58,7 +58,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
       expect(await store.deviceCodes.poll(code.deviceCodeHash, 5_000, NOW + 2 * interval + 5_000)).toBe("in_time");
     });
 
-    it("S-148 lets nobody but the session that opened a code decide, once", async () => {
+    it("S-148 lets only the session that opened a code decide, once", async () => {
       const { code, user, session } = await openedCode();
       const other = makeSession(user.uuid);
       await store.sessions.create(other);

@@ -110,7 +110,7 @@ describe("the authorization endpoint's answers", () => {
     }
   });
 
-  it("S-024 tells a registered client that prompt=none needs a login, and sends nobody to a client it never saw", async () => {
+  it("S-024 tells a registered client that prompt=none needs a login, and never redirects to an unknown client", async () => {
     const silent = await new TestBrowser().get(urlOf({ ...web, extra: { prompt: "none" } }));
     expect(locationOf(silent)).toMatch(/^https:\/\/good\.example\/cb\?error=login_required&/);
     const wrong = await new TestBrowser().get(urlOf({ ...web, scope: "x", extra: { prompt: "none" } }));
@@ -146,7 +146,7 @@ describe("the authorization endpoint's answers", () => {
     expect([codes(), sessions()]).toEqual([before + 1, open]);
   });
 
-  it("S-026 takes no request object, no foreign request URI and no registration, and calls nobody for them", async () => {
+  it("S-026 refuses request objects, foreign request URIs and the registration parameter, and fetches none of them", async () => {
     let connections = 0;
     const listener = createServer((_request, response) => response.end()).on("connection", () => connections++);
     await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
@@ -196,7 +196,7 @@ describe("the authorization endpoint's answers", () => {
     }
   });
 
-  it("S-029 tells the client that the server failed once its URI is beyond doubt, and nobody else before", async () => {
+  it("S-029 redirects a server error to the client once its URI is verified, and shows a page before", async () => {
     const { sessions: store } = app.context.store;
     const away = new AuthError("unavailable", "the database is away", { retryAfter: 1 });
     for (const [failure, error] of [
@@ -277,7 +277,7 @@ describe("the steps of an authorization", () => {
     expect(seen.at(-1)).toContain("access_token");
   });
 
-  it("S-031 lets nobody skip a step, open another session's request or use one twice", async () => {
+  it("S-031 refuses to skip a step, to open another session's request and to use a request twice", async () => {
     const before = codes();
     const { by, fields, html } = await atPage(album);
     expect(html).toContain("album");

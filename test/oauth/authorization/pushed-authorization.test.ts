@@ -70,7 +70,7 @@ describe("pushed authorization requests", () => {
     expect(response.headers.get("content-type")).toMatch(/^text\/html/);
   }
 
-  it("S-140 takes a request, and answers a request_uri that nobody guesses and that is soon over", async () => {
+  it("S-140 accepts a request and answers an unguessable request_uri with a short life", async () => {
     const { response, body } = await post(requestOf("public"));
     expect(response.status).toBe(201);
     expect(response.headers.get("cache-control")).toBe("no-store");
@@ -131,7 +131,7 @@ describe("pushed authorization requests", () => {
     }
   });
 
-  it("S-141 runs the flow with the pushed request, whatever stands beside it in the URL", async () => {
+  it("S-141 runs the flow with the pushed request and ignores other parameters of the URL", async () => {
     const { verifier, challenge } = pkce();
     const uri = await push(requestOf("public", challenge));
     const extra = {
@@ -174,7 +174,7 @@ describe("pushed authorization requests", () => {
     await expectRefusedOnPage(await browser.get(urlOf("public", late)));
   });
 
-  it("S-026 still refuses request URIs that are not ours, and calls nobody", async () => {
+  it("S-026 refuses request URIs that the service did not issue, and fetches none of them", async () => {
     const listener = await listen((_request, response) => response.end());
     const query = new URLSearchParams({ ...requestOf("public"), request_uri: `${listener.url}/request.jwt` });
     const response = await fetch(`${app.url}/oauth2/authorize?${query}`, { redirect: "manual" });

@@ -169,7 +169,7 @@ describe("private_key_jwt", () => {
     }
   });
 
-  it("S-106 S-107 refuses keys that the assertion brings or names, and asks nobody for them", async () => {
+  it("S-106 S-107 refuses keys that the assertion contains or points to, and fetches none of them", async () => {
     const listener = await listen((_request, response) => response.end(JSON.stringify({ keys: [stranger.jwk] })));
     try {
       const headers: Record<string, unknown>[] = [
@@ -250,7 +250,7 @@ describe("private_key_jwt", () => {
     expect((await refresh(app.url, assertion)).status).toBe(401);
   });
 
-  it("S-094 refuses an assertion beside a secret", async () => {
+  it("S-094 refuses an assertion together with a secret", async () => {
     const assertion = await assertionOf(keys.ES256, "keyed", app.url);
     expect(await ask(assertion, { client_secret: "x" })).toBe("invalid_request");
     const form = { grant_type: "client_credentials", ...(await withAssertion(keys.ES256, "keyed", app.url)) };

@@ -188,7 +188,7 @@ describe("dynamic client registration", () => {
     expect((await fetch(`${app.url}/oauth2/register`)).status).toBe(405);
   });
 
-  it("RFC 7592 2.1 shows a client its registration, and nobody else", async () => {
+  it("RFC 7592 2.1 shows a registration only to its client", async () => {
     const mine = await registered({ client_name: "Mine" });
     const other = await registered();
     const response = await at(mine, "GET");

@@ -102,7 +102,7 @@ describe("the proof key of a code", () => {
     return new URL(answer.headers.get("location") ?? "").searchParams.get("code") ?? "";
   }
 
-  it("S-070 is what stands in for a missing redirect URI: where there was none, the URI must come and be the same", async () => {
+  it("S-070 replaces the redirect URI: without PKCE, the redirect URI must be sent and be the same", async () => {
     const form = { grant_type: "authorization_code", code: await codeWithoutChallenge() };
     expect(await outcome(postForm(endpoint(), form, laxBasic))).toEqual(invalidGrant);
     const other = { ...form, redirect_uri: "https://lax.example/other" };
@@ -145,7 +145,7 @@ describe("a code", () => {
     expect((await postForm(endpoint(), parameters)).status).toBe(200);
   });
 
-  it("S-070 is refused with another redirect URI; without one PKCE stands in for it (OAuth 2.1 section 10.2)", async () => {
+  it("S-070 is refused with another redirect URI; without one PKCE replaces it (OAuth 2.1 section 10.2)", async () => {
     const parameters = await exchange();
     for (const redirect_uri of [
       "http://localhost:3000/callback/",

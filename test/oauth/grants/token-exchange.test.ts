@@ -136,7 +136,7 @@ describe("token exchange", () => {
     expect(userinfo.status).toBe(401);
   });
 
-  it("logs and counts an exchange as a security event with ids only, and a refused one not at all", async () => {
+  it("logs and counts an exchange as a security event with ids only, and does not log a refused one", async () => {
     const events = () =>
       app.logs
         .map((line) => JSON.parse(line) as object)
@@ -284,7 +284,7 @@ describe("token exchange", () => {
     expect(claimsOf(answer.access_token)["cnf"]).toEqual(claimsOf(bound)["cnf"]);
   });
 
-  it("S-146 takes the client's own token as actor and nobody else's", async () => {
+  it("S-146 accepts only the client's own token as actor", async () => {
     const { access_token: subject } = await tokensFor();
     const actor = { actor_token_type: accessToken };
     const own = await exchanged("gateway", subject, { ...actor, actor_token: await ownToken("gateway") });

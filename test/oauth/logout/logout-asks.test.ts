@@ -48,7 +48,7 @@ it("S-127 asks whoever is signed in when the hint is somebody else's", async () 
   expect([await isSignedIn(browser), await isSignedIn(other.browser)]).toEqual([false, true]);
 });
 
-it("S-127 without a hint a page comes first, also where nobody is signed in", async () => {
+it("S-127 without a hint shows a page first, also to a browser that is not signed in", async () => {
   const query = { client_id: "a", post_logout_redirect_uri: out, state: "x" };
   const answer = await new TestBrowser().get(logoutUrl(query));
   expect([answer.status, answer.headers.get("location")]).toEqual([200, null]);

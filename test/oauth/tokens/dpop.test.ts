@@ -146,7 +146,7 @@ describe("a DPoP proof at the token endpoint", () => {
     }
   });
 
-  it("S-143 S-105 S-106 S-107 refuses other types, algorithms and keys, and asks nobody for one", async () => {
+  it("S-143 S-105 S-106 S-107 refuses other types, algorithms and keys, and fetches no key", async () => {
     const listener = await listen((_request, response) => response.end(JSON.stringify({ keys: [key.jwk] })));
     const rsa = await makeKey("RS256");
     const es384 = await makeKey("ES384");

@@ -179,7 +179,7 @@ it("every verifier is sent the battery", () => {
 });
 
 describe.each(names)("%s", (name) => {
-  it("S-105 S-106 S-107 S-108 S-109 S-110 S-111 S-112 S-113 refuses every forged token in its one way, and asks nobody", async () => {
+  it("S-105 S-106 S-107 S-108 S-109 S-110 S-111 S-112 S-113 refuses every forged token with the same answer, and fetches nothing", async () => {
     const verifier = verifierOf(name);
     for (const kind of modelsFor(verifier)) {
       const sent = [...hostileTokens(models[kind])].filter(([token]) => !excepted(name, token));

@@ -216,7 +216,7 @@ describe("the import rule", () => {
     expect(strangers(planted)).toEqual([`${file} imports ${target}`]);
   });
 
-  it("is what the picture in docs/architecture.md shows", () => {
+  it("is the same as the picture in docs/architecture.md", () => {
     const picture = readPicture(readFileSync(path.join(root, "docs/architecture.md"), "utf8"));
     expect(picturedWrongly(picture)).toEqual([]);
     const more = { ...picture, arrows: [...picture.arrows, ["verifier", "oauth"] as const] };

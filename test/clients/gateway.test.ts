@@ -78,7 +78,7 @@ describe("the example gateway", () => {
     shift = 0;
   });
 
-  it("forwards an allowed request and says who is asking", async () => {
+  it("forwards an allowed request with the caller's identity", async () => {
     const account = await signUp(app.url);
     const { access_token } = await getTokens(app.url, account);
     const response = await fetch(`${gateway.url}/api/users/me?a=%20b`, {
@@ -157,7 +157,7 @@ describe("the example gateway", () => {
     }
   });
 
-  it("strips what clients say about themselves, in every spelling", async () => {
+  it("strips identity headers that clients send, in every spelling", async () => {
     const spoofed = {
       "X-User-Id": "someone",
       "x-user-roles": "ROLE_ADMIN",
@@ -201,7 +201,7 @@ describe("the example gateway", () => {
     expect(seen).toMatchObject([{ url: "/api/orders", body: inner }]);
   });
 
-  it("knows no route for what no row names, and takes no path that can be read in two ways", async () => {
+  it("answers 404 to paths without a rule, and refuses ambiguous paths", async () => {
     expect(await outcome(await get("/admin"))).toEqual([404, "Not Found"]);
     expect(await outcome(await get("/api/../admin"))).toEqual([404, "Not Found"]);
     expect(await outcome(await get("/api/%2e%2e/admin"))).toEqual([404, "Not Found"]);
@@ -249,7 +249,7 @@ describe("the example gateway", () => {
     }
   });
 
-  it("is 503 with Retry-After while it is not known what was revoked", async () => {
+  it("is 503 with Retry-After while revocations are unknown", async () => {
     const lonely = await startApp();
     const { access_token } = await getTokens(lonely.url, await signUp(lonely.url));
     const options = optionsFor(upstream.url);

@@ -144,7 +144,7 @@ describe("oidc-client-ts as the client, in Chromium", () => {
     });
   });
 
-  inBrowser("a frame on another site has no session and is told login_required; a redirect has it", async () => {
+  inBrowser("a frame on another site has no session and gets login_required; a redirect has the session", async () => {
     await inProfile(async ({ page }, account) => {
       await page.goto(otherSite);
       await signIn(page, account);
@@ -158,7 +158,7 @@ describe("oidc-client-ts as the client, in Chromium", () => {
     });
   });
 
-  inBrowser("signing in without a form says login_required to who is not signed in", async () => {
+  inBrowser("signing in without a form answers login_required to a browser that is not signed in", async () => {
     await inProfile(async ({ page }) => {
       await page.goto(otherSite);
       await click(page, "Sign in without a form");

@@ -60,7 +60,7 @@ describe("configuration", () => {
     expect(readdirSync(directory)).toEqual(["key"]);
   });
 
-  it("C-82 refuses in production what is no production setting, all together", () => {
+  it("C-82 lists every setting that production refuses in one error", () => {
     expect(wrongOf(production)).toEqual([]);
     const exampleKey = /^KEY_ENCRYPTION_KEY=(.+)$/m.exec(readFileSync(new URL(".env.example", root), "utf8"))?.[1];
     const { ISSUER: _, ...withoutIssuer } = production;

@@ -234,7 +234,7 @@ describe("OpenID Foundation conformance: discovery with an https issuer", () => 
     });
   });
 
-  it("S-129 oidcc-discovery-endpoint-verification: what oidcc-config-certification-test-plan looks for", async () => {
+  it("S-129 oidcc-discovery-endpoint-verification: the members that oidcc-config-certification-test-plan requires", async () => {
     const metadata = await discovery();
     expect(metadata).toMatchObject({
       issuer,

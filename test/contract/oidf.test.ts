@@ -210,7 +210,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     expect(again.claims["auth_time"]).toBe(first.claims["auth_time"]);
   });
 
-  it("S-129 oidcc-max-age-1: a second login after two seconds, and auth_time tells it", async () => {
+  it("S-129 oidcc-max-age-1: a second login after two seconds, with a later auth_time", async () => {
     const module = start();
     const first = await module.signIn();
     wait(2);
@@ -248,7 +248,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     expect(await again.json()).toMatchObject({ error: "invalid_grant" });
   });
 
-  it("S-129 oidcc-codereuse-30seconds: invalid_grant, and what the code gave is worth nothing", async () => {
+  it("S-129 oidcc-codereuse-30seconds: invalid_grant, and the tokens of the first use are revoked", async () => {
     const module = start();
     const visit = await module.authorize();
     const { access_token: token } = await module.redeem(visit);
@@ -314,7 +314,7 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     expect(tokens.claims["name"]).toBeUndefined();
   });
 
-  it("S-129 oidcc-refresh-token: for its own client alone, and the new ID token tells the same login", async () => {
+  it("S-129 oidcc-refresh-token: for its own client only, and the new ID token is of the same login", async () => {
     const request = { scope: "openid offline_access", prompt: "consent" };
     const module = start();
     const first = await module.signIn(request);

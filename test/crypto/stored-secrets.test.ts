@@ -11,7 +11,7 @@ import { rowsOf } from "../support/sqlite.ts";
 
 const logins = 1_000;
 
-describe("what the database's files hold", () => {
+describe("the contents of the database's files", () => {
   let app: TestApp;
   let secrets: Map<string, string>;
   let files: Buffer;

@@ -69,7 +69,7 @@ describe("each wrong field of a form has its own message, in the language that w
     }
   });
 
-  it("password reset says what is wrong with the address", async () => {
+  it("password reset shows an error message for the address", async () => {
     const response = await new TestBrowser().submit(`${app.url}/password-reset`, { email: "no address" });
     expect(response.status).toBe(400);
     expect(await response.text()).toContain(`id="email-wrong">${messages.en.fields(10).email.not_an_email}<`);

@@ -141,7 +141,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
     }),
   );
 
-  inBrowser("sign-up says at each field what is wrong with it, and focuses the first one", () =>
+  inBrowser("sign-up shows an error at each invalid field, and focuses the first one", () =>
     withProfile(language, async ({ page }) => {
       const taken = await signUp(app.url);
       await page.goto(`${app.url}/signup`);
@@ -175,7 +175,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
     }),
   );
 
-  inBrowser("S-034 a wrong password is told with one message, then the right one goes on", () =>
+  inBrowser("S-034 a wrong password shows one message, then the right one goes on", () =>
     withProfile(language, async ({ page }) => {
       const account = await signUp(app.url);
       await page.goto(startUrl());

@@ -292,7 +292,7 @@ describe("examples/conformance", () => {
     },
   );
 
-  it("S-128 S-129 the logout plans' client is told over TLS, and the browser goes back to the suite", async () => {
+  it("S-128 S-129 the logout plans' client gets its logout token over TLS, and the browser goes back to the suite", async () => {
     const module = moduleOf(suiteClient(plan("oidcc-rp-initiated-logout").client));
     const { id_token: hint, claims } = await module.signIn();
     const request = new URLSearchParams({
@@ -307,7 +307,7 @@ describe("examples/conformance", () => {
     expect(decodeJwt(told[0]?.form.get("logout_token") ?? "")).toMatchObject({ iss: issuer, sid: claims["sid"] });
   });
 
-  it("what the suite's browser looks for is on the pages", async () => {
+  it("the pages have the elements that the suite's browser looks for", async () => {
     const { client: given, override } = plan("oidcc-basic");
     const module = moduleOf(suiteClient(given));
     const login = await (await module.browser.get(`${issuer}/login`)).text();

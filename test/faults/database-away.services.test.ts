@@ -91,7 +91,7 @@ describe("while the database is frozen", () => {
     expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(200);
   }, 120_000);
 
-  it("S-029 tells the client where its redirect URI is beyond doubt, and shows a page without details where it is not", async () => {
+  it("S-029 redirects the error to a verified redirect URI, and otherwise shows a page without details", async () => {
     // one that still knows its clients for a while, and one that must not rely on what it knew
     const patient = await startApp({ ...app.env, ...(await ownListeners()), REVOCATION_MAX_STALENESS: "60000" });
     try {

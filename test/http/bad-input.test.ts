@@ -539,7 +539,7 @@ describe("paths", () => {
     },
   );
 
-  it("S-175 lets in who has credentials, at the one right spelling", async () => {
+  it("S-175 accepts credentials at the one right spelling", async () => {
     const authorization = `Bearer ${(await getTokens(app.url, await signUp(app.url))).access_token}`;
     for (const path of ["/userinfo", "/api/users/me"]) {
       const statusOf = async (spelled: string) => (await send(spelled, null, "", { authorization }, "GET")).status;

@@ -124,7 +124,7 @@ describe("headers of the public listener", () => {
     for (const status of [200, 302, 400, 401, 403, 405, 415]) expect(statuses).toContain(status);
   });
 
-  it("S-178 so does what is not found, not understood, too large or too often tried", async () => {
+  it("S-178 so do answers for not found, malformed, too large and too many requests", async () => {
     const form = (path: string) => postForm(app.url + path, { code: "x".repeat(65_536) });
     const answers: [string, number, Promise<Response>][] = [
       ["nowhere", 404, fetch(`${app.url}/nowhere`)],
@@ -193,7 +193,7 @@ describe("headers of the public listener", () => {
     }
   });
 
-  it("S-178 so does a service that fails, NODE_ENV unset, and tells nothing of its inside", async () => {
+  it("S-178 so does an internal error without NODE_ENV, which reveals no details", async () => {
     const { access_token: token } = await getTokens(app.url, await signUp(app.url));
     const fault = new Error("SELECT secret FROM inside");
     const { users, sessions, authorizations } = app.context.store;

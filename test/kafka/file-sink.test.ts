@@ -80,7 +80,7 @@ test("a batch that cannot be written is refused, and written later", async () =>
   expect(await lines()).toHaveLength(3);
 });
 
-test("what was acknowledged outlives kill -9 of the writer", async () => {
+test("acknowledged events survive kill -9 of the writer", async () => {
   const writer = spawn(
     process.execPath,
     [

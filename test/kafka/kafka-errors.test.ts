@@ -6,7 +6,7 @@ import { isNotAllowed, toPublishError } from "../../src/kafka/kafka-errors.ts";
 const ofBroker = (code: number, message = "refused") => Object.assign(new Error(message), { code });
 const caused = (cause: unknown) => new Error("retries exceeded", { cause });
 
-describe("what an error of a send means for the batch", () => {
+describe("the meaning of a send error for its batch", () => {
   test.each([
     ["a message too large", ofBroker(10)],
     ["a batch too large, as the cause", caused(ofBroker(18))],

@@ -79,7 +79,7 @@ async function askReset(store: Store, uuid: string, resetToken: string): Promise
   await store.users.createPasswordReset(reset, passwordReset(payload, now));
 }
 
-test("what the real store committed goes out once, in order, and is marked with its payload emptied", async () => {
+test("committed events are sent once, in order, and marked with their payload emptied", async () => {
   const store = await open();
   // a lease that is not given back is not had in time
   const timing = { leaseTtl: 120_000 };

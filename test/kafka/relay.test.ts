@@ -216,7 +216,7 @@ test("F-11 a send that never answers is given up at its deadline and repeated", 
   expectOrder();
 });
 
-test("the relay goes on after a database outage, and what was sent during it is not sent again", async () => {
+test("the relay goes on after a database outage, and does not send again what it sent during it", async () => {
   const here = memory.replica();
   let acknowledge = () => {};
   broker = () => new Promise((resolve) => (acknowledge = resolve));

@@ -38,7 +38,7 @@ async function letThrough(count: number, headers: (n: number) => Record<string, 
   return statuses.filter((status) => status === 200).length;
 }
 
-describe("what counts as one network", () => {
+describe("the networks of addresses", () => {
   it("S-046 knows an address by any of its spellings, and IPv6 by the /64", () => {
     expect([...new Set(spellings.map(networkOf))]).toEqual(["192.0.2.77"]);
     expect([...new Set(Array.from({ length: 200 }, () => networkOf(neighbour())))]).toEqual(["2001:db8:0:7::/64"]);
@@ -50,7 +50,7 @@ describe("what counts as one network", () => {
     expect(networkOf("2001:db8:0:8::1")).not.toBe(networkOf("2001:db8:0:7::1"));
   });
 
-  it("S-046 counts a peer that is no proxy of ours once, whatever its headers say", async () => {
+  it("S-046 counts an untrusted peer once and ignores its forwarding headers", async () => {
     app = await startApp({ RATE_LIMIT_PER_MINUTE: "20" });
     const headers = () => ({
       "x-forwarded-for": randomInt(2) === 0 ? someone() : neighbour(),

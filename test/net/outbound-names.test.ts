@@ -46,7 +46,7 @@ it("S-101 refuses a name of which any address is not public", async () => {
   expect(connections).toBe(0);
 });
 
-it("S-101 asks for a name once and connects to that answer: what the name server says next leads nowhere", async () => {
+it("S-101 resolves a name once and connects to that address: later answers of the name server have no effect", async () => {
   answers = [[v4("127.0.0.1")], [v4("192.0.2.1")]];
   const answer = await outboundFetch(allowing("keys.example"), `http://keys.example:${port}/`);
   expect([answer.status, questions, connections]).toEqual([200, 1, 1]);

@@ -210,7 +210,7 @@ describe("an answer of the token endpoint", () => {
     expect(await outcome(refresh(app.url, "x", form))).toEqual([400, "unauthorized_client"]);
   });
 
-  it("S-061 names a registered error and nothing of the inside, whatever was wrong", async () => {
+  it("S-061 answers every fault with a registered error and no internal details", async () => {
     const parameters = await exchange();
     const { client_id: _, ...noClient } = parameters;
     const json = { "content-type": "application/json" };

@@ -133,7 +133,7 @@ describe.each(protocols)("over %s", (protocol) => {
     expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 
-  test("administrative calls are written down: who, what, whom, and how it ended", async () => {
+  test("administrative calls are logged with caller, method, target and outcome", async () => {
     const client = createClient(UserService, transport());
     const headers = { authorization: "Bearer auth.users.write" };
     await client.changePassword({ uuid: "u-1", currentPassword: "old secret", newPassword: "new secret" }, { headers });

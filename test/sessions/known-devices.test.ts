@@ -12,7 +12,7 @@ const clients = [
   },
 ];
 
-describe("what keeps accounts and tokens alive", () => {
+describe("idle limits of accounts and tokens", () => {
   let app: TestApp;
   beforeAll(async () => {
     app = await startApp({}, clients);

@@ -348,7 +348,7 @@ describe("what a login may do", () => {
     }
   });
 
-  it("S-043 never leads away from here, whatever a parameter of a page names", async () => {
+  it("S-043 never redirects to another origin that a page's parameter names", async () => {
     const targets = [
       "https://evil.example",
       "//evil.example",

@@ -67,7 +67,7 @@ const basic = (id: string, secret: string) => ({
   authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`,
 });
 
-describe("what the log holds at its most talkative", () => {
+describe("the log at its most verbose level", () => {
   let app: TestApp;
   let key: TestKey;
   beforeAll(async () => {

@@ -107,7 +107,7 @@ describe("passwords, sign-up and reset", () => {
     expect(await login(account.email, "p".repeat(128))).toBe(303);
   });
 
-  it("S-157 tells passwords apart that differ after 72 bytes, and takes none with a NUL", async () => {
+  it("S-157 distinguishes passwords that differ after 72 bytes, and refuses those with a NUL", async () => {
     const long = await signUp(app.url, { password: `${"a".repeat(72)}b` });
     expect(await login(long.email, `${"a".repeat(72)}c`)).toBe(401);
     expect(await login(long.email, long.password)).toBe(303);
@@ -141,7 +141,7 @@ describe("passwords, sign-up and reset", () => {
     expect(await login(composed.email, next.normalize("NFD"))).toBe(303);
   });
 
-  it("S-159 refuses what everybody tries first, with a reason and without the network", async () => {
+  it("S-159 refuses common passwords, with a reason and without the network", async () => {
     const connecting = jest.spyOn(Socket.prototype, "connect");
     const { dictionary } = await import("@zxcvbn-ts/language-common");
     const passwords = Object.values(dictionary).flat().map(String);
@@ -286,7 +286,7 @@ describe("passwords, sign-up and reset", () => {
     expect([unverified, verified, disabled].map(told)).toEqual([1, 1, 0]);
   });
 
-  it("S-168 builds the reset link from the configured address alone, whatever host the request names", async () => {
+  it("S-168 builds the reset link from the configured address and ignores the request's host", async () => {
     const { email } = await signUp(app.url);
     const { port } = new URL(app.url);
     const body = JSON.stringify({ email });

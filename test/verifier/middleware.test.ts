@@ -137,7 +137,7 @@ describe.each([
     expect([answer.status, await answer.text()]).toEqual([200, "user-9"]);
   });
 
-  test("what cannot be known is 503 with Retry-After", async () => {
+  test("unknown revocation state is 503 with Retry-After", async () => {
     const answer = await ask(await start(blind), good());
     expect([answer.status, await answer.text(), answer.headers.get("retry-after")]).toEqual([
       503,
@@ -279,7 +279,7 @@ describe("Connect", () => {
     }
   });
 
-  test("what cannot be known is UNAVAILABLE", async () => {
+  test("unknown revocation state is UNAVAILABLE", async () => {
     const [client] = await start(blind);
     await expect(client?.introspect({}, headersOf(good()))).rejects.toMatchObject({
       code: Code.Unavailable,
@@ -378,7 +378,7 @@ describe("grpc-js", () => {
     ]);
   });
 
-  test("what cannot be known is UNAVAILABLE", async () => {
+  test("unknown revocation state is UNAVAILABLE", async () => {
     expect(await (await start(blind)).one(good())).toEqual([14, "Unavailable"]);
   });
 });

@@ -63,7 +63,7 @@ const errorOf = async (verifier: Verifier, token: string) => {
 };
 
 describe("what is revoked", () => {
-  test("is refused as soon as the stream tells, by token, authorization, subject and key", async () => {
+  test("is refused as soon as the stream reports it, by token, authorization, subject and key", async () => {
     const verifier = verifierWith({ onStreamLost: "fail-closed" });
     await verifier.ready();
     const cases = [
@@ -180,7 +180,7 @@ describe("after a break", () => {
     await until(() => service.watchers === 1);
   });
 
-  test("a service that is not allowed to watch is told loudly, and tries again", async () => {
+  test("a service that is not allowed to watch logs an error and tries again", async () => {
     service.refuse = new ConnectError("Forbidden", Code.PermissionDenied);
     const verifier = verifierWith({ onStreamLost: "fail-closed" });
     await until(() => service.resumeTokens.length >= 3);

@@ -184,7 +184,7 @@ test("S-105 the key decides the algorithm", async () => {
   await refusedAll(wrong);
 });
 
-test("S-106 nothing in a token tells where its key is", async () => {
+test("S-106 no header of a token is used to find its key", async () => {
   const asked: string[] = [];
   const listener = createServer((request, response) => {
     asked.push(request.url ?? "");
@@ -245,7 +245,7 @@ test("S-108 a signature that is none is refused", async () => {
   );
 });
 
-test("S-109 what is no compact JWS is refused before any decryption", async () => {
+test("S-109 everything but a compact JWS is refused before any decryption", async () => {
   const token = issuer.token();
   const [head = "", body = "", tail = ""] = token.split(".");
   const part = Buffer.alloc(64, 1).toString("base64url");
@@ -374,7 +374,7 @@ test("S-110 a token with any one character changed is refused", async () => {
   expect(passed).toEqual([]);
 });
 
-test("what a program without types may pass is refused and never thrown", async () => {
+test("arguments of wrong types are refused and never throw", async () => {
   for (const nothing of [undefined, null]) expect(await errorOf(nothing as never)).toBe("Unauthorized");
   for (const odd of [{}, 1, Buffer.from(issuer.token())]) expect(await errorOf(odd as never)).toBe("Invalid Token");
 });

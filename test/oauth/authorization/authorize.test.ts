@@ -226,7 +226,7 @@ describe("parameters", () => {
     await expectNoRedirect(responses, before);
   });
 
-  it("S-009 S-010 S-011 tells the client what is wrong with response_type and code_challenge, and gives nothing in the front channel", async () => {
+  it("S-009 S-010 S-011 redirects errors of response_type and code_challenge to the client, and issues nothing in the front channel", async () => {
     const before = codes();
     await expectTold(await browser.get(without(web, "response_type")), "invalid_request");
     for (const type of ["token", "id_token", "code token", "code id_token", "none", "CODE", "code code"]) {
@@ -237,7 +237,7 @@ describe("parameters", () => {
     expect(codes()).toBe(before);
   });
 
-  it("S-010 S-031 goes on from the login with the request that was kept, whatever its form says", async () => {
+  it("S-010 S-031 continues after the login with the stored request and ignores the form's parameters", async () => {
     const stranger = new TestBrowser();
     const page = await stranger.get(new URL(locationOf(await ask(album, stranger)) ?? "", app.url).href);
     const edited = {

@@ -110,7 +110,7 @@ describe("pushed authorization requests", () => {
     listener.close();
   });
 
-  it("S-140 refuses at once what the authorization endpoint would refuse, as JSON", async () => {
+  it("S-140 refuses invalid requests at once, as JSON", async () => {
     const cases: [Record<string, string>, string][] = [
       [{ redirect_uri: "http://localhost:4300/other" }, "invalid_request"],
       [{ redirect_uri: "https://evil.example" }, "invalid_request"],

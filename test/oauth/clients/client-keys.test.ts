@@ -197,7 +197,7 @@ describe("private_key_jwt", () => {
     }
   });
 
-  it("S-108 S-109 S-110 S-115 refuses what is not exactly one signed JWT", async () => {
+  it("S-108 S-109 S-110 S-115 refuses everything but exactly one signed JWT", async () => {
     const good = await assertionOf(keys.ES256, "keyed", app.url);
     const [head = "", body = "", tail = ""] = good.split(".");
     const wrong = [

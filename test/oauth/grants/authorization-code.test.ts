@@ -174,7 +174,7 @@ describe("a code", () => {
     expect(await outcome(redeem(app.url, ofSpare.code, ofSpare.verifier, form))).toEqual([401, "invalid_client"]);
   });
 
-  it("S-072 is not taken from a public client that does not say who it is", async () => {
+  it("S-072 is refused from a public client without client_id", async () => {
     const { client_id: _, ...parameters } = await exchange();
     expect(await outcome(postForm(endpoint(), parameters))).toEqual([400, "invalid_request"]);
     expect(await outcome(postForm(endpoint(), { ...parameters, client_id: "" }))).toEqual([400, "invalid_request"]);
@@ -189,7 +189,7 @@ describe("a code", () => {
     expect((await postForm(endpoint(), parameters, basic)).status).toBe(200);
   });
 
-  it("S-062 S-064 takes its tokens with it when it is replayed 3 s or 30 s later, but only by who could have redeemed it", async () => {
+  it("S-062 S-064 revokes its tokens when it is replayed 3 s or 30 s later, but only by a caller who could have redeemed it", async () => {
     for (const later of [3_000, 30_000]) {
       const { code, verifier } = await getCode(app.url, account, web);
       const form = { client_id: "web", redirect_uri: web.redirectUri };

@@ -105,7 +105,7 @@ describe("the device authorization grant", () => {
     }
   });
 
-  it("S-147 refuses clients that may not, and what they may not ask for", async () => {
+  it("S-147 refuses clients without the grant, and scopes that the client may not have", async () => {
     expect(await errorOf(ask({ client_id: "portal-client" }))).toEqual([400, "unauthorized_client"]);
     expect(await errorOf(ask({ client_id: "nobody" }))).toEqual([401, "invalid_client"]);
     expect(await errorOf(ask({ client_id: "printer" }))).toEqual([401, "invalid_client"]);
@@ -117,7 +117,7 @@ describe("the device authorization grant", () => {
     expect((await fetch(`${d.url}/oauth2/device_authorization`)).status).toBe(405);
   });
 
-  it("S-147 gives tokens once the user allowed it, once, and tells of the login", async () => {
+  it("S-147 issues tokens after the user allowed it, once, and writes the login event", async () => {
     const account = await signUp(d.url);
     const { device_code: code, user_code: userCode } = await start();
     expect(await errorOf(poll(code))).toEqual([400, "authorization_pending"]);
@@ -215,7 +215,7 @@ describe("the device authorization grant", () => {
     }
   });
 
-  it("S-148 shows who asks and for what before anything is decided, and warns of codes that others sent", async () => {
+  it("S-148 shows client and scopes before the decision, and warns of codes that others sent", async () => {
     const browser = await signedIn();
     const { user_code: code, device_code: device, verification_uri_complete: complete } = await start();
     const form = await (await browser.get(complete)).text();

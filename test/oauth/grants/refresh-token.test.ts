@@ -170,7 +170,7 @@ describe("a chain of refresh tokens", () => {
     expect((await renewed(next.refresh_token)).scope).toBe(spa.scope);
   });
 
-  it("S-080 is left unharmed by another client that presents a token of it, and the log tells", async () => {
+  it("S-080 is not revoked when another client presents its token, and the attempt is logged", async () => {
     const { refresh_token } = await getTokens(app.url, account, spa);
     const from = app.logs.length;
     expect(await outcome(renew(refresh_token, { client_id: "other" }))).toEqual(rejected);
@@ -181,7 +181,7 @@ describe("a chain of refresh tokens", () => {
     await renewed(refresh_token);
   });
 
-  it("S-081 keeps its whole scope where an access token has less of it, in whatever order it was asked for", async () => {
+  it("S-081 keeps its whole scope when an access token gets less, in any order of the scopes", async () => {
     const first = await getTokens(app.url, account, spa);
     const narrow = await renewed(first.refresh_token, { scope: "read" });
     expect(claimsOf(narrow.access_token)["scope"]).toBe("read");

@@ -103,7 +103,7 @@ describe("token exchange", () => {
     return ((await response.json()) as { access_token: string }).access_token;
   }
 
-  it("S-146 gives a gateway a token for the service behind it: same user, less scope, and who acts", async () => {
+  it("S-146 gives a gateway a token for the service behind it: same user, less scope, the gateway as actor", async () => {
     const { access_token: subject } = await tokensFor();
     const answer = await exchanged("gateway", subject, { scope: "read", requested_token_type: accessToken });
     expect(answer).toMatchObject({ issued_token_type: accessToken, token_type: "Bearer", scope: "read" });
@@ -233,7 +233,7 @@ describe("token exchange", () => {
     expect(await errorOf(ask("orders", subject, { audience: "stock" }))).toEqual([400, "invalid_request"]);
   });
 
-  it("S-146 refuses what is no live access token of ours", async () => {
+  it("S-146 refuses everything but a live access token of this issuer", async () => {
     const { access_token: subject, id_token: idToken, refresh_token: refreshToken } = await tokensFor();
     const [header, claims] = subject.split(".");
     for (const token of [idToken, refreshToken, "x", `${header}.${claims}.`, `${header}.${claims}.AAAA`]) {

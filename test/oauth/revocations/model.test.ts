@@ -19,7 +19,7 @@ async function failuresOf(seed: number): Promise<string | null> {
   return `seed ${seed}: ${interleaving.failures.join("; ")}`;
 }
 
-describe("what replicas say about tokens, whatever happens in whatever order", () => {
+describe("the answers of replicas about tokens, for every order of events", () => {
   it(`is right within the bound over ${interleavings} interleavings`, async () => {
     const first = only === undefined ? 1 : Number(only);
     const failures: string[] = [];

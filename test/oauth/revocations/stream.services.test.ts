@@ -137,7 +137,7 @@ describe("the stream of revocations on two replicas", () => {
     await Promise.all(watchers.map((watcher) => watcher.close()));
   }, 60_000);
 
-  it("refuses who may not watch, and a resume token that it did not write", async () => {
+  it("refuses callers without the scope, and a resume token that the service did not issue", async () => {
     const outsider = `Basic ${Buffer.from(`outsider:${encodeURIComponent(outsiderSecret)}`).toString("base64")}`;
     const real = new Watcher(a.grpc);
     await real.until(({ resumeToken }) => resumeToken !== "");

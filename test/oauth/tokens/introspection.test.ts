@@ -139,7 +139,7 @@ describe("introspection", () => {
     expect(overConnect.status).toBe(401);
   });
 
-  it("S-131 tells everything of a token that is good, and nothing but that it is not of any other", async () => {
+  it("S-131 answers all claims of a valid token, and only active: false for any other", async () => {
     const tokens = await webTokens();
     const claims = claimsOf(tokens.access_token);
     const { iss, sub, exp, iat, jti, sid } = claims;
@@ -187,7 +187,7 @@ describe("introspection", () => {
     expect(await raw(tokens.refresh_token)).toBe(inactive);
   });
 
-  it("S-132 tells a resource server nothing of a token for another one, over HTTP and gRPC", async () => {
+  it("S-132 answers inactive to a resource server about a token for another one, over HTTP and gRPC", async () => {
     const { introspect: overGrpc, authorize } = createClient(
       IntrospectionService,
       createGrpcTransport({ baseUrl: `http://${app.grpc}`, idleConnectionTimeoutMs: 100 }),

@@ -52,7 +52,7 @@ describe("introspection answered as a JWT", () => {
     expect(payload["token_introspection"]).toEqual({ active: false });
   });
 
-  it("RFC 9701 4 answers JSON to everybody who does not ask for more", async () => {
+  it("RFC 9701 4 answers JSON to callers that do not ask for a JWT", async () => {
     const plain = [
       null,
       "*/*",

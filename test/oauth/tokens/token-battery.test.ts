@@ -222,7 +222,7 @@ describe.each(names)("%s", (name) => {
   });
 });
 
-it("what was used in the battery is as good as before", async () => {
+it("the genuine tokens of the battery are still valid", async () => {
   for (const kind of ["access", "own access"] as const) {
     expect(await introspect(app.url, good[kind], basic.authorization)).toMatchObject({ active: true });
   }

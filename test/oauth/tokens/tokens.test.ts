@@ -192,7 +192,7 @@ describe("an access token", () => {
     }
   });
 
-  it("S-118 of a deleted account is not the next one's who signs up with its address", async () => {
+  it("S-118 of a deleted account is not valid for a new account with the same address", async () => {
     const first = await signUp(app.url);
     const tokens = await getTokens(app.url, first);
     await deleteUser(app.context, first.uuid);

@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { createServer } from "node:http";
 import { Clock } from "./clock.ts";
-import type { Config, Settings } from "./config/config.ts";
+import type { Config, Secrets, Settings } from "./config/config.ts";
 import { deriveKeys } from "./crypto/derived-keys.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
 import { openStore } from "./database/open-store.ts";
-import { AuthError } from "./errors.ts";
+import { AuthError, StartRefused } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
 import { startClockSync } from "./jobs/clock-sync.ts";
 import { startEndedSecrets } from "./jobs/ended-secrets.ts";
@@ -27,9 +26,11 @@ import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotices } from "./oauth/logout/backchannel-logout.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
+import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
-import { createLogger, createMetrics, type Logger } from "./telemetry/telemetry.ts";
+import { createLogger, type Logger } from "./telemetry/log.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
 
 export interface Overrides {
   readonly clock?: Clock;
@@ -38,6 +39,8 @@ export interface Overrides {
   readonly migrate?: boolean;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
+  /** True: this process serves, so no other one may serve the same SQLite file. */
+  readonly serves?: boolean;
 }
 
 export interface App {
@@ -70,15 +73,11 @@ export async function createContext(
     clock,
     log,
     migrate: overrides.migrate ?? true,
+    serves: overrides.serves ?? false,
   });
   try {
     await store.revocations.declareLifetime(config.accessTokenTtl * 1000, clock.now());
-    const keys = await KeyRing.open({
-      store: store.keys,
-      clock,
-      sealer,
-      log,
-    });
+    const keys = await KeyRing.open({ store: store.keys, clock, sealer, log });
     const maxStalenessMs = config.revocationMaxStaleness;
     const feed = await FeedTail.open({ store: store.revocations, clock, log, maxStalenessMs });
     feed.revoked.onKeyDistrusted((kid) => keys.distrust(kid));
@@ -113,128 +112,169 @@ export async function createContext(
 /**
  * Starts the service: store, keys, clients, listeners, relay and jobs. While the database is away it waits for it, alive but not
  * ready.
- * @throws ConfigError, ForeignSchemaError, ProductionRefusal: what no waiting heals
+ * @throws ConfigError, StartRefused: what no waiting heals
  */
 export async function createApp(settings: Settings, overrides: Overrides = {}): Promise<App> {
-  const { config, secrets } = settings;
+  const { config } = settings;
   const log = overrides.log ?? createLogger(config.logLevel);
-  const context = await openPatiently(settings, { ...overrides, log });
-  const { store, clock, metrics } = context;
-  const closers: (() => PromiseLike<void>)[] = [() => context[Symbol.asyncDispose]()];
-  let draining = false;
-  const close = async () => {
-    draining = true;
-    if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
-    context.feed.known.drain();
-    for (const closer of closers.reverse().splice(0)) await closer();
-  };
+  const room = await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config));
+  const closers = new Closers();
+  closers.push(room.close);
+  const state = { draining: false };
   try {
-    const clockSync = await startClockSync(context);
-    closers.push(clockSync.close);
-    if (overrides.applyClients ?? true) await applyConfiguredClients(context, secrets.clients);
-    const publisher =
-      config.kafka === null
-        ? fileSink({ file: config.eventsFile, log })
-        : kafkaPublisher({ ...config.kafka, sasl: secrets.kafkaSasl, clientId: "auth-service", log });
-    closers.push(() => publisher.close());
-    const relay = startRelay({
-      store,
-      publisher,
-      clock,
-      log,
-      owner: randomUUID(),
-      issuer: config.issuer,
-      metrics: {
-        sent: (count) => metrics.eventsSent.inc(count),
-        failed: (count) => metrics.eventsFailed.inc(count),
-        parked: (count) => metrics.eventsParked.inc(count),
-      },
-    });
-    closers.push(() => relay.close());
-    const housekeeping = startHousekeeping(context, async () => {
-      await rotateWhenDue(context);
-      await removeOutlivedKeys(context);
-    });
-    closers.push(housekeeping.close);
-    const endedSecrets = startEndedSecrets(context);
-    closers.push(endedSecrets.close);
-    const logoutNotices = startLogoutNotices(context, () => deliverLogoutNotices(context));
-    closers.push(logoutNotices.close);
-
-    const ready = async () => {
-      if (draining) return { ready: false, reason: "shutting down" };
-      if (Math.abs(clock.offset) > maxClockOffset) return { ready: false, reason: "this machine's clock is wrong" };
-      try {
-        await store.time();
-        return { ready: true };
-      } catch {
-        return { ready: false, reason: "the database is away" };
-      }
+    const context = await openPatiently(settings, { ...overrides, log }, room);
+    closers.push(() => context[Symbol.asyncDispose]());
+    closers.push((await startClockSync(context)).close);
+    if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
+    startEvents(context, settings.secrets, closers);
+    startJobs(context, closers);
+    await startListeners(context, closers, readiness(context, state), room);
+    const close = async () => {
+      state.draining = true;
+      if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
+      context.feed.known.drain();
+      await closers.close();
     };
-    const http = await startHttpServer(context);
-    closers.push(http.close);
-    const grpc = await startGrpcServer(context, {
-      ...config.grpc,
-      tls: config.internalTls,
-      reflection: config.production ? "authorized" : "open",
-    });
-    closers.push(() => grpc.close(grpcGraceMs));
-    const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
-    watch.unref();
-    closers.push(async () => clearInterval(watch));
-    const internal = await startInternalListener(context, { ...config.internalHttp, tls: config.internalTls, ready });
-    closers.push(internal.close);
     return { context, close };
   } catch (error) {
-    await close();
+    await closers.close();
     throw error;
   }
 }
 
-/**
- * What is done once for all processes that will share the listeners: the schema and the configured clients.
- * @throws ConfigError, ForeignSchemaError, ProductionRefusal
- */
-export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
-  const log = overrides.log ?? createLogger(settings.config.logLevel);
-  await using context = await openPatiently(settings, { ...overrides, log });
-  await (await startClockSync(context)).close();
-  await applyConfiguredClients(context, settings.secrets.clients);
-}
+/** What was started, to be closed in the opposite order. */
+class Closers {
+  readonly #closers: (() => PromiseLike<void>)[] = [];
 
-/** Opens the context, again and again while the database is away; meanwhile the health port says so. */
-async function openPatiently(
-  settings: Settings,
-  overrides: Overrides & { log: Logger },
-): Promise<OAuthContext & AsyncDisposable> {
-  let waitingRoom: { close(): Promise<void> } | null = null;
-  try {
-    for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
-      try {
-        return await createContext(settings, overrides);
-      } catch (error) {
-        if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
-        waitingRoom ??= await startWaitingRoom(settings.config);
-        overrides.log.warn({ err: error.cause ?? error }, `the database is away; trying again in ${pause} ms`);
-        await new Promise((resolve) => setTimeout(resolve, pause));
-      }
-    }
-  } finally {
-    await waitingRoom?.close();
+  push(close: () => PromiseLike<void>): void {
+    this.#closers.push(close);
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#closers.splice(0).reverse()) await close();
   }
 }
 
-/** Answers the health port until the service can: alive, not ready. */
-async function startWaitingRoom({ internalHttp: { host, port } }: Config): Promise<{ close(): Promise<void> }> {
-  const server = createServer((request, response) => {
-    const alive = request.url === "/healthz";
-    response.writeHead(alive ? 200 : 503, {
-      "content-type": "application/json",
-      "retry-after": "2",
-      connection: "close",
-    });
-    response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: "the database is away" }));
+function startEvents({ config, store, clock, log, metrics }: OAuthContext, secrets: Secrets, closers: Closers): void {
+  const publisher =
+    config.kafka === null
+      ? fileSink({ file: config.eventsFile, log })
+      : kafkaPublisher({ ...config.kafka, sasl: secrets.kafkaSasl, clientId: "auth-service", log });
+  closers.push(() => publisher.close());
+  const relay = startRelay({
+    store,
+    publisher,
+    clock,
+    log,
+    owner: randomUUID(),
+    issuer: config.issuer,
+    metrics: {
+      sent: (count) => metrics.eventsSent.inc(count),
+      failed: (count) => metrics.eventsFailed.inc(count),
+      parked: (count) => metrics.eventsParked.inc(count),
+    },
   });
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
-  return { close: () => new Promise((resolve) => server.close(() => resolve())) };
+  closers.push(() => relay.close());
+}
+
+function startJobs(context: OAuthContext, closers: Closers): void {
+  const housekeeping = startHousekeeping(context, async () => {
+    await rotateWhenDue(context);
+    await removeOutlivedKeys(context);
+  });
+  closers.push(housekeeping.close);
+  closers.push(startEndedSecrets(context).close);
+  closers.push(startLogoutNotices(context, () => deliverLogoutNotices(context)).close);
+}
+
+type Ready = () => Promise<{ ready: boolean; reason?: string }>;
+
+function readiness({ clock, store }: OAuthContext, state: { readonly draining: boolean }): Ready {
+  return async () => {
+    if (state.draining) return { ready: false, reason: "shutting down" };
+    if (Math.abs(clock.offset) > maxClockOffset) return { ready: false, reason: "this machine's clock is wrong" };
+    try {
+      await store.time();
+      return { ready: true };
+    } catch {
+      return { ready: false, reason: "the database is away" };
+    }
+  };
+}
+
+async function startListeners(context: OAuthContext, closers: Closers, ready: Ready, room: WaitingRoom): Promise<void> {
+  const { config } = context;
+  const tls = config.internalTls;
+  const http = await listen("HTTP", config, () => startHttpServer(context));
+  closers.push(http.close);
+  const reflection = config.production ? "authorized" : "open";
+  const grpc = await listen("GRPC", config, () => startGrpcServer(context, { ...config.grpc, tls, reflection }));
+  closers.push(() => grpc.close(grpcGraceMs));
+  const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
+  watch.unref();
+  closers.push(async () => clearInterval(watch));
+  await room.close();
+  const internal = await listen("INTERNAL_HTTP", config, () =>
+    startInternalListener(context, { ...config.internalHttp, tls, ready }),
+  );
+  closers.push(internal.close);
+}
+
+/**
+ * What is done once for all processes that will share the listeners: the schema and the configured clients.
+ * @throws ConfigError, StartRefused
+ */
+export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
+  const log = overrides.log ?? createLogger(settings.config.logLevel);
+  const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
+  try {
+    await using context = await openPatiently(settings, { ...overrides, log }, room);
+    await (await startClockSync(context)).close();
+    await applyConfiguredClients(context, settings.secrets.clients);
+  } finally {
+    await room.close();
+  }
+}
+
+/** Opens the context, again and again while the database is away or its migrations wait. @param room says why meanwhile */
+async function openPatiently(
+  settings: Settings,
+  overrides: Overrides & { log: Logger },
+  room: WaitingRoom,
+): Promise<OAuthContext & AsyncDisposable> {
+  for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
+    try {
+      return await createContext(settings, { ...overrides, serves: true });
+    } catch (error) {
+      if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
+      room.reason = /migrations/.test(error.description) ? error.description : "the database is away";
+      overrides.log.warn({ err: error.cause ?? error }, `${room.reason}; trying again in ${pause} ms`);
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+/** Starts a listener. @throws StartRefused: its address cannot be used */
+async function listen<T>(
+  variable: "HTTP" | "GRPC" | "INTERNAL_HTTP",
+  config: Config,
+  start: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const { host, port } = { HTTP: config.http, GRPC: config.grpc, INTERNAL_HTTP: config.internalHttp }[variable];
+    const reasons: Record<string, string> = {
+      EADDRINUSE: "is in use by another process",
+      EADDRNOTAVAIL: "is no address of this machine",
+      EACCES: "may not be used by this process",
+    };
+    const reason = Object.entries(reasons).find(([name]) => code === name || message.includes(name))?.[1];
+    if (reason === undefined) throw error;
+    throw new StartRefused(
+      `${variable}_PORT: ${host}:${port} ${reason}. Choose another one, for example ${variable}_PORT=${port + 1}`,
+      { cause: error },
+    );
+  }
 }

@@ -4,7 +4,8 @@ import type { DerivedKeys } from "./crypto/derived-keys.ts";
 import type { Passwords } from "./crypto/passwords.ts";
 import type { Limits } from "./limits.ts";
 import type { Store } from "./store/store.ts";
-import type { Logger, Metrics } from "./telemetry/telemetry.ts";
+import type { Logger } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
 
 /** What every domain function works with. `oauth/context.ts` adds what only the OAuth engine needs. */
 export interface Context {

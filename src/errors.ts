@@ -72,6 +72,9 @@ export interface FieldViolation {
   readonly message: string;
 }
 
+/** What only an operator can change keeps the service from starting: exit status 78. The message says what to do. */
+export class StartRefused extends Error {}
+
 export interface AuthErrorOptions {
   readonly cause?: unknown;
   /** Seconds after which the client may repeat the request. */

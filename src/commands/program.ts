@@ -52,12 +52,11 @@ async function outcomeOf(error: unknown): Promise<{ status: number; code: string
   if (error instanceof UsageError) return { status: exit.usage, code: "usage", message: error.message };
   const { ConfigError } = await import("../config/config.ts");
   if (error instanceof ConfigError) return { status: exit.config, code: "configuration", message: error.message };
-  const [{ AuthError }, { ForeignSchemaError, PendingMigrationsError }, { ProductionRefusal }] = await Promise.all([
+  const [{ AuthError, StartRefused }, { PendingMigrationsError }] = await Promise.all([
     import("../errors.ts"),
     import("../database/migrate.ts"),
-    import("../oauth/clients/clients.ts"),
   ]);
-  if (error instanceof ForeignSchemaError || error instanceof ProductionRefusal) {
+  if (error instanceof StartRefused) {
     return { status: exit.config, code: "configuration", message: error.message };
   }
   if (error instanceof PendingMigrationsError) {

@@ -29,7 +29,7 @@ export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext)
   const settings = await settingsOf(runtime);
   const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
     import("../app.ts"),
-    import("../telemetry/telemetry.ts"),
+    import("../telemetry/log.ts"),
     import("../jobs/clock-sync.ts"),
   ]);
   const log = createLogger(levelOf(runtime, settings.config), runtime.stderr);

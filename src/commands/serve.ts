@@ -20,10 +20,11 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
         const { serveWithWorkers } = await import("../process/workers.ts");
         await serveWithWorkers(settings, () => runtime.stdout.write(greeting(config)));
       } else {
+        const signal = untilSignal();
         const { createApp } = await import("../app.ts");
         const app = await createApp(settings);
         runtime.stdout.write(greeting(config));
-        closeOnSignal(app);
+        signal.close(app);
       }
     });
 }
@@ -40,13 +41,21 @@ function greeting({ issuer, grpc, internalHttp, production }: Config): string {
   );
 }
 
-function closeOnSignal(app: App): void {
+/** Obeys SIGTERM and SIGINT from now on: before the service is up nothing has to be finished, afterwards it drains. */
+function untilSignal(): { close(app: App): void } {
+  let app: App | null = null;
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (stopping) process.exit(1);
       stopping = true;
+      if (app === null) process.exit(0);
       closeAndExit(app);
     });
   }
+  return {
+    close: (started) => {
+      app = started;
+    },
+  };
 }

@@ -258,9 +258,12 @@ function readKeyEncryptionKey(read: Reader, production: boolean, sqlite: boolean
   }
   if (existsSync(keyFile)) return Buffer.from(readFileSync(keyFile, "utf8"), "base64");
   const key = randomBytes(32);
-  if (read.problems.length === 0) {
+  if (read.problems.length > 0) return key;
+  try {
     mkdirSync(dirname(keyFile), { recursive: true, mode: 0o700 });
     writeFileSync(keyFile, `${key.toString("base64")}\n`, { mode: 0o600 });
+  } catch (error) {
+    read.problem("KEY_ENCRYPTION_KEY", `cannot be made in ${keyFile} (${(error as NodeJS.ErrnoException).code})`);
   }
   return key;
 }

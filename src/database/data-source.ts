@@ -2,6 +2,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } f
 import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
 import { within } from "../deadline.ts";
+import { StartRefused } from "../errors.ts";
 import { type SslMode, sslModeOf } from "../net/ssl-mode.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
@@ -42,7 +43,7 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
   const path = url.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "");
   if (path === "") throw new Error("a SQLite URL names a file, as in sqlite:./data/auth.sqlite");
   const database = path === ":memory:" ? path : resolve(path);
-  if (database !== ":memory:") makePrivateFile(database);
+  if (database !== ":memory:") prepareFile(database);
   const dataSource = new DataSource({
     ...common,
     type: "better-sqlite3",
@@ -58,8 +59,41 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
       connection.pragma("temp_store = MEMORY");
     },
   });
-  await dataSource.initialize();
+  try {
+    await dataSource.initialize();
+  } catch (error) {
+    throw fileProblem(database, error) ?? error;
+  }
   return { dataSource, dialect: "sqlite", sessionSql: [], poolSize: 1 };
+}
+
+function prepareFile(file: string): void {
+  try {
+    makePrivateFile(file);
+  } catch (error) {
+    throw fileProblem(file, error) ?? error;
+  }
+}
+
+/** What an operator can do about a file that cannot be opened; null: that is not the problem. */
+function fileProblem(file: string, error: unknown): StartRefused | null {
+  const { code = "" } = error as { code?: string };
+  const reasons: Record<string, string> = {
+    EACCES: "this process may not write there",
+    EPERM: "this process may not write there",
+    EROFS: "the file system is read-only",
+    ENOTDIR: "a part of the path is a file, not a directory",
+    EEXIST: "a part of the path is a file, not a directory",
+    EISDIR: "it is a directory",
+    ENOSPC: "the disk is full",
+    SQLITE_CANTOPEN: "it cannot be opened for reading and writing",
+    SQLITE_READONLY: "it is read-only",
+    SQLITE_NOTADB: "it is no SQLite database",
+  };
+  const reason = reasons[code];
+  if (reason === undefined) return null;
+  const advice = "Choose another path (DATABASE_URL=sqlite:./data/auth.sqlite) or give this process access";
+  return new StartRefused(`DATABASE_URL: cannot use the file ${file}: ${reason}. ${advice}`, { cause: error });
 }
 
 /** SQLite gives `-wal` and `-shm` the mode of the database file. A directory that was there keeps its mode. */

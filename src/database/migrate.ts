@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
+import { AuthError, StartRefused } from "../errors.ts";
 import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource, POOL_SIZE } from "./data-source.ts";
 import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
@@ -9,7 +10,7 @@ import { schema, tableOf } from "./schema.ts";
 import { Database } from "./transaction.ts";
 
 /** The database holds tables of our names that another program made. Nothing was changed. */
-export class ForeignSchemaError extends Error {
+export class ForeignSchemaError extends StartRefused {
   readonly tables: readonly string[];
 
   constructor(tables: readonly string[]) {
@@ -124,7 +125,7 @@ export async function migrate(database: Database): Promise<readonly string[]> {
         renewal = setInterval(renew, LEASE_MS / 3);
       });
       try {
-        return await Promise.race([againOnConflict(() => runPending(database)), lost]);
+        return await Promise.race([runPatiently(database), lost]);
       } finally {
         clearInterval(renewal);
         await renewLease(database, lease, 0).catch(() => undefined);
@@ -137,14 +138,29 @@ export async function migrate(database: Database): Promise<readonly string[]> {
 }
 
 /** SQLite's file may be another process's for a moment; every step can be taken again. */
-async function againOnConflict<T>(work: () => Promise<T>): Promise<T> {
+async function againOnConflict<T>(work: () => Promise<T>, { attempts = 20, pauseMs = 20 } = {}): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
     } catch (error) {
-      if (!isConflict(error) || attempt === 20) throw error;
-      await sleep(20 + Math.random() * 100);
+      if (!isConflict(error) || attempt === attempts) throw error;
+      await sleep(pauseMs + Math.random() * 100);
     }
+  }
+}
+
+/**
+ * A table that another transaction has read stays locked for changes, and a change that waits holds back every later read. So each
+ * attempt waits a second at the most, then lets the others pass.
+ * @throws AuthError unavailable: the table stayed locked
+ */
+async function runPatiently(database: Database): Promise<string[]> {
+  try {
+    return await againOnConflict(() => runPending(database), { attempts: 5, pauseMs: 1_000 });
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    const longest = "a transaction that stays open (a backup?) keeps a table locked";
+    throw new AuthError("unavailable", `the migrations wait: ${longest}`, { cause: error, retryAfter: 5 });
   }
 }
 
@@ -155,6 +171,7 @@ async function runPending({ dataSource, dialect }: Database): Promise<string[]> 
   executor.transaction = dialect === "sqlite" ? "each" : "none";
   // on MariaDB the connection may have been told the service's limit, which a change of a large table passes
   if (dataSource.options.type === "mariadb") await runner.query("SET SESSION max_statement_time = 0");
+  if (dialect === "mysql") await runner.query("SET SESSION lock_wait_timeout = 1");
   try {
     return (await executor.executePendingMigrations()).map(({ name }) => name);
   } finally {

@@ -16,6 +16,7 @@ import { migrate, openDatabase, requireMigrated } from "./migrate.ts";
 import { Outbox } from "./outbox.ts";
 import { pushedRequestStore } from "./pushed-requests.ts";
 import { RevocationFeed } from "./revocations.ts";
+import { holdServingLock } from "./serving-lock.ts";
 import { Sessions } from "./sessions.ts";
 import { type Database, databaseTime } from "./transaction.ts";
 import { usedOnceStore } from "./used-once.ts";
@@ -25,6 +26,8 @@ export interface StoreOptions extends DatabaseLocation {
   readonly sealer: Sealer;
   readonly clock: Clock;
   readonly log: { debug?(fields: object, message: string): void; warn(fields: object, message: string): void };
+  /** This process serves the store: no second one may serve the same SQLite file. */
+  readonly serves?: boolean;
   /** Bring the schema up to date first (default); otherwise an old schema is refused. */
   readonly migrate?: boolean;
 }
@@ -36,19 +39,29 @@ const WATCH_POOL = 2;
 export async function openStore(options: StoreOptions): Promise<Store> {
   const database = await openDatabase(options);
   const watch = database.dialect === "sqlite" ? database : await openDatabase(options, WATCH_POOL);
+  let release = () => {};
   try {
+    if (options.serves === true) release = holdServingLock(database);
     if (options.migrate ?? true) {
       const names = await migrate(database);
       if (names.length > 0) options.log.debug?.({ migrations: names }, "the database schema was brought up to date");
     } else {
       await requireMigrated(database);
     }
-    const store = storeOn(database, options, watch);
+    const opened = storeOn(database, options, watch);
+    const store = {
+      ...opened,
+      close: async () => {
+        await opened.close();
+        release();
+      },
+    };
     const offset = (await store.time()) - options.clock.now();
     if (Math.abs(offset) > 1000) options.log.warn({ offset }, "this machine's clock and the database's differ");
     return store;
   } catch (error) {
     await Promise.all([database.close(), watch.close()]);
+    release();
     throw isAway(error) && !(error instanceof AuthError) ? toUnavailable(error) : error;
   }
 }

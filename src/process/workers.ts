@@ -1,7 +1,7 @@
 import cluster, { type Worker } from "node:cluster";
 import { type App, createApp, prepare } from "../app.ts";
 import type { Settings } from "../config/config.ts";
-import { createLogger } from "../telemetry/telemetry.ts";
+import { createLogger } from "../telemetry/log.ts";
 import { closeAndExit, closeWithinMs, exitAtRest } from "./exit.ts";
 
 const exitConfig = 78;

@@ -3,7 +3,13 @@ import type { Http2Server, SecureServerOptions, ServerHttp2Session, ServerHttp2S
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { Server, ServerCredentials, type ServerDuplexStream, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  setLogger,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
@@ -76,6 +82,12 @@ export async function startGrpcServer(
   options: GrpcServerOptions,
   parts: EdgeParts = domainParts(ctx),
 ): Promise<GrpcServer> {
+  // it writes to stderr by itself; what concerns callers reaches them as a status
+  setLogger({
+    debug() {},
+    info() {},
+    error: (...parts: unknown[]) => ctx.log.debug({ grpc: parts.join(" ") }, "grpc-js"),
+  });
   const edge = new Edge("grpc", ctx, parts);
   const server = new Server(limits);
   addHttp2Options(server);

@@ -1,4 +1,5 @@
-import type { Logger, Metrics } from "./telemetry.ts";
+import type { Logger } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** What a person who watches over accounts and keys wants to know; those that point at an attack are warnings. */
 const securityEvents = {

@@ -388,10 +388,10 @@ async function resetTokenOf({ uuid, email }: User, state: string): Promise<strin
   return token;
 }
 
-/** Its own session never ends with a password. */
+/** No password change ends it: its epoch is above any that the account reaches. */
 function accessTokenOf({ uuid }: User): string {
   const now = app.context.clock.seconds();
-  const own = { sub: uuid, sid: randomUUID(), jti: randomUUID(), iat: now, exp: now + 120 };
+  const own = { sub: uuid, sid: randomUUID(), jti: randomUUID(), iat: now, exp: now + 120, epoch: 1_000_000 };
   return app.context.keys.sign("access", "ES256", "at+jwt", { ...claims, ...own }).token;
 }
 

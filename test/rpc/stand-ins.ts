@@ -11,7 +11,8 @@ import type { Authenticate } from "../../src/rpc/caller.ts";
 import type { EdgeParts } from "../../src/rpc/edge.ts";
 import { startGrpcServer } from "../../src/rpc/grpc-server.ts";
 import { startInternalListener } from "../../src/rpc/internal-listener.ts";
-import { createLogger, createMetrics } from "../../src/telemetry/telemetry.ts";
+import { createLogger } from "../../src/telemetry/log.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 export const services: readonly DescService[] = [IntrospectionService, TokenService, UserService];
 export const allMethods: readonly DescMethod[] = services.flatMap((service) => service.methods);

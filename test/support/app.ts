@@ -8,7 +8,7 @@ import { type App, createApp } from "../../src/app.ts";
 import { Clock } from "../../src/clock.ts";
 import { type Config, readConfig, type Secrets } from "../../src/config/config.ts";
 import type { OAuthContext } from "../../src/oauth/context.ts";
-import { createLogger } from "../../src/telemetry/telemetry.ts";
+import { createLogger } from "../../src/telemetry/log.ts";
 
 export interface TestApp {
   /** The public listener, also the issuer. */

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { Histogram, Registry } from "prom-client";
-import { createMetrics } from "../../src/telemetry/telemetry.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 test("the metrics of requests read as prom-client's own histogram of the same observations", async () => {
   const ours = createMetrics();

@@ -1,5 +1,5 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
-import { AuthError } from "../../errors.ts";
+import { AuthError, StartRefused } from "../../errors.ts";
 import { type ClientRegistration, developmentClients, hasSecret } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { OAuthContext } from "../context.ts";
@@ -42,7 +42,7 @@ export async function applyConfiguredClients(
 }
 
 /** Something in the database that production refuses to start with. Exit status 78. */
-export class ProductionRefusal extends Error {}
+export class ProductionRefusal extends StartRefused {}
 
 async function applyClient(
   ctx: OAuthContext,

@@ -3,9 +3,10 @@ import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
+import { StartRefused } from "../../errors.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
-import type { Logger } from "../../telemetry/telemetry.ts";
+import type { Logger } from "../../telemetry/log.ts";
 import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/jws.ts";
 
 type Alg = StoredKey["alg"];
@@ -76,6 +77,7 @@ export class KeyRing {
       missing.map(async ({ use, alg }) => options.store.add(await ring.generate(use, alg, options.clock.now()))),
     );
     if (missing.length > 0) await ring.reload();
+    ring.#openAll();
     ring.#timer = setInterval(() => {
       ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "reloading the signing keys failed"));
     }, KEY_RELOAD_MS);
@@ -85,6 +87,22 @@ export class KeyRing {
 
   close(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Opens the newest key of each kind. @throws StartRefused: KEY_ENCRYPTION_KEY is not the one that sealed them */
+  #openAll(): void {
+    for (const { use, alg } of kinds) {
+      const newest = this.#generations(use, alg).at(-1);
+      if (newest === undefined) continue;
+      try {
+        this.#sealer.open(newest.sealedPrivateJwk, newest.kid);
+      } catch (cause) {
+        throw new StartRefused(
+          "KEY_ENCRYPTION_KEY: is not the key that sealed the signing keys in the database. Use the one that the other replicas have, or the backup of it",
+          { cause },
+        );
+      }
+    }
   }
 
   /** Runs one reload at a time, so that an older read never replaces a newer one. */

@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { within } from "../../deadline.ts";
 import { AuthError } from "../../errors.ts";
 import { LONGEST_TRANSACTION_MS, type RevocationStore } from "../../store/revocations.ts";
-import type { Logger } from "../../telemetry/telemetry.ts";
+import type { Logger } from "../../telemetry/log.ts";
 import { KnownRevocations } from "./known-revocations.ts";
 import { RevokedSet } from "./revoked-set.ts";
 

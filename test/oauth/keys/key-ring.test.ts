@@ -4,7 +4,7 @@ import { Clock } from "../../../src/clock.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import { KeyRing } from "../../../src/oauth/keys/key-ring.ts";
 import type { KeyStore, StoredKey } from "../../../src/store/keys.ts";
-import { createLogger } from "../../../src/telemetry/telemetry.ts";
+import { createLogger } from "../../../src/telemetry/log.ts";
 import { parseJws } from "../../../src/token/jws.ts";
 
 /** A store whose readings wait until they are let go, as a slow database's do. */

@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs";
+import { createServer as createHttpServer, type RequestListener } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import type { Config } from "../config/config.ts";
+
+export interface WaitingRoom {
+  /** What `/readyz` says meanwhile. */
+  reason: string;
+  close(): Promise<void>;
+}
+
+/** Answers the internal HTTP port from the first moment until the service does: alive, not ready. TLS is as configured. */
+export async function openWaitingRoom({
+  internalHttp: { host, port },
+  internalTls: tls,
+}: Pick<Config, "internalHttp" | "internalTls">): Promise<WaitingRoom> {
+  const room = { reason: "starting" };
+  const answer: RequestListener = (request, response) => {
+    const alive = request.url === "/healthz";
+    response.writeHead(alive ? 200 : 503, {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+      "retry-after": "2",
+      connection: "close",
+    });
+    response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: room.reason }));
+  };
+  const server =
+    tls === null
+      ? createHttpServer(answer)
+      : createHttpsServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, answer);
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
+  return Object.assign(room, {
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  });
+}

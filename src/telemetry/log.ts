@@ -1,0 +1,32 @@
+import pino from "pino";
+
+export type Logger = pino.Logger;
+
+/** Names under which something that could be replayed may reach a log call; never printed. */
+const secretNames = [
+  "password",
+  "newPassword",
+  "currentPassword",
+  "token",
+  "access_token",
+  "refresh_token",
+  "id_token",
+  "code",
+  "code_verifier",
+  "client_secret",
+  "resetToken",
+  "resetUrl",
+  "authorization",
+  "cookie",
+];
+
+export function createLogger(level: string, destination?: pino.DestinationStream): Logger {
+  const options: pino.LoggerOptions = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: "[redacted]" },
+    formatters: { level: (label) => ({ level: label }) },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}

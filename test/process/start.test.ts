@@ -1,0 +1,134 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, expect, it } from "@jest/globals";
+import { main } from "../commands/program.ts";
+import { freePorts } from "../support/app.ts";
+
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+});
+
+/** Starts the service in a folder of its own, or in a given one. */
+async function start(env: Record<string, string>, folder = mkdtempSync(path.join(tmpdir(), "auth-start-"))) {
+  const [http, grpc, internal] = await freePorts(3);
+  const child = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main], {
+    cwd: folder,
+    env: {
+      PATH: process.env["PATH"],
+      HTTP_PORT: String(http),
+      GRPC_PORT: String(grpc),
+      INTERNAL_HTTP_PORT: String(internal),
+      ISSUER: `http://localhost:${http}`,
+      ...env,
+    },
+  });
+  children.push(child);
+  const started = { child, folder, http, grpc, internal, output: "", ended: once(child, "close") };
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (started.output += String(chunk)));
+  return started;
+}
+
+type Started = Awaited<ReturnType<typeof start>>;
+
+async function up(service: Started): Promise<void> {
+  while (!service.output.includes("Next:")) {
+    if (service.child.exitCode !== null) throw new Error(service.output);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+/** It ended with status 78 and said one thing, in one line. */
+async function expectRefused(service: Started, says: RegExp): Promise<void> {
+  expect([(await service.ended)[0], service.output]).toEqual([78, expect.stringMatching(says)]);
+  expect(service.output).not.toMatch(/^\s+at /m);
+}
+
+it.each(["HTTP", "GRPC", "INTERNAL_HTTP"])(
+  "C-83 says that %s_PORT is taken and how to choose another one",
+  async (name) => {
+    const taken = net.createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    const { port } = taken.address() as net.AddressInfo;
+    const service = await start({ [`${name}_PORT`]: String(port) });
+    await expectRefused(
+      service,
+      new RegExp(`^${name}_PORT: 127.0.0.1:${port} is in use by another process.*${name}_PORT=`),
+    );
+    taken.close();
+  },
+  60_000,
+);
+
+const asDirectory = (folder: string) => {
+  mkdirSync(path.join(folder, "db"));
+  return "db";
+};
+const belowFile = (folder: string) => {
+  writeFileSync(path.join(folder, "file"), "");
+  return "file/db";
+};
+const asText = (folder: string) => {
+  writeFileSync(path.join(folder, "text"), "no database, but long enough to be read as one ".repeat(40));
+  return "text";
+};
+
+it.each<[string, (folder: string) => string, RegExp]>([
+  ["is a directory", asDirectory, /cannot use the file .*db/],
+  ["lies below a file", belowFile, /is a file, not a directory/],
+  ["is no database", asText, /is no SQLite database/],
+])(
+  "C-83 says what is wrong with a SQLite path that %s",
+  async (_, make, says) => {
+    const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+    const service = await start({ DATABASE_URL: `sqlite:${make(folder)}` }, folder);
+    await expectRefused(service, says);
+    expect(service.output).toMatch(/^DATABASE_URL: .*DATABASE_URL=sqlite:/);
+  },
+  60_000,
+);
+
+it("C-83 says that ./data cannot be written", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+  writeFileSync(path.join(folder, "data"), "");
+  const service = await start({}, folder);
+  await expectRefused(service, /KEY_ENCRYPTION_KEY: cannot be made in \.\/data\/key-encryption-key/);
+}, 60_000);
+
+it("C-83 lets one process at a time serve a SQLite file, and another one after it has ended, however that was", async () => {
+  const first = await start({});
+  await up(first);
+  await expectRefused(await start({}, first.folder), /another process serves .*auth\.sqlite/);
+  first.child.kill("SIGKILL");
+  await first.ended;
+  await up(await start({}, first.folder));
+}, 120_000);
+
+it("C-04 refuses a KEY_ENCRYPTION_KEY that does not open what is in the database, by the variable's name", async () => {
+  const key = (byte: number) => ({ KEY_ENCRYPTION_KEY: Buffer.alloc(32, byte).toString("base64") });
+  const first = await start(key(1));
+  await up(first);
+  first.child.kill("SIGTERM");
+  expect((await first.ended)[0]).toBe(0);
+  await expectRefused(await start(key(2), first.folder), /^KEY_ENCRYPTION_KEY: .*other replicas/m);
+  await up(await start(key(1), first.folder));
+}, 120_000);
+
+it("C-07 answers /healthz from the first moment and obeys SIGTERM while the database is away", async () => {
+  const [nowhere] = await freePorts(1);
+  const service = await start({
+    DATABASE_URL: `mysql://auth:secret@127.0.0.1:${nowhere}/auth`,
+    KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString("base64"),
+  });
+  const ask = (what: string) => fetch(`http://127.0.0.1:${service.internal}/${what}`).catch(() => null);
+  while ((await ask("healthz")) === null) await new Promise((done) => setTimeout(done, 20));
+  expect((await ask("healthz"))?.status).toBe(200);
+  const readiness = await ask("readyz");
+  expect([readiness?.status, readiness?.headers.get("retry-after")]).toEqual([503, "2"]);
+  service.child.kill("SIGTERM");
+  expect((await service.ended)[0]).toBe(0);
+}, 60_000);

@@ -24,9 +24,9 @@ import { holdSession } from "./sessions.ts";
 import { type Database, rollback } from "./transaction.ts";
 import { holdUser } from "./users.ts";
 
-const WRONG_VERIFIERS = 3;
+const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
-const ROTATIONS_LENGTH = 1000;
+const rotationsLength = 1000;
 
 export class Authorizations implements AuthorizationStore {
   readonly #database: Database;
@@ -80,7 +80,7 @@ export class Authorizations implements AuthorizationStore {
     const count = `UPDATE oauth2_authorization_code
        SET revoked_at = CASE WHEN wrong_verifiers + 1 >= ? THEN ? ELSE NULL END, wrong_verifiers = wrong_verifiers + 1
        WHERE code_hash = ? AND redeemed_at IS NULL AND revoked_at IS NULL`;
-    await afterCall(() => this.#database.change(count, [WRONG_VERIFIERS, now, codeHash]));
+    await afterCall(() => this.#database.change(count, [wrongVerifiers, now, codeHash]));
   }
 
   async find(sid: string): Promise<Authorization | null> {
@@ -111,8 +111,8 @@ export class Authorizations implements AuthorizationStore {
   ): Promise<"rotated" | "lost"> {
     const kept =
       this.#database.dialect === "mysql"
-        ? `RIGHT(CONCAT(rotations, ?), ${ROTATIONS_LENGTH})`
-        : `substr(rotations || ?, -${ROTATIONS_LENGTH})`;
+        ? `RIGHT(CONCAT(rotations, ?), ${rotationsLength})`
+        : `substr(rotations || ?, -${rotationsLength})`;
     const won = await this.#database.change(
       `UPDATE oauth2_authorization SET generation = generation + 1, rotations = ${kept},
          refresh_jti = ?, refresh_iat = ?, refresh_exp = ?, refresh_kid = ?

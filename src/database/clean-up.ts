@@ -1,7 +1,7 @@
 import { type Database, databaseTime } from "./transaction.ts";
 
-const HOUR = 3_600_000;
-const DAY = 24 * HOUR;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
 
 /**
  * Deletes rows that are no longer needed, a batch of each kind by an index on the time. Codes stay a day, used ones too: a second use must still
@@ -9,20 +9,20 @@ const DAY = 24 * HOUR;
  */
 export async function cleanUp(database: Database, now: number, batch: number): Promise<number> {
   const kinds: [table: string, key: string, time: string, before: number, condition?: string][] = [
-    ["oauth2_authorization_code", "code_hash", "expires_at", now - DAY],
+    ["oauth2_authorization_code", "code_hash", "expires_at", now - dayMs],
     ["oauth2_authorization_request", "id", "expires_at", now],
-    ["oauth2_pushed_request", "uri_hash", "expires_at", now - HOUR],
-    ["oauth2_device_code", "device_code_hash", "expires_at", now - DAY],
+    ["oauth2_pushed_request", "uri_hash", "expires_at", now - hourMs],
+    ["oauth2_device_code", "device_code_hash", "expires_at", now - dayMs],
     ["oauth2_initial_access_token", "token_hash", "expires_at", now],
     ["used_once", "value_hash", "expires_at", now],
     ["logout_notice", "id", "expires_at", now],
     ["browser_session", "id_hash", "expires_at", now],
     ["password_reset_token", "token_hash", "expires_at", now],
     ["rate_limit", "limit_key", "window_ends_at", now],
-    ["oauth2_authorization", "id", "expires_at", now - HOUR],
+    ["oauth2_authorization", "id", "expires_at", now - hourMs],
     ["revocation", "id", "expires_at", now],
-    ["outbox", "event_id", "sent_at", now - 7 * DAY, "status = 'sent' AND "],
-    ["oauth2_client_secret", "id", "expires_at", now - DAY],
+    ["outbox", "event_id", "sent_at", now - 7 * dayMs, "status = 'sent' AND "],
+    ["oauth2_client_secret", "id", "expires_at", now - dayMs],
   ];
   let deleted = 0;
   for (const [table, key, time, before, condition = ""] of kinds) {
@@ -39,7 +39,7 @@ export async function cleanUp(database: Database, now: number, batch: number): P
     database.dialect === "mysql"
       ? `DELETE FROM lease WHERE expires_at < ${databaseTime(database)} - ? ORDER BY expires_at LIMIT ?`
       : `DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_at < ${databaseTime(database)} - ? LIMIT ?)`,
-    [7 * DAY, batch],
+    [7 * dayMs, batch],
   );
   return deleted;
 }

@@ -24,7 +24,7 @@ interface ClientRow {
 }
 
 /** One row for each secret, one with nulls where there is none. */
-const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash, c.created_at,
+const selectClients = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash, c.created_at,
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
 
@@ -95,12 +95,12 @@ export class Clients implements ClientStore {
   }
 
   async find(clientId: string): Promise<Client | null> {
-    const rows = await this.#database.rows<ClientRow>(`${SELECT_CLIENTS} WHERE c.client_id = ?`, [clientId]);
+    const rows = await this.#database.rows<ClientRow>(`${selectClients} WHERE c.client_id = ?`, [clientId]);
     return clientsOf(rows)[0] ?? null;
   }
 
   async list(): Promise<Client[]> {
-    return clientsOf(await this.#database.rows<ClientRow>(`${SELECT_CLIENTS} ORDER BY c.client_id`));
+    return clientsOf(await this.#database.rows<ClientRow>(`${selectClients} ORDER BY c.client_id`));
   }
 
   async create(
@@ -159,7 +159,7 @@ export class Clients implements ClientStore {
 
   async findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null> {
     const rows = await this.#database.rows<ClientRow>(
-      `${SELECT_CLIENTS} WHERE c.client_id = ? AND c.registration_token_hash = ? AND c.source = 'registration' AND c.disabled_at IS NULL`,
+      `${selectClients} WHERE c.client_id = ? AND c.registration_token_hash = ? AND c.source = 'registration' AND c.disabled_at IS NULL`,
       [clientId, registrationTokenHash],
     );
     return clientsOf(rows)[0] ?? null;

@@ -49,11 +49,11 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
 }
 
 /** A device that waits exactly the interval may arrive a little early: networks and timers vary. */
-const POLL_TOLERANCE_MS = 1_000;
+const pollToleranceMs = 1_000;
 /** Longer than any code lives: the column stays a small number however often somebody polls. */
-const LONGEST_INTERVAL_MS = 3_600_000;
+const longestIntervalMs = 3_600_000;
 /** Not decided, not revoked, not expired. */
-const PENDING = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
+const isPending = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
 
 export class DeviceCodes implements DeviceCodeStore {
   readonly #database: Database;
@@ -97,13 +97,13 @@ export class DeviceCodes implements DeviceCodeStore {
     const inTime = await this.#database.change(
       `UPDATE oauth2_device_code SET last_polled_at = ?
        WHERE device_code_hash = ? AND (last_polled_at IS NULL OR last_polled_at + interval_ms <= ?)`,
-      [now, deviceCodeHash, now + POLL_TOLERANCE_MS],
+      [now, deviceCodeHash, now + pollToleranceMs],
     );
     if (inTime === 1) return "in_time";
     await this.#database.change(
       `UPDATE oauth2_device_code SET last_polled_at = ?, interval_ms = interval_ms + ?
        WHERE device_code_hash = ? AND interval_ms < ?`,
-      [now, stepMs, deviceCodeHash, LONGEST_INTERVAL_MS],
+      [now, stepMs, deviceCodeHash, longestIntervalMs],
     );
     return "too_fast";
   }
@@ -118,7 +118,7 @@ export class DeviceCodes implements DeviceCodeStore {
         if (!(await holdSession(sql, session, now))) return "session_ended";
         const opened = await sql.change(
           `UPDATE oauth2_device_code SET session_hash = ?, user_id = ?, auth_time = ?
-           WHERE user_code_hash = ? AND (session_hash IS NULL OR session_hash = ?) AND ${PENDING}`,
+           WHERE user_code_hash = ? AND (session_hash IS NULL OR session_hash = ?) AND ${isPending}`,
           [session.idHash, session.userId, session.authTime, userCodeHash, session.idHash, now],
         );
         const code = await findByUserCode(sql, userCodeHash, now);
@@ -138,7 +138,7 @@ export class DeviceCodes implements DeviceCodeStore {
       if (!(await holdSession(sql, { idHash: sessionHash }, now))) return "session_ended";
       const decided = await sql.change(
         `UPDATE oauth2_device_code SET ${allowed ? "allowed_at" : "denied_at"} = ?
-         WHERE user_code_hash = ? AND session_hash = ? AND ${PENDING}`,
+         WHERE user_code_hash = ? AND session_hash = ? AND ${isPending}`,
         [now, userCodeHash, sessionHash, now],
       );
       if (decided === 1) return "decided";
@@ -158,9 +158,9 @@ export class DeviceCodes implements DeviceCodeStore {
 }
 
 async function findByUserCode(sql: Sql, userCodeHash: string, now: number): Promise<DeviceCode | null> {
-  const [row] = await sql.rows<DeviceRow>(`SELECT * FROM oauth2_device_code WHERE user_code_hash = ? AND ${PENDING}`, [
-    userCodeHash,
-    now,
-  ]);
+  const [row] = await sql.rows<DeviceRow>(
+    `SELECT * FROM oauth2_device_code WHERE user_code_hash = ? AND ${isPending}`,
+    [userCodeHash, now],
+  );
   return row === undefined ? null : deviceCodeOf(row);
 }

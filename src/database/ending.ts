@@ -9,9 +9,9 @@ export interface Tellers {
 }
 
 /** Authorizations that are also revoked one by one, for replicas and verifiers of the release before epochs. */
-const ONE_BY_ONE = 1_000;
+const oneByOne = 1_000;
 /** In one statement. */
-const SESSIONS_AT_ONCE = 500;
+const sessionsAtOnce = 500;
 
 /**
  * Ends everything a user has going, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
@@ -33,7 +33,7 @@ export async function endEverythingOf(
   await revokeCodes(sql, "user_id = ?", [userId], now);
   const authorizations = await sql.rows<EndedAuthorization>(
     `SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL
-     ORDER BY created_at DESC, id DESC LIMIT ${ONE_BY_ONE}`,
+     ORDER BY created_at DESC, id DESC LIMIT ${oneByOne}`,
     [userId],
   );
   await feed.revokeAuthorizations(
@@ -42,7 +42,7 @@ export async function endEverythingOf(
     reason,
     now,
   );
-  if (authorizations.length === ONE_BY_ONE) {
+  if (authorizations.length === oneByOne) {
     // rows of the release before epochs have none that could have passed
     await sql.change(
       `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ?
@@ -58,8 +58,8 @@ async function deleteRequests(sql: TransactionSql, userId: string): Promise<void
   const sessions = await sql.rows<{ id_hash: string }>("SELECT id_hash FROM browser_session WHERE user_id = ?", [
     userId,
   ]);
-  for (let at = 0; at < sessions.length; at += SESSIONS_AT_ONCE) {
-    const hashes = sessions.slice(at, at + SESSIONS_AT_ONCE).map(({ id_hash }) => id_hash);
+  for (let at = 0; at < sessions.length; at += sessionsAtOnce) {
+    const hashes = sessions.slice(at, at + sessionsAtOnce).map(({ id_hash }) => id_hash);
     await sql.change(
       `DELETE FROM oauth2_authorization_request WHERE session_hash IN ${placeholders(hashes.length)}`,
       hashes,

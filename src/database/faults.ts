@@ -6,29 +6,29 @@ import { AuthError } from "../errors.ts";
  */
 
 /** Deadlock (also Galera's certification conflict), lock wait timeout, record changed since read. */
-const CONFLICT_NUMBERS = new Set([1213, 1205, 1020]);
-const CONFLICT_CODES = /^SQLITE_(BUSY|LOCKED)/;
+const conflictNumbers = new Set([1213, 1205, 1020]);
+const conflictCodes = /^SQLITE_(BUSY|LOCKED)/;
 
-const UNIQUE_NUMBERS = new Set([1062, 1586]);
-const UNIQUE_CODES = new Set(["SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"]);
+const uniqueNumbers = new Set([1062, 1586]);
+const uniqueCodes = new Set(["SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"]);
 
 /**
  * Too many connections (1040, 1203), shutting down (1053), read-only (1290, 1792, 1836), disk or table full (1021, 1114), out of memory
  * (1037, 1038, 1041), connection refused or dropped by the server (1042, 1152, 1158-1161, 1927, 4031), statement killed or past its
  * deadline (1317, 1969, 3024), a Galera node that is not in the primary component (1047), refused by an operator's trigger (1644).
  */
-const AWAY_NUMBERS = new Set([
+const awayNumbers = new Set([
   1021, 1037, 1038, 1040, 1041, 1042, 1047, 1053, 1114, 1152, 1158, 1159, 1160, 1161, 1203, 1290, 1317, 1644, 1792,
   1836, 1927, 1969, 3024, 4031,
 ]);
-const AWAY_CODES =
+const awayCodes =
   /^(PROTOCOL_|HANDSHAKE_|POOL_|SQLITE_(FULL|IOERR|CANTOPEN|READONLY|NOMEM|PROTOCOL|INTERRUPT)|E(CONN\w+|PIPE|TIMEDOUT|NOTFOUND|AI_AGAIN|HOSTUNREACH|NETUNREACH|HOSTDOWN|NETDOWN|ADDRNOTAVAIL|MFILE|NFILE|NOSPC|IO)$)/;
 /** Faults that mysql2 gives a message and no code. */
-const AWAY_MESSAGES =
+const awayMessages =
   /^(Queue limit reached|No connections available|Pool is closed|Can't add new command when connection is in closed state|Connection lost|The database connection is not open)/;
 /** The connection is gone with everything it had not committed. */
-const LOST_CODES = /^(PROTOCOL_CONNECTION_LOST|PROTOCOL_ENQUEUE_\w+|ECONNRESET|EPIPE)$/;
-const LOST_NUMBERS = new Set([1053, 1152, 1158, 1159, 1160, 1161, 1927, 4031]);
+const lostCodes = /^(PROTOCOL_CONNECTION_LOST|PROTOCOL_ENQUEUE_\w+|ECONNRESET|EPIPE)$/;
+const lostNumbers = new Set([1053, 1152, 1158, 1159, 1160, 1161, 1927, 4031]);
 
 interface Fault {
   readonly code: string;
@@ -54,25 +54,25 @@ function faultOf(error: unknown): Fault {
 
 export function isUniqueViolation(error: unknown): boolean {
   const { code, number } = faultOf(error);
-  return UNIQUE_NUMBERS.has(number) || UNIQUE_CODES.has(code);
+  return uniqueNumbers.has(number) || uniqueCodes.has(code);
 }
 
 /** Two transactions met and this one lost: the whole of it is worth another try. */
 export function isConflict(error: unknown): boolean {
   const { code, number } = faultOf(error);
-  return CONFLICT_NUMBERS.has(number) || CONFLICT_CODES.test(code);
+  return conflictNumbers.has(number) || conflictCodes.test(code);
 }
 
 /** The connection went: what was not committed is undone, and what was being committed may be either. */
 export function isConnectionLost(error: unknown): boolean {
   const { code, number, message } = faultOf(error);
-  return LOST_CODES.test(code) || LOST_NUMBERS.has(number) || message.startsWith("Can't add new command");
+  return lostCodes.test(code) || lostNumbers.has(number) || message.startsWith("Can't add new command");
 }
 
 /** The database is away, overloaded, full, read-only or past the deadline: nothing the caller did. */
 export function isAway(error: unknown): boolean {
   const { code, number, message } = faultOf(error);
-  return AWAY_NUMBERS.has(number) || AWAY_CODES.test(code) || AWAY_MESSAGES.test(message) || isConnectionLost(error);
+  return awayNumbers.has(number) || awayCodes.test(code) || awayMessages.test(message) || isConnectionLost(error);
 }
 
 /**

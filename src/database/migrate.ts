@@ -40,9 +40,9 @@ export interface PlannedMigration {
   readonly sql: readonly string[];
 }
 
-const LEASE_NAME = "migrations";
-const LEASE_MS = 15_000;
-const LEASE_WAIT_MS = 120_000;
+const leaseName = "migrations";
+const leaseMs = 15_000;
+const leaseWaitMs = 120_000;
 
 /** @param poolSize connections to a database server; SQLite has one */
 export async function openDatabase(location: DatabaseLocation, poolSize: number = POOL_SIZE): Promise<Database> {
@@ -111,18 +111,18 @@ export async function migrate(database: Database): Promise<readonly string[]> {
   await againOnConflict(() => makeBookkeeping(database));
 
   const owner = randomUUID();
-  const giveUp = performance.now() + LEASE_WAIT_MS;
+  const giveUp = performance.now() + leaseWaitMs;
   for (;;) {
-    const lease = await acquireLease(database, LEASE_NAME, owner, LEASE_MS);
+    const lease = await acquireLease(database, leaseName, owner, leaseMs);
     if (lease !== null) {
       let renewal: NodeJS.Timeout | undefined;
       const lost = new Promise<never>((_, fail) => {
         const renew = () =>
-          renewLease(database, lease, LEASE_MS).then(
+          renewLease(database, lease, leaseMs).then(
             (ours) => ours || fail(new Error("another process took over the migrations")),
             fail,
           );
-        renewal = setInterval(renew, LEASE_MS / 3);
+        renewal = setInterval(renew, leaseMs / 3);
       });
       try {
         return await Promise.race([runPatiently(database), lost]);

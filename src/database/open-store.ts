@@ -33,12 +33,12 @@ export interface StoreOptions extends DatabaseLocation {
 }
 
 /** Connections for the revocation feed and the readiness probe, which must not wait while the others are busy. */
-const WATCH_POOL = 2;
+const watchPool = 2;
 
 /** @throws ForeignSchemaError, PendingMigrationsError, AuthError("unavailable") while the database is away */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const database = await openDatabase(options);
-  const watch = database.dialect === "sqlite" ? database : await openDatabase(options, WATCH_POOL);
+  const watch = database.dialect === "sqlite" ? database : await openDatabase(options, watchPool);
   let release = () => {};
   try {
     if (options.serves === true) release = holdServingLock(database);

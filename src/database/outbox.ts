@@ -20,7 +20,7 @@ interface OutboxRow {
   sent_at: number | null;
 }
 
-const ENTRY = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
+const entryColumns = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
 
 function entryOf(row: Omit<OutboxRow, "payload">): OutboxEntry {
   return {
@@ -55,15 +55,18 @@ export class Outbox implements OutboxStore {
   /** Writes an event in the transaction that took `seq` from the user's row. Its commit wakes the relay of the user's lane. */
   async append(sql: TransactionSql, userId: string, seq: number, event: AuthEvent): Promise<void> {
     const lane = laneOf(userId);
-    await sql.change(`INSERT INTO outbox (${ENTRY}, payload) VALUES (?, ?, ?, ?, ?, 'pending', 0, NULL, ?, NULL, ?)`, [
-      event.eventId,
-      event.eventType,
-      userId,
-      seq,
-      lane,
-      event.timestamp,
-      this.#sealer.seal(JSON.stringify(event), event.eventId),
-    ]);
+    await sql.change(
+      `INSERT INTO outbox (${entryColumns}, payload) VALUES (?, ?, ?, ?, ?, 'pending', 0, NULL, ?, NULL, ?)`,
+      [
+        event.eventId,
+        event.eventType,
+        userId,
+        seq,
+        lane,
+        event.timestamp,
+        this.#sealer.seal(JSON.stringify(event), event.eventId),
+      ],
+    );
     sql.afterCommit(() => this.#wake(lane));
   }
 
@@ -87,7 +90,7 @@ export class Outbox implements OutboxStore {
     // Whoever waits longest comes first; the limit may end the run of the last user, never leave a hole in one.
     const rank = users.map(() => "WHEN ? THEN ?").join(" ");
     const rows = await this.#database.rows<OutboxRow>(
-      `SELECT ${ENTRY}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)}
+      `SELECT ${entryColumns}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)}
        ORDER BY CASE user_id ${rank} END, seq LIMIT ?`,
       [...users, ...users.flatMap((user, index) => [user, index]), limit],
     );
@@ -146,7 +149,7 @@ export class Outbox implements OutboxStore {
     for (const each of statuses) {
       if (found.length >= limit) break;
       const rows = await this.#database.rows<OutboxRow>(
-        `SELECT ${ENTRY} FROM outbox WHERE status = ? ORDER BY created_at LIMIT ?`,
+        `SELECT ${entryColumns} FROM outbox WHERE status = ? ORDER BY created_at LIMIT ?`,
         [each, limit - found.length],
       );
       found.push(...rows.map(entryOf));

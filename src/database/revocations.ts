@@ -4,13 +4,13 @@ import { isUniqueViolation } from "./faults.ts";
 import { type Database, forUpdate, placeholders, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 
 /** For replicas whose tail lags, and clocks that differ. */
-const MARGIN_MS = 10 * 60_000;
-const BATCH = 200;
+const marginMs = 10 * 60_000;
+const batchSize = 200;
 
 /** No access token lives longer (milliseconds): what holds while no process has declared a lifetime. */
-const LONGEST_LIFETIME_MS = 86_400_000;
+const longestLifetimeMs = 86_400_000;
 /** How long a declared lifetime counts after it was declared last (milliseconds), beside the lifetime itself. */
-const DECLARED_MS = 2 * 86_400_000;
+const declaredMs = 2 * 86_400_000;
 
 interface RevocationRow {
   id: number;
@@ -60,8 +60,8 @@ export class RevocationFeed implements RevocationStore {
   async declareLifetime(lifetime: number, now: number): Promise<void> {
     const [declared] = await this.#database.rows("SELECT 1 AS one FROM access_token_lifetime LIMIT 1");
     // a release that declares nothing may have been running, and may still be
-    if (declared === undefined) await this.#declare(LONGEST_LIFETIME_MS, now + DECLARED_MS);
-    await this.#declare(lifetime, now + DECLARED_MS + lifetime);
+    if (declared === undefined) await this.#declare(longestLifetimeMs, now + declaredMs);
+    await this.#declare(lifetime, now + declaredMs + lifetime);
   }
 
   async #declare(lifetime: number, until: number): Promise<void> {
@@ -82,7 +82,7 @@ export class RevocationFeed implements RevocationStore {
       "SELECT MAX(lifetime_ms) AS longest FROM access_token_lifetime WHERE used_until > ?",
       [now],
     );
-    return Number(row?.longest ?? LONGEST_LIFETIME_MS);
+    return Number(row?.longest ?? longestLifetimeMs);
   }
 
   /** @param expiresAt of the last token concerned, where that is known */
@@ -95,9 +95,9 @@ export class RevocationFeed implements RevocationStore {
     { expiresAt, epoch = null }: { expiresAt?: number; epoch?: number | null } = {},
   ): Promise<void> {
     if (values.length === 0) return;
-    const keptUntil = (expiresAt ?? now + (await this.#longestLifetime(sql, now))) + MARGIN_MS;
-    for (let i = 0; i < values.length; i += BATCH) {
-      const batch = values.slice(i, i + BATCH);
+    const keptUntil = (expiresAt ?? now + (await this.#longestLifetime(sql, now))) + marginMs;
+    for (let i = 0; i < values.length; i += batchSize) {
+      const batch = values.slice(i, i + batchSize);
       const tuples = batch.map(() => placeholders(6)).join(", ");
       await sql.change(
         `INSERT INTO revocation (kind, value, reason, revoked_at, expires_at, epoch) VALUES ${tuples}`,
@@ -119,8 +119,8 @@ export class RevocationFeed implements RevocationStore {
   ): Promise<number> {
     const revoked: string[] = [];
     const sorted = [...ids].sort();
-    for (let i = 0; i < sorted.length; i += BATCH) {
-      const batch = sorted.slice(i, i + BATCH);
+    for (let i = 0; i < sorted.length; i += batchSize) {
+      const batch = sorted.slice(i, i + batchSize);
       const live = await sql.rows<{ id: string }>(
         `SELECT id FROM oauth2_authorization WHERE id IN ${placeholders(batch.length)} AND revoked_at IS NULL${forUpdate(sql)}`,
         batch,

@@ -27,10 +27,10 @@ export interface TransactionSql extends Sql {
 }
 
 /** From the call to the end of COMMIT. Readers of the revocation feed rely on this bound. */
-const TRANSACTION_MS = LONGEST_TRANSACTION_MS;
+const transactionMs = LONGEST_TRANSACTION_MS;
 /** COMMIT is not sent later than this. */
-const LAST_COMMIT_MS = 4_500;
-const ATTEMPTS = 6;
+const lastCommitMs = 4_500;
+const maxAttempts = 6;
 
 /** Thrown inside a transaction: it is rolled back and its caller gets the value. */
 class Rollback {
@@ -109,7 +109,7 @@ export class Database {
         return await this.#turn(work, kind === "transaction", start);
       } catch (error) {
         if (error instanceof AuthError) throw error;
-        const left = start + LAST_COMMIT_MS - performance.now();
+        const left = start + lastCommitMs - performance.now();
         const unknown = error instanceof CommitUnknown || kind === "write";
         const again =
           isConflict(error) ||
@@ -117,7 +117,7 @@ export class Database {
             (!unknown || repeatable) &&
             ++lost <= 2);
         const pause = Math.random() * 10 * 2 ** attempt;
-        if (again && attempt < ATTEMPTS && left > pause + 100) {
+        if (again && attempt < maxAttempts && left > pause + 100) {
           await sleep(pause);
           continue;
         }
@@ -129,7 +129,7 @@ export class Database {
   }
 
   async #turn<T>(work: (session: Session) => Promise<T>, transaction: boolean, start: number): Promise<T> {
-    const giveTurn = await this.#turns.take(start + TRANSACTION_MS - performance.now());
+    const giveTurn = await this.#turns.take(start + transactionMs - performance.now());
     try {
       const session = await this.#session(start);
       try {
@@ -187,7 +187,7 @@ class Session implements TransactionSql {
   }
 
   left(): number {
-    return this.#start + TRANSACTION_MS - performance.now();
+    return this.#start + transactionMs - performance.now();
   }
 
   async rows<Row>(sql: string, parameters: readonly Scalar[] = []): Promise<Row[]> {
@@ -206,7 +206,7 @@ class Session implements TransactionSql {
     let result: T;
     try {
       result = await work();
-      if (performance.now() - this.#start > LAST_COMMIT_MS) throw new Late();
+      if (performance.now() - this.#start > lastCommitMs) throw new Late();
     } catch (error) {
       await this.#rollBack();
       if (error instanceof Rollback) return error.value as T;

@@ -20,10 +20,10 @@ interface UserRow {
   updated_at: number;
 }
 
-const SELECT_USER = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
+const selectUser = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
     u.created_at, p.nickname, p.claims, p.updated_at
   FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
-const BATCH = 500;
+const batchSize = 500;
 
 function userOf(row: UserRow): User {
   return {
@@ -130,15 +130,15 @@ export class Users implements UserStore {
   }
 
   async #row(column: "u.uuid" | "u.email", value: string): Promise<UserRow | undefined> {
-    const [row] = await this.#database.rows<UserRow>(`${SELECT_USER} WHERE ${column} = ?`, [value]);
+    const [row] = await this.#database.rows<UserRow>(`${selectUser} WHERE ${column} = ?`, [value]);
     return row;
   }
 
   async findMany(uuids: readonly string[]): Promise<User[]> {
     const users: User[] = [];
-    for (let i = 0; i < uuids.length; i += BATCH) {
-      const batch = uuids.slice(i, i + BATCH);
-      const sql = `${SELECT_USER} WHERE u.uuid IN ${placeholders(batch.length)}`;
+    for (let i = 0; i < uuids.length; i += batchSize) {
+      const batch = uuids.slice(i, i + batchSize);
+      const sql = `${selectUser} WHERE u.uuid IN ${placeholders(batch.length)}`;
       users.push(...(await this.#database.rows<UserRow>(sql, batch)).map(userOf));
     }
     return users;
@@ -148,10 +148,10 @@ export class Users implements UserStore {
     const order = "ORDER BY u.created_at, u.uuid LIMIT ?";
     const rows =
       after === null
-        ? await this.#database.rows<UserRow>(`${SELECT_USER} ${order}`, [limit])
+        ? await this.#database.rows<UserRow>(`${selectUser} ${order}`, [limit])
         : await this.#database.rows<UserRow>(
             // the first comparison is what the index can use
-            `${SELECT_USER} WHERE u.created_at >= ? AND (u.created_at > ? OR u.uuid > ?) ${order}`,
+            `${selectUser} WHERE u.created_at >= ? AND (u.created_at > ? OR u.uuid > ?) ${order}`,
             [after.createdAt, after.createdAt, after.uuid, limit],
           );
     return rows.map(userOf);
@@ -264,7 +264,7 @@ export class Users implements UserStore {
 
   async findPasswordReset(tokenHash: string, now: number): Promise<User | null> {
     const [row] = await this.#database.rows<UserRow>(
-      `${SELECT_USER} JOIN password_reset_token t ON t.user_id = u.uuid
+      `${selectUser} JOIN password_reset_token t ON t.user_id = u.uuid
        WHERE t.token_hash = ? AND t.expires_at > ? AND u.disabled_at IS NULL`,
       [tokenHash, now],
     );

@@ -29,7 +29,7 @@ import { revokeEndpoint } from "./revoke.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
-import { openApiPath, wellKnownEndpoints } from "./well-known.ts";
+import { OPEN_API_PATH, wellKnownEndpoints } from "./well-known.ts";
 
 type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
 
@@ -204,7 +204,7 @@ function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
   return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
     // the same for everyone: any origin may read them, with whatever headers its client library sends
-    if (request.url === paths.jwks || request.url === openApiPath || request.url.startsWith("/.well-known/")) {
+    if (request.url === paths.jwks || request.url === OPEN_API_PATH || request.url.startsWith("/.well-known/")) {
       return done(null, { origin: "*", methods: ["GET"], strictPreflight: false, maxAge: 600 });
     }
     done(null, {

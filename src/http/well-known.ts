@@ -4,7 +4,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { authorizationServerMetadata, openidConfiguration, paths } from "../oauth/metadata.ts";
 import { apiDocument } from "./api-document.ts";
 
-export const openApiPath = "/api/openapi.json";
+export const OPEN_API_PATH = "/api/openapi.json";
 
 /** Discovery documents, the account API's description and the key set: public, cacheable, answered from memory. */
 export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
@@ -25,7 +25,7 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
     );
   }
   const api = JSON.stringify(apiDocument(ctx.config));
-  app.get(openApiPath, (request, reply) => sendCacheable(request, reply, api, maxAge));
+  app.get(OPEN_API_PATH, (request, reply) => sendCacheable(request, reply, api, maxAge));
   app.get(paths.jwks, (request, reply) => sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge));
 }
 

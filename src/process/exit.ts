@@ -1,14 +1,14 @@
 import type { App } from "../app.ts";
 
 /** Whoever asks us to end waits about ten seconds before it ends us. */
-export const closeWithinMs = 9_500;
+export const CLOSE_WITHIN_MS = 9_500;
 
 /** What still keeps the process after this is not worth waiting for. */
 const leftoversMs = 500;
 
 /** Drains the service and ends the process: with 0, or with 1 where it did not close cleanly or in time. */
 export function closeAndExit(app: Pick<App, "context" | "close">): void {
-  setTimeout(() => process.exit(1), closeWithinMs).unref();
+  setTimeout(() => process.exit(1), CLOSE_WITHIN_MS).unref();
   app.close().then(
     () => exitAtRest(0),
     (error: unknown) => {

@@ -2,7 +2,7 @@ import cluster, { type Worker } from "node:cluster";
 import { type App, createApp, prepare } from "../app.ts";
 import type { Settings } from "../config/config.ts";
 import { createLogger } from "../telemetry/log.ts";
-import { closeAndExit, closeWithinMs, exitAtRest } from "./exit.ts";
+import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -47,7 +47,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   const stop = (status: number) => {
     if (stopping) process.exit(1);
     stopping = true;
-    setTimeout(() => process.exit(1), closeWithinMs + 500).unref();
+    setTimeout(() => process.exit(1), CLOSE_WITHIN_MS + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");

@@ -10,9 +10,9 @@ import { readMessage } from "./message-reader.ts";
 
 type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
 
-const FRAME_HEAD_BYTES = 5;
+const frameHeadBytes = 5;
 
-const EMPTY = Buffer.alloc(0);
+const empty = Buffer.alloc(0);
 
 /** As grpc-js sends them. */
 const responseHeaders = {
@@ -141,7 +141,7 @@ class DirectCall implements AnyCall {
     this.#chunks.push(chunk);
     this.#length += chunk.length;
     if (this.#size < 0) {
-      if (this.#length < FRAME_HEAD_BYTES) return;
+      if (this.#length < frameHeadBytes) return;
       this.#size = this.#joined().readUInt32BE(1);
       if (this.#size > MAX_MESSAGE_BYTES) {
         const details = `Received message larger than max (${this.#size} vs ${MAX_MESSAGE_BYTES})`;
@@ -149,13 +149,13 @@ class DirectCall implements AnyCall {
         return;
       }
     }
-    if (this.#length > FRAME_HEAD_BYTES + this.#size) {
+    if (this.#length > frameHeadBytes + this.#size) {
       this.#refuse(status.UNIMPLEMENTED, "Received a second request message for a unary method");
     }
   };
 
   #joined(): Buffer {
-    const [only = EMPTY, ...others] = this.#chunks;
+    const [only = empty, ...others] = this.#chunks;
     if (others.length === 0) return only;
     const joined = Buffer.concat(this.#chunks, this.#length);
     this.#chunks = [joined];
@@ -164,7 +164,7 @@ class DirectCall implements AnyCall {
 
   readonly #run = async (): Promise<void> => {
     if (this.#answered || this.cancelled) return;
-    if (this.#size < 0 || this.#length < FRAME_HEAD_BYTES + this.#size) {
+    if (this.#size < 0 || this.#length < frameHeadBytes + this.#size) {
       return this.#refuse(status.UNIMPLEMENTED, "Received no request message for a unary method");
     }
     const edge = this.#edge;
@@ -177,7 +177,7 @@ class DirectCall implements AnyCall {
       const admitted = edge.admit(method, call);
       if (admitted !== undefined) await admitted;
       if (goneBy(this, call)) return;
-      const request = readMessage(method.desc.input, this.#joined().subarray(FRAME_HEAD_BYTES));
+      const request = readMessage(method.desc.input, this.#joined().subarray(frameHeadBytes));
       const performed = edge.perform(method, request, context);
       const response = performed instanceof Promise ? await performed : performed;
       const bytes = encode(method.desc.output, response);
@@ -193,10 +193,10 @@ class DirectCall implements AnyCall {
 
   #answer(message: Buffer, leading: Metadata | undefined, trailing: Metadata | undefined): void {
     this.#settle();
-    const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + message.length);
+    const frame = Buffer.allocUnsafe(frameHeadBytes + message.length);
     frame[0] = 0;
     frame.writeUInt32BE(message.length, 1);
-    message.copy(frame, FRAME_HEAD_BYTES);
+    message.copy(frame, frameHeadBytes);
     const stream = this.#stream;
     const headers = leading === undefined ? responseHeaders : { ...responseHeaders, ...leading.toHttp2Headers() };
     const trailers = trailing === undefined ? okTrailers : { ...okTrailers, ...trailing.toHttp2Headers() };

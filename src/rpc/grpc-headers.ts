@@ -6,12 +6,12 @@ import { AuthError } from "../errors.ts";
 /** All metadata of a call: an access token and what tracing adds. Bytes. */
 export const MAX_METADATA_BYTES = 16 * 1024;
 
-const REFUSED = "refused-by-this-server";
+const refusedMark = "refused-by-this-server";
 
 const unitMs: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 };
 
 /** The longest time that grpc-js's timers hold, in whole seconds. */
-const MAX_SECONDS = Math.floor((2 ** 31 - 1) / 1000);
+const maxSeconds = Math.floor((2 ** 31 - 1) / 1000);
 
 /**
  * Makes a bound server read headers as the protocol writes them, before grpc-js looks at them. It takes any amount of them, and
@@ -26,7 +26,7 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
       for (const text of rawHeaders) size += text.length;
       if (size > MAX_METADATA_BYTES) {
         for (const name of Object.keys(headers)) if (!/^:|^content-type$/.test(name)) delete headers[name];
-        headers[REFUSED] = "metadata";
+        headers[refusedMark] = "metadata";
       }
       const type = headers["content-type"];
       // what is not gRPC at all is answered with 415
@@ -38,9 +38,9 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
       const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(timeout)) ?? [];
       if (digits === undefined || unit === undefined) {
         delete headers["grpc-timeout"];
-        headers[REFUSED] = "timeout";
-      } else if (Number(digits) * (unitMs[unit] ?? 0) > MAX_SECONDS * 1000) {
-        headers["grpc-timeout"] = `${MAX_SECONDS}S`;
+        headers[refusedMark] = "timeout";
+      } else if (Number(digits) * (unitMs[unit] ?? 0) > maxSeconds * 1000) {
+        headers["grpc-timeout"] = `${maxSeconds}S`;
       }
     });
   }
@@ -48,13 +48,13 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
 
 /** @throws AuthError invalid_request; ConnectError RESOURCE_EXHAUSTED */
 export function refuseMarked(metadata: Metadata): void {
-  const refused = refusalOf(metadata.get(REFUSED)[0]);
+  const refused = refusalOf(metadata.get(refusedMark)[0]);
   if (refused !== null) throw refused;
 }
 
 /** The same for headers as HTTP/2 has them. @returns null where nothing was marked */
 export function refusedByHeaders(headers: IncomingHttpHeaders): AuthError | ConnectError | null {
-  return refusalOf(headers[REFUSED]);
+  return refusalOf(headers[refusedMark]);
 }
 
 function refusalOf(reason: unknown): AuthError | ConnectError | null {

@@ -39,11 +39,11 @@ export interface GrpcServer {
   close(graceMs: number): Promise<void>;
 }
 
-const MINUTE = 60_000;
+const minute = 60_000;
 
-const MAX_STREAMS = 200;
+const maxStreams = 200;
 /** In one process; a caller needs a handful. */
-const MAX_CONNECTIONS = 4_096;
+const maxConnections = 4_096;
 
 const limits = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -52,9 +52,9 @@ const limits = {
   // a peer that does not answer is gone after 14 seconds, calls and all
   "grpc.keepalive_time_ms": 8_000,
   "grpc.keepalive_timeout_ms": 6_000,
-  "grpc.max_connection_idle_ms": 15 * MINUTE,
+  "grpc.max_connection_idle_ms": 15 * minute,
   // connections are renewed, so that clients find new replicas and certificates; grace for the longest call
-  "grpc.max_connection_age_ms": 30 * MINUTE,
+  "grpc.max_connection_age_ms": 30 * minute,
   "grpc.max_connection_age_grace_ms": 2 * MAX_CALL_MS,
   "grpc.enable_channelz": 0,
 };
@@ -62,13 +62,13 @@ const limits = {
 /** What grpc-js has no options for, given to Node's HTTP/2 server. */
 const http2Options: SecureServerOptions & { streamResetBurst: number; streamResetRate: number } = {
   settings: {
-    maxConcurrentStreams: MAX_STREAMS,
+    maxConcurrentStreams: maxStreams,
     // what clients are told; Node does not keep them to it
     maxHeaderListSize: MAX_METADATA_BYTES,
   },
   maxHeaderListPairs: 100,
   // every stream may be cancelled at once, twice; a peer that goes on like that loses the connection (CVE-2023-44487)
-  streamResetBurst: 2 * MAX_STREAMS,
+  streamResetBurst: 2 * maxStreams,
   streamResetRate: 30,
   maxSessionInvalidFrames: 100,
   maxSessionRejectedStreams: 50,
@@ -114,7 +114,7 @@ export async function startGrpcServer(
   serveUnaryDirectly(http2Servers, edge, openedIn(server));
   readHeadersStrictly(http2Servers);
   for (const http2Server of http2Servers) {
-    http2Server.maxConnections = MAX_CONNECTIONS;
+    http2Server.maxConnections = maxConnections;
     guardHttp2(http2Server);
   }
   const sessions = sessionsOf(http2Servers);

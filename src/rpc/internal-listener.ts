@@ -15,9 +15,9 @@ import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts"
 import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
-const CLOSE_GRACE_MS = 10_000;
+const closeGraceMs = 10_000;
 /** In one process; each costs little while it is idle. */
-const MAX_CONNECTIONS = 4_096;
+const maxConnections = 4_096;
 
 export interface InternalListenerOptions {
   readonly host: string;
@@ -57,7 +57,7 @@ export async function startInternalListener(
   addOperatorRoutes(server, ctx, options.ready);
   const shutdown = new AbortController();
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
-  server.server.maxConnections = MAX_CONNECTIONS;
+  server.server.maxConnections = maxConnections;
   guardHttp1(server.server);
   refuseExpectations(server.server);
   await server.listen({ host: options.host, port: options.port });
@@ -67,7 +67,7 @@ export async function startInternalListener(
       const grace = setTimeout(() => {
         shutdown.abort(new ConnectError("shutting down", Code.Unavailable));
         server.server.closeAllConnections();
-      }, CLOSE_GRACE_MS);
+      }, closeGraceMs);
       // a connection that was busy when the closing began is kept alive by its client
       const idle = setInterval(() => server.server.closeIdleConnections(), 50);
       await server.close();

@@ -17,13 +17,13 @@ import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
 import { encodeOnce } from "./grpc-adapter.ts";
 
-const MAX_BATCH = 1000;
+const maxBatch = 1000;
 
 /** Tokens of a batch looked at before other calls have their turn: signatures are checked on the main thread. */
-const BATCH_STEP = 32;
+const batchStep = 32;
 
 /** How often the credentials of an open watch are looked at again. */
-const RECHECK_MS = 1_000;
+const recheckMs = 1_000;
 
 export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof IntrospectionService> {
   return {
@@ -33,16 +33,16 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
     },
 
     async batchIntrospect({ tokens }, context) {
-      if (tokens.length < 1 || tokens.length > MAX_BATCH) {
+      if (tokens.length < 1 || tokens.length > maxBatch) {
         throw new AuthError("invalid_request", "tokens must hold 1 to 1,000 tokens");
       }
       const caller = callerOf(context);
       const { signal } = context;
       const responses: IntrospectResponse[] = [];
-      for (let at = 0; at < tokens.length; at += BATCH_STEP) {
+      for (let at = 0; at < tokens.length; at += batchStep) {
         if (at > 0) await nextTurn();
         signal.throwIfAborted();
-        const step = tokens.slice(at, at + BATCH_STEP).map((token) => introspect(ctx, caller, token));
+        const step = tokens.slice(at, at + batchStep).map((token) => introspect(ctx, caller, token));
         const waits = step.some((answer) => answer instanceof Promise);
         const answers = waits ? await Promise.all(step) : (step as Introspection[]);
         for (const answer of answers) responses.push(toResponse(answer));
@@ -62,7 +62,7 @@ export function introspectionService(ctx: OAuthContext): ServiceImpl<typeof Intr
       try {
         for await (const response of watchRevocations(ctx, { resumeToken, userEpochs }, context.signal)) {
           // its credentials may end before the call does
-          if (ctx.feed.fresh && performance.now() - checkedAt > RECHECK_MS) {
+          if (ctx.feed.fresh && performance.now() - checkedAt > recheckMs) {
             const caller = await recheckCaller(ctx, callOf(context).credentials);
             if (caller !== null) demandScope(caller, "auth.introspect");
             checkedAt = performance.now();

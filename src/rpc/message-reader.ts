@@ -3,8 +3,8 @@ import { type DescMessage, fromBinary, ScalarType } from "@bufbuild/protobuf";
 import { AuthError } from "../errors.ts";
 
 /** Fields in one message, those of messages in it included: a full batch has a thousand. */
-const MAX_FIELDS = 10_000;
-const MAX_DEPTH = 10;
+const maxFields = 10_000;
+const maxDepth = 10;
 
 const readOptions = { readUnknownFields: false } as const;
 
@@ -26,7 +26,7 @@ export function checkJson(schema: DescMessage, bytes: Uint8Array): void {
   if (!isUtf8(bytes)) throw invalid(schema, new Error("the text is not UTF-8"));
   let parts = 0;
   for (const byte of bytes) if (byte === 0x2c || byte === 0x5b || byte === 0x7b) parts++;
-  if (parts > MAX_FIELDS) throw invalid(schema, new Error("too many parts"));
+  if (parts > maxFields) throw invalid(schema, new Error("too many parts"));
   // an escape that no backslash before it takes away
   if (/(?:^|[^\\])(?:\\\\)*\\u0000/.test(Buffer.from(bytes).toString("latin1"))) throw invalid(schema, nul());
 }
@@ -40,7 +40,7 @@ function invalid(schema: DescMessage, cause: unknown): AuthError {
 }
 
 function checkFields(schema: DescMessage, bytes: Uint8Array): void {
-  countFields(schema, bytes, 0, bytes.length, 0, MAX_FIELDS, bytes.includes(0));
+  countFields(schema, bytes, 0, bytes.length, 0, maxFields, bytes.includes(0));
 }
 
 /**
@@ -58,7 +58,7 @@ function countFields(
   left: number,
   lookForNul: boolean,
 ): number {
-  if (depth > MAX_DEPTH) throw new Error("messages in messages in messages");
+  if (depth > maxDepth) throw new Error("messages in messages in messages");
   let at = from;
   let fields = left;
 

@@ -45,16 +45,16 @@ export interface Overrides {
 
 export interface App {
   readonly context: OAuthContext;
-  /** Stops accepting, finishes what was accepted, then lets go of everything. */
+  /** Stops accepting requests, finishes accepted ones, then closes everything. */
   close(): Promise<void>;
 }
 
-/** Above this difference to the database's clock a replica takes no traffic (milliseconds). */
+/** A replica whose clock differs more from the database's is not ready (milliseconds). */
 const maxClockOffset = 60_000;
 const grpcGraceMs = 5_000;
 /** How often gRPC health follows readiness. */
 const readinessMs = 1_000;
-/** In production a balancer has this long to see that a replica is not ready before its listeners close. */
+/** In production the listeners close this long after the replica became not ready, so that load balancers notice (milliseconds). */
 const drainMs = 2_000;
 
 /** The domain on its store, without listeners: what the command line works with. */
@@ -112,7 +112,7 @@ export async function createContext(
 /**
  * Starts the service: store, keys, clients, listeners, relay and jobs. While the database is away it waits for it, alive but not
  * ready.
- * @throws ConfigError, StartRefused: what no waiting heals
+ * @throws ConfigError, StartRefused: an operator must change something first
  */
 export async function createApp(settings: Settings, overrides: Overrides = {}): Promise<App> {
   const { config } = settings;
@@ -221,7 +221,7 @@ async function startListeners(context: OAuthContext, closers: Closers, ready: Re
 }
 
 /**
- * What is done once for all processes that will share the listeners: the schema and the configured clients.
+ * Prepares the schema and the configured clients, once for all processes that share the listeners.
  * @throws ConfigError, StartRefused
  */
 export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
@@ -236,7 +236,7 @@ export async function prepare(settings: Settings, overrides: Overrides = {}): Pr
   }
 }
 
-/** Opens the context, again and again while the database is away or its migrations wait. @param room says why meanwhile */
+/** Opens the context, and retries while the database is away or its migrations wait. @param room gets the reason */
 async function openPatiently(
   settings: Settings,
   overrides: Overrides & { log: Logger },

@@ -48,7 +48,7 @@ export function clientText({ clientId, metadata, source, createdAt, disabledAt, 
   ]);
 }
 
-/** The end of a text that gives a secret away. */
+/** The last line of an output that shows a secret. */
 export function secretNote(secret: string): string {
   return `\n\nclient_secret  ${secret}\nOnly its hash is stored: write it down now.`;
 }

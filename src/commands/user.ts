@@ -143,7 +143,7 @@ function print(runtime: Runtime, options: { json?: boolean | undefined }, user: 
   );
 }
 
-/** Never from an argument: every process of the machine can see those. */
+/** Never from an argument: every process of the machine can read those. */
 async function readPassword(runtime: Runtime, file: string | undefined): Promise<string> {
   const asked = file === undefined && runtime.stdin.isTTY;
   const text = asked ? await ask(runtime) : await readText(runtime, file ?? "-");

@@ -21,7 +21,7 @@ export interface Config {
   readonly internalTls: TlsFiles | null;
   /** No trailing slash. */
   readonly issuer: string;
-  /** Is the store a server with a clock of its own? False: SQLite, which has the clock of this machine. */
+  /** True: the database server has its own clock. False: SQLite, which uses the clock of this machine. */
   readonly databaseHasClock: boolean;
   /** PEM. */
   readonly databaseSslCa: string | null;
@@ -276,7 +276,7 @@ function readCorsOrigins(read: Reader, production: boolean): "loopback" | string
   return origins.length === 0 && !production ? "loopback" : origins;
 }
 
-/** Browsers know no origin of other schemes than http and https, but embedded ones send such an origin as it is. */
+/** Besides http and https, apps with an embedded browser send origins with custom schemes, such as `capacitor://localhost`. */
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { origin, protocol } = new URL(text);

@@ -140,7 +140,7 @@ export function authorizationOf(row: JudgedRow): Authorization {
   };
 }
 
-/** `;generation:time` each; the column keeps only the end of it, so what stands before the first `;` is cut. */
+/** `;generation:time` each; the column keeps only the end of the text, so the part before the first `;` may be cut off and is ignored. */
 function rotationsOf(text: string): [number, number][] {
   return text
     .split(";")

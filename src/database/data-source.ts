@@ -148,9 +148,9 @@ async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Pr
 }
 
 /**
- * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts and verifies nobody, VERIFY_CA verifies the authority,
- * VERIFY_IDENTITY the host's name too. A CA alone means VERIFY_IDENTITY.
- * @returns null: in the clear
+ * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts without verification, VERIFY_CA verifies the
+ * certificate's CA, VERIFY_IDENTITY also the host name. A CA alone means VERIFY_IDENTITY.
+ * @returns null: no TLS
  */
 function tlsOptions(mode: SslMode | null, sslCa: string | undefined) {
   if (mode === "DISABLED" || (mode === null && sslCa === undefined)) return null;

@@ -87,7 +87,7 @@ export class Outbox implements OutboxStore {
     );
     const users = [...new Set(oldest.map(({ user_id }) => user_id))];
     if (users.length === 0) return [];
-    // Whoever waits longest comes first; the limit may end the run of the last user, never leave a hole in one.
+    // The user who waits longest comes first. The limit may cut off the last user's later events, but skips none between two events.
     const rank = users.map(() => "WHEN ? THEN ?").join(" ");
     const rows = await this.#database.rows<OutboxRow>(
       `SELECT ${entryColumns}, payload FROM outbox WHERE status = 'pending' AND user_id IN ${placeholders(users.length)}

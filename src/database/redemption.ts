@@ -10,7 +10,7 @@ export interface OneTimeCode {
   readonly table: "oauth2_authorization_code" | "oauth2_device_code";
   readonly key: string;
   readonly hash: string;
-  /** What it needs beside being unredeemed, unrevoked and unexpired. */
+  /** Required in addition to being unredeemed, unrevoked and unexpired. */
   readonly condition?: string;
   /** Columns that are written with the redemption. */
   readonly also?: Readonly<Record<string, Scalar>>;

@@ -9,7 +9,7 @@ const batchSize = 200;
 
 /** No access token lives longer (milliseconds): what holds while no process has declared a lifetime. */
 const longestLifetimeMs = 86_400_000;
-/** How long a declared lifetime counts after it was declared last (milliseconds), beside the lifetime itself. */
+/** How long a declared lifetime counts after it was declared last (milliseconds), in addition to the lifetime. */
 const declaredMs = 2 * 86_400_000;
 
 interface RevocationRow {

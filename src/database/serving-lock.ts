@@ -4,8 +4,8 @@ import { StartRefused } from "../errors.ts";
 import type { Database } from "./transaction.ts";
 
 /**
- * Holds a lock beside a SQLite file as long as this process serves it: a second one would not see what the first has in memory. The
- * operating system lets go of it when the process ends, however it ends.
+ * Locks `FILE.lock` next to a SQLite file as long as this process serves it: a second process would not see what the first has in
+ * memory. The operating system releases the lock when the process ends, even after a crash.
  * @throws StartRefused: another process serves the file
  */
 export function holdServingLock({ dialect, dataSource }: Database): () => void {

@@ -20,7 +20,7 @@ export interface LeaseKeeperOptions {
 }
 
 /**
- * Decides which lanes this relay works on. Each relay announces itself with a lease of its own; the lanes are divided by the number of
+ * Decides which lanes this relay works on. Each relay announces itself with its own lease; the lanes are divided by the number of
  * live announcements. Each lane is a lease too, so that one relay at a time works on it: the keeper takes free ones up to its share,
  * renews them, and gives back what exceeds its share.
  */

@@ -1,9 +1,9 @@
 import type { App } from "../app.ts";
 
-/** Whoever asks us to end waits about ten seconds before it ends us. */
+/** Time to drain in (milliseconds): container engines send SIGKILL about ten seconds after SIGTERM. */
 export const CLOSE_WITHIN_MS = 9_500;
 
-/** What still keeps the process after this is not worth waiting for. */
+/** How long the process may take to end by itself before `process.exit` ends it (milliseconds). */
 const leftoversMs = 500;
 
 /** Drains the service and ends the process: with 0, or with 1 where it did not close cleanly or in time. */

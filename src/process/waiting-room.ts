@@ -4,12 +4,12 @@ import { createServer as createHttpsServer } from "node:https";
 import type { Config } from "../config/config.ts";
 
 export interface WaitingRoom {
-  /** What `/readyz` says meanwhile. */
+  /** The reason that `/readyz` gives. */
   reason: string;
   close(): Promise<void>;
 }
 
-/** Answers the internal HTTP port from the first moment until the service does: alive, not ready. TLS is as configured. */
+/** Answers health requests on the internal HTTP port until the service listens there: alive, not ready. TLS is as configured. */
 export async function openWaitingRoom({
   internalHttp: { host, port },
   internalTls: tls,

@@ -7,11 +7,11 @@ import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 const exitConfig = 78;
 const firstPauseMs = 250;
 const longestPauseMs = 15_000;
-/** A worker that lived so long starts over with the shortest pause. */
+/** After a worker that ran for this long (milliseconds), the next one starts after the shortest pause. */
 const settledMs = 60_000;
 
 /**
- * Forks `config.workers` processes that share the three listeners, puts another in the place of each that dies, and drains
+ * Forks `config.workers` processes that share the three listeners, replaces each that dies, and drains
  * all of them on SIGTERM or SIGINT.
  * @param up called once, when every worker answers
  */
@@ -33,7 +33,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     });
     worker.on("exit", (code, signal) => {
       if (stopping) return;
-      // another process would read the same configuration
+      // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
       if (!wasUp && code === 1 && waiting > 0) return stop(1);
       pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);
@@ -56,13 +56,13 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   for (let number = 0; number < config.workers; number++) start();
 }
 
-/** @returns whether it ended by itself and well */
+/** @returns whether the worker exited with status 0 */
 function ended(worker: Worker): Promise<boolean> {
   if (worker.isDead()) return Promise.resolve(true);
   return new Promise((resolve) => worker.once("exit", (code) => resolve(code === 0)));
 }
 
-/** One of the processes. The primary tells it when to end: a terminal's Ctrl-C reaches it too and means nothing here. */
+/** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
 export async function serveAsWorker(settings: Settings): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
   let app: App | null = null;

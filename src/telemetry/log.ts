@@ -2,7 +2,7 @@ import pino from "pino";
 
 export type Logger = pino.Logger;
 
-/** Names under which something that could be replayed may reach a log call; never printed. */
+/** Fields that may hold a credential: their values are never logged. */
 const secretNames = [
   "password",
   "newPassword",

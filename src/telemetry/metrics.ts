@@ -49,7 +49,7 @@ interface RequestLabels {
  * than finding a token in memory; this one counts in place and makes labels of it when the metrics are read.
  */
 class RequestTimes {
-  // what a registry of prom-client asks of a metric
+  // the members that prom-client's registry needs
   readonly name = "auth_request_seconds";
   readonly help = "Requests by edge, operation and outcome";
   readonly type = "histogram";
@@ -91,7 +91,7 @@ class Times {
     this.#sum += seconds;
   }
 
-  /** As Prometheus wants them: each bucket holds those below it too. */
+  /** In the form of Prometheus: each bucket includes the ones below it. */
   values(name: string) {
     const labels = this.#labels;
     let count = 0;

@@ -1,7 +1,7 @@
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** What a person who watches over accounts and keys wants to know; those that point at an attack are warnings. */
+/** Events about accounts and keys for operators. Events that may be an attack are logged as warnings. */
 const securityEvents = {
   sign_up: "info",
   login: "info",

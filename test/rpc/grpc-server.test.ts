@@ -148,13 +148,16 @@ describe("deadlines", () => {
 
   test("S-186 a call whose deadline passed while its caller was authenticated starts no work", async () => {
     const parts = standInParts();
+    const afterDeadline = Promise.withResolvers<void>();
+    const authenticated = Promise.withResolvers<void>();
     const slow = await startGrpcServer(
       edges.ctx,
       { host: "127.0.0.1", port: 0, tls: null, reflection: "open" },
       {
         ...parts,
         authenticate: async (ctx, credentials) => {
-          await new Promise((resolve) => setTimeout(resolve, 150));
+          await afterDeadline.promise;
+          setImmediate(authenticated.resolve);
           return parts.authenticate(ctx, credentials);
         },
       },
@@ -163,7 +166,8 @@ describe("deadlines", () => {
     const client = createClient(UserService, transport);
     const options = { headers: { authorization: "Bearer all" }, timeoutMs: 50 };
     await expect(client.deleteUser({}, options)).rejects.toThrow("deadline_exceeded");
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    afterDeadline.resolve();
+    await authenticated.promise;
     expect(parts.reached).toEqual([]);
     await slow.close(100);
   });

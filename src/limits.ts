@@ -26,6 +26,9 @@ const cleared: ReadonlySet<LimitRule> = new Set(["wrong_password", "wrong_user_c
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
 
+/** More callers than these do not wait for a use of the same limit. */
+const maxWaiting = 50;
+
 export type LimitRule = keyof typeof rules;
 
 export class Limits {
@@ -33,6 +36,9 @@ export class Limits {
   readonly #clock: Clock;
   /** What was found used up, and until when: refused without asking the store again. Bounded. */
   readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
+
+  /** What runs for a use of a limit here, and how many wait for it. */
+  readonly #running = new Map<string, { readonly work: Set<Promise<void>>; waiting: number }>();
 
   constructor(store: LimitStore, clock: Clock) {
     this.#store = store;
@@ -49,6 +55,45 @@ export class Limits {
     if (endsAt === null) return;
     this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
     throw tooMany(endsAt - now);
+  }
+
+  /**
+   * Runs `work` for one use. Where the uses are used up by work that still runs here, it waits for that: right passwords, however many at
+   * once, clear the limit. @throws AuthError rate_limited
+   */
+  async during<T>(rule: LimitRule, subject: string, work: () => Promise<T>): Promise<T> {
+    const key = keyOf(rule, subject);
+    for (;;) {
+      try {
+        await this.take(rule, subject);
+        break;
+      } catch (error) {
+        const running = this.#running.get(key);
+        const waits = error instanceof AuthError && error.code === "rate_limited" && running !== undefined;
+        if (!waits || running.waiting >= maxWaiting) throw error;
+        running.waiting++;
+        await Promise.race(running.work);
+        running.waiting--;
+      }
+    }
+    return this.#run(key, work);
+  }
+
+  async #run<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const running = this.#running.get(key) ?? { work: new Set(), waiting: 0 };
+    this.#running.set(key, running);
+    const result = work();
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    running.work.add(settled);
+    try {
+      return await result;
+    } finally {
+      running.work.delete(settled);
+      if (running.work.size === 0) this.#running.delete(key);
+    }
   }
 
   /** Counts one request of a network to the public listener. @throws AuthError rate_limited */

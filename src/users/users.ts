@@ -61,15 +61,17 @@ export async function checkPassword(
   const address = normaliseEmail(email).slice(0, 300);
   // counted before the check, so that parallel guesses at several replicas cannot exceed the limit
   const subject = device === null ? address : `${address}\n${device}`;
-  await ctx.limits.take("wrong_password", subject);
-  const user = await ctx.store.users.findByEmail(address);
-  const active = user !== null && user.disabledAt === null;
-  const right = password.length <= 512 && (await ctx.passwords.verify(active ? user.passwordHash : null, password));
-  if (!active || !right) {
-    securityEvent(ctx, "login_failed", { sub: user?.uuid });
-    throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
-  }
-  await ctx.limits.clear("wrong_password", subject);
+  const user = await ctx.limits.during("wrong_password", subject, async () => {
+    const found = await ctx.store.users.findByEmail(address);
+    const active = found !== null && found.disabledAt === null;
+    const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
+    if (!active || !right) {
+      securityEvent(ctx, "login_failed", { sub: found?.uuid });
+      throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+    }
+    await ctx.limits.clear("wrong_password", subject);
+    return found;
+  });
   if (!ctx.passwords.isOutdated(user.passwordHash)) return user;
   const passwordHash = await ctx.passwords.hash(password);
   await ctx.store.users.rehash(user.uuid, user.passwordHash, passwordHash);

@@ -38,6 +38,9 @@ export interface Config {
   /** `loopback`: any origin on this machine. */
   readonly corsOrigins: "loopback" | readonly string[];
   readonly trustProxy: readonly string[];
+  /** Of idle connections to the public listener (milliseconds). */
+  readonly keepAliveTimeoutMs: number;
+  readonly hstsIncludeSubDomains: boolean;
   readonly passwordMinLength: number;
   readonly passwordBlocklist: boolean;
   readonly passwordResetUrl: string;
@@ -359,6 +362,8 @@ export function readConfig(env: Environment): Settings {
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
+    keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,
+    hstsIncludeSubDomains: read.flag("HSTS_INCLUDE_SUBDOMAINS", production),
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
     passwordResetUrl: resetUrl,

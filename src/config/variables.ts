@@ -85,6 +85,21 @@ export const sections = {
       meaning:
         "Addresses or networks whose `X-Forwarded-*` headers are believed, or `loopback`, `linklocal`, `uniquelocal`.",
     },
+    KEEP_ALIVE_TIMEOUT: {
+      kind: "integer",
+      default: 72,
+      min: 1,
+      max: 3_600,
+      example: "72",
+      meaning:
+        "How long the public listener keeps an idle connection (seconds): longer than the load balancer in front of it does.",
+    },
+    HSTS_INCLUDE_SUBDOMAINS: {
+      kind: "flag",
+      default: false,
+      example: "1",
+      meaning: "With an https issuer, browsers use https for the issuer's subdomains too (`includeSubDomains`).",
+    },
     CORS_ORIGINS: {
       kind: "list",
       unset: "development: any loopback origin; production: none",

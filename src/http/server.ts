@@ -77,11 +77,10 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   const { config } = ctx;
   const app = fastify({
     bodyLimit,
-    exposeHeadRoutes: false,
     trustProxy: config.trustProxy.length === 0 ? false : [...config.trustProxy],
     requestTimeout: 15_000,
     connectionTimeout: 30_000,
-    keepAliveTimeout: 72_000,
+    keepAliveTimeout: config.keepAliveTimeoutMs,
     // Node looks for late headers and bodies every 30 s unless told otherwise
     http: { headersTimeout: 10_000, connectionsCheckingInterval: 2_000, maxHeaderSize },
     routerOptions: { maxParamLength: 200 },
@@ -127,20 +126,22 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
 }
 
 /** Of every answer. One that is data needs no more: no browser renders it. What may be cached says so itself. */
-function headersOf({ issuer }: Config): Readonly<Record<string, string>> {
+function headersOf({ issuer, hstsIncludeSubDomains }: Config): Readonly<Record<string, string>> {
   return {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     ...(issuer.startsWith("https:")
-      ? { "strict-transport-security": `max-age=${hstsSeconds}; includeSubDomains` }
+      ? { "strict-transport-security": `max-age=${hstsSeconds}${hstsIncludeSubDomains ? "; includeSubDomains" : ""}` }
       : {}),
   };
 }
 
-/** The headers that Helmet sets, as constants: its plugin builds them again for each request. Rendered pages bring their own policy. */
+/**
+ * The headers that Helmet sets, as constants: its plugin builds them again for each request. Rendered pages bring their own policy. No
+ * Cross-Origin-Opener-Policy: an application that opened the login in a popup would lose it.
+ */
 const pageHeaders = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-  "cross-origin-opener-policy": "same-origin",
   "origin-agent-cluster": "?1",
   "referrer-policy": "no-referrer",
   "x-dns-prefetch-control": "off",

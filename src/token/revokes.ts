@@ -13,6 +13,18 @@ export interface KnownRevocation {
 /** All revocations that are known, by kind and value. */
 export type KnownRevocations = Readonly<Record<RevokedBy, ReadonlyMap<string, KnownRevocation>>>;
 
+/** A map for each kind, all empty. */
+export function noRevocations<Kept extends KnownRevocation>(): Record<RevokedBy, Map<string, Kept>> {
+  return {
+    token: new Map(),
+    authorization: new Map(),
+    user: new Map(),
+    subject: new Map(),
+    client: new Map(),
+    key: new Map(),
+  };
+}
+
 /** Does a revocation replace an earlier one of the same kind and value? */
 export function isLater(revocation: KnownRevocation, known: KnownRevocation): boolean {
   if (revocation.epoch !== null && known.epoch !== null) return revocation.epoch > known.epoch;

@@ -1,5 +1,5 @@
 import type { AccessTokenClaims } from "../token/access-token.ts";
-import { isLater, isRevoked, type KnownRevocation, type RevokedBy } from "../token/revokes.ts";
+import { isLater, isRevoked, type KnownRevocation, noRevocations, type RevokedBy } from "../token/revokes.ts";
 
 interface Entry extends KnownRevocation {
   /** `performance.now()` after which it concerns no token. Monotonic, so a change of the wall clock forgets nothing early. */
@@ -11,14 +11,7 @@ const sweepEvery = 10_000;
 
 /** The revocations that the stream sent. Entries are merged and removed only at their own end. */
 export class RevokedSet {
-  readonly #entries: Readonly<Record<RevokedBy, Map<string, Entry>>> = {
-    token: new Map(),
-    authorization: new Map(),
-    user: new Map(),
-    subject: new Map(),
-    client: new Map(),
-    key: new Map(),
-  };
+  readonly #entries: Readonly<Record<RevokedBy, Map<string, Entry>>> = noRevocations();
   #sweptAt = 0;
   /** Increases with every entry that is new or later than the known one. */
   revision = 0;

@@ -1,21 +1,13 @@
 import type { Revocation, RevocationKind } from "../../store/revocations.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
-import { isLater, isRevoked } from "../../token/revokes.ts";
+import { isLater, isRevoked, noRevocations } from "../../token/revokes.ts";
 
 /** A revocation to forget at `until`, by the monotonic clock: a wrong wall clock forgets nothing early. */
 type Kept = Revocation & { readonly until: number };
 
 /** What is revoked, in memory: every unexpired revocation, by its kind and value. The feed's tail fills it. */
 export class RevokedSet {
-  readonly #byKind: Record<RevocationKind, Map<string, Kept>> = {
-    token: new Map(),
-    authorization: new Map(),
-    user: new Map(),
-    subject: new Map(),
-    client: new Map(),
-    key: new Map(),
-    client_changed: new Map(),
-  };
+  readonly #byKind: Record<RevocationKind, Map<string, Kept>> = { ...noRevocations(), client_changed: new Map() };
   readonly #clientListeners = new Set<(clientId: string | null) => void>();
   readonly #keyListeners = new Set<(kid: string) => void>();
 

@@ -39,7 +39,7 @@ export interface Overrides {
   readonly migrate?: boolean;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
-  /** True: this process serves, so no other one may serve the same SQLite file. */
+  /** True: no other process may serve the same SQLite file meanwhile. The service says so unless this is false. */
   readonly serves?: boolean;
 }
 
@@ -244,7 +244,7 @@ async function openPatiently(
 ): Promise<OAuthContext & AsyncDisposable> {
   for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
     try {
-      return await createContext(settings, { ...overrides, serves: true });
+      return await createContext(settings, { serves: true, ...overrides });
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
       room.reason = /migrations/.test(error.description) ? error.description : "the database is away";

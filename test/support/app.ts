@@ -99,7 +99,8 @@ async function start(env: Record<string, string>): Promise<TestApp> {
   const settings = readConfig(env);
   const { config, secrets } = settings;
   const clock = new Clock();
-  const app: App = await createApp(settings, { clock, log });
+  // replicas of one test share a SQLite file in this process
+  const app: App = await createApp(settings, { clock, log, serves: false });
   return {
     url: `http://localhost:${config.http.port}`,
     grpc: `127.0.0.1:${config.grpc.port}`,

@@ -139,7 +139,12 @@ async function beside(url: string, token: string): Promise<Figure> {
     pinThisProcess(`${serverCpu},${loadCpu}`);
   }
   const p99 = (times: number[]) => times.sort((x, y) => x - y)[Math.floor(times.length * 0.99)] ?? 0;
-  return figure("S-018 introspection p99 beside them, of alone", p99(together) / p99(alone), "times", 1.2);
+  return figure(
+    "S-018 introspection p99 with these requests, ratio to without",
+    p99(together) / p99(alone),
+    "times",
+    1.2,
+  );
 }
 
 /** Tokens that a naive verifier would choke on or accept: each is refused, in little time. */

@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { accountCodes, apiDocument } from "../src/http/api-document.ts";
+import { accountCodes, apiDocument, rules } from "../src/http/api-document.ts";
 
 const root = join(import.meta.dirname, "..");
 const defaults = { issuer: "http://localhost:8081", passwordMinLength: 8 };
@@ -43,7 +43,14 @@ export function httpApiPage(): string {
     "",
     'Bodies are JSON. A success is `{"success":true,"data":{...}}`, a failure `{"success":false,"error":{"code","message","details"}}`. Choose',
     "the text that a user reads by `code`, or for a wrong field by `field` and `rule` of its entry in `details`; `message` is for developers.",
-    "A refused Bearer token is answered by the table of the gateway: [protocols](protocols.md).",
+    "A refused Bearer token is answered by the table of the gateway: [protocols](protocols.md). A method or path that does not exist is",
+    'answered 405 or 404 with `{"error":"..."}`.',
+    "",
+    `The rules: ${Object.keys(rules)
+      .map((rule) => `\`${rule}\``)
+      .join(", ")}.`,
+    "",
+    "`$access` in the examples is an access token, as [the tour](../../README.md#a-three-minute-tour) gets one.",
     "",
     ...operations.flat(),
     "## Codes",

@@ -4,6 +4,7 @@ import type { Config, Secrets, Settings } from "./config/config.ts";
 import { deriveKeys } from "./crypto/derived-keys.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
+import { MigrationsWait } from "./database/migrate.ts";
 import { openStore } from "./database/open-store.ts";
 import { AuthError, StartRefused } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
@@ -247,7 +248,7 @@ async function openPatiently(
       return await createContext(settings, { serves: true, ...overrides });
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
-      room.reason = /migrations/.test(error.description) ? error.description : "the database is away";
+      room.reason = error instanceof MigrationsWait ? error.description : "the database is away";
       overrides.log.warn({ err: error.cause ?? error }, `${room.reason}; trying again in ${pause} ms`);
       await new Promise((resolve) => setTimeout(resolve, pause));
     }

@@ -25,7 +25,9 @@ function importsOf([file, text]: readonly [string, string]): Import[] {
   return [
     ...text.matchAll(/^(?:import|export)( type)?\b[^;]*?\bfrom\s+"([^"]+)"/gm),
     ...text.matchAll(/^import()\s+"([^"]+)"/gm),
-    ...text.matchAll(/\bimport()\("([^"]+)"\)/g),
+    ...text.matchAll(/\bimport()\(\s*"([^"]+)"/g),
+    // a require that is made would import what this test does not see
+    ...text.matchAll(/\b()(createRequire)\b/g),
   ].flatMap(([, typeOnly, from = ""]): Import[] => {
     if (from.startsWith("node:")) return [];
     if (from.startsWith(".")) {

@@ -1,8 +1,8 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { afterEach, describe, expect, it } from "@jest/globals";
-import { networkOf } from "../../src/limits.ts";
-import { startApp, type TestApp } from "../support/app.ts";
-import { postForm, signUp, TestBrowser } from "../support/flow.ts";
+import { networkOf } from "../src/limits.ts";
+import { startApp, type TestApp } from "./support/app.ts";
+import { postForm, signUp, TestBrowser } from "./support/flow.ts";
 
 const octet = () => randomInt(1, 255);
 const someone = () => `${octet()}.${octet()}.${octet()}.${octet()}`;

@@ -101,7 +101,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     throw error;
   }
   const ready = verifier.ready();
-  // it rejects when the gateway is closed first, which is nobody's mistake
+  // it rejects when the gateway is closed first, which is no error
   ready.catch(() => {});
   return {
     url: `http://${host}:${(server.address() as AddressInfo).port}`,

@@ -37,7 +37,7 @@ function addClientRegistrationToken(client: Command, runtime: Runtime): void {
     outputOf(runtime, options).print(
       { initial_access_token: token, uses, expires_at: until },
       () =>
-        `initial_access_token  ${token}\nValid for ${uses} registrations until ${until}. Only its hash is stored: write it down now.`,
+        `initial_access_token  ${token}\nValid for ${uses} registration${uses === 1 ? "" : "s"} until ${until}. Only its hash is stored: write it down now.`,
     );
   };
   leaf(

@@ -23,6 +23,9 @@ export class ForeignSchemaError extends StartRefused {
   }
 }
 
+/** A table stays locked by another transaction: nothing was changed, and a later attempt may succeed. */
+export class MigrationsWait extends AuthError {}
+
 /** The schema is older than this program and it was not allowed to change it. */
 export class PendingMigrationsError extends Error {
   readonly names: readonly string[];
@@ -160,7 +163,7 @@ async function runPatiently(database: Database): Promise<string[]> {
   } catch (error) {
     if (!isConflict(error)) throw error;
     const longest = "a transaction that stays open (a backup?) keeps a table locked";
-    throw new AuthError("unavailable", `the migrations wait: ${longest}`, { cause: error, retryAfter: 5 });
+    throw new MigrationsWait("unavailable", `the migrations wait: ${longest}`, { cause: error, retryAfter: 5 });
   }
 }
 

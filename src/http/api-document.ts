@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Config } from "../config/config.ts";
 import type { FieldRule } from "../errors.ts";
 import { GATEWAY } from "../token/gateway.ts";
-import { newPasswordSchema, signUpSchema } from "../users/input.ts";
+import { currentPassword, newPasswordSchema, resetToken, signUpSchema } from "../users/input.ts";
 import { type AccountCode, answers } from "./error-table.ts";
 
 /** What each code of the account API means, and what its caller does about it. A code without an entry does not compile. */
@@ -13,14 +13,14 @@ export const accountCodes: Readonly<Record<AccountCode, string>> = {
   AUTH_INVALID_CREDENTIALS: "The password is wrong. Ask for it again.",
   AUTH_RESET_TOKEN_INVALID:
     "The token was used, has expired, or a newer one was requested. Offer to request a new link.",
-  AUTH_NOT_FOUND: "What the request names does not exist.",
+  AUTH_NOT_FOUND: "What the request names does not exist. No operation of this page answers it.",
   AUTH_RATE_LIMITED: "Too many requests. Repeat it after the seconds that `Retry-After` names.",
   AUTH_UNAVAILABLE:
     "The service cannot answer now; nothing was changed. Repeat it after the seconds that `Retry-After` names.",
   AUTH_INTERNAL: "An error of the service, which its log explains. Report it.",
 };
 
-const rules: Readonly<Record<FieldRule, true>> = {
+export const rules: Readonly<Record<FieldRule, true>> = {
   wrong_type: true,
   wrong_format: true,
   too_short: true,
@@ -92,7 +92,7 @@ function operations(config: Pick<Config, "passwordMinLength">): readonly Operati
       path: "/api/users/me/password",
       summary: "Change the password. It ends every session and token of the user.",
       bearer: "an access token that was issued to a first-party client",
-      request: z.object({ currentPassword: z.string(), newPassword }),
+      request: z.object({ currentPassword, newPassword }),
       success: { status: 204, description: "The password was changed." },
       codes: ["AUTH_INVALID_REQUEST", "AUTH_INVALID_CREDENTIALS", ...always],
     },
@@ -112,7 +112,7 @@ function operations(config: Pick<Config, "passwordMinLength">): readonly Operati
       method: "post",
       path: "/api/users/password-reset/confirm",
       summary: "Set a new password with the token of such a link. It ends every session and token of the user.",
-      request: z.object({ token: z.string(), newPassword }),
+      request: z.object({ token: resetToken, newPassword }),
       success: { status: 204, description: "The password was changed." },
       codes: ["AUTH_INVALID_REQUEST", "AUTH_RESET_TOKEN_INVALID", ...always],
     },

@@ -1,6 +1,7 @@
 import { isAscii } from "node:buffer";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
+import { outermostNames } from "../token/strict-json.ts";
 
 export type Parameters = Record<string, string>;
 
@@ -84,7 +85,7 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
   if (json === null || typeof json !== "object" || Array.isArray(json)) {
     throw new AuthError("invalid_request", "the body must be a JSON object");
   }
-  const names = memberNames(body.text);
+  const names = outermostNames(body.text);
   if (new Set(names).size !== names.length)
     throw new AuthError("invalid_request", "duplicate member in the JSON object");
   if (names.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} members`);
@@ -140,20 +141,6 @@ function readPairs(pairs: readonly [string, string][]): Parameters {
 
 function rawBody(request: FastifyRequest): RawBody {
   return (request.body as RawBody | undefined) ?? { type: "other", text: "" };
-}
-
-/** Names of the outermost object's members, repeated ones too, of a text that is known to be JSON. */
-function memberNames(text: string): string[] {
-  const names: string[] = [];
-  let depth = 0;
-  let string = "";
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:,]/gs)) {
-    if (token === "{" || token === "[") depth++;
-    else if (token === "}" || token === "]") depth--;
-    else if (token === ":" && depth === 1) names.push(JSON.parse(string) as string);
-    string = token;
-  }
-  return names;
 }
 
 /** RFC 6749 section 5.2: what error_description may hold. */

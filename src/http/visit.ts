@@ -92,7 +92,7 @@ export async function checkForm(visit: Visit, purpose: string, form: Parameters)
   return session;
 }
 
-/** Status 403 on the pages: the form is over, not somebody's rights. */
+/** Status 403 on the pages: the form has expired. */
 export class FormRefused extends AuthError {
   readonly statusCode = 403;
   constructor() {

@@ -1,4 +1,4 @@
-/** `ssl-mode` of a MySQL URL, as MySQL's own clients name it. PREFERRED is missing: it would go on in the clear without a word. */
+/** `ssl-mode` of a MySQL URL, as MySQL's own clients name it. PREFERRED is not supported: it would fall back to an unencrypted connection. */
 export const SSL_MODES = ["DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 

@@ -14,7 +14,7 @@ import type { TokenResponse } from "./tokens/issuer.ts";
 export type { TokenResponse } from "./tokens/issuer.ts";
 
 export interface TokenRequest {
-  /** Of the body; each stood there once, none is empty. */
+  /** Of the body: no duplicates, no empty values. */
   readonly parameters: Readonly<Record<string, string>>;
   /** The Authorization header: Basic authenticates the client, anything else is ignored. */
   readonly authorization: string | null;

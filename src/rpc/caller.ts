@@ -14,7 +14,7 @@ export type Credentials = Parameters<typeof authenticateCaller>[1];
 /** Swapped only by tests. */
 export type Authenticate = (ctx: OAuthContext, credentials: Credentials) => Caller | Promise<Caller>;
 
-/** One call from its arrival to its answer, on either front. */
+/** One call from its arrival to its answer, on either listener. */
 export class Call {
   readonly credentials: Credentials;
   readonly startedAt = performance.now();

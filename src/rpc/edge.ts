@@ -21,7 +21,7 @@ export const MAX_CALL_MS = 30_000;
  */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
-/** A service and the one object that serves it on every front. */
+/** A service and the one object that serves it on every listener. */
 export interface Registration {
   readonly service: DescService;
   readonly implementation: Readonly<Record<string, unknown>>;
@@ -60,7 +60,7 @@ export function methodsOf(registrations: readonly Registration[]): Method[] {
       const fn = implementation[desc.localName];
       if (typeof fn !== "function") throw new Error(`${name} has no implementation`);
       if (desc.methodKind !== "unary" && desc.methodKind !== "server_streaming") {
-        throw new Error(`${name}: no front serves ${desc.methodKind} methods`);
+        throw new Error(`${name}: no listener serves ${desc.methodKind} methods`);
       }
       // Introspection carries tokens, so it is not marked as free of side effects (that would allow GET), but changes nothing.
       const reads = desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS || scope === "auth.introspect";

@@ -14,10 +14,9 @@ const unitMs: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1,
 const maxSeconds = Math.floor((2 ** 31 - 1) / 1000);
 
 /**
- * Makes a bound server read headers as the protocol writes them, before grpc-js looks at them. It takes any amount of them, and
- * any content type that begins like gRPC's for protobuf; in `grpc-timeout` it finds its numbers anywhere in the text (`-1S` is a
- * second), reckons in 32 bits (`99999999H` is some other time, or none) and answers INTERNAL where there is none: so long times
- * are shortened, and what must be refused is marked for the adapter.
+ * Checks headers before grpc-js reads them, because grpc-js is not strict. It accepts any number of headers and any content type that
+ * begins with gRPC's. It finds digits anywhere in `grpc-timeout` (`-1S` is a second), calculates in 32 bits (`99999999H` overflows) and
+ * answers INTERNAL where there are no digits. So long timeouts are shortened, and malformed headers are marked for the adapter to refuse.
  */
 export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void {
   for (const http2Server of http2Servers) {

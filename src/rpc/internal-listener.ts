@@ -8,6 +8,7 @@ import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { GATEWAY } from "../token/gateway.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
@@ -45,7 +46,7 @@ export async function startInternalListener(
     const probe = request.url === "/healthz" || request.url === "/readyz";
     // Probes of an orchestrator have no client certificate; everything else needs one where a client CA is set
     if (options.tls?.clientCa && !probe && !(request.raw.socket as TLSSocket).authorized) {
-      return reply.code(401).send({ error: "Unauthorized" });
+      return reply.code(GATEWAY.unauthorized.status).send({ error: GATEWAY.unauthorized.error });
     }
   });
   server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "Not Found" }));
@@ -133,7 +134,7 @@ async function addServices(server: FastifyInstance, edge: Edge, shutdownSignal: 
 
   await server.register(async (scope) => {
     scope.addHook("onRequest", async (request, reply) => {
-      // A token never stands in a URL, whatever the contract says of side effects
+      // Tokens are not accepted in URLs, even for methods without side effects
       const method = paths.get(request.routeOptions.url ?? "");
       if (request.method !== "POST" && method?.scope === "auth.introspect") return reply.code(405).send();
       // fastify's onResponse says nothing of a call whose client hung up

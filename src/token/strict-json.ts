@@ -46,17 +46,29 @@ function isAsWritten(text: string, json: object): boolean {
 }
 
 function namesEachMemberOnce(text: string): boolean {
-  const open: Set<string>[] = [];
-  let string = "";
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}:]/gs)) {
-    if (token === "{") open.push(new Set());
-    else if (token === "}") open.pop();
-    else if (token === ":") {
-      const names = open.at(-1);
-      const name = JSON.parse(string) as string;
-      if (names?.has(name)) return false;
-      names?.add(name);
-    } else string = token;
+  const seen = new Map<number, Set<string>>();
+  for (const { name, object } of membersOf(text)) {
+    const names = seen.get(object) ?? new Set();
+    if (names.has(name)) return false;
+    seen.set(object, names.add(name));
   }
   return true;
+}
+
+/** Names of the outermost object's members, duplicates included. @param text known to be JSON */
+export function outermostNames(text: string): string[] {
+  return [...membersOf(text)].filter(({ depth }) => depth === 1).map(({ name }) => name);
+}
+
+/** Every member of every object, in the order of the text, which is known to be JSON. `object` numbers the objects. */
+function* membersOf(text: string): Generator<{ name: string; object: number; depth: number }> {
+  const open: number[] = [];
+  let count = 0;
+  let string = "";
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:]/gs)) {
+    if (token === "{" || token === "[") open.push(count++);
+    else if (token === "}" || token === "]") open.pop();
+    else if (token === ":") yield { name: JSON.parse(string) as string, object: open.at(-1) ?? 0, depth: open.length };
+    else string = token;
+  }
 }

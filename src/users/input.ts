@@ -50,6 +50,12 @@ export function newPasswordSchema({ passwordMinLength }: Pick<Config, "passwordM
   return z.string().meta({ minLength: passwordMinLength, maxLength: maxPassword, format: "password" });
 }
 
+/** The password that a user has: any text is compared, and what is no text counts as wrong. */
+export const currentPassword = z.string();
+
+/** The token of a reset link: 32 random bytes in base64url. */
+export const resetToken = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+
 /** The fields of a sign-up. */
 export function signUpSchema(config: Pick<Config, "passwordMinLength">) {
   return z.object({ email, password: newPasswordSchema(config), nickname });

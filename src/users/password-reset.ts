@@ -5,7 +5,7 @@ import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { invalidInput, readEmail, readNewPassword } from "./input.ts";
+import { invalidInput, readEmail, readNewPassword, resetToken } from "./input.ts";
 
 /** Lifetime of a reset token (milliseconds). */
 const tokenLifeMs = 10 * 60_000;
@@ -63,7 +63,7 @@ export async function resetPassword(
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
   if (typeof reset.token !== "string")
     throw invalidInput([{ field: "token", rule: "wrong_type", message: "must be a string" }]);
-  if (!/^[A-Za-z0-9_-]{43}$/.test(reset.token)) throw invalid();
+  if (!resetToken.safeParse(reset.token).success) throw invalid();
   const tokenHash = hashOf(reset.token);
   const user = await ctx.store.users.findPasswordReset(tokenHash, ctx.clock.now());
   if (user === null) throw invalid();

@@ -5,7 +5,15 @@ import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { normaliseEmail, readClaims, readNewPassword, readNickname, readRoles, readSignUp } from "./input.ts";
+import {
+  currentPassword,
+  normaliseEmail,
+  readClaims,
+  readNewPassword,
+  readNickname,
+  readRoles,
+  readSignUp,
+} from "./input.ts";
 
 const unknownUser = () => new AuthError("not_found", "no such user");
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -147,7 +155,7 @@ export async function changePassword(
 ): Promise<void> {
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
-  const current = typeof change.currentPassword === "string" ? change.currentPassword : "";
+  const current = currentPassword.safeParse(change.currentPassword).data ?? "";
   const { passwordHash } = await checkPassword(ctx, user.email, current);
   const outcome = await ctx.store.users.changePassword(
     user.uuid,

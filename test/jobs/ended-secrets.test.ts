@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
-import { rotateClientSecret } from "../../../src/oauth/clients/clients.ts";
-import { startApp, type TestApp } from "../../support/app.ts";
-import { claimsOf, introspect, postForm } from "../../support/flow.ts";
+import { rotateClientSecret } from "../../src/oauth/clients/clients.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import { claimsOf, introspect, postForm } from "../support/flow.ts";
 
 const secret = "a secret of at least thirty-two characters";
 let app: TestApp;

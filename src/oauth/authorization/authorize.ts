@@ -183,7 +183,7 @@ function asksForLogin({ prompt }: AuthorizationRequest): boolean {
   return prompt.includes("login") || prompt.includes("select_account");
 }
 
-/** Is somebody signed in, lately enough, and the one the request is about? */
+/** Is the session signed in, recently enough, by the user that the request names? */
 function fits(ctx: OAuthContext, session: BrowserSession, request: AuthorizationRequest): boolean {
   const { maxAge } = request;
   const recent = maxAge === null || (session.authTime !== null && ctx.clock.now() - session.authTime <= maxAge * 1000);

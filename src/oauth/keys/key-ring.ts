@@ -269,7 +269,7 @@ function generationsOf(keys: ReadonlyMap<string, RingKey>, use: KeyUse, alg: Alg
   return same.sort((a, b) => a.generation - b.generation);
 }
 
-/** The next generation that may sign. A distrusted key takes the place of none: the one before it goes on signing. */
+/** The next generation that may sign. Distrusted keys are skipped: the key before them goes on signing. */
 function successorOf(
   keys: ReadonlyMap<string, RingKey>,
   { use, alg, generation }: Pick<StoredKey, "use" | "alg" | "generation">,

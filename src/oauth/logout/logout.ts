@@ -43,16 +43,16 @@ export async function readLogoutRequest(
 }
 
 /**
- * Whoever is signed in is asked first, unless the request brings an ID token of theirs: anybody may have sent the browser here,
- * with a token of their own too (section 6).
+ * A signed-in user is asked first, unless the request brings an ID token of that user: another site may have sent the browser here, with
+ * the ID token of another user too (section 6).
  */
 export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): boolean {
   return userId !== null && hint?.sub !== userId;
 }
 
 /**
- * Ends the browser's session with everything that it gave, and the hint's authorization. An ID token alone, from whoever has it, ends no
- * more than the authorization that it came of.
+ * Ends the browser's session with everything that it gave, and the hint's authorization. An ID token without a
+ * session cookie ends only the authorization that it was issued for.
  */
 export async function logOut(ctx: OAuthContext, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
   if (session !== null) await endSession(ctx, session.idHash);

@@ -1,11 +1,11 @@
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { ErrorDetailSchema } from "../../gen/auth/v1/error_pb.ts";
-import { TokenService } from "../../gen/auth/v1/token_pb.ts";
-import { AuthError } from "../../src/errors.ts";
-import { CallerLimits, MAX_IN_FLIGHT } from "../../src/oauth/callers/caller-limits.ts";
-import { startApp, type TestApp } from "../support/app.ts";
-import { protocols, startEdges, transportsTo } from "./stand-ins.ts";
+import { ErrorDetailSchema } from "../../../gen/auth/v1/error_pb.ts";
+import { TokenService } from "../../../gen/auth/v1/token_pb.ts";
+import { AuthError } from "../../../src/errors.ts";
+import { CallerLimits, MAX_IN_FLIGHT } from "../../../src/oauth/callers/caller-limits.ts";
+import { protocols, startEdges, transportsTo } from "../../rpc/stand-ins.ts";
+import { startApp, type TestApp } from "../../support/app.ts";
 
 describe("limits of a caller", () => {
   test("calls under way are counted by client, and each that ends makes room", () => {

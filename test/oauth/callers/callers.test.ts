@@ -2,10 +2,10 @@ import { request } from "node:http";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
-import { authenticateCaller } from "../../src/oauth/callers/callers.ts";
-import { disableClient } from "../../src/oauth/clients/clients.ts";
-import { startApp, type TestApp } from "../support/app.ts";
+import { IntrospectionService } from "../../../gen/auth/v1/introspection_pb.ts";
+import { authenticateCaller } from "../../../src/oauth/callers/callers.ts";
+import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import { startApp, type TestApp } from "../../support/app.ts";
 
 const secret = "a secret of at least thirty-two characters";
 const subject = "CN=gateway,O=Example";

@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
+import { closeHttp } from "../net/close-http.ts";
 import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -70,6 +71,8 @@ const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoint
 
 const bodyLimit = 64 * 1024;
 const maxHeaderSize = 16 * 1024;
+/** At the end of the service, requests under way have this long (milliseconds). */
+const closeGraceMs = 4_000;
 const hstsSeconds = 31_536_000;
 
 /** The public listener: OAuth, OpenID Connect, the pages and the account API. */
@@ -106,13 +109,22 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   if (rateLimitPerMinute !== null) {
     app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
   }
+  let closing = false;
+  // an answer under way when the closing begins tells its client that the connection ends
+  const sayClosing = (scope: FastifyInstance) =>
+    scope.addHook("onSend", (_request, reply, _payload, done) => {
+      if (closing) reply.header("connection", "close");
+      done();
+    });
   await app.register(async (scope) => {
+    sayClosing(scope);
     sendHeaders(scope, pageHeaders);
     await scope.register(accepts);
     await scope.register(cookie);
     addEndpoints(scope, ctx, pages);
   });
   await app.register(async (scope) => {
+    sayClosing(scope);
     await scope.register(cors, () => corsOf(ctx));
     offerNonces(scope, ctx);
     addEndpoints(scope, ctx, browserApi);
@@ -122,7 +134,13 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   });
   refuseExpectations(app.server);
   await app.listen(config.http);
-  return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
+  return {
+    port: (app.server.address() as AddressInfo).port,
+    close: () => {
+      closing = true;
+      return closeHttp(app.server, () => app.close(), closeGraceMs);
+    },
+  };
 }
 
 /** Of every answer. One that is data needs no more: no browser renders it. What may be cached says so itself. */

@@ -70,8 +70,8 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
   const close = () => {
     if (closing) return;
     closing = true;
-    // nothing was accepted yet
-    if (app === null) exitAtRest(0);
+    // nothing was accepted yet; running out of work would count as an error while the start is awaited
+    if (app === null) process.exit(0);
     else closeAndExit(app);
   };
   process.on("message", close);

@@ -6,6 +6,7 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
+import { closeHttp } from "../net/close-http.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { GATEWAY } from "../token/gateway.ts";
@@ -16,7 +17,7 @@ import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts"
 import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
-const closeGraceMs = 10_000;
+const closeGraceMs = 4_000;
 /** In one process; each costs little while it is idle. */
 const maxConnections = 4_096;
 
@@ -65,14 +66,11 @@ export async function startInternalListener(
   return {
     port: (server.server.address() as AddressInfo).port,
     async close() {
-      const grace = setTimeout(() => {
-        shutdown.abort(new ConnectError("shutting down", Code.Unavailable));
-        server.server.closeAllConnections();
-      }, closeGraceMs);
-      // a connection that was busy when the closing began is kept alive by its client
-      const idle = setInterval(() => server.server.closeIdleConnections(), 50);
-      await server.close();
-      clearInterval(idle);
+      const grace = setTimeout(
+        () => shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
+        closeGraceMs - 100,
+      );
+      await closeHttp(server.server, () => server.close(), closeGraceMs);
       clearTimeout(grace);
     },
   };

@@ -132,3 +132,35 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   service.child.kill("SIGTERM");
   expect((await service.ended)[0]).toBe(0);
 }, 60_000);
+
+it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-up is answered, half requests and silence are cut", async () => {
+  const service = await start({});
+  await up(service);
+  const connect = async (port: number | undefined, text: string) => {
+    const socket = net.connect(port ?? 0, "127.0.0.1");
+    let answer = "";
+    socket.on("data", (chunk) => (answer += String(chunk))).on("error", () => {});
+    await once(socket, "connect");
+    socket.write(text);
+    return { ended: new Promise((resolve) => socket.on("close", resolve)), answer: () => answer };
+  };
+  const head = (length: number) =>
+    `POST /api/users/signup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
+  const body = JSON.stringify({ email: "c08@example.com", password: "correct horse battery", nickname: "nick" });
+  const half = await connect(service.http, `${head(500)}{"email":`);
+  const halfInternal = await connect(service.internal, `${head(500)}{`);
+  const silent = [
+    await connect(service.http, ""),
+    await connect(service.internal, ""),
+    await connect(service.grpc, ""),
+  ];
+  const signUp = await connect(service.http, head(body.length) + body);
+  // by its answer the sign-up has been read, and its password is being hashed
+  await fetch(`http://127.0.0.1:${service.http}/oauth2/jwks`);
+  service.child.kill("SIGTERM");
+  await signUp.ended;
+  expect(signUp.answer()).toMatch(/^HTTP\/1\.1 201 /);
+  expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
+  expect((await service.ended)[0]).toBe(0);
+  for (const { ended } of [half, halfInternal, ...silent]) await ended;
+}, 60_000);

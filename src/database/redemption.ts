@@ -23,6 +23,9 @@ interface Found {
   attempt_id: string | null;
 }
 
+/** Whether a client has too many authorizations of a user is looked up at each so many-th event of the user. */
+export const CHECKED_EVERY = 20;
+
 export interface RedemptionParts {
   readonly database: Database;
   readonly outbox: Outbox;
@@ -63,7 +66,7 @@ export async function redeemOnce(
       }
       // the browser may have signed in again since the code was read, which moved the code to its new session
       await insertAuthorization(sql, { ...authorization, sessionHash: row?.session_hash ?? authorization.sessionHash });
-      await revokeBeyondLimit(sql, feed, authorization, now);
+      if (user.seq % CHECKED_EVERY === 0) await revokeBeyondLimit(sql, feed, authorization, now);
       await outbox.append(sql, userId, user.seq, event);
       return "redeemed";
     },
@@ -81,7 +84,7 @@ async function revokeBeyondLimit(
   const beyond = await sql.rows<{ id: string }>(
     `SELECT id FROM oauth2_authorization
      WHERE subject = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND (user_epoch IS NULL OR user_epoch = ?)
-     ORDER BY created_at DESC LIMIT 20 OFFSET ${KEPT_PER_CLIENT}`,
+     ORDER BY created_at DESC LIMIT 100 OFFSET ${KEPT_PER_CLIENT}`,
     [subject, clientId, now, userEpoch],
   );
   const ids = beyond.map(({ id }) => id);

@@ -83,8 +83,8 @@ export interface Redemption {
   readonly event: AuthEvent;
 }
 
-/** Live authorizations of one user that one client may have. A client that signs its user in again and again ends the oldest. */
-export const KEPT_PER_CLIENT = 200;
+/** Live authorizations of one user that one client may have, or a few more. A client that signs its user in again and again ends the oldest. */
+export const KEPT_PER_CLIENT = 2_000;
 
 export interface AuthorizationStore {
   /**

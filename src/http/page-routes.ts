@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, RouteShorthandOptions } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
+import { paths } from "../oauth/metadata.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import type { Visit } from "./visit.ts";
 
@@ -9,13 +10,19 @@ type AddPage = (
   options?: Pick<RouteShorthandOptions, "onRequest">,
 ) => void;
 
+/** At these a GET issues a code or signs out: they answer no HEAD. */
+const acting: ReadonlySet<string> = new Set([paths.authorize, paths.logout]);
+
 /** Adds pages to the public listener: a handler gets the visit, and what it throws becomes an error page. */
 export function pageRoutes(app: FastifyInstance, ctx: OAuthContext): { readonly get: AddPage; readonly post: AddPage } {
   const errorHandler = onErrorPage(ctx);
   const add =
     (method: "get" | "post"): AddPage =>
     (url, handler, options = {}) => {
-      app[method](url, { ...options, errorHandler }, (request, reply) => handler({ ctx, request, reply }));
+      const exposeHeadRoute = method === "get" && !acting.has(url);
+      app[method](url, { ...options, exposeHeadRoute, errorHandler }, (request, reply) =>
+        handler({ ctx, request, reply }),
+      );
     };
   return { get: add("get"), post: add("post") };
 }

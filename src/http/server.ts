@@ -80,6 +80,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   const { config } = ctx;
   const app = fastify({
     bodyLimit,
+    exposeHeadRoutes: false,
     trustProxy: config.trustProxy.length === 0 ? false : [...config.trustProxy],
     requestTimeout: 15_000,
     connectionTimeout: 30_000,

@@ -6,27 +6,35 @@ import { apiDocument } from "./api-document.ts";
 
 export const OPEN_API_PATH = "/api/openapi.json";
 
+const withHead = { exposeHeadRoute: true };
+
 /** Discovery documents, the account API's description and the key set: public, cacheable, answered from memory. */
 export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   const { pathname } = new URL(ctx.config.issuer);
   const openid = JSON.stringify(openidConfiguration(ctx));
   const server = JSON.stringify(authorizationServerMetadata(ctx));
   const maxAge = ctx.config.jwksMaxAge;
-  app.get("/.well-known/openid-configuration", (request, reply) => sendCacheable(request, reply, openid, maxAge));
-  app.get("/.well-known/oauth-authorization-server", (request, reply) => sendCacheable(request, reply, server, maxAge));
+  app.get("/.well-known/openid-configuration", withHead, (request, reply) =>
+    sendCacheable(request, reply, openid, maxAge),
+  );
+  app.get("/.well-known/oauth-authorization-server", withHead, (request, reply) =>
+    sendCacheable(request, reply, server, maxAge),
+  );
   // RFC 8414 section 3.1: of an issuer with a path, clients look between host and path
   if (pathname !== "/") {
     const suffix = pathname.replace(/\/$/, "");
-    app.get(`/.well-known/openid-configuration${suffix}`, (request, reply) =>
+    app.get(`/.well-known/openid-configuration${suffix}`, withHead, (request, reply) =>
       sendCacheable(request, reply, openid, maxAge),
     );
-    app.get(`/.well-known/oauth-authorization-server${suffix}`, (request, reply) =>
+    app.get(`/.well-known/oauth-authorization-server${suffix}`, withHead, (request, reply) =>
       sendCacheable(request, reply, server, maxAge),
     );
   }
   const api = JSON.stringify(apiDocument(ctx.config));
-  app.get(OPEN_API_PATH, (request, reply) => sendCacheable(request, reply, api, maxAge));
-  app.get(paths.jwks, (request, reply) => sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge));
+  app.get(OPEN_API_PATH, withHead, (request, reply) => sendCacheable(request, reply, api, maxAge));
+  app.get(paths.jwks, withHead, (request, reply) =>
+    sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge),
+  );
 }
 
 /** If-None-Match: a list of tags or `*`, compared weakly (RFC 9110 sections 8.8.3.2 and 13.1.2). */

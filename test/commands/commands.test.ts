@@ -347,10 +347,12 @@ describe("the command line next to a running service", () => {
       );
       const statuses = [old.status];
       const basic = `Basic ${Buffer.from(`internal-service:${secret}`).toString("base64")}`;
-      statuses.push(
-        (await postForm(`${app.url}/oauth2/token`, { grant_type: "client_credentials" }, { authorization: basic }))
-          .status,
+      // a running service knows a new secret once it has read the feed of changes
+      const renewed = await eventually(
+        () => postForm(`${app.url}/oauth2/token`, { grant_type: "client_credentials" }, { authorization: basic }),
+        ({ status }) => status === 200,
       );
+      statuses.push(renewed.status);
       expect(statuses).toEqual([401, 200]);
     } finally {
       await app.close();

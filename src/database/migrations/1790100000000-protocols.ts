@@ -1,9 +1,9 @@
 import type { MigrationInterface, QueryRunner } from "typeorm";
 import { type TableShape, tableOf } from "../schema.ts";
-import { initialTables } from "./1790000000000-initial.ts";
+import { type AddedColumns, addColumns, dialectOf, dropColumns } from "./steps.ts";
 
 /** What this migration adds: never edited once released, whatever `schema` says by now. */
-const newColumns: Readonly<Record<string, TableShape["columns"]>> = {
+const newColumns: AddedColumns = {
   users: { email_verified_at: "bigint?" },
   user_profiles: { claims: "text?" },
   oauth2_registered_client: { registration_token_hash: "char(64)?" },
@@ -92,25 +92,14 @@ export class Protocols1790100000000 implements MigrationInterface {
   readonly name = "Protocols1790100000000";
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    const dialect = queryRunner.dataSource.options.type === "better-sqlite3" ? "sqlite" : "mysql";
-    for (const [name, columns] of Object.entries(newColumns)) {
-      // where only a plan is asked for, the first migration's tables may not be there yet
-      const table =
-        (await queryRunner.getTable(name)) ?? tableOf(name, initialTables[name] ?? { columns: {} }, dialect);
-      const missing = tableOf(name, { columns }, dialect).columns.filter(({ name }) => !table.findColumnByName(name));
-      await queryRunner.addColumns(table, missing);
-    }
+    await addColumns(queryRunner, newColumns);
     for (const [name, shape] of Object.entries(newTables)) {
-      await queryRunner.createTable(tableOf(name, shape, dialect), true);
+      await queryRunner.createTable(tableOf(name, shape, dialectOf(queryRunner)), true);
     }
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
     for (const name of Object.keys(newTables)) await queryRunner.dropTable(name, true);
-    for (const [name, columns] of Object.entries(newColumns)) {
-      const table = await queryRunner.getTable(name);
-      const present = Object.keys(columns).filter((column) => table?.findColumnByName(column));
-      if (table !== undefined) await queryRunner.dropColumns(table, present);
-    }
+    await dropColumns(queryRunner, newColumns);
   }
 }

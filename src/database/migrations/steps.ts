@@ -1,0 +1,34 @@
+import type { QueryRunner, Table } from "typeorm";
+import { type Dialect, type TableShape, tableOf } from "../schema.ts";
+import { initialTables } from "./1790000000000-initial.ts";
+
+/** Columns that a migration adds, by table. */
+export type AddedColumns = Readonly<Record<string, TableShape["columns"]>>;
+
+export function dialectOf(queryRunner: QueryRunner): Dialect {
+  return queryRunner.dataSource.options.type === "better-sqlite3" ? "sqlite" : "mysql";
+}
+
+/** A table as it is; where only a plan is asked for, it may not be there yet: then as the first migration makes it. */
+export async function tableNow(queryRunner: QueryRunner, name: string): Promise<Table> {
+  const initial = initialTables[name] ?? { columns: {} };
+  return (await queryRunner.getTable(name)) ?? tableOf(name, initial, dialectOf(queryRunner));
+}
+
+/** Adds those that are missing: a migration that was killed runs again. */
+export async function addColumns(queryRunner: QueryRunner, added: AddedColumns): Promise<void> {
+  const dialect = dialectOf(queryRunner);
+  for (const [name, columns] of Object.entries(added)) {
+    const table = await tableNow(queryRunner, name);
+    const missing = tableOf(name, { columns }, dialect).columns.filter(({ name }) => !table.findColumnByName(name));
+    await queryRunner.addColumns(table, missing);
+  }
+}
+
+export async function dropColumns(queryRunner: QueryRunner, added: AddedColumns): Promise<void> {
+  for (const [name, columns] of Object.entries(added)) {
+    const table = await queryRunner.getTable(name);
+    const present = Object.keys(columns).filter((column) => table?.findColumnByName(column));
+    if (table !== undefined && present.length > 0) await queryRunner.dropColumns(table, present);
+  }
+}

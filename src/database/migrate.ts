@@ -162,8 +162,8 @@ async function runPatiently(database: Database): Promise<string[]> {
     return await againOnConflict(() => runPending(database), { attempts: 5, pauseMs: 1_000 });
   } catch (error) {
     if (!isConflict(error)) throw error;
-    const longest = "a transaction that stays open (a backup?) keeps a table locked";
-    throw new MigrationsWait("unavailable", `the migrations wait: ${longest}`, { cause: error, retryAfter: 5 });
+    const reason = "the migrations wait: a transaction that stays open (a backup?) keeps a table locked";
+    throw new MigrationsWait("unavailable", reason, { cause: error, retryAfter: 5 });
   }
 }
 

@@ -38,9 +38,10 @@ const watchPool = 2;
 /** @throws ForeignSchemaError, PendingMigrationsError, AuthError("unavailable") while the database is away */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const database = await openDatabase(options);
-  const watch = database.dialect === "sqlite" ? database : await openDatabase(options, watchPool);
+  let watch = database;
   let release = () => {};
   try {
+    if (database.dialect !== "sqlite") watch = await openDatabase(options, watchPool);
     if (options.serves === true) release = holdServingLock(database);
     if (options.migrate ?? true) {
       const names = await migrate(database);

@@ -77,7 +77,6 @@ export async function createContext(
     serves: overrides.serves ?? false,
   });
   try {
-    await store.revocations.declareLifetime(config.accessTokenTtl * 1000, clock.now());
     const keys = await KeyRing.open({ store: store.keys, clock, sealer, log });
     const maxStalenessMs = config.revocationMaxStaleness;
     const feed = await FeedTail.open({ store: store.revocations, clock, log, maxStalenessMs });
@@ -126,6 +125,8 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     const context = await openPatiently(settings, { ...overrides, log }, room);
     closers.push(() => context[Symbol.asyncDispose]());
     closers.push((await startClockSync(context)).close);
+    // before anything is signed; the command line signs nothing
+    await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     startEvents(context, settings.secrets, closers);
     startJobs(context, closers);

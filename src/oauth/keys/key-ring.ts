@@ -183,18 +183,15 @@ export class KeyRing {
     return this.#lookup.done.then(() => this.#verify(use, jws));
   }
 
-  #verify(use: KeyUse, jws: ParsedJws): boolean {
-    const key = this.#keys.get(jws.header.kid);
-    if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
-    if (this.#clock.now() > endOfTokens(key)) return false;
-    return verifyJws(key.publicKey, key.alg, jws);
-  }
-
   /** Is it signed by a published key, or by one retired as long as a browser session may live? For ID tokens sent as a hint. */
   verifyHint(jws: ParsedJws): boolean {
+    return this.#verify("access", jws, (key) => key.retiredAt + hintMs);
+  }
+
+  #verify(use: KeyUse, jws: ParsedJws, endOf: (key: RingKey) => number = endOfTokens): boolean {
     const key = this.#keys.get(jws.header.kid);
-    if (key === undefined || key.use !== "access" || key.distrustedAt !== null) return false;
-    return this.#clock.now() <= key.retiredAt + hintMs && verifyJws(key.publicKey, key.alg, jws);
+    if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
+    return this.#clock.now() <= endOf(key) && verifyJws(key.publicKey, key.alg, jws);
   }
 
   /** Another replica distrusts a key, as the feed reports: distrusts it here too, and loads the key that replaces it. */

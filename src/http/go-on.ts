@@ -1,7 +1,9 @@
 import type { FastifyReply } from "fastify";
-import type { Next } from "../oauth/authorization/authorize.ts";
+import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
+import type { BrowserSession } from "../sessions/sessions.ts";
+import type { PendingRequest } from "../store/sessions.ts";
 import { renderPage } from "./pages/render.ts";
-import { pathOf, setSessionCookie, type Visit } from "./visit.ts";
+import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
 
 /** Sends the browser on after a step of an authorization. */
 export function goOn(visit: Visit, next: Next): FastifyReply {
@@ -17,4 +19,17 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
   }
   setSessionCookie(visit, next.session);
   return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.id}`, status);
+}
+
+/** Signs the browser in with a new session and sends it to where it was going: its pending request, or its account. */
+export async function goOnSignedIn(
+  visit: Visit,
+  session: BrowserSession,
+  { email, pending }: { readonly email: string; readonly pending: PendingRequest | null },
+): Promise<FastifyReply> {
+  const { ctx, reply } = visit;
+  setSessionCookie(visit, session);
+  setDeviceCookie(visit, email);
+  if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
+  return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
 }

@@ -5,20 +5,11 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
-import { goOn } from "./go-on.ts";
+import { goOn, goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import {
-  browserOf,
-  checkForm,
-  formFields,
-  openSession,
-  pathOf,
-  setDeviceCookie,
-  setSessionCookie,
-  type Visit,
-} from "./visit.ts";
+import { browserOf, checkForm, formFields, openSession, pathOf, type Visit } from "./visit.ts";
 
 /** GET and POST /login. */
 export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -48,10 +39,9 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
   const session = await checkForm(visit, "login", form);
   const pending = await findPendingRequest(ctx, session, form["request"]);
   const { email = "", password = "" } = form;
-  const browser = browserOf(visit);
   let signedIn: BrowserSession;
   try {
-    signedIn = await signIn(ctx, { email, password, browser, replaces: session });
+    signedIn = await signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
   } catch (thrown) {
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
     const { error } = toAuthError(ctx, thrown);
@@ -59,10 +49,7 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
     reply.code(error.code === "rate_limited" ? 429 : 401);
     return showLogin(visit, { session, pending }, { email, problem: error.code });
   }
-  setSessionCookie(visit, signedIn);
-  setDeviceCookie(visit, email);
-  if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-  return goOn(visit, await continueRequest(ctx, pending, signedIn, browser));
+  return goOnSignedIn(visit, signedIn, { email, pending });
 }
 
 async function showLogin(

@@ -1,26 +1,17 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import { describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
 import { answers, setRetryAfter } from "./error-table.ts";
-import { goOn } from "./go-on.ts";
+import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import {
-  browserOf,
-  checkForm,
-  formFields,
-  openSession,
-  pathOf,
-  setDeviceCookie,
-  setSessionCookie,
-  type Visit,
-} from "./visit.ts";
+import { browserOf, checkForm, formFields, openSession, type Visit } from "./visit.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -47,12 +38,8 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
       reply.code(answers[error.code].status);
       return showSignUp(visit, { session, pending }, { form, error });
     }
-    const browser = browserOf(visit);
-    const signedIn = await signIn(ctx, { email, password, browser, replaces: session });
-    setSessionCookie(visit, signedIn);
-    setDeviceCookie(visit, email);
-    if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
-    return goOn(visit, await continueRequest(ctx, pending, signedIn, browser));
+    const signedIn = await signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    return goOnSignedIn(visit, signedIn, { email, pending });
   });
 }
 

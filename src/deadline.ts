@@ -1,4 +1,4 @@
-/** A result that did not come in time; `code` says so to whoever reads errors of the database driver. */
+/** A result did not come in time. `code` is in the form of the database driver's codes, which `database/faults.ts` reads. */
 export class DeadlineError extends Error {
   readonly code = "PROTOCOL_DEADLINE";
 

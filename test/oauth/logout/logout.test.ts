@@ -85,7 +85,7 @@ describe("logout that a client asks for", () => {
     expect(await isSignedIn(browser)).toBe(false);
   });
 
-  it("C-70 ends no more than its own authorization with an ID token from whoever has no cookie", async () => {
+  it("C-70 ends only the authorization of an ID token that comes without a session cookie", async () => {
     const account = await signUp(app.url);
     const first = await getTokens(app.url, account, a);
     const other = { ...a, clientId: "b", redirectUri: "https://b.example/cb", browser: first.browser };
@@ -97,7 +97,7 @@ describe("logout that a client asks for", () => {
     expect(await isSignedIn(first.browser)).toBe(true);
   });
 
-  it("C-16 counts a hint that cannot be verified as none: whoever is signed in is asked", async () => {
+  it("C-16 ignores a hint that cannot be verified: a signed-in user is asked", async () => {
     const { id_token, browser } = await getTokens(app.url, await signUp(app.url), a);
     const query = { id_token_hint: `${id_token}x`, client_id: "a", post_logout_redirect_uri: "https://a.example/out" };
     const asked = await logout(browser, query);

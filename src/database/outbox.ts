@@ -81,22 +81,24 @@ export class Outbox implements OutboxStore {
 
   async pending(lane: number, limit: number): Promise<(OutboxEntry & { readonly event: AuthEvent | Error })[]> {
     // Creation times may be out of order within a user, so they only choose the users; `seq` orders their events.
-    const oldest = await this.#database.rows<{ user_id: string }>(
-      "SELECT user_id FROM outbox WHERE lane = ? AND status = 'pending' ORDER BY created_at, event_id LIMIT ?",
+    const oldest = await this.#database.rows<{ user_id: string; seq: number }>(
+      "SELECT user_id, seq FROM outbox WHERE lane = ? AND status = 'pending' ORDER BY created_at, event_id LIMIT ?",
       [lane, limit],
     );
-    const users = [...new Set(oldest.map(({ user_id }) => user_id))];
-    if (users.length === 0) return [];
-    // The user who waits longest comes first. The limit may cut off the last user's later events, but skips none between two events.
-    const rank = users.map(() => "WHEN ? THEN ?").join(" ");
+    if (oldest.length === 0) return [];
+    const last = new Map<string, number>();
+    for (const { user_id, seq } of oldest) last.set(user_id, Math.max(seq, last.get(user_id) ?? 0));
     // statistics that are out of date may prefer the index on the status, which reads every pending event
     const byUser = this.#database.dialect === "mysql" ? " FORCE INDEX (ix_outbox_user)" : "";
+    const eachUser = Array.from(last, () => "(user_id = ? AND status = 'pending' AND seq <= ?)").join(" OR ");
     const rows = await this.#database.rows<OutboxRow>(
-      `SELECT ${entryColumns}, payload FROM outbox${byUser} WHERE status = 'pending' AND user_id IN ${placeholders(users.length)}
-       ORDER BY CASE user_id ${rank} END, seq LIMIT ?`,
-      [...users, ...users.flatMap((user, index) => [user, index]), limit],
+      `SELECT ${entryColumns}, payload FROM outbox${byUser} WHERE ${eachUser}`,
+      [...last].flat(),
     );
-    return rows.map((row) => ({ ...entryOf(row), event: this.#open(row) }));
+    // The user who waits longest comes first. The limit may cut off the last user's later events, but skips none between two events.
+    const rank = new Map([...last.keys()].map((user, index) => [user, index]));
+    rows.sort((a, b) => (rank.get(a.user_id) ?? 0) - (rank.get(b.user_id) ?? 0) || a.seq - b.seq);
+    return rows.slice(0, limit).map((row) => ({ ...entryOf(row), event: this.#open(row) }));
   }
 
   #open(row: OutboxRow): AuthEvent | Error {

@@ -152,11 +152,14 @@ export async function signIn(store: Store, user: User): Promise<Session> {
   return session;
 }
 
+let logins = 0;
+
+/** A login, later by a millisecond than the one before it. */
 export function redemption(user: User, session: Session) {
   return {
     attemptId: randomUUID(),
     authorization: makeAuthorization(user.uuid, { sessionHash: session.idHash }),
-    event: userLogin(user, session, NOW),
+    event: userLogin(user, session, NOW + logins++),
   };
 }
 

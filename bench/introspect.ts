@@ -136,22 +136,23 @@ export function introspect(): Promise<Result> {
   });
 }
 
+/** Tokens of the cold bench before it measures, and in each of its rounds. */
+const warmUp = 25_000;
+const perRound = 5_000;
+
 /** Every token new: what is left is a signature check and an echo. */
 export function introspectCold(): Promise<Result> {
   return withServiceAndEcho(async ({ url, ours, echo }) => {
-    const messages = (await clientTokens(url, 35_000)).map(single);
+    const messages = (await clientTokens(url, warmUp + rounds * perRound)).map(single);
     const path = `${service}/Introspect`;
     // warm in code, not in tokens
-    await runLoad("grpc-load.ts", {
-      ...load,
-      path,
-      messages: messages.slice(0, 10_000),
-      total: 10_000,
-      address: ours.address,
-    });
+    for (const { address } of [ours, echo]) {
+      await runLoad("grpc-load.ts", { ...load, path, messages: messages.slice(0, warmUp), total: warmUp, address });
+    }
     const found: { ours: number; echo: number; verify: number; possible: number }[] = [];
     for (let round = 0; round < rounds; round++) {
-      const fresh = messages.slice(10_000 + round * 5_000, 15_000 + round * 5_000);
+      const from = warmUp + round * perRound;
+      const fresh = messages.slice(from, from + perRound);
       const bare = await measure(echo.pid, "grpc-load.ts", { ...load, path, messages: fresh, address: echo.address });
       // the neighbouring core is as busy as it is under load: the two may share one core's units
       const [loop] = await Promise.all([
@@ -180,7 +181,7 @@ export function introspectCold(): Promise<Result> {
       baseline: possible,
       ratio: cold / possible,
       bar: 0.8,
-      note: `over ${rounds} rounds of 5,000; echo ${Math.round(mean(({ echo }) => echo))}, verification ${Math.round(mean(({ verify }) => verify))} a processor second`,
+      note: `over ${rounds} rounds of ${perRound}; echo ${Math.round(mean(({ echo }) => echo))}, verification ${Math.round(mean(({ verify }) => verify))} a processor second`,
     };
   });
 }

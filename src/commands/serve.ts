@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { closeAndExit } from "../process/exit.ts";
+import { freeStartMemory } from "../process/start-memory.ts";
 import { type Runtime, settingsOf } from "./runtime.ts";
 
 export function addServeCommand(program: Command, runtime: Runtime): void {
@@ -23,6 +24,7 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
         const signal = untilSignal();
         const { createApp } = await import("../app.ts");
         const app = await createApp(settings);
+        freeStartMemory();
         runtime.stdout.write(greeting(config));
         signal.close(app);
       }

@@ -3,6 +3,7 @@ import { type App, createApp, prepare } from "../app.ts";
 import type { Settings } from "../config/config.ts";
 import { createLogger } from "../telemetry/log.ts";
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
+import { freeStartMemory } from "./start-memory.ts";
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -81,6 +82,7 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
     close();
   });
   app = await createApp(settings, { migrate: false, applyClients: false });
+  freeStartMemory();
   if (closing) closeAndExit(app);
   else process.send?.("up");
 }

@@ -4,9 +4,10 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { networkOf } from "../limits.ts";
 import { Call, type Credentials, certificateSubject } from "./caller.ts";
 import { type Edge, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
-import { type AnyCall, encode, GrpcHandlerContext, goneBy, toStatus } from "./grpc-adapter.ts";
+import { type AnyCall, GrpcHandlerContext, goneBy, toStatus } from "./grpc-adapter.ts";
 import { refusedByHeaders } from "./grpc-headers.ts";
 import { readMessage } from "./message-reader.ts";
+import { encode } from "./message-writer.ts";
 
 type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
 

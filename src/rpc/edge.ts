@@ -218,7 +218,16 @@ class Deadlines {
       const call = { at: performance.now() + ms, expire: () => reject(deadlineExceeded()) };
       this.#calls.add(call);
       this.#timer ??= setInterval(() => this.#sweep(), sweepMs).unref();
-      work.then(resolve, reject).finally(() => this.#calls.delete(call));
+      work.then(
+        (result) => {
+          this.#calls.delete(call);
+          resolve(result);
+        },
+        (error: unknown) => {
+          this.#calls.delete(call);
+          reject(error);
+        },
+      );
     });
   }
 

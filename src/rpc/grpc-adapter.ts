@@ -1,6 +1,5 @@
 import { once } from "node:events";
-import { create, type DescMessage, type DescService, toBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { DescService } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type HandlerContext } from "@connectrpc/connect";
 import {
   Metadata,
@@ -19,6 +18,7 @@ import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
 import { refuseMarked } from "./grpc-headers.ts";
 import { readMessage } from "./message-reader.ts";
+import { encode } from "./message-writer.ts";
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type StreamingCall = ServerWritableStream<Buffer, Buffer>;
@@ -119,42 +119,6 @@ export function toStatus(error: ConnectError): StatusObject {
 }
 
 const same = (bytes: Buffer): Buffer => bytes;
-
-/** Bytes of messages that are answered again and again. */
-const encoded = new WeakMap<object, Buffer | null>();
-
-/** Keeps the bytes of this message once it was sent: it must not change any more. */
-export function encodeOnce(message: object): void {
-  encoded.set(message, null);
-}
-
-export function encode(schema: DescMessage, message: object): Buffer {
-  const known = encoded.get(message);
-  if (known) return known;
-  const bytes = encodeNew(schema, message);
-  if (known === null) encoded.set(message, bytes);
-  return bytes;
-}
-
-function encodeNew(schema: DescMessage, message: object): Buffer {
-  const list = schema.fields.length === 1 ? schema.fields[0] : undefined;
-  if (list?.fieldKind === "list" && list.message !== undefined) {
-    return encodeList(list.number, list.message, (message as Record<string, readonly object[]>)[list.localName] ?? []);
-  }
-  const bytes = toBinary(schema, create(schema, message as never));
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** A message that is a list of messages and nothing else: those whose bytes are kept need no encoding. */
-function encodeList(number: number, schema: DescMessage, messages: readonly object[]): Buffer {
-  const head = new BinaryWriter();
-  const parts: Uint8Array[] = [];
-  for (const message of messages) {
-    const bytes = encode(schema, message);
-    parts.push(head.tag(number, WireType.LengthDelimited).uint32(bytes.length).finish(), bytes);
-  }
-  return Buffer.concat(parts);
-}
 
 /** Looks at the connection only when somebody asks. */
 export class PeerCredentials implements Credentials {

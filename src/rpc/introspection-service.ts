@@ -15,7 +15,7 @@ import { SlowWatcher, watchRevocations } from "../oauth/revocations/watch.ts";
 import { authorizeToken, introspect, isReused } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
-import { encodeOnce } from "./grpc-adapter.ts";
+import { encodeOnce } from "./message-writer.ts";
 
 const maxBatch = 1000;
 

@@ -40,7 +40,8 @@ export function signJws(key: KeyObject, header: JwsHeader, claims: object): stri
  */
 export function verifyJws(key: KeyObject, alg: JwsAlg, jws: ParsedJws): boolean {
   if (jws.header.alg !== alg) return false;
-  const input = Buffer.from(jws.signingInput);
+  // base64url is ASCII
+  const input = Buffer.from(jws.signingInput, "latin1");
   try {
     if (alg === "EdDSA") return verify(null, input, key, jws.signature);
     if (alg === "RS256") return verify("sha256", input, key, jws.signature);

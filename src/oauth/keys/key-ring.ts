@@ -24,6 +24,8 @@ const skewMs = 60_000;
 const longestTokenMs: Readonly<Record<KeyUse, number>> = { access: 86_400_000, refresh: 31_536_000_000 };
 /** For so long a retired key verifies ID tokens that are sent as a hint: as long as the browser session may live. */
 const hintMs = LONGEST_SESSION_MS;
+/** Signatures verified before other work has its turn: some 4 ms. */
+const verifiedInTurn = 32;
 
 const kinds: readonly { use: KeyUse; alg: Alg }[] = [
   { use: "access", alg: "ES256" },
@@ -60,6 +62,8 @@ export class KeyRing {
     done: Promise.resolve(),
   };
   #timer: NodeJS.Timeout | undefined;
+  /** Verifications of the next turn of the event loop. */
+  #waiting: (() => void)[] = [];
 
   private constructor(options: KeyRingOptions) {
     this.#store = options.store;
@@ -176,12 +180,30 @@ export class KeyRing {
    * Is it signed by a trusted key of this use? An unknown kid causes a reload, at most once a second for all callers together.
    * @throws AuthError unavailable (by the promise): the reload failed, so nothing is known about the kid
    */
-  verify(use: KeyUse, jws: ParsedJws): boolean | Promise<boolean> {
+  verify(use: KeyUse, jws: ParsedJws): Promise<boolean> {
     const now = performance.now();
-    if (this.#keys.has(jws.header.kid) || now - this.#loadedAt <= lookupMs) return this.#verify(use, jws);
+    if (this.#keys.has(jws.header.kid) || now - this.#loadedAt <= lookupMs) return this.#verifyInTurn(use, jws);
     if (now - this.#lookup.at > lookupMs) this.#lookup = { at: now, done: this.reload() };
-    return this.#lookup.done.then(() => this.#verify(use, jws));
+    return this.#lookup.done.then(() => this.#verifyInTurn(use, jws));
   }
+
+  /**
+   * Verifies in the next turn of the event loop, together with what else waits for it: one verification after another finds code
+   * and tables in the processor's caches, which makes it up to a fifth cheaper than between other work.
+   */
+  #verifyInTurn(use: KeyUse, jws: ParsedJws): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#waiting.push(() => resolve(this.#verify(use, jws)));
+      if (this.#waiting.length === 1) setImmediate(this.#verifyWaiting);
+    });
+  }
+
+  readonly #verifyWaiting = (): void => {
+    const turn = this.#waiting.slice(0, verifiedInTurn);
+    this.#waiting = this.#waiting.slice(verifiedInTurn);
+    if (this.#waiting.length > 0) setImmediate(this.#verifyWaiting);
+    for (const verify of turn) verify();
+  };
 
   /** Is it signed by a published key, or by one retired as long as a browser session may live? For ID tokens sent as a hint. */
   verifyHint(jws: ParsedJws): boolean {

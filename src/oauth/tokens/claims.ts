@@ -34,7 +34,7 @@ const futureTolerance = 10;
 /**
  * Reads an access token of this service and verifies its signature. Expiry, revocation and trust in its key are not checked. A
  * verified token is remembered, unless it is expired.
- * @returns null for anything else; a promise only where the key has to be looked up first
+ * @returns null for anything else; a promise only where the token is not remembered
  */
 export function readAccessToken(
   ctx: OAuthContext,
@@ -54,8 +54,7 @@ export function readAccessToken(
     if (claims.exp <= ctx.clock.seconds()) return { claims, kid, introspection: undefined };
     return ctx.verifiedTokens.add(token, claims, kid);
   };
-  const verified = ctx.keys.verify("access", jws);
-  return verified instanceof Promise ? verified.then(remember) : remember(verified);
+  return ctx.keys.verify("access", jws).then(remember);
 }
 
 /** Like `readAccessToken`, for refresh tokens. */

@@ -18,11 +18,21 @@ const inactive: Introspection = { active: false };
  * @throws AuthError unavailable: the state of revocations cannot be read
  */
 export function introspect(ctx: OAuthContext, caller: Caller, token: string): Introspection | Promise<Introspection> {
-  const known = readAccessToken(ctx, token);
-  if (known === null || known instanceof Promise) return introspectSlowly(ctx, caller, token, known);
+  const reading = readAccessToken(ctx, token);
+  if (reading instanceof Promise) return reading.then((known) => introspectRead(ctx, caller, token, known));
+  return introspectRead(ctx, caller, token, reading);
+}
+
+function introspectRead(
+  ctx: OAuthContext,
+  caller: Caller,
+  token: string,
+  known: VerifiedToken | null,
+): Introspection | Promise<Introspection> {
+  if (known === null) return introspectRefreshToken(ctx, caller.client, token);
   const client = ctx.clients.peek(known.claims.client_id);
   if (client === undefined || known.claims.exchanged_from !== undefined) {
-    return introspectSlowly(ctx, caller, token, known);
+    return introspectSlowly(ctx, caller, known);
   }
   if (!mayIntrospect(caller, known.claims)) return inactive;
   return judge(ctx, known, client) === "valid" ? describe(known) : inactive;
@@ -40,14 +50,7 @@ export function signIntrospection(ctx: OAuthContext, caller: Client, introspecti
 }
 
 /** The same where the store has to be read first. */
-async function introspectSlowly(
-  ctx: OAuthContext,
-  caller: Caller,
-  token: string,
-  reading: VerifiedToken | null | Promise<VerifiedToken | null>,
-): Promise<Introspection> {
-  const known = await reading;
-  if (known === null) return introspectRefreshToken(ctx, caller.client, token);
+async function introspectSlowly(ctx: OAuthContext, caller: Caller, known: VerifiedToken): Promise<Introspection> {
   if (!mayIntrospect(caller, known.claims)) return inactive;
   return (await standingOf(ctx, known)) === "valid" ? describe(known) : inactive;
 }

@@ -55,7 +55,7 @@ class Replica {
     this.clients = new ClientCache(store.clients, feed);
     const keys = {
       isTrusted: (kid: string) => this.kids.has(kid),
-      verify: (_use: string, { header }: { header: { kid: string } }) =>
+      verify: async (_use: string, { header }: { header: { kid: string } }) =>
         this.kids.has(header.kid) ||
         store.ping().then(() => {
           for (const kid of allKids) this.kids.add(kid);

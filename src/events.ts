@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 /** What other services learn of. Field names are those of the protobuf messages in camelCase; times are epoch milliseconds. */
 export type AuthEvent = UserSignup | UserLogin | PasswordReset;
 
+export const EVENT_TYPES = ["USER_SIGNUP", "USER_LOGIN", "PASSWORD_RESET"] as const satisfies AuthEvent["eventType"][];
+
 interface EventHead<Type extends string> {
   /** `evt-YYYYMMDD-` and a unique part. */
   readonly eventId: string;

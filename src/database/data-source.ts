@@ -7,6 +7,7 @@ import { type SslMode, sslModeOf } from "../net/ssl-mode.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
+import { OutboxQueues1790300000000 } from "./migrations/1790300000000-outbox-queues.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -21,7 +22,12 @@ export const POOL_SIZE = 16;
 export const POOL_QUEUE = 512;
 export const CONNECT_TIMEOUT_MS = 2_000;
 
-export const migrations = [Initial1790000000000, Protocols1790100000000, Epochs1790200000000];
+export const migrations = [
+  Initial1790000000000,
+  Protocols1790100000000,
+  Epochs1790200000000,
+  OutboxQueues1790300000000,
+];
 export const MIGRATIONS_TABLE = "auth_migrations";
 
 export interface OpenedDataSource {

@@ -1,8 +1,16 @@
 import { createHash } from "node:crypto";
 import type { Sealer } from "../crypto/sealing.ts";
-import type { AuthEvent } from "../events.ts";
+import { type AuthEvent, EVENT_TYPES } from "../events.ts";
 import type { Lease } from "../store/leases.ts";
-import { OUTBOX_LANES, type OutboxEntry, type OutboxStatus, type OutboxStore } from "../store/outbox.ts";
+import {
+  OUTBOX_LANES,
+  type OutboxEntry,
+  type OutboxHeld,
+  type OutboxPage,
+  type OutboxQueue,
+  type OutboxStatus,
+  type OutboxStore,
+} from "../store/outbox.ts";
 import { holdsLease } from "./leases.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 
@@ -21,6 +29,18 @@ interface OutboxRow {
 }
 
 const entryColumns = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
+
+const allQueues: readonly OutboxQueue[] = Array.from({ length: OUTBOX_LANES }, (_, lane) =>
+  EVENT_TYPES.map((eventType) => ({ lane, eventType })),
+).flat();
+
+/** One look into the index for each queue: grouping would read every pending event. */
+const oldestOfEachQueue = `SELECT ${allQueues
+  .map(
+    (_, index) =>
+      `(SELECT MIN(created_at) FROM outbox WHERE status = 'pending' AND lane = ? AND event_type = ?) AS q${index}`,
+  )
+  .join(", ")}`;
 
 function entryOf(row: Omit<OutboxRow, "payload">): OutboxEntry {
   return {
@@ -45,7 +65,7 @@ export function laneOf(userId: string): number {
 export class Outbox implements OutboxStore {
   readonly #database: Database;
   readonly #sealer: Sealer;
-  readonly #listeners = new Set<(lane: number) => void>();
+  readonly #listeners = new Set<Parameters<OutboxStore["onAppend"]>[0]>();
 
   constructor(database: Database, sealer: Sealer) {
     this.#database = database;
@@ -67,38 +87,72 @@ export class Outbox implements OutboxStore {
         this.#sealer.seal(JSON.stringify(event), event.eventId),
       ],
     );
-    sql.afterCommit(() => this.#wake(lane));
+    sql.afterCommit(() => this.#wake(lane, event.eventType));
   }
 
-  #wake(lane: number): void {
-    for (const listener of this.#listeners) listener(lane);
+  #wake(lane: number, eventType: AuthEvent["eventType"]): void {
+    for (const listener of this.#listeners) listener(lane, eventType);
   }
 
-  onAppend(listener: (lane: number) => void): () => void {
+  onAppend(listener: Parameters<OutboxStore["onAppend"]>[0]): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  async pending(lane: number, limit: number): Promise<(OutboxEntry & { readonly event: AuthEvent | Error })[]> {
+  async queues(): Promise<(OutboxQueue & { readonly oldestAt: number })[]> {
+    const [oldest = {}] = await this.#database.rows<Record<string, number | null>>(
+      oldestOfEachQueue,
+      allQueues.flatMap(({ lane, eventType }) => [lane, eventType]),
+    );
+    return allQueues.flatMap((queue, index) => {
+      const oldestAt = oldest[`q${index}`] ?? null;
+      return oldestAt === null ? [] : [{ ...queue, oldestAt }];
+    });
+  }
+
+  async pending(queue: OutboxQueue, limit: number, held: OutboxHeld | null): Promise<OutboxPage> {
     // Creation times may be out of order within a user, so they only choose the users; `seq` orders their events.
-    const oldest = await this.#database.rows<{ user_id: string; seq: number }>(
-      "SELECT user_id, seq FROM outbox WHERE lane = ? AND status = 'pending' ORDER BY created_at, event_id LIMIT ?",
-      [lane, limit],
-    );
-    if (oldest.length === 0) return [];
-    const last = new Map<string, number>();
-    for (const { user_id, seq } of oldest) last.set(user_id, Math.max(seq, last.get(user_id) ?? 0));
-    // statistics that are out of date may prefer the index on the status, which reads every pending event
-    const byUser = this.#database.dialect === "mysql" ? " FORCE INDEX (ix_outbox_user)" : "";
-    const eachUser = Array.from(last, () => "(user_id = ? AND status = 'pending' AND seq <= ?)").join(" OR ");
+    const oldest = await this.#oldest(queue, limit, held?.end ?? null);
+    const newest = oldest.at(-1);
+    const isLast = oldest.length < limit;
+    if (newest === undefined) return { entries: [], end: held?.end ?? null, isLast };
+    const end = { createdAt: newest.created_at, eventId: newest.event_id };
+    const users = new Map<string, { events: number; lastSeq: number }>();
+    for (const { user_id, seq } of oldest) {
+      if (held?.users.has(user_id) === true) continue;
+      const { events, lastSeq } = users.get(user_id) ?? { events: 0, lastSeq: 0 };
+      users.set(user_id, { events: events + 1, lastSeq: Math.max(seq, lastSeq) });
+    }
+    if (users.size === 0) return { entries: [], end, isLast };
+    const eachUser = Array.from(
+      users,
+      () => "(user_id = ? AND event_type = ? AND status = 'pending' AND seq <= ?)",
+    ).join(" OR ");
     const rows = await this.#database.rows<OutboxRow>(
-      `SELECT ${entryColumns}, payload FROM outbox${byUser} WHERE ${eachUser}`,
-      [...last].flat(),
+      `SELECT ${entryColumns}, payload FROM outbox${this.#by("ix_outbox_user_type")} WHERE ${eachUser}`,
+      [...users].flatMap(([user, { lastSeq }]) => [user, queue.eventType, lastSeq]),
     );
-    // The user who waits longest comes first. The limit may cut off the last user's later events, but skips none between two events.
-    const rank = new Map([...last.keys()].map((user, index) => [user, index]));
-    rows.sort((a, b) => (rank.get(a.user_id) ?? 0) - (rank.get(b.user_id) ?? 0) || a.seq - b.seq);
-    return rows.slice(0, limit).map((row) => ({ ...entryOf(row), event: this.#open(row) }));
+    // the user who waits longest comes first; of each as many as were counted, so that nobody's earlier events push out another's
+    const byUser = Map.groupBy(rows, ({ user_id }) => user_id);
+    const chosen = [...users].flatMap(([user, { events }]) =>
+      (byUser.get(user) ?? []).sort((a, b) => a.seq - b.seq).slice(0, events),
+    );
+    const entries = chosen.map((row) => ({ ...entryOf(row), event: this.#open(row) }));
+    return { entries, end, isLast };
+  }
+
+  #oldest({ lane, eventType }: OutboxQueue, limit: number, after: OutboxHeld["end"] | null) {
+    const behind = after === null ? "" : " AND created_at >= ? AND (created_at > ? OR event_id > ?)";
+    return this.#database.rows<Pick<OutboxRow, "user_id" | "seq" | "created_at" | "event_id">>(
+      `SELECT user_id, seq, created_at, event_id FROM outbox${this.#by("ix_outbox_queue")}
+       WHERE status = 'pending' AND lane = ? AND event_type = ?${behind} ORDER BY created_at, event_id LIMIT ?`,
+      [lane, eventType, ...(after === null ? [] : [after.createdAt, after.createdAt, after.eventId]), limit],
+    );
+  }
+
+  /** Names the index: statistics that are out of date may prefer one that reads every pending event. */
+  #by(index: string): string {
+    return this.#database.dialect === "mysql" ? ` FORCE INDEX (${index})` : "";
   }
 
   #open(row: OutboxRow): AuthEvent | Error {
@@ -168,7 +222,7 @@ export class Outbox implements OutboxStore {
       `UPDATE outbox SET status = 'pending', reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
       eventIds ?? [],
     );
-    if (changed > 0) for (let lane = 0; lane < OUTBOX_LANES; lane++) this.#wake(lane);
+    if (changed > 0) for (const { lane, eventType } of await this.queues()) this.#wake(lane, eventType);
     return changed;
   }
 

@@ -350,8 +350,8 @@ export const schema: Readonly<Record<string, TableShape>> = {
     },
     unique: { uq_outbox_user_seq: ["user_id", "seq"] },
     indexes: {
-      ix_outbox_lane: ["lane", "status", "created_at", "event_id"],
-      ix_outbox_user: ["user_id", "status", "seq"],
+      ix_outbox_queue: ["status", "lane", "event_type", "created_at", "event_id"],
+      ix_outbox_user_type: ["user_id", "event_type", "status", "seq"],
       ix_outbox_status: ["status", "created_at"],
       ix_outbox_sent: ["status", "sent_at"],
     },

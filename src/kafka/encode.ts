@@ -20,7 +20,7 @@ export interface OutboundEvent {
   readonly event: AuthEvent;
 }
 
-const topics: Record<AuthEvent["eventType"], string> = {
+const topics: Readonly<Record<AuthEvent["eventType"], string>> = {
   USER_SIGNUP: "user-signup",
   USER_LOGIN: "user-login",
   PASSWORD_RESET: "password-reset",

@@ -7,14 +7,20 @@ export interface Logger {
   error(fields: object, message: string): void;
 }
 
+/** Events of a batch that were not stored while others were, by id: their partition is short of replicas, for example. */
+export type Held = ReadonlyMap<string, PublishError>;
+
+export const NONE_HELD: Held = new Map();
+
 /** Where the relay sends events: Kafka (`publisher.ts`) or a file (`file-sink.ts`). */
 export interface EventPublisher {
   /**
-   * Resolves when the whole batch is stored durably. After a rejection any part of it may have been stored: send it again.
+   * Resolves when the batch is stored durably, but for the events it returns: send those again. After a rejection any part of it may
+   * have been stored: send it again.
    * Batches are stored in the order of the calls. An abort rejects at once.
    * @throws {PublishError}
    */
-  publish(batch: readonly OutboundEvent[], signal?: AbortSignal): Promise<void>;
+  publish(batch: readonly OutboundEvent[], signal?: AbortSignal): Promise<Held>;
   close(): Promise<void>;
 }
 

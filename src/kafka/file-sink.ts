@@ -3,7 +3,7 @@ import { chmod, mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { eventToJson } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
-import { PublishError } from "./event-publisher.ts";
+import { NONE_HELD, PublishError } from "./event-publisher.ts";
 
 /** Appends events to a file instead of Kafka: one line `{"topic","key","event"}` each, the event as ProtoJSON. */
 export function fileSink(options: { file: string; log: Logger }): EventPublisher {
@@ -32,6 +32,7 @@ export function fileSink(options: { file: string; log: Logger }): EventPublisher
           throw new PublishError("away", error.message, { cause: error });
         });
         for (const event of events) options.log.info(withoutSecrets(event), "event");
+        return NONE_HELD;
       });
       last = done.catch(() => {});
       return done;

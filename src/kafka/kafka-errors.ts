@@ -12,6 +12,36 @@ const notAllowedCodes = new Set([
   29 /* TOPIC_AUTHORIZATION_FAILED */, 31 /* CLUSTER_AUTHORIZATION_FAILED */, 44 /* POLICY_VIOLATION */,
 ]);
 
+/** A partition has no leader or too few replicas, or its leader cannot store. */
+const partitionCodes = new Set([
+  5 /* LEADER_NOT_AVAILABLE */, 6 /* NOT_LEADER_OR_FOLLOWER */, 7 /* REQUEST_TIMED_OUT */,
+  9 /* REPLICA_NOT_AVAILABLE */, 19 /* NOT_ENOUGH_REPLICAS */, 20 /* NOT_ENOUGH_REPLICAS_AFTER_APPEND */,
+  56 /* KAFKA_STORAGE_ERROR */,
+]);
+const credentialCodes = new Set([
+  33 /* UNSUPPORTED_SASL_MECHANISM */, 34 /* ILLEGAL_SASL_STATE */, 58 /* SASL_AUTHENTICATION_FAILED */,
+]);
+
+/** Some partitions of a batch are missing in the broker's answers. */
+export class NotAcknowledged extends PublishError {
+  constructor(partitions: readonly string[]) {
+    super("away", `not acknowledged: ${partitions.join(", ")}`);
+  }
+}
+
+/** Did the broker answer for a partition, so that others may be well? */
+export function isPartitionFailure(error: PublishError): boolean {
+  return error instanceof NotAcknowledged || protocolCodes(error).some((code) => partitionCodes.has(code));
+}
+
+/** Does the broker refuse the credentials? */
+export function isCredentialFailure(error: unknown): boolean {
+  return (
+    causes(error).some((link) => link.name === "KafkaJSSASLAuthenticationError") ||
+    protocolCodes(error).some((code) => credentialCodes.has(code))
+  );
+}
+
 /** What an error of a send means for the batch: see `PublishFailure`. */
 export function toPublishError(error: unknown): PublishError {
   if (error instanceof PublishError) return error;

@@ -113,7 +113,7 @@ export class LeaseKeeper {
     const relays = (await leases.holders(relayPrefix)).map(({ name }) => name).sort();
     const count = Math.max(1, relays.length);
     const share = Math.ceil(OUTBOX_LANES / count);
-    const kept = this.lanes.filter((lane) => !lane.isStopped);
+    const kept = this.lanes.filter((lane) => !lane.stopped.aborted);
     for (const surplus of kept.slice(share)) surplus.stop();
     // relays begin at different lanes, so that they seldom ask for the same one
     const first = Math.max(0, relays.indexOf(relayPrefix + owner)) * share;

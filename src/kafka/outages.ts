@@ -54,6 +54,23 @@ export class BrokerOutage {
   }
 }
 
+/** Events that this replica cannot open: they were sealed under another KEY_ENCRYPTION_KEY. The log gets one line for each. */
+export class SealedEvents {
+  readonly #log: Logger;
+  readonly #said = new Set<string>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  cannotOpen(eventId: string, error: Error): void {
+    if (this.#said.has(eventId) || this.#said.size >= 1_000) return;
+    this.#said.add(eventId);
+    const what = "an event was sealed under another KEY_ENCRYPTION_KEY and waits for a replica that has it";
+    this.#log.error({ err: error, eventId }, what);
+  }
+}
+
 /** What the relay knows about the database. The log gets one line when an outage begins and one when it ends. */
 export class DatabaseOutage {
   readonly #log: Logger;

@@ -1,8 +1,8 @@
-import type { Producer } from "kafkajs";
+import type { Message, PartitionMetadata, Producer } from "kafkajs";
 import { withDeadline } from "../deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
-import { PublishError } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, REQUEST_TIMEOUT_MS, trackSockets } from "./kafka-client.ts";
+import { NotAcknowledged } from "./kafka-errors.ts";
 
 /**
  * One idempotent producer and its connections. A session does not outlive a failed send: kafkajs gives the sequence numbers of a failed
@@ -18,10 +18,18 @@ export class ProducerSession {
   /** `topic/partition` of everything in the send that is under way, as the partitioner chose it in any of its tries. */
   #asked = new Set<string>();
 
-  /** Begins to connect. The first send waits for it. */
-  constructor(options: KafkaOptions) {
+  /**
+   * Begins to connect. The first send waits for it.
+   * @param partitioned told of the partitions of a topic, and of how they are chosen, whenever one is
+   */
+  constructor(options: KafkaOptions, partitioned: (topic: string, choose: ChoosePartition) => void) {
     this.#connection = trackSockets(options.ssl);
-    this.#opened = openProducer(options, this.#connection.socketFactory, (partition) => this.#asked.add(partition));
+    this.#opened = openProducer(options, this.#connection.socketFactory, (topic, key, choose) => {
+      const partition = choose(key);
+      this.#asked.add(`${topic}/${partition}`);
+      partitioned(topic, choose);
+      return partition;
+    });
     this.#opened.catch(() => {});
   }
 
@@ -47,7 +55,7 @@ export class ProducerSession {
     result.catch(() => {});
     const acknowledged = new Set((await result).map(({ topicName, partition }) => `${topicName}/${partition}`));
     const missing = [...this.#asked].filter((partition) => !acknowledged.has(partition));
-    if (missing.length > 0) throw new PublishError("away", `not acknowledged: ${missing.join(", ")}`);
+    if (missing.length > 0) throw new NotAcknowledged(missing);
   }
 
   /** Disconnects in order, for half a second at most. */
@@ -63,11 +71,14 @@ export class ProducerSession {
   }
 }
 
-/** @param chosen told of each `topic/partition` that the partitioner chooses */
+/** The partition of a key, among those that a topic has. */
+export type ChoosePartition = (key: Message["key"]) => number;
+
+/** @param choose chooses the partition of each message */
 async function openProducer(
   options: KafkaOptions,
   socketFactory: Parameters<typeof openKafka>[1],
-  chosen: (partition: string) => void,
+  choose: (topic: string, key: Message["key"], choosePartition: ChoosePartition) => number,
 ): Promise<Producer> {
   const { kafka, Partitioners } = await openKafka(options, socketFactory);
   const producer = kafka.producer({
@@ -76,10 +87,14 @@ async function openProducer(
     allowAutoTopicCreation: false,
     createPartitioner: () => {
       const partitionOf = Partitioners.DefaultPartitioner();
-      return (message) => {
-        const partition = partitionOf(message);
-        chosen(`${message.topic}/${partition}`);
-        return partition;
+      return ({ topic, partitionMetadata, message }) => {
+        const choosePartition = (key: Message["key"]) =>
+          partitionOf({
+            topic,
+            partitionMetadata: partitionMetadata as PartitionMetadata[],
+            message: { ...message, key: key ?? null },
+          });
+        return choose(topic, message.key, choosePartition);
       };
     },
     retry: { retries: 1 },

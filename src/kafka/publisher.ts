@@ -1,10 +1,11 @@
 import { withDeadline } from "../deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import type { EventPublisher } from "./event-publisher.ts";
-import { PublishError } from "./event-publisher.ts";
+import { NONE_HELD, PublishError } from "./event-publisher.ts";
 import type { KafkaOptions } from "./kafka-client.ts";
-import { toPublishError } from "./kafka-errors.ts";
-import { ProducerSession } from "./producer-session.ts";
+import { isCredentialFailure, toPublishError } from "./kafka-errors.ts";
+import { Partitions } from "./partitions.ts";
+import { type ChoosePartition, ProducerSession } from "./producer-session.ts";
 import { SendQueue } from "./send-queue.ts";
 import { createTopics } from "./topics.ts";
 
@@ -15,8 +16,13 @@ const sendDeadlineMs = 5_000;
 export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   const closing = new AbortController();
   const topicsChecked = Promise.withResolvers<void>();
-  void createTopics(options, closing.signal, topicsChecked.resolve);
+  const credentials = credentialLog(options);
+  void createTopics(options, closing.signal, (error) => {
+    credentials(error);
+    topicsChecked.resolve();
+  });
   let session: ProducerSession | null = null;
+  const choices = new Map<string, ChoosePartition>();
 
   async function send(batch: readonly OutboundEvent[], signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted || closing.signal.aborted) throw new PublishError("away", "given up");
@@ -24,20 +30,34 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
       await withDeadline(sendDeadlineMs, [signal, closing.signal], async (stop) => {
         await topicsChecked.promise;
         if (stop.aborted) return;
-        session ??= new ProducerSession(options);
+        session ??= new ProducerSession(options, (topic, choose) => choices.set(topic, choose));
         await session.send(batch);
       });
+      credentials(null);
     } catch (error) {
       session?.discard();
       session = null;
+      credentials(error);
       throw toPublishError(error);
     }
   }
-  const queue = new SendQueue(send);
+  let signal: AbortSignal | undefined;
+  const partitions = new Partitions({
+    send: (batch) => send(batch, signal),
+    partitionOf: ({ topic, key }) => {
+      const partition = choices.get(topic)?.(key);
+      return partition === undefined ? undefined : `${topic}/${partition}`;
+    },
+  });
+  // one at a time
+  const queue = new SendQueue((batch, given) => {
+    signal = given;
+    return partitions.send(batch);
+  });
 
   return {
     async publish(batch, signal) {
-      if (batch.length > 0) await queue.add(batch, signal);
+      return batch.length > 0 ? await queue.add(batch, signal) : NONE_HELD;
     },
     async close() {
       options.log.debug({}, "Kafka publisher closes");
@@ -47,5 +67,18 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
       session = null;
       await last?.close();
     },
+  };
+}
+
+/** Says once, until a send succeeds, that the broker refuses the credentials. */
+function credentialLog({ log }: KafkaOptions): (error: unknown) => void {
+  let isSaid = false;
+  return (error) => {
+    if (error === null) isSaid = false;
+    else if (!isSaid && isCredentialFailure(error)) {
+      isSaid = true;
+      const what = "the Kafka broker refuses the credentials: check KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD";
+      log.error({ err: error }, what);
+    }
   };
 }

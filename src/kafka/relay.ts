@@ -1,12 +1,11 @@
 import type { Clock } from "../clock.ts";
 import { pause, withDeadline } from "../deadline.ts";
-import { OUTBOX_LANES } from "../store/outbox.ts";
 import type { Store } from "../store/store.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
-import type { LaneContext, RelayMetrics } from "./lane.ts";
 import { Lane } from "./lane.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
-import { BrokerOutage, DatabaseOutage } from "./outages.ts";
+import { BrokerOutage, DatabaseOutage, SealedEvents } from "./outages.ts";
+import { type RelayContext, type RelayMetrics, sendUnderLease } from "./relay-context.ts";
 import type { RelayTiming } from "./timing.ts";
 import { backoff, DEFAULT_TIMING } from "./timing.ts";
 
@@ -36,8 +35,8 @@ const closeGraceMs = 1_500;
 const closeReleaseMs = 700;
 
 /**
- * Moves committed events from the outbox to the publisher: one relay at a time works on a lane, each user's events go out in order, and
- * one batch a lane is in flight. An event may be sent again (after a kill, a lost lease, a send that timed out), never be skipped.
+ * Moves committed events from the outbox to the publisher: one relay at a time works on a lane, each user's events of a topic go out in
+ * order, and one batch of a lane and topic is in flight. An event may be sent again (after a kill, a lost lease, a send that timed out), never be skipped.
  */
 export function startRelay(options: RelayOptions): Relay {
   const { store, publisher, clock, log, metrics, owner, issuer } = options;
@@ -47,17 +46,23 @@ export function startRelay(options: RelayOptions): Relay {
   const cutOff = new AbortController();
   const broker = new BrokerOutage({ log, maxBackoff: timing.maxBackoff, cutOff: cutOff.signal });
   const database = new DatabaseOutage({ log, closing: closing.signal });
-  const context: LaneContext = {
-    ...{ outbox, publisher, clock, log, metrics, issuer, timing },
-    ...{ broker, database, cutOff: cutOff.signal },
+  const context: RelayContext = {
+    ...{ outbox, clock, log, metrics, issuer, timing, broker, database },
+    sealed: new SealedEvents(log),
+    send: sendUnderLease(publisher, { broker, timing, cutOff: cutOff.signal }),
   };
-  const unmarked = Array.from({ length: OUTBOX_LANES }, () => new Set<string>());
+  const unmarked = new Map<string, Set<string>>();
+  const unmarkedOf = (queue: string) => {
+    const ids = unmarked.get(queue) ?? new Set<string>();
+    unmarked.set(queue, ids);
+    return ids;
+  };
   const keeper = new LeaseKeeper({
     ...{ leases, owner, timing, database },
     startLane: (number, lease, validUntil) =>
-      new Lane(context, { number, lease, validUntil, unmarked: unmarked[number] ?? new Set() }),
+      new Lane(context, { number, lease, validUntil }, (eventType) => unmarkedOf(`${number} ${eventType}`)),
   });
-  const stopListening = outbox.onAppend((number) => keeper.lane(number)?.wake());
+  const stopListening = outbox.onAppend((number, eventType) => keeper.lane(number)?.wake(eventType));
   const polling = pollOutbox(context, keeper, closing.signal);
 
   async function close(): Promise<void> {
@@ -83,9 +88,9 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
-/** Wakes idle lanes for what other replicas committed, which tells this process nothing. One query asks for all lanes. */
+/** Wakes idle queues for what other replicas committed, which tells this process nothing. One query asks for all of them. */
 async function pollOutbox(
-  { outbox, timing, database }: LaneContext,
+  { outbox, timing, database }: RelayContext,
   keeper: LeaseKeeper,
   closing: AbortSignal,
 ): Promise<void> {
@@ -93,12 +98,11 @@ async function pollOutbox(
     const wait = failures === 0 ? timing.poll : Math.max(timing.poll, backoff(failures, timing.maxBackoff));
     await pause(wait, closing);
     if (closing.aborted) return;
-    const idle = keeper.lanes.filter((lane) => !lane.isDue);
-    if (idle.length === 0) continue;
+    if (keeper.lanes.every((lane) => lane.isDue)) continue;
     try {
-      const { pending } = await outbox.stats();
+      const queues = await outbox.queues();
       failures = 0;
-      if (pending > 0) for (const lane of idle) lane.wake();
+      for (const { lane, eventType } of queues) keeper.lane(lane)?.wake(eventType);
     } catch (error) {
       failures += 1;
       database.failed(error);

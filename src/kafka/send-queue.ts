@@ -1,13 +1,13 @@
 import type { OutboundEvent } from "./encode.ts";
-import { PublishError } from "./event-publisher.ts";
+import { type Held, PublishError } from "./event-publisher.ts";
 
 /** @throws {PublishError} */
-type Send = (batch: readonly OutboundEvent[], signal: AbortSignal | undefined) => Promise<void>;
+type Send = (batch: readonly OutboundEvent[], signal: AbortSignal | undefined) => Promise<Held>;
 
 interface Job {
   readonly batch: readonly OutboundEvent[];
   readonly signal: AbortSignal | undefined;
-  resolve(): void;
+  resolve(held: Held): void;
   reject(error: PublishError): void;
 }
 
@@ -21,9 +21,9 @@ export class SendQueue {
     this.#send = send;
   }
 
-  /** Resolves when the batch was sent. An abort takes it out of the queue; a send under way gets the signal. @throws {PublishError} */
-  add(batch: readonly OutboundEvent[], signal: AbortSignal | undefined): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+  /** Resolves with what is held back when the batch was sent. An abort takes it out of the queue; a send under way gets the signal. @throws {PublishError} */
+  add(batch: readonly OutboundEvent[], signal: AbortSignal | undefined): Promise<Held> {
+    const { promise, resolve, reject } = Promise.withResolvers<Held>();
     const job: Job = { batch, signal, resolve, reject };
     const leave = () => {
       const at = this.#jobs.indexOf(job);
@@ -45,8 +45,7 @@ export class SendQueue {
   async #drain(): Promise<void> {
     for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) {
       try {
-        await this.#send(job.batch, job.signal);
-        job.resolve();
+        job.resolve(await this.#send(job.batch, job.signal));
       } catch (error) {
         const failure =
           error instanceof PublishError ? error : new PublishError("away", String(error), { cause: error });

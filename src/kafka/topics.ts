@@ -1,5 +1,7 @@
+import type { Admin } from "kafkajs";
 import { pause, withDeadline } from "../deadline.ts";
 import { EVENT_TOPICS } from "./encode.ts";
+import type { Logger } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, trackSockets } from "./kafka-client.ts";
 import { isNotAllowed } from "./kafka-errors.ts";
 
@@ -8,15 +10,20 @@ const attemptMs = 15_000;
 
 /**
  * Creates the topics of events that do not exist, and tries again until the broker answers or refuses.
- * @param attempted called after each attempt, whatever its result
+ * @param attempted called after each attempt, with its error or null
  */
-export async function createTopics(options: KafkaOptions, closing: AbortSignal, attempted: () => void): Promise<void> {
+export async function createTopics(
+  options: KafkaOptions,
+  closing: AbortSignal,
+  attempted: (error: unknown) => void,
+): Promise<void> {
   const { log } = options;
   for (let wait = 500; !closing.aborted; wait = Math.min(wait * 2, 10_000)) {
     try {
       await createMissing(options, closing);
-      return;
+      return attempted(null);
     } catch (error) {
+      attempted(error);
       if (closing.aborted) return;
       if (isNotAllowed(error)) {
         const fields = { err: error, topics: EVENT_TOPICS };
@@ -24,8 +31,6 @@ export async function createTopics(options: KafkaOptions, closing: AbortSignal, 
         return;
       }
       log.debug({ err: error }, "the Kafka topics could not be checked yet");
-    } finally {
-      attempted();
     }
     await pause(wait, closing);
   }
@@ -43,6 +48,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
       const missing = EVENT_TOPICS.filter((topic) => !present.has(topic));
       const topics = missing.map((topic) => ({ topic, numPartitions, replicationFactor }));
       if (topics.length > 0) await admin.createTopics({ topics });
+      if (topics.length > 0) await requireTwoReplicas(admin, missing).catch((error: unknown) => warnOfLoss(log, error));
       await admin.disconnect();
       return missing;
     });
@@ -50,4 +56,32 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
   } finally {
     connection.cut();
   }
+}
+
+/** A new topic of three and more replicas acknowledges what two of them have stored, so that one lost broker loses nothing. */
+async function requireTwoReplicas(admin: Admin, topics: readonly string[]): Promise<void> {
+  const { default: kafkajs } = await import("kafkajs");
+  const type = kafkajs.ConfigResourceTypes.TOPIC;
+  const made = await admin.fetchTopicMetadata({ topics: [...topics] });
+  const replicated = made.topics.filter(({ partitions }) => partitions.every(({ replicas }) => replicas.length >= 3));
+  if (replicated.length === 0) return;
+  const setting = "min.insync.replicas";
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: replicated.map(({ name }) => ({ type, name, configNames: [setting] })),
+  });
+  const alone = resources.filter(({ configEntries }) => configEntries[0]?.configValue === "1");
+  if (alone.length === 0) return;
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: alone.map(({ resourceName }) => ({
+      type,
+      name: resourceName,
+      configEntries: [{ name: setting, value: "2" }],
+    })),
+  });
+}
+
+function warnOfLoss(log: Logger, error: unknown): void {
+  log.warn({ err: error }, "min.insync.replicas of the new topics could not be set to 2: set it by hand");
 }

@@ -21,11 +21,41 @@ export interface OutboxEntry {
 /** Number of lanes: events of one user are always in the same. */
 export const OUTBOX_LANES = 16;
 
+/** The pending events of one lane and type. */
+export interface OutboxQueue {
+  readonly lane: number;
+  readonly eventType: AuthEvent["eventType"];
+}
+
+/** A place in a queue, from the oldest event to the newest. */
+export interface OutboxPosition {
+  readonly createdAt: number;
+  readonly eventId: string;
+}
+
+/** What was read and is held back. */
+export interface OutboxHeld {
+  /** The end of the pages that were read. */
+  readonly end: OutboxPosition;
+  /** Users whose events there are held back: none of their later ones may overtake those. */
+  readonly users: ReadonlySet<string>;
+}
+
+export interface OutboxPage {
+  /** In `seq` order for each user with no gap. A payload that cannot be opened comes as the error. */
+  readonly entries: readonly (OutboxEntry & { readonly event: AuthEvent | Error })[];
+  /** Where the next page begins. */
+  readonly end: OutboxPosition | null;
+  readonly isLast: boolean;
+}
+
 export interface OutboxStore {
   /** Called after every local commit that wrote an event. Returns the way to stop it. */
-  onAppend(listener: (lane: number) => void): () => void;
-  /** Oldest pending events of a lane, in `seq` order for each user with no gap. A payload that cannot be opened comes as the error. */
-  pending(lane: number, limit: number): Promise<(OutboxEntry & { readonly event: AuthEvent | Error })[]>;
+  onAppend(listener: (lane: number, eventType: AuthEvent["eventType"]) => void): () => void;
+  /** Queues in which events wait, with the time of the oldest. Reads a row for each, however many wait. */
+  queues(): Promise<(OutboxQueue & { readonly oldestAt: number })[]>;
+  /** The oldest pending events of a queue. @param held reads on behind these, and leaves out their users */
+  pending(queue: OutboxQueue, limit: number, held: OutboxHeld | null): Promise<OutboxPage>;
   /** Empties the payloads too. False: the lease is no longer ours and nothing was marked. */
   markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean>;
   /** Counts a failed attempt. */

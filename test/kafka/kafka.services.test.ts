@@ -168,6 +168,9 @@ for (const mechanism of ["plain", "scram-sha-256", "scram-sha-512"] as const) {
     await publisher({ brokers, sasl: { mechanism, username: "auth", password: "auth-secret" } }).publish(batch);
     const wrong = publisher({ brokers, sasl: { mechanism, username: "auth", password: "wrong-secret" } });
     await expect(wrong.publish(batch)).rejects.toMatchObject({ failure: "away" });
+    await expect(wrong.publish(batch)).rejects.toMatchObject({ failure: "away" });
+    const said = log.lines.filter(({ level }) => level === "error").map(({ message }) => message);
+    expect(said).toEqual([expect.stringContaining("refuses the credentials")]);
     expect(JSON.stringify(log.lines)).not.toContain("wrong-secret");
   });
 }

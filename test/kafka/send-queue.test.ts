@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import type { OutboundEvent } from "../../src/kafka/encode.ts";
 import { encodeEvent } from "../../src/kafka/encode.ts";
-import { PublishError } from "../../src/kafka/event-publisher.ts";
+import { type Held, NONE_HELD, PublishError } from "../../src/kafka/event-publisher.ts";
 import { SendQueue } from "../../src/kafka/send-queue.ts";
 import { LOGIN, RESET, SIGNUP } from "./events.ts";
 
@@ -15,8 +15,8 @@ const [first, second, third] = [SIGNUP, LOGIN, RESET].map((event) => [encodeEven
 function controlled() {
   const sends: { batch: readonly OutboundEvent[]; done(): void; fail(error: Error): void }[] = [];
   const queue = new SendQueue((batch) => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    sends.push({ batch, done: resolve, fail: reject });
+    const { promise, resolve, reject } = Promise.withResolvers<Held>();
+    sends.push({ batch, done: () => resolve(NONE_HELD), fail: reject });
     return promise;
   });
   const sent = () => sends.map(({ batch }) => batch);

@@ -15,10 +15,12 @@ export interface KafkaCluster {
   readonly brokers: readonly string[];
   /** SIGTERM, which moves the leaders away first; then starts the broker again and waits until it answers. */
   restart(broker: number): Promise<void>;
+  /** SIGKILL. `restart` starts it again. */
+  kill(broker: number): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Replication 3 and `min.insync.replicas` 2 for every topic. Needs Java 17 and Maven. */
+/** Replication 3 for every topic. Needs Java 17 and Maven. */
 export async function startKafkaCluster(): Promise<KafkaCluster> {
   await requireJava();
   const folder = await mkdtemp(path.join(tmpdir(), "kafka-cluster-"));
@@ -66,7 +68,6 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
         "log.dirs": path.join(folder, `data-${index}`),
         "auto.create.topics.enable": false,
         "default.replication.factor": 3,
-        "min.insync.replicas": 2,
         "offsets.topic.replication.factor": 3,
         "offsets.topic.num.partitions": 1,
         "transaction.state.log.replication.factor": 3,
@@ -95,6 +96,11 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
       await ended(child);
       launch(index);
       await answers(brokers[index] ?? "", 120_000);
+    },
+    async kill(index) {
+      const child = children[index];
+      child?.kill("SIGKILL");
+      await ended(child);
     },
     stop,
   };

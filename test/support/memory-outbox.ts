@@ -28,7 +28,7 @@ export function memoryOutbox(): MemoryOutbox {
   const rows: Row[] = [];
   const seqs = new Map<string, number>();
   const held = new Map<string, { owner: string; epoch: number; until: number }>();
-  const listeners = new Map<OutboxStore, Set<(lane: number) => void>>();
+  const listeners = new Map<OutboxStore, Set<Parameters<OutboxStore["onAppend"]>[0]>>();
   const calls = new Map<string, number>();
 
   const isOurs = ({ name, owner, epoch }: Lease) => {
@@ -67,7 +67,7 @@ export function memoryOutbox(): MemoryOutbox {
     isAway: false,
     append(event, through) {
       const lane = insert(event.eventId, event.eventType, event.payload.uuid, event);
-      if (through !== undefined) for (const listener of listeners.get(through) ?? []) listener(lane);
+      if (through !== undefined) for (const listener of listeners.get(through) ?? []) listener(lane, event.eventType);
     },
     appendBroken(eventId, userId) {
       insert(eventId, "USER_LOGIN", userId, new Error("sealed with an unknown key"));
@@ -78,12 +78,22 @@ export function memoryOutbox(): MemoryOutbox {
           listeners.get(outbox)?.add(listener);
           return () => listeners.get(outbox)?.delete(listener);
         },
-        async pending(lane, limit) {
+        async queues() {
+          await verb("queues");
+          const pending = rows.filter(({ status }) => status === "pending");
+          return [...Map.groupBy(pending, ({ lane, eventType }) => `${lane} ${eventType}`).values()].flatMap(
+            ([oldest]) => (oldest === undefined ? [] : [{ ...oldest, oldestAt: oldest.createdAt }]),
+          );
+        },
+        async pending({ lane, eventType }, limit, held) {
           await verb("pending");
-          return rows
-            .filter((row) => row.lane === lane && row.status === "pending")
-            .slice(0, limit)
-            .map((row) => ({ ...row }));
+          const from = held === null ? 0 : rows.findIndex(({ eventId }) => eventId === held.end.eventId) + 1;
+          const page = rows
+            .slice(from)
+            .filter((row) => row.lane === lane && row.eventType === eventType && row.status === "pending")
+            .slice(0, limit);
+          const entries = page.filter(({ userId }) => !held?.users.has(userId)).map((row) => ({ ...row }));
+          return { entries, end: page.at(-1) ?? held?.end ?? null, isLast: page.length < limit };
         },
         async markSent(lease, eventIds, now) {
           await verb("markSent");

@@ -49,38 +49,71 @@ export function outboxContract(opened: () => OpenedStore): void {
         "SELECT lane FROM outbox WHERE user_id = ? LIMIT 1",
         [user.uuid],
       );
+      const queue = { lane, eventType: "USER_LOGIN" } as const;
       const mine = async (limit: number) =>
-        (await store.outbox.pending(lane, limit)).filter(({ userId }) => userId === user.uuid);
-      expect((await mine(3)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+        (await store.outbox.pending(queue, limit, null)).entries.filter(({ userId }) => userId === user.uuid);
+      expect((await mine(3)).map(({ seq }) => seq)).toEqual([2, 3, 4]);
       const [first, second] = await mine(100);
-      expect(first?.event).toMatchObject({ eventType: "USER_SIGNUP", payload: { uuid: user.uuid } });
+      expect(first?.event).toMatchObject({ eventType: "USER_LOGIN", payload: { uuid: user.uuid } });
       const owner = randomUUID();
       const lease = await store.leases.acquire(`lane-${owner}`, owner, 60_000);
       if (lease === null || first === undefined || second === undefined) throw new Error("no lease or no events");
       const stale = { ...lease, epoch: lease.epoch + 1 };
       expect(await store.outbox.markSent(stale, [first.eventId], NOW)).toBe(false);
       expect(await store.outbox.park(stale, first.eventId, "poison")).toBe(false);
-      expect(await mine(100)).toHaveLength(5);
+      expect(await mine(100)).toHaveLength(4);
       await store.outbox.countAttempt([first.eventId]);
       expect((await mine(100))[0]?.attempts).toBe(1);
       expect(await store.outbox.markSent(lease, [first.eventId], NOW)).toBe(true);
       expect(await store.outbox.park(lease, second.eventId, "poison")).toBe(true);
-      expect((await mine(100)).map(({ seq }) => seq)).toEqual([3, 4, 5]);
+      expect((await mine(100)).map(({ seq }) => seq)).toEqual([4, 5]);
       const [sent] = await database.rows("SELECT payload FROM outbox WHERE event_id = ?", [first.eventId]);
       expect(sent).toEqual({ payload: "" });
       expect((await store.outbox.list("parked", 100)).map(({ reason }) => reason)).toContain("poison");
       expect((await store.outbox.stats()).parked).toBe(1);
       expect(await store.outbox.retry([second.eventId])).toBe(1);
-      expect((await mine(100)).map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+      expect((await mine(100)).map(({ seq }) => seq)).toEqual([3, 4, 5]);
       expect(await store.outbox.retry(null)).toBe(0);
     });
 
     it("hands out an event that cannot be opened as the error it is", async () => {
       const user = await signUp(store);
       const other = storeOn(database, { sealer: new Sealer(randomBytes(32)) });
-      const lanes = await times(16, (lane) => other.outbox.pending(lane, 10_000));
-      const entry = lanes.flat().find(({ userId }) => userId === user.uuid);
+      const pages = await times(16, (lane) => other.outbox.pending({ lane, eventType: "USER_SIGNUP" }, 10_000, null));
+      const entry = pages.flatMap(({ entries }) => entries).find(({ userId }) => userId === user.uuid);
       expect(entry?.event).toBeInstanceOf(Error);
+    });
+
+    it("C-09 gives each topic's events by themselves, page after page", async () => {
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      for (let n = 0; n < 7; n++) {
+        const code = makeCode(session);
+        await store.authorizations.createCode(code);
+        await store.authorizations.redeemCode(code.codeHash, redemption(user, session), NOW);
+      }
+      const [{ lane = 0 } = {}] = await database.rows<{ lane: number }>(
+        "SELECT lane FROM outbox WHERE user_id = ? LIMIT 1",
+        [user.uuid],
+      );
+      const waiting = (await store.outbox.queues()).filter((queue) => queue.lane === lane);
+      expect(waiting.map(({ eventType }) => eventType)).toEqual(expect.arrayContaining(["USER_LOGIN", "USER_SIGNUP"]));
+      const logins = { lane, eventType: "USER_LOGIN" } as const;
+      const first = await store.outbox.pending(logins, 1_000, null);
+      const mine = first.entries.filter(({ userId }) => userId === user.uuid);
+      expect(mine.map(({ seq }) => seq)).toEqual([2, 3, 4, 5, 6, 7, 8]);
+      expect(first.entries.every(({ eventType }) => eventType === "USER_LOGIN")).toBe(true);
+      // a user who is held back hides nobody behind them
+      const others = new Set(first.entries.map(({ userId }) => userId).filter((id) => id !== user.uuid));
+      const seen = new Set<string>();
+      const held = new Set([user.uuid]);
+      for (let page = await store.outbox.pending(logins, 3, null); ; ) {
+        for (const { userId } of page.entries) if (userId !== user.uuid) seen.add(userId);
+        if (page.isLast || page.end === null) break;
+        page = await store.outbox.pending(logins, 3, { end: page.end, users: held });
+        expect(page.entries.some(({ userId }) => userId === user.uuid)).toBe(false);
+      }
+      expect(seen).toEqual(others);
     });
   });
 }

@@ -8,9 +8,10 @@ import {
 } from "../../../src/database/migrate.ts";
 import { Protocols1790100000000 } from "../../../src/database/migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "../../../src/database/migrations/1790200000000-epochs.ts";
+import { OutboxQueues1790300000000 } from "../../../src/database/migrations/1790300000000-outbox-queues.ts";
 import type { OpenedStore } from "./fixtures.ts";
 
-const names = ["Initial1790000000000", "Protocols1790100000000", "Epochs1790200000000"];
+const names = ["Initial1790000000000", "Protocols1790100000000", "Epochs1790200000000", "OutboxQueues1790300000000"];
 
 /** @param opened gives the store once the tests run */
 export function schemaContract(opened: () => OpenedStore): void {
@@ -26,7 +27,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1]);
+      expect(tables).toEqual([15, 5, 1, 0]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -61,10 +62,19 @@ export function schemaContract(opened: () => OpenedStore): void {
       await first.change("ALTER TABLE users DROP COLUMN row_version");
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[2] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
-      expect(await migrate(first)).toEqual(names.slice(2));
+      expect(await migrate(first)).toEqual(names.slice(2, 3));
+      expect(await schemaDrift(location)).toEqual([]);
+
+      const outbox = first.dataSource.createQueryRunner();
+      await outbox.dropIndex("outbox", "ix_outbox_user_type");
+      await outbox.release();
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[3] ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(3));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();
+      await new OutboxQueues1790300000000().down(runner);
       await new Epochs1790200000000().down(runner);
       await new Protocols1790100000000().down(runner);
       await runner.release();

@@ -16,6 +16,7 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { followTlsFiles } from "./net/tls-files.ts";
 import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
@@ -24,7 +25,7 @@ import { applyConfiguredClients } from "./oauth/clients/clients.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
-import { deliverLogoutNotices } from "./oauth/logout/backchannel-logout.ts";
+import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
@@ -46,6 +47,8 @@ export interface Overrides {
 
 export interface App {
   readonly context: OAuthContext;
+  /** Looks at the certificate files now. They are looked at every few seconds anyway. */
+  reload(): void;
   /** Stops accepting requests, finishes accepted ones, then closes everything. */
   close(): Promise<void>;
 }
@@ -130,14 +133,14 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     startEvents(context, settings.secrets, closers);
     startJobs(context, closers);
-    await startListeners(context, closers, readiness(context, state), room);
+    const reload = await startListeners(context, closers, readiness(context, state), room);
     const close = async () => {
       state.draining = true;
       if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
       context.feed.known.drain();
       await closers.close();
     };
-    return { context, close };
+    return { context, reload, close };
   } catch (error) {
     await closers.close();
     throw error;
@@ -186,7 +189,7 @@ function startJobs(context: OAuthContext, closers: Closers): void {
   });
   closers.push(housekeeping.close);
   closers.push(startEndedSecrets(context).close);
-  closers.push(startLogoutNotices(context, () => deliverLogoutNotices(context)).close);
+  closers.push(startLogoutNotices(context, (notice) => deliverLogoutNotice(context, notice)).close);
 }
 
 type Ready = () => Promise<{ ready: boolean; reason?: string }>;
@@ -204,8 +207,14 @@ function readiness({ clock, store }: OAuthContext, state: { readonly draining: b
   };
 }
 
-async function startListeners(context: OAuthContext, closers: Closers, ready: Ready, room: WaitingRoom): Promise<void> {
-  const { config } = context;
+/** @returns gives the listeners certificates that were replaced */
+async function startListeners(
+  context: OAuthContext,
+  closers: Closers,
+  ready: Ready,
+  room: WaitingRoom,
+): Promise<() => void> {
+  const { config, log, metrics } = context;
   const tls = config.internalTls;
   // side by side: together they have the time that one has
   const listeners: (() => PromiseLike<void>)[] = [];
@@ -223,6 +232,14 @@ async function startListeners(context: OAuthContext, closers: Closers, ready: Re
     startInternalListener(context, { ...config.internalHttp, tls, ready }),
   );
   listeners.push(internal.close);
+  if (tls === null) return () => {};
+  const certificates = followTlsFiles(tls, [grpc, internal], {
+    expires: (at) => metrics.certificateExpires.set(at / 1000),
+    changed: () => log.info("the internal listeners have a new certificate"),
+    unusable: (error) => log.error({ err: error }, "the files of GRPC_TLS_* cannot be used: the certificate stays"),
+  });
+  listeners.push(async () => certificates.close());
+  return certificates.reload;
 }
 
 /**

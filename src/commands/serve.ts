@@ -43,7 +43,10 @@ function greeting({ issuer, grpc, internalHttp, production }: Config): string {
   );
 }
 
-/** Obeys SIGTERM and SIGINT from now on: before the service is up nothing has to be finished, afterwards it drains. */
+/**
+ * Obeys SIGTERM and SIGINT from now on: before the service is up nothing has to be finished, afterwards it drains. SIGHUP reloads, but
+ * where a terminal sends it because it closes.
+ */
 function untilSignal(): { close(app: App): void } {
   let app: App | null = null;
   let stopping = false;
@@ -55,6 +58,7 @@ function untilSignal(): { close(app: App): void } {
       closeAndExit(app);
     });
   }
+  if (!process.stdin.isTTY) process.on("SIGHUP", () => app?.reload());
   return {
     close: (started) => {
       app = started;

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../net/loopback.ts";
 import { problemsOfQuery, sslModeOf } from "../net/ssl-mode.ts";
+import type { TlsFiles } from "../net/tls-files.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 import { type Environment, Reader } from "./reader.ts";
 
@@ -76,13 +77,6 @@ export interface Settings {
   /** Holds no secret. */
   readonly config: Config;
   readonly secrets: Secrets;
-}
-
-/** Paths of PEM files, which were readable when the environment was read. */
-export interface TlsFiles {
-  readonly cert: string;
-  readonly key: string;
-  readonly clientCa: string | null;
 }
 
 export interface KafkaSasl {

@@ -17,6 +17,7 @@ export async function cleanUp(database: Database, now: number, batch: number): P
     ["used_once", "value_hash", "expires_at", now],
     ["logout_notice", "id", "expires_at", now],
     ["browser_session", "id_hash", "expires_at", now],
+    ["session_application", "sid", "expires_at", now],
     ["password_reset_token", "token_hash", "expires_at", now],
     ["rate_limit", "limit_key", "window_ends_at", now],
     ["oauth2_authorization", "id", "expires_at", now - hourMs],

@@ -8,6 +8,7 @@ import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
 import { OutboxQueues1790300000000 } from "./migrations/1790300000000-outbox-queues.ts";
+import { SessionApplications1790400000000 } from "./migrations/1790400000000-session-applications.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -27,6 +28,7 @@ export const migrations = [
   Protocols1790100000000,
   Epochs1790200000000,
   OutboxQueues1790300000000,
+  SessionApplications1790400000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

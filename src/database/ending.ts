@@ -1,3 +1,4 @@
+import { endsWithSession } from "../store/authorizations.ts";
 import type { EndedAuthorization, LogoutNotices } from "./logout-notices.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { placeholders, type Sql, type TransactionSql } from "./transaction.ts";
@@ -12,6 +13,8 @@ export interface Tellers {
 const oneByOne = 1_000;
 /** In one statement. */
 const sessionsAtOnce = 500;
+/** Applications of one session that are told of its end, the newest. */
+const toldAtOnce = 1_000;
 
 /**
  * Ends everything a user has going, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
@@ -28,7 +31,9 @@ export async function endEverythingOf(
   const epoch = await raiseEpoch(sql, userId, now);
   if (epoch !== null) await feed.append(sql, "user", [userId], reason, now, { epoch });
   await sql.change("DELETE FROM password_reset_token WHERE user_id = ?", [userId]);
-  await deleteRequests(sql, userId);
+  const sessions = await sessionsOf(sql, userId);
+  await deleteRequests(sql, sessions);
+  const applications = await applicationsOf(sql, sessions);
   await sql.change("DELETE FROM browser_session WHERE user_id = ?", [userId]);
   await revokeCodes(sql, "user_id = ?", [userId], now);
   const authorizations = await sql.rows<EndedAuthorization>(
@@ -50,21 +55,40 @@ export async function endEverythingOf(
       [now, reason, userId],
     );
   }
-  await notices.append(sql, authorizations, now);
+  await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
 }
 
-/** The sessions are read first: with a subquery MariaDB before 11.1 reads and locks every request of all users. */
-async function deleteRequests(sql: TransactionSql, userId: string): Promise<void> {
+/** Read first: with a subquery MariaDB before 11.1 reads and locks every request of all users. */
+async function sessionsOf(sql: Sql, userId: string): Promise<string[]> {
   const sessions = await sql.rows<{ id_hash: string }>("SELECT id_hash FROM browser_session WHERE user_id = ?", [
     userId,
   ]);
+  return sessions.map(({ id_hash }) => id_hash);
+}
+
+async function deleteRequests(sql: Sql, sessions: readonly string[]): Promise<void> {
   for (let at = 0; at < sessions.length; at += sessionsAtOnce) {
-    const hashes = sessions.slice(at, at + sessionsAtOnce).map(({ id_hash }) => id_hash);
+    const hashes = sessions.slice(at, at + sessionsAtOnce);
     await sql.change(
       `DELETE FROM oauth2_authorization_request WHERE session_hash IN ${placeholders(hashes.length)}`,
       hashes,
     );
   }
+}
+
+/** The applications that took part in sessions that end, whatever became of their authorizations. */
+async function applicationsOf(sql: Sql, sessions: readonly string[]): Promise<EndedAuthorization[]> {
+  const hashes = sessions.slice(0, sessionsAtOnce);
+  if (hashes.length === 0) return [];
+  return sql.rows<EndedAuthorization>(
+    `SELECT sid AS id, client_id, subject FROM session_application WHERE session_hash IN ${placeholders(hashes.length)}
+     ORDER BY created_at DESC LIMIT ${toldAtOnce}`,
+    hashes,
+  );
+}
+
+function eachOnce(ended: readonly EndedAuthorization[]): EndedAuthorization[] {
+  return [...new Map(ended.map((one) => [one.id, one])).values()];
 }
 
 /** @returns the new epoch; null: the user is gone */
@@ -80,19 +104,21 @@ export async function endSession(
   idHash: string,
   now: number,
 ): Promise<void> {
-  await deleteSession(sql, idHash);
+  // a second end of the same session finds none, and tells nobody again
+  const applications = (await deleteSession(sql, idHash)) ? await applicationsOf(sql, [idHash]) : [];
   await revokeCodes(sql, "session_hash = ?", [idHash], now);
-  const authorizations = await sql.rows<EndedAuthorization>(
-    "SELECT id, client_id, subject FROM oauth2_authorization WHERE session_hash = ? AND revoked_at IS NULL",
+  const live = await sql.rows<EndedAuthorization & { scope: string }>(
+    "SELECT id, client_id, subject, scope FROM oauth2_authorization WHERE session_hash = ? AND revoked_at IS NULL",
     [idHash],
   );
+  const authorizations = live.filter(({ scope }) => endsWithSession(scope));
   await feed.revokeAuthorizations(
     sql,
     authorizations.map(({ id }) => id),
     "logout",
     now,
   );
-  await notices.append(sql, authorizations, now);
+  await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
 }
 
 /** Revokes pending codes: of authorization requests, and of devices whose code was typed in. @returns how many */
@@ -112,7 +138,9 @@ export async function revokeCodes(
   return revoked;
 }
 
-export async function deleteSession(sql: Sql, idHash: string): Promise<void> {
-  await sql.change("DELETE FROM browser_session WHERE id_hash = ?", [idHash]);
+/** @returns whether there was one */
+export async function deleteSession(sql: Sql, idHash: string): Promise<boolean> {
+  const deleted = await sql.change("DELETE FROM browser_session WHERE id_hash = ?", [idHash]);
   await sql.change("DELETE FROM oauth2_authorization_request WHERE session_hash = ?", [idHash]);
+  return deleted > 0;
 }

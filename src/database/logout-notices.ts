@@ -66,11 +66,20 @@ export class LogoutNotices implements LogoutNoticeStore {
     return () => this.#listeners.delete(listener);
   }
 
-  async due(now: number, limit: number): Promise<LogoutNotice[]> {
+  async dueClients(now: number, except: readonly string[], limit: number): Promise<string[]> {
+    const others = except.length === 0 ? "" : ` AND client_id NOT IN ${placeholders(except.length)}`;
+    const rows = await this.#database.rows<{ client_id: string }>(
+      `SELECT DISTINCT client_id FROM logout_notice WHERE status = 'pending' AND next_attempt_at <= ?${others} LIMIT ?`,
+      [now, ...except, limit],
+    );
+    return rows.map(({ client_id }) => client_id);
+  }
+
+  async due(clientId: string, now: number, limit: number): Promise<LogoutNotice[]> {
     const rows = await this.#database.rows<NoticeRow>(
       `SELECT id, client_id, sid, sub, attempts, created_at FROM logout_notice
-       WHERE status = 'pending' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
-      [now, limit],
+       WHERE status = 'pending' AND client_id = ? AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
+      [clientId, now, limit],
     );
     return rows.map(({ id, client_id, sid, sub, attempts, created_at }) => {
       return { id, clientId: client_id, sid, sub, attempts, createdAt: created_at };

@@ -1,8 +1,9 @@
 import { type Authorization, KEPT_PER_CLIENT, type Redemption } from "../store/authorizations.ts";
-import { insertAuthorization } from "./authorization-records.ts";
+import { LONGEST_SESSION_MS } from "../store/sessions.ts";
+import { insert, insertAuthorization } from "./authorization-records.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, rollback, type Scalar, type TransactionSql } from "./transaction.ts";
+import { type Database, rollback, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 import { takeEventSeq } from "./users.ts";
 
 /** A row that is good for one authorization of the user it names. */
@@ -65,13 +66,32 @@ export async function redeemOnce(
         return rollback(row.attempt_id === attemptId ? "redeemed" : "replayed");
       }
       // the browser may have signed in again since the code was read, which moved the code to its new session
-      await insertAuthorization(sql, { ...authorization, sessionHash: row?.session_hash ?? authorization.sessionHash });
+      const sessionHash = row?.session_hash ?? authorization.sessionHash;
+      await insertAuthorization(sql, { ...authorization, sessionHash });
+      if (sessionHash !== null) await joinSession(sql, sessionHash, authorization, now);
       if (user.seq % CHECKED_EVERY === 0) await revokeBeyondLimit(sql, feed, authorization, now);
       await outbox.append(sql, userId, user.seq, event);
       return "redeemed";
     },
     { repeatable: true },
   );
+}
+
+/** The application takes part in the browser session from now on, whatever becomes of the authorization. */
+async function joinSession(
+  sql: Sql,
+  sessionHash: string,
+  { id, clientId, subject }: Authorization,
+  now: number,
+): Promise<void> {
+  await insert(sql, "session_application", {
+    sid: id,
+    session_hash: sessionHash,
+    client_id: clientId,
+    subject,
+    created_at: now,
+    expires_at: now + LONGEST_SESSION_MS,
+  });
 }
 
 /** Keeps a user's authorizations of one client bounded: the oldest beyond the limit end. */

@@ -295,7 +295,22 @@ export const schema: Readonly<Record<string, TableShape>> = {
     },
     indexes: {
       ix_notice_due: ["status", "next_attempt_at"],
+      ix_notice_client: ["status", "client_id", "next_attempt_at"],
       ix_notice_expires: ["expires_at"],
+    },
+  },
+  session_application: {
+    columns: {
+      sid: "char(36) pk",
+      session_hash: "char(64)",
+      client_id: "varchar(191)",
+      subject: "varchar(191)",
+      created_at: "bigint",
+      expires_at: "bigint",
+    },
+    indexes: {
+      ix_application_session: ["session_hash", "created_at"],
+      ix_application_expires: ["expires_at"],
     },
   },
   browser_session: {

@@ -146,7 +146,12 @@ export class Sessions implements SessionStore {
     await deleteSession(sql, old);
     if (before === undefined || before.user_id !== session.userId) return;
     // the same user gave the password again: logging out still ends what came before
-    for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
+    for (const table of [
+      "oauth2_authorization_code",
+      "oauth2_device_code",
+      "oauth2_authorization",
+      "session_application",
+    ]) {
       await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
     }
   }

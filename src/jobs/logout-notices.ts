@@ -1,25 +1,69 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
+import type { Lease } from "../store/leases.ts";
+import type { LogoutNotice } from "../store/logout-notices.ts";
 
 const everyMs = 1_000;
 const leaseMs = 15_000;
+const clientsAtOnce = 64;
+/** Of one client. */
+const noticesAtOnce = 4;
+/** Then other clients that wait have their turn. */
+const roundsInTurn = 8;
 
 /**
- * Delivers back-channel logout notices, in one replica at a time: every second, and at once after a logout in this replica.
- * @param deliver sends notices that are due; returns how many it tried to send
+ * Delivers back-channel logout notices, in one replica at a time: every second, and at once after a logout in this replica. Each client's
+ * are delivered by themselves, so that one that does not answer keeps no other waiting.
+ * @param deliver sends one notice and writes down what became of it
  */
-export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>): { close(): Promise<void> } {
+export function startLogoutNotices(
+  ctx: Context,
+  deliver: (notice: LogoutNotice) => Promise<void>,
+): { close(): Promise<void> } {
   const owner = randomUUID();
+  const { leases, logoutNotices } = ctx.store;
+  const turns = new Map<string, Promise<void>>();
+  let lease: Lease | null = null;
   let closing = false;
-  const turn = async () => {
-    if ((await ctx.store.logoutNotices.due(ctx.clock.now(), 1)).length === 0) return;
-    const lease = await ctx.store.leases.acquire("logout-notices", owner, leaseMs);
-    if (lease === null) return;
-    while (!closing && (await deliver()) > 0) {
-      if (!(await ctx.store.leases.renew(lease, leaseMs))) return;
+
+  const warn = (error: unknown) =>
+    ctx.log.warn({ err: error }, "delivering back-channel logout notices failed; it is tried again later");
+
+  async function serve(clientId: string): Promise<void> {
+    for (let round = 0; round < roundsInTurn && !closing && lease !== null; round++) {
+      const due = await logoutNotices.due(clientId, ctx.clock.now(), noticesAtOnce);
+      if (due.length === 0) return;
+      await Promise.all(due.map(deliver));
     }
-    await ctx.store.leases.release(lease);
-  };
+  }
+
+  async function shareOut(): Promise<void> {
+    const room = clientsAtOnce - turns.size;
+    const clients = room > 0 ? await logoutNotices.dueClients(ctx.clock.now(), [...turns.keys()], room) : [];
+    if (clients.length === 0 && turns.size === 0) return giveBack();
+    if (!(await hold())) return;
+    for (const clientId of clients) {
+      const turn = serve(clientId)
+        .catch(warn)
+        .finally(() => {
+          turns.delete(clientId);
+          wake();
+        });
+      turns.set(clientId, turn);
+    }
+  }
+
+  async function hold(): Promise<boolean> {
+    if (lease !== null && !(await leases.renew(lease, leaseMs))) lease = null;
+    lease ??= await leases.acquire("logout-notices", owner, leaseMs);
+    return lease !== null;
+  }
+
+  async function giveBack(): Promise<void> {
+    if (lease !== null) await leases.release(lease);
+    lease = null;
+  }
+
   let running = Promise.resolve();
   let waiting = false;
   const wake = () => {
@@ -28,13 +72,11 @@ export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>)
     running = running
       .then(() => {
         waiting = false;
-        return turn();
+        return shareOut();
       })
-      .catch((error: unknown) =>
-        ctx.log.warn({ err: error }, "delivering back-channel logout notices failed; it is tried again later"),
-      );
+      .catch(warn);
   };
-  const stop = ctx.store.logoutNotices.onAppend(wake);
+  const stop = logoutNotices.onAppend(wake);
   const timer = setInterval(wake, everyMs);
   timer.unref();
   return {
@@ -43,6 +85,8 @@ export function startLogoutNotices(ctx: Context, deliver: () => Promise<number>)
       stop();
       clearInterval(timer);
       await running;
+      await Promise.all(turns.values());
+      await giveBack().catch(warn);
     },
   };
 }

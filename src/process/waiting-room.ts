@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import type { Config } from "../config/config.ts";
+import { readTlsFiles } from "../net/tls-files.ts";
 
 export interface WaitingRoom {
   /** The reason that `/readyz` gives. */
@@ -25,10 +25,7 @@ export async function openWaitingRoom({
     });
     response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: room.reason }));
   };
-  const server =
-    tls === null
-      ? createHttpServer(answer)
-      : createHttpsServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, answer);
+  const server = tls === null ? createHttpServer(answer) : createHttpsServer(readTlsFiles(tls), answer);
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
   return Object.assign(room, {
     close: () =>

@@ -54,6 +54,11 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     for (const worker of alive) worker.send("close");
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
+  if (!process.stdin.isTTY) {
+    process.on("SIGHUP", () => {
+      for (const worker of Object.values(cluster.workers ?? {})) worker?.send("reload");
+    });
+  }
   for (let number = 0; number < config.workers; number++) start();
 }
 
@@ -65,7 +70,7 @@ function ended(worker: Worker): Promise<boolean> {
 
 /** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
 export async function serveAsWorker(settings: Settings): Promise<void> {
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   let closing = false;
   const close = () => {
@@ -75,7 +80,7 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
     if (app === null) process.exit(0);
     else closeAndExit(app);
   };
-  process.on("message", close);
+  process.on("message", (message) => (message === "reload" ? app?.reload() : close()));
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import type { Http2Server, SecureServerOptions, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import { Server as TlsServer } from "node:tls";
 import type { DescFile, DescService } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
@@ -13,6 +13,7 @@ import {
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
+import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
 import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
@@ -31,7 +32,7 @@ export interface GrpcServerOptions {
   readonly reflection: "open" | "authorized";
 }
 
-export interface GrpcServer {
+export interface GrpcServer extends TlsListener {
   readonly port: number;
   /** What the health service answers, for the server and each of its services; SERVING from the start. */
   setServing(serving: boolean): void;
@@ -121,6 +122,11 @@ export async function startGrpcServer(
   return {
     port,
     setServing,
+    useCertificate(material) {
+      for (const http2Server of http2Servers) {
+        if (http2Server instanceof TlsServer) http2Server.setSecureContext(material);
+      }
+    },
     async close(graceMs) {
       setServing(false);
       const finished = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
@@ -167,12 +173,8 @@ function sessionsOf(http2Servers: readonly Http2Server[]): ReadonlySet<ServerHtt
 
 function credentialsFor(tls: Config["internalTls"]): ServerCredentials {
   if (tls === null) return ServerCredentials.createInsecure();
-  const pair = { cert_chain: readFileSync(tls.cert), private_key: readFileSync(tls.key) };
-  return ServerCredentials.createSsl(
-    tls.clientCa === null ? null : readFileSync(tls.clientCa),
-    [pair],
-    tls.clientCa !== null,
-  );
+  const { cert, key, ca = null } = readTlsFiles(tls);
+  return ServerCredentials.createSsl(ca, [{ cert_chain: cert, private_key: key }], ca !== null);
 }
 
 /** Reflection v1 and v1alpha of the services and of the health service. */

@@ -1,6 +1,5 @@
-import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { TLSSocket } from "node:tls";
+import { TLSSocket, Server as TlsServer } from "node:tls";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
@@ -8,6 +7,7 @@ import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { closeHttp } from "../net/close-http.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
+import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { GATEWAY } from "../token/gateway.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
@@ -29,6 +29,12 @@ export interface InternalListenerOptions {
   readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
 }
 
+export interface InternalListener extends TlsListener {
+  readonly port: number;
+  /** Takes no new requests, answers those under way. */
+  close(): Promise<void>;
+}
+
 /**
  * Starts the internal HTTP/1.1 listener: the services over Connect and gRPC-Web, and what operators ask
  * (`/healthz`, `/readyz`, `/metrics`).
@@ -37,7 +43,7 @@ export async function startInternalListener(
   ctx: OAuthContext,
   options: InternalListenerOptions,
   parts: EdgeParts = domainParts(ctx),
-): Promise<{ port: number; close(): Promise<void> }> {
+): Promise<InternalListener> {
   const server = createServer(options.tls);
   server.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
@@ -65,6 +71,10 @@ export async function startInternalListener(
   await server.listen({ host: options.host, port: options.port });
   return {
     port: (server.server.address() as AddressInfo).port,
+    useCertificate(material) {
+      const listening: object = server.server;
+      if (listening instanceof TlsServer) listening.setSecureContext(material);
+    },
     async close() {
       const grace = setTimeout(
         () => shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
@@ -90,15 +100,13 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
   };
   const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 2_000 };
   if (tls === null) return fastify({ ...options, http });
-  const mutual =
-    tls.clientCa === null ? {} : { ca: readFileSync(tls.clientCa), requestCert: true, rejectUnauthorized: false };
+  const mutual = tls.clientCa === null ? {} : { requestCert: true, rejectUnauthorized: false };
   return fastify({
     ...options,
     https: {
       ...http,
       handshakeTimeout: PATIENCE_MS,
-      cert: readFileSync(tls.cert),
-      key: readFileSync(tls.key),
+      ...readTlsFiles(tls),
       ...mutual,
     },
   }) as unknown as FastifyInstance;

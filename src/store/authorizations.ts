@@ -83,6 +83,15 @@ export interface Redemption {
   readonly event: AuthEvent;
 }
 
+/**
+ * Does an authorization end when its user signs out? One with `offline_access` was allowed to go on without the user (OpenID Connect
+ * Back-Channel Logout 1.0 section 2.7).
+ * @param scope space-separated
+ */
+export function endsWithSession(scope: string): boolean {
+  return !scope.split(" ").includes("offline_access");
+}
+
 /** Live authorizations of one user that one client may have, or a few more. A client that signs its user in again and again ends the oldest. */
 export const KEPT_PER_CLIENT = 2_000;
 

@@ -13,8 +13,10 @@ export interface LogoutNotice {
 export interface LogoutNoticeStore {
   /** Called after every local commit that wrote notices. Returns the way to stop it. */
   onAppend(listener: () => void): () => void;
-  /** Those whose time has come, oldest first. */
-  due(now: number, limit: number): Promise<LogoutNotice[]>;
+  /** Clients that have notices whose time has come. @param except none of these */
+  dueClients(now: number, except: readonly string[], limit: number): Promise<string[]>;
+  /** A client's notices whose time has come, oldest first. */
+  due(clientId: string, now: number, limit: number): Promise<LogoutNotice[]>;
   delivered(id: string): Promise<void>;
   /** Counts a failed attempt. @param nextAttemptAt null: there will be none; the row stays, to be looked at */
   failed(id: string, reason: string, nextAttemptAt: number | null): Promise<void>;

@@ -34,6 +34,11 @@ export function createMetrics() {
       help: "Age of the oldest event that waits to be sent",
       registers,
     }),
+    certificateExpires: new Gauge({
+      name: "auth_tls_certificate_expires_seconds",
+      help: "When the certificate of the internal listeners ends, in seconds since 1970; 0 without TLS",
+      registers,
+    }),
     passwordQueue: new Gauge({ name: "auth_password_queue", help: "Password hashes waiting", registers }),
   };
 }

@@ -1,12 +1,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import https from "node:https";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, expect, it } from "@jest/globals";
+import tls from "node:tls";
+import { afterEach, describe, expect, it } from "@jest/globals";
 import { main } from "../commands/program.ts";
+import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import { freePorts } from "../support/app.ts";
+import { internalBasic } from "../support/flow.ts";
 
 const children: ChildProcess[] = [];
 afterEach(() => {
@@ -164,3 +169,82 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
   expect((await service.ended)[0]).toBe(0);
   for (const { ended } of [half, halfInternal, ...silent]) await ended;
 }, 60_000);
+
+describe("C-19 certificates that are replaced", () => {
+  const pair = (folder: string) => ({ cert: path.join(folder, "tls.crt"), key: path.join(folder, "tls.key") });
+
+  async function startWithTls() {
+    const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+    const { cert, key } = pair(folder);
+    writeFileSync(cert, serverCertificate);
+    writeFileSync(key, serverKey);
+    const service = await start({ GRPC_TLS_CERT: cert, GRPC_TLS_KEY: key }, folder);
+    await up(service);
+    return { service, cert, key };
+  }
+
+  /** Whose certificate new connections to both internal listeners get. */
+  const subjects = ({ grpc, internal }: Started) => Promise.all([subjectAt(grpc), subjectAt(internal)]);
+
+  function subjectAt(port: number | undefined): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const options = { port: port ?? 0, host: "127.0.0.1", ca: caCertificate, ALPNProtocols: ["h2", "http/1.1"] };
+      const socket = tls.connect({ ...options, rejectUnauthorized: false }, () => {
+        resolve(String(socket.getPeerCertificate().subject.CN));
+        socket.destroy();
+      });
+      socket.once("error", reject);
+    });
+  }
+
+  async function eventually(service: Started, subject: string): Promise<void> {
+    for (const until = performance.now() + 25_000; ; ) {
+      const found = await subjects(service);
+      if (found.every((each) => each === subject)) return;
+      if (performance.now() > until) throw new Error(`still ${found}: ${service.output}`);
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  }
+
+  it("are given to new connections by themselves, once both files are there", async () => {
+    const { service, cert, key } = await startWithTls();
+    expect(await subjects(service)).toEqual(["localhost", "localhost"]);
+    writeFileSync(cert, clientCertificate);
+    while (!service.output.includes("cannot be used")) await new Promise((done) => setTimeout(done, 50));
+    expect(await subjects(service)).toEqual(["localhost", "localhost"]);
+    writeFileSync(key, clientKey);
+    await eventually(service, "orders");
+    service.child.kill("SIGTERM");
+    expect((await service.ended)[0]).toBe(0);
+  }, 60_000);
+
+  it("are looked at on SIGHUP, which ends nothing, and the metrics tell when they end", async () => {
+    const { service, cert, key } = await startWithTls();
+    writeFileSync(cert, clientCertificate);
+    writeFileSync(key, clientKey);
+    service.child.kill("SIGHUP");
+    await eventually(service, "orders");
+    const url = `https://localhost:${service.internal}/metrics`;
+    const metrics = await new Promise<string>((resolve, reject) => {
+      https
+        .get(url, { rejectUnauthorized: false, headers: { authorization: internalBasic } }, (response) => {
+          let text = "";
+          response.on("data", (chunk) => (text += String(chunk)));
+          response.on("end", () => resolve(text));
+        })
+        .once("error", reject);
+    });
+    const seconds = Number(/^auth_tls_certificate_expires_seconds (\S+)$/m.exec(metrics)?.[1]);
+    expect(seconds).toBe(Date.parse(new X509Certificate(clientCertificate).validTo) / 1000);
+    service.child.kill("SIGTERM");
+    expect((await service.ended)[0]).toBe(0);
+  }, 60_000);
+
+  it("that are no pair at start are refused, naming the settings", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+    const { cert, key } = pair(folder);
+    writeFileSync(cert, serverCertificate);
+    writeFileSync(key, clientKey);
+    await expectRefused(await start({ GRPC_TLS_CERT: cert, GRPC_TLS_KEY: key }, folder), /^GRPC_TLS_CERT.*not usable/);
+  }, 60_000);
+});

@@ -13,16 +13,9 @@ const tokenLifeSeconds = 120;
 const firstPauseMs = 1_000;
 const longestPauseMs = 3_600_000;
 const giveUpMs = 86_400_000;
-const atOnce = 16;
 
-/** Tells the clients whose turn it is. @returns how many notices were tried; call again while it is not 0 */
-export async function deliverLogoutNotices(ctx: OAuthContext): Promise<number> {
-  const due = await ctx.store.logoutNotices.due(ctx.clock.now(), atOnce);
-  await Promise.all(due.map((notice) => deliver(ctx, notice)));
-  return due.length;
-}
-
-async function deliver(ctx: OAuthContext, notice: LogoutNotice): Promise<void> {
+/** Tells a client. What it does not take is written down, to be tried again. */
+export async function deliverLogoutNotice(ctx: OAuthContext, notice: LogoutNotice): Promise<void> {
   const { logoutNotices } = ctx.store;
   const client = await findClient(ctx, notice.clientId);
   const uri = client?.metadata.backchannel_logout_uri;
@@ -34,22 +27,29 @@ async function deliver(ctx: OAuthContext, notice: LogoutNotice): Promise<void> {
   }
   const pause = Math.min(firstPauseMs * 2 ** notice.attempts, longestPauseMs) * (0.75 + Math.random() / 2);
   const next = ctx.clock.now() + pause;
-  const parked = next - notice.createdAt > giveUpMs;
-  await logoutNotices.failed(notice.id, problem, parked ? null : Math.round(next));
-  const told = { client_id: notice.clientId, sid: notice.sid, attempts: notice.attempts + 1, reason: problem };
+  const parked = problem.isFinal || next - notice.createdAt > giveUpMs;
+  await logoutNotices.failed(notice.id, problem.reason, parked ? null : Math.round(next));
+  const told = { client_id: notice.clientId, sid: notice.sid, attempts: notice.attempts + 1, reason: problem.reason };
   if (parked) ctx.log.error(told, "back-channel logout given up: the client was not told");
   else ctx.log.warn(told, "back-channel logout not delivered; it will be tried again");
 }
 
-/** Section 2.5. @returns null when the client took it, else what was wrong */
-async function tell(ctx: OAuthContext, client: Client, uri: string, notice: LogoutNotice): Promise<string | null> {
+interface Problem {
+  readonly reason: string;
+  /** No other attempt will be better. */
+  readonly isFinal: boolean;
+}
+
+/** Section 2.5. @returns null when the client took it, else what was wrong. 400 says that it never will (section 2.8) */
+async function tell(ctx: OAuthContext, client: Client, uri: string, notice: LogoutNotice): Promise<Problem | null> {
   const body = new URLSearchParams({ logout_token: logoutToken(ctx, client, notice) }).toString();
   const headers = { "content-type": "application/x-www-form-urlencoded", "cache-control": "no-store" };
   try {
     const { status } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { method: "POST", headers, body });
-    return status === 200 || status === 204 ? null : `the client answered ${status}`;
+    if (status === 200 || status === 204) return null;
+    return { reason: `the client answered ${status}`, isFinal: status === 400 };
   } catch (error) {
-    if (error instanceof OutboundFailure) return error.message;
+    if (error instanceof OutboundFailure) return { reason: error.message, isFinal: false };
     throw error;
   }
 }

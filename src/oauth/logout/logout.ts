@@ -1,5 +1,6 @@
 import { AuthError } from "../../errors.ts";
 import { type BrowserSession, endSession } from "../../sessions/sessions.ts";
+import { endsWithSession } from "../../store/authorizations.ts";
 import { matchesRedirectUri } from "../authorization/request.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
@@ -51,10 +52,14 @@ export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): bo
 }
 
 /**
- * Ends the browser's session with everything that it gave, and the hint's authorization. An ID token without a
+ * Ends the browser's session with everything that it gave but offline access, and the hint's authorization. An ID token without a
  * session cookie ends only the authorization that it was issued for.
  */
 export async function logOut(ctx: OAuthContext, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
   if (session !== null) await endSession(ctx, session.idHash);
-  if (request.hint !== null) await ctx.store.authorizations.revoke(request.hint.sid, "logout", ctx.clock.now());
+  if (request.hint === null) return;
+  const { authorizations } = ctx.store;
+  const authorization = await authorizations.find(request.hint.sid);
+  if (authorization === null || !endsWithSession(authorization.scope)) return;
+  await authorizations.revoke(authorization.id, "logout", ctx.clock.now());
 }

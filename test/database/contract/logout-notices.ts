@@ -41,7 +41,7 @@ export function logoutNoticesContract(opened: () => OpenedStore): void {
     }
 
     const noticesAt = async (clientId: string, now: number): Promise<LogoutNotice[]> =>
-      (await store.logoutNotices.due(now, 10_000)).filter((notice) => notice.clientId === clientId);
+      store.logoutNotices.due(clientId, now, 10_000);
 
     const withLogoutUri = { backchannel_logout_uri: "https://client.example/logout" };
 

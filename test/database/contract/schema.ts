@@ -9,9 +9,16 @@ import {
 import { Protocols1790100000000 } from "../../../src/database/migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "../../../src/database/migrations/1790200000000-epochs.ts";
 import { OutboxQueues1790300000000 } from "../../../src/database/migrations/1790300000000-outbox-queues.ts";
+import { SessionApplications1790400000000 } from "../../../src/database/migrations/1790400000000-session-applications.ts";
 import type { OpenedStore } from "./fixtures.ts";
 
-const names = ["Initial1790000000000", "Protocols1790100000000", "Epochs1790200000000", "OutboxQueues1790300000000"];
+const names = [
+  "Initial1790000000000",
+  "Protocols1790100000000",
+  "Epochs1790200000000",
+  "OutboxQueues1790300000000",
+  "SessionApplications1790400000000",
+];
 
 /** @param opened gives the store once the tests run */
 export function schemaContract(opened: () => OpenedStore): void {
@@ -27,7 +34,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0]);
+      expect(tables).toEqual([15, 5, 1, 0, 1]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -51,7 +58,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const first = await openDatabase(location);
       await migrate(first);
 
-      await first.change("DROP TABLE logout_notice");
+      await first.change("DROP TABLE oauth2_pushed_request");
       await first.change("ALTER TABLE oauth2_authorization DROP COLUMN dpop_jkt");
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[1] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
@@ -70,10 +77,17 @@ export function schemaContract(opened: () => OpenedStore): void {
       await outbox.release();
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[3] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
-      expect(await migrate(first)).toEqual(names.slice(3));
+      expect(await migrate(first)).toEqual(names.slice(3, 4));
+      expect(await schemaDrift(location)).toEqual([]);
+
+      await first.change("DROP TABLE session_application");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[4] ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(4));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();
+      await new SessionApplications1790400000000().down(runner);
       await new OutboxQueues1790300000000().down(runner);
       await new Epochs1790200000000().down(runner);
       await new Protocols1790100000000().down(runner);

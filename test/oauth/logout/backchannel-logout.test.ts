@@ -5,7 +5,16 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/glo
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from "jose";
 import { endSessions } from "../../../src/users/users.ts";
 import { startApp, type TestApp, testEnvironment } from "../../support/app.ts";
-import { type Account, claimsOf, getTokens, introspect, postForm, signUp, type Tokens } from "../../support/flow.ts";
+import {
+  type Account,
+  claimsOf,
+  getTokens,
+  hiddenFields,
+  introspect,
+  postForm,
+  signUp,
+  type Tokens,
+} from "../../support/flow.ts";
 
 interface Received {
   readonly path: string;
@@ -30,6 +39,7 @@ describe("back-channel logout", () => {
       request.on("end", () => {
         const token = new URLSearchParams(body).get("logout_token") ?? "";
         received.push({ path: request.url ?? "", type: request.headers["content-type"], token });
+        if (request.url === "/silent") return;
         response.writeHead(statuses.shift() ?? 200, { location: `http://localhost:${port}/redirected` }).end();
       });
     });
@@ -60,6 +70,9 @@ describe("back-channel logout", () => {
       client("shop", { backchannel_logout_uri: uri("/shop"), backchannel_logout_session_required: true }),
       client("blog", { backchannel_logout_uri: uri("/blog"), id_token_signed_response_alg: "ES256" }),
       client("quiet", {}),
+      client("brief", { backchannel_logout_uri: uri("/brief"), grant_types: ["authorization_code"] }),
+      client("silent", { backchannel_logout_uri: uri("/silent") }),
+      client("keeper", { backchannel_logout_uri: uri("/keeper"), scope: "openid offline_access" }),
       client("inside", { backchannel_logout_uri: `http://127.0.0.1:${rp}/inside` }),
     ];
   }
@@ -151,6 +164,71 @@ describe("back-channel logout", () => {
     } finally {
       await after.close();
     }
+  });
+
+  it("C-15 tells each application of the session, also one whose authorization is over or was revoked before", async () => {
+    const { browser, ...brief } = await getTokens(app.url, user, at("brief"));
+    const shop = await getTokens(app.url, user, { ...at("shop"), browser });
+    await app.context.store.authorizations.revoke(String(sidOf(shop)), "test", app.clock.now());
+    app.clock.shift = 2 * 3_600_000 + 60_000;
+    try {
+      await app.context.store.cleanUp(app.clock.now(), 10_000);
+      expect(await app.context.store.authorizations.find(String(sidOf(brief as Tokens)))).toBeNull();
+      await browser.get(`${app.url}/connect/logout?id_token_hint=${brief.id_token}`);
+      await until(() => received.length >= 2);
+    } finally {
+      app.clock.shift = 0;
+    }
+    expect(received.map(({ path, token }) => [path, decodeJwt(token)["sid"]]).sort()).toEqual([
+      ["/brief", sidOf(brief as Tokens)],
+      ["/shop", sidOf(shop)],
+    ]);
+  });
+
+  it("C-17 leaves offline access alone when the user signs out, tells its client, and lets the account page end it", async () => {
+    const keeper = { ...at("keeper"), scope: "openid offline_access" };
+    const { browser, ...kept } = await getTokens(app.url, user, keeper);
+    const online = await getTokens(app.url, user, { ...at("keeper"), browser });
+    await browser.get(`${app.url}/connect/logout?id_token_hint=${kept.id_token}`);
+    await until(() => received.length >= 2);
+    const form = { grant_type: "refresh_token", client_id: "keeper" };
+    const refreshOnline = { ...form, refresh_token: online.refresh_token ?? "" };
+    expect((await postForm(`${app.url}/oauth2/token`, refreshOnline)).status).toBe(401);
+    const refreshed = await postForm(`${app.url}/oauth2/token`, { ...form, refresh_token: kept.refresh_token ?? "" });
+    expect(refreshed.status).toBe(200);
+    const { access_token, refresh_token } = (await refreshed.json()) as Tokens;
+    expect((await introspect(app.url, access_token))["active"]).toBe(true);
+
+    const again = await getTokens(app.url, user, at("shop"));
+    const page = await (await again.browser.get(`${app.url}/`)).text();
+    const path = "/account/applications/remove";
+    const forms = page.split("<form").filter((form) => form.includes(path));
+    const remove = forms.map((form) => hiddenFields(form)).find(({ client_id }) => client_id === "keeper");
+    expect(remove).toBeDefined();
+    expect((await again.browser.post(`${app.url}${path}`, remove ?? {})).status).toBe(303);
+    const refused = await postForm(`${app.url}/oauth2/token`, { ...form, refresh_token: refresh_token ?? "" });
+    expect(refused.status).toBe(401);
+  });
+
+  it("C-18 keeps nobody waiting for a client that does not answer", async () => {
+    const { browser, ...first } = await getTokens(app.url, user, at("silent"));
+    for (let n = 0; n < 39; n++) await getTokens(app.url, user, { ...at("silent"), browser });
+    const shop = await getTokens(app.url, user, at("shop"));
+    await browser.get(`${app.url}/connect/logout?id_token_hint=${first.id_token}`);
+    await until(() => received.some(({ path }) => path === "/silent"));
+    await shop.browser.get(`${app.url}/connect/logout?id_token_hint=${shop.id_token}`);
+    await until(() => received.some(({ path }) => path === "/shop"));
+    // some of the 40 were tried, each takes the client 3 seconds
+    expect(received.filter(({ path }) => path === "/silent").length).toBeLessThan(20);
+  });
+
+  it("C-18 does not try again what the client says it will never take", async () => {
+    statuses = [400];
+    const { browser, ...tokens } = await getTokens(app.url, user, at("shop"));
+    await browser.get(`${app.url}/connect/logout?id_token_hint=${tokens.id_token}`);
+    const sid = String(sidOf(tokens as Tokens));
+    await until(() => app.logs.find((line) => line.includes("back-channel logout given up") && line.includes(sid)));
+    expect(received.filter(({ path }) => path === "/shop")).toHaveLength(1);
   });
 
   it("S-114 takes a logout token for nothing else: not as an access, refresh or ID token", async () => {

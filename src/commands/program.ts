@@ -3,6 +3,7 @@ import { addClientCommands } from "./client.ts";
 import { addKeyCommands } from "./key.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { addOutboxCommands } from "./outbox.ts";
+import { addRevokeEverythingCommand } from "./revoke-everything.ts";
 import { type Runtime, UsageError } from "./runtime.ts";
 import { addServeCommand } from "./serve.ts";
 import { addUserCommands } from "./user.ts";
@@ -31,6 +32,7 @@ export async function runCommandLine(args: readonly string[], runtime: Runtime):
     addUserCommands,
     addKeyCommands,
     addOutboxCommands,
+    addRevokeEverythingCommand,
   ];
   for (const add of commands) add(program, runtime);
   try {

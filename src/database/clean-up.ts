@@ -44,3 +44,25 @@ export async function cleanUp(database: Database, now: number, batch: number): P
   );
   return deleted;
 }
+
+/** Deletes what lets somebody in without a password or a signature, a batch of each kind. @returns how many rows */
+export async function deleteIssued(database: Database, batch: number): Promise<number> {
+  const kinds: [table: string, key: string][] = [
+    ["browser_session", "id_hash"],
+    ["oauth2_authorization_request", "id"],
+    ["oauth2_pushed_request", "uri_hash"],
+    ["oauth2_authorization_code", "code_hash"],
+    ["oauth2_device_code", "device_code_hash"],
+    ["password_reset_token", "token_hash"],
+  ];
+  let deleted = 0;
+  for (const [table, key] of kinds) {
+    deleted += await database.change(
+      database.dialect === "mysql"
+        ? `DELETE FROM ${table} ORDER BY ${key} LIMIT ?`
+        : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} ORDER BY ${key} LIMIT ?)`,
+      [batch],
+    );
+  }
+  return deleted;
+}

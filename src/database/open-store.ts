@@ -3,7 +3,7 @@ import type { Sealer } from "../crypto/sealing.ts";
 import { AuthError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { Authorizations } from "./authorizations.ts";
-import { cleanUp } from "./clean-up.ts";
+import { cleanUp, deleteIssued } from "./clean-up.ts";
 import { Clients } from "./clients.ts";
 import type { DatabaseLocation } from "./data-source.ts";
 import { DeviceCodes } from "./device-codes.ts";
@@ -96,6 +96,7 @@ export function storeOn(
       return Number(row?.now);
     },
     cleanUp: (now, batch) => cleanUp(database, now, batch),
+    deleteIssued: (batch) => deleteIssued(database, batch),
     close: async () => {
       await Promise.all([database.close(), watch.close()]);
     },

@@ -36,5 +36,10 @@ export interface Store {
   time(): Promise<number>;
   /** Deletes up to `batch` expired rows of each kind; returns how many went. Call again while the answer is not 0. */
   cleanUp(now: number, batch: number): Promise<number>;
+  /**
+   * Deletes up to `batch` sessions, requests, codes and reset links of each kind, whatever their age; returns how many went. Call again
+   * while the answer is not 0. Tokens end with their keys.
+   */
+  deleteIssued(batch: number): Promise<number>;
   close(): Promise<void>;
 }

@@ -26,6 +26,7 @@ const securityEvents = {
   client_deleted: "info",
   signing_key_added: "info",
   signing_key_distrusted: "warn",
+  everything_revoked: "warn",
   client_authentication_failed: "warn",
   code_replayed: "warn",
   refresh_token_reused: "warn",

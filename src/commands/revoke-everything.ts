@@ -1,0 +1,26 @@
+import type { Command } from "commander";
+import { leaf, outputOf, type Runtime, UsageError, withContext } from "./runtime.ts";
+
+export function addRevokeEverythingCommand(program: Command, runtime: Runtime): void {
+  leaf(
+    program,
+    "revoke-everything",
+    "end every session, code and token of every user and client, as after a restore of the database",
+    ["revoke-everything --yes"],
+  )
+    .option("--yes", "I know that everybody has to sign in again")
+    .action(async (options: { json?: boolean; yes?: boolean }) => {
+      if (options.yes !== true) {
+        throw new UsageError("everybody would have to sign in again, and every service to get a new token: give --yes");
+      }
+      const { revokeEverything } = await import("../oauth/revocations/revoke-everything.ts");
+      const told = (rows: number) => void runtime.stderr.write(`${rows} rows deleted so far\n`);
+      const { keys, rows } = await withContext(runtime, (ctx) => revokeEverything(ctx, told));
+      outputOf(runtime, options).print({ distrustedKeys: keys, deletedRows: rows }, () =>
+        [
+          `${keys} signing keys are distrusted and replaced, ${rows} sessions, codes and reset links deleted.`,
+          "No token that was issued before is accepted any more. Restart verifiers that watch revocations if the database was restored.",
+        ].join("\n"),
+      );
+    });
+}

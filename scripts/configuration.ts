@@ -19,7 +19,11 @@ const clientsFile = `## The clients file
 \`refresh_token_rotation\`, \`refresh_rejected_status\`, \`refresh_token_reuse_window\`, \`refresh_token_idle_ttl\`, \`access_token_typ\`,
 \`access_token_signed_response_alg\`, \`resources\`, \`resource_server_for\`, \`token_exchange_audiences\`;
 [\`deploy/clients.json\`](../deploy/clients.json) is one. Clients from the file are changed only there; the command line may disable them or
-rotate their secret, which the file never undoes. A client that is gone from the file is disabled.`;
+rotate their secret, which the file never undoes. A client that is gone from the file is disabled.
+
+While replicas with an old and a new file run side by side, the newer file wins: give it a \`version\` and raise it with each change, or keep
+the file's own time in your deployment. An unchanged file writes nothing. A secret that the file changes works for another hour; \`client
+rotate-secret ID\` ends the older ones at once.`;
 
 export function configurationPage(): string {
   const tables = Object.entries(sections).map(([title, variables]) => {

@@ -21,7 +21,7 @@ import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
-import { applyConfiguredClients } from "./oauth/clients/clients.ts";
+import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";

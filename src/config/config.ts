@@ -1,5 +1,5 @@
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../net/loopback.ts";
@@ -68,8 +68,20 @@ export interface Secrets {
   /** With the password. */
   readonly databaseUrl: string;
   readonly kafkaSasl: KafkaSasl | null;
-  /** The clients of the clients file, with their secrets; null: no clients file. */
-  readonly clients: readonly ClientRegistration[] | null;
+  /** Null: no clients file. */
+  readonly clients: ClientsFile | null;
+}
+
+/** The clients file as it was read at start. */
+export interface ClientsFile {
+  /** With their secrets. */
+  readonly clients: readonly ClientRegistration[];
+  /** Its member `version`, which orders files of replicas that start side by side; null: by `modifiedAt`. */
+  readonly version: number | null;
+  /** When the file was written (epoch milliseconds). */
+  readonly modifiedAt: number;
+  /** SHA-256 of its text, hex. */
+  readonly contentHash: string;
 }
 
 /** The environment as `readConfig` read it. */
@@ -205,9 +217,10 @@ function readKafka(read: Reader, production: boolean): { kafka: KafkaConfig | nu
   };
 }
 
-function readClients(read: Reader, production: boolean): ClientRegistration[] | null {
+function readClients(read: Reader, production: boolean): ClientsFile | null {
   const text = read.file("CLIENTS_FILE");
-  if (text === null) return null;
+  const path = read.readablePath("CLIENTS_FILE");
+  if (text === null || path === null) return null;
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -215,12 +228,15 @@ function readClients(read: Reader, production: boolean): ClientRegistration[] | 
     read.problem("CLIENTS_FILE", `is not JSON (${(error as Error).message})`);
     return null;
   }
-  if (!Array.isArray(json)) {
-    read.problem("CLIENTS_FILE", "must hold a JSON array of client registrations");
+  const versioned = isVersioned(json) ? json : null;
+  const entries = versioned === null ? json : versioned.clients;
+  if (!Array.isArray(entries)) {
+    const forms = 'a JSON array of client registrations, or { "version": 1, "clients": [...] }';
+    read.problem("CLIENTS_FILE", `must hold ${forms}`);
     return null;
   }
   const clients: ClientRegistration[] = [];
-  for (const [index, entry] of json.entries()) {
+  for (const [index, entry] of entries.entries()) {
     const client = readClientRegistration(entry, production);
     if (Array.isArray(client)) {
       for (const wrong of client) read.problem("CLIENTS_FILE", `client ${index + 1}: ${wrong}`);
@@ -228,7 +244,13 @@ function readClients(read: Reader, production: boolean): ClientRegistration[] | 
       read.problem("CLIENTS_FILE", `client ${index + 1}: duplicate client_id ${client.clientId}`);
     } else clients.push(client);
   }
-  return clients;
+  const contentHash = createHash("sha256").update(text).digest("hex");
+  return { clients, version: versioned?.version ?? null, modifiedAt: Math.floor(statSync(path).mtimeMs), contentHash };
+}
+
+function isVersioned(json: unknown): json is { version: number; clients: unknown } {
+  if (typeof json !== "object" || json === null || !("version" in json) || !("clients" in json)) return false;
+  return Number.isSafeInteger(json.version) && Number(json.version) > 0 && Object.keys(json).length === 2;
 }
 
 /** The key printed in .env.example. */
@@ -349,7 +371,7 @@ export function readConfig(env: Environment): Settings {
     databaseSslCa: read.file("DATABASE_SSL_CA"),
     kafka,
     eventsFile: read.text("EVENTS_FILE") ?? "./data/events.ndjson",
-    fileClientIds: new Set(clients?.map(({ clientId }) => clientId)),
+    fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
     accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
     refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),

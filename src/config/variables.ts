@@ -137,7 +137,8 @@ export const sections = {
     CLIENTS_FILE: {
       kind: "file",
       example: "./clients.json",
-      meaning: "JSON array of client registrations, applied at start.",
+      meaning:
+        'JSON array of client registrations, applied at start; or `{ "version": 1, "clients": [...] }`. A file of a lower or the same version as the applied one, without versions one that was written earlier, changes nothing and says so.',
     },
   },
   Events: {

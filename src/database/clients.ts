@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { AuthError } from "../errors.ts";
 import type { Authorization } from "../store/authorizations.ts";
 import { type ClientMetadata, readStoredMetadata } from "../store/client-metadata.ts";
-import type { Client, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
+import type { AppliedFile, Client, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
@@ -173,6 +173,27 @@ export class Clients implements ClientStore {
       );
       if (found === 0) throw noSuchClient();
       await this.#changed(sql, clientId, now);
+    });
+  }
+
+  async appliedFile(): Promise<AppliedFile | null> {
+    const [row] = await this.#database.rows<{ version: number | null; modified_at: number; content_hash: string }>(
+      "SELECT version, modified_at, content_hash FROM clients_file WHERE name = 'clients'",
+    );
+    if (row === undefined) return null;
+    return { version: row.version, modifiedAt: row.modified_at, contentHash: row.content_hash };
+  }
+
+  async recordAppliedFile({ version, modifiedAt, contentHash }: AppliedFile, now: number): Promise<void> {
+    await this.#database.transaction(async (sql) => {
+      await sql.change("DELETE FROM clients_file WHERE name = 'clients'");
+      await insert(sql, "clients_file", {
+        name: "clients",
+        version,
+        modified_at: modifiedAt,
+        content_hash: contentHash,
+        applied_at: now,
+      });
     });
   }
 

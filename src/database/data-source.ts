@@ -9,6 +9,7 @@ import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts"
 import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
 import { OutboxQueues1790300000000 } from "./migrations/1790300000000-outbox-queues.ts";
 import { SessionApplications1790400000000 } from "./migrations/1790400000000-session-applications.ts";
+import { ClientsFile1790500000000 } from "./migrations/1790500000000-clients-file.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -29,6 +30,7 @@ export const migrations = [
   Epochs1790200000000,
   OutboxQueues1790300000000,
   SessionApplications1790400000000,
+  ClientsFile1790500000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

@@ -299,6 +299,15 @@ export const schema: Readonly<Record<string, TableShape>> = {
       ix_notice_expires: ["expires_at"],
     },
   },
+  clients_file: {
+    columns: {
+      name: "varchar(16) pk",
+      version: "bigint?",
+      modified_at: "bigint",
+      content_hash: "char(64)",
+      applied_at: "bigint",
+    },
+  },
   session_application: {
     columns: {
       sid: "char(36) pk",

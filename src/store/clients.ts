@@ -28,6 +28,15 @@ export interface Client {
   readonly secrets: readonly ClientSecret[];
 }
 
+/** The clients file that was applied last. */
+export interface AppliedFile {
+  readonly version: number | null;
+  /** Epoch milliseconds. */
+  readonly modifiedAt: number;
+  /** SHA-256, hex. */
+  readonly contentHash: string;
+}
+
 export interface ClientStore {
   find(clientId: string): Promise<Client | null>;
   list(): Promise<Client[]>;
@@ -53,6 +62,8 @@ export interface ClientStore {
   findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null>;
   /** `source` changes too, when given: a file may take over a client of the development set. */
   replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void>;
+  appliedFile(): Promise<AppliedFile | null>;
+  recordAppliedFile(file: AppliedFile, now: number): Promise<void>;
   disable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
   /** Undoes what `by` did and nothing else. */
   enable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;

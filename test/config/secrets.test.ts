@@ -22,7 +22,7 @@ it("keeps every secret of the environment and of the clients file out of the con
     keyEncryptionKey: key,
     databaseUrl: env["DATABASE_URL"],
     kafkaSasl: { mechanism: "plain", username: "kafka-name", password: "kafka-password" },
-    clients: [{ clientId: "service", clientSecret: secret }],
+    clients: { clients: [{ clientId: "service", clientSecret: secret }], version: null },
   });
   expect([...config.fileClientIds]).toEqual(["service"]);
   const shown = JSON.stringify({ ...config, fileClientIds: [...config.fileClientIds] });

@@ -10,6 +10,7 @@ import { Protocols1790100000000 } from "../../../src/database/migrations/1790100
 import { Epochs1790200000000 } from "../../../src/database/migrations/1790200000000-epochs.ts";
 import { OutboxQueues1790300000000 } from "../../../src/database/migrations/1790300000000-outbox-queues.ts";
 import { SessionApplications1790400000000 } from "../../../src/database/migrations/1790400000000-session-applications.ts";
+import { ClientsFile1790500000000 } from "../../../src/database/migrations/1790500000000-clients-file.ts";
 import type { OpenedStore } from "./fixtures.ts";
 
 const names = [
@@ -18,6 +19,7 @@ const names = [
   "Epochs1790200000000",
   "OutboxQueues1790300000000",
   "SessionApplications1790400000000",
+  "ClientsFile1790500000000",
 ];
 
 /** @param opened gives the store once the tests run */
@@ -34,7 +36,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -83,10 +85,11 @@ export function schemaContract(opened: () => OpenedStore): void {
       await first.change("DROP TABLE session_application");
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[4] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
-      expect(await migrate(first)).toEqual(names.slice(4));
+      expect(await migrate(first)).toEqual(names.slice(4, 5));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();
+      await new ClientsFile1790500000000().down(runner);
       await new SessionApplications1790400000000().down(runner);
       await new OutboxQueues1790300000000().down(runner);
       await new Epochs1790200000000().down(runner);

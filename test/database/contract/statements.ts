@@ -114,7 +114,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.cleanUp(NOW, 10);
 }
 
-const READ_AS_A_WHOLE = ["access_token_lifetime", "auth_migrations", "signing_key"];
+const READ_AS_A_WHOLE = ["access_token_lifetime", "auth_migrations", "clients_file", "signing_key"];
 
 interface Statement {
   readonly sql: string;

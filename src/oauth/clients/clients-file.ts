@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import type { ClientsFile } from "../../config/config.ts";
+import { hashOf } from "../../crypto/hashes.ts";
+import { AuthError, StartRefused } from "../../errors.ts";
+import { type ClientRegistration, developmentClients } from "../../store/client-metadata.ts";
+import type { AppliedFile } from "../../store/clients.ts";
+import type { Lease } from "../../store/leases.ts";
+import type { OAuthContext } from "../context.ts";
+
+/** A secret that the file changes works for so much longer, for clients that are deployed after the service (milliseconds). */
+const overlapMs = 3_600_000;
+const leaseMs = 15_000;
+/** Longer than the lease of a replica that died in the middle (milliseconds). */
+const patienceMs = 30_000;
+const retryMs = 200;
+
+/**
+ * Brings the registered clients in line with the configuration, at start: the clients file's, or the development clients.
+ * What the command line did (disable, rotate a secret) is never undone.
+ * @throws StartRefused: production finds development clients
+ */
+export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFile | null): Promise<void> {
+  const { config, store } = ctx;
+  if (config.production) {
+    const left = (await store.clients.list()).filter((c) => c.source === "development" && c.disabledAt === null);
+    if (left.length > 0) {
+      throw new StartRefused(
+        `the database holds the development client${left.length > 1 ? "s" : ""} ${left.map((c) => c.clientId).join(", ")}, ` +
+          "whose secret is published: disable with `npm run auth -- client disable CLIENT_ID` before starting in production",
+      );
+    }
+  } else {
+    for (const client of developmentClients()) await applyClient(ctx, client, "development");
+  }
+  if (file === null || (await store.clients.appliedFile())?.contentHash === file.contentHash) return;
+  await alone(ctx, () => applyFile(ctx, file));
+}
+
+/** One replica at a time, so that an old file and a new one do not mix. @throws AuthError unavailable */
+async function alone(ctx: OAuthContext, work: () => Promise<void>): Promise<void> {
+  const { leases } = ctx.store;
+  const owner = randomUUID();
+  let lease: Lease | null = null;
+  for (const giveUp = performance.now() + patienceMs; lease === null; ) {
+    lease = await leases.acquire("clients-file", owner, leaseMs);
+    if (lease !== null) break;
+    if (performance.now() > giveUp) throw new AuthError("unavailable", "another replica applies the clients file");
+    await sleep(retryMs);
+  }
+  try {
+    await work();
+  } finally {
+    await leases.release(lease);
+  }
+}
+
+async function applyFile(ctx: OAuthContext, file: ClientsFile): Promise<void> {
+  const { config, store, log } = ctx;
+  const applied = await store.clients.appliedFile();
+  if (applied?.contentHash === file.contentHash) return;
+  if (applied !== null && isOlder(file, applied)) {
+    const of = ({ version, modifiedAt }: AppliedFile | ClientsFile) =>
+      version === null ? `of ${new Date(modifiedAt).toISOString()}` : `version ${version}`;
+    const what = `CLIENTS_FILE (${of(file)}) is older than the one that was applied (${of(applied)}): no client was changed`;
+    log.warn(`${what}. If it is what you want, ${applied.version === null ? "touch the file" : "raise its version"}`);
+    return;
+  }
+  for (const client of file.clients) await applyClient(ctx, client, "file");
+  for (const client of await store.clients.list()) {
+    if (client.source === "file" && !config.fileClientIds.has(client.clientId) && client.disabledAt === null) {
+      await store.clients.disable(client.clientId, "file", ctx.clock.now());
+      log.warn({ client_id: client.clientId }, "client is gone from the clients file and was disabled");
+    }
+  }
+  // last: a replica that dies before is followed by one that does it again
+  const { version, modifiedAt, contentHash } = file;
+  await store.clients.recordAppliedFile({ version, modifiedAt, contentHash }, ctx.clock.now());
+}
+
+/** By the version, once one was applied; else by the time of the file. */
+function isOlder(file: ClientsFile, applied: AppliedFile): boolean {
+  if (applied.version !== null) return file.version === null || file.version <= applied.version;
+  return file.version === null && file.modifiedAt < applied.modifiedAt;
+}
+
+async function applyClient(
+  ctx: OAuthContext,
+  registration: ClientRegistration,
+  source: "development" | "file",
+): Promise<void> {
+  const { clientId, clientSecret, metadata } = registration;
+  const { clients } = ctx.store;
+  const now = ctx.clock.now();
+  if (metadata.first_party && !metadata.refresh_token_rotation && source === "file") {
+    ctx.log.warn(
+      { client_id: clientId },
+      "refresh tokens of this client are not rotated: a stolen one stays good for its whole life (RFC 9700 section 2.2.2)",
+    );
+  }
+  const secretHash = clientSecret === null ? null : hashOf(clientSecret);
+  const fresh = { clientId, metadata, source, createdAt: now, fileSecretHash: secretHash };
+  if ((await clients.create(fresh, secretHash)) === "created") return;
+  const known = await clients.find(clientId);
+  if (known === null || (known.source !== source && source === "development")) return;
+  if (known.source !== source || !isDeepStrictEqual(known.metadata, metadata)) {
+    await clients.replaceMetadata(clientId, metadata, source, now);
+  }
+  if (secretHash !== null && known.fileSecretHash !== secretHash) {
+    await clients.addSecret(clientId, secretHash, { now, olderEndAt: now + overlapMs, fileSecretHash: secretHash });
+  }
+  if (known.disabledBy === "file") await clients.enable(clientId, "file", now);
+}

@@ -9,9 +9,13 @@ export interface ServiceProcess {
   kill(signal: NodeJS.Signals): Promise<number | null>;
 }
 
-/** The service as a process of its own, as `npm start` runs it. Resolves when it is ready. */
-export async function spawnService(env: Record<string, string>): Promise<ServiceProcess> {
-  const main = new URL("../../src/main.ts", import.meta.url).pathname;
+const ours = new URL("../../src/main.ts", import.meta.url).pathname;
+
+/**
+ * The service as a process of its own, as `npm start` runs it. Resolves when it is ready.
+ * @param main of another release
+ */
+export async function spawnService(env: Record<string, string>, main = ours): Promise<ServiceProcess> {
   const child: ChildProcess = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main, "serve"], {
     env: { PATH: process.env["PATH"], ...env },
     stdio: ["ignore", "pipe", "pipe"],

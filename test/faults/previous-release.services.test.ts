@@ -1,0 +1,168 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { testEnvironment } from "../support/app.ts";
+import {
+  type Account,
+  authorizeUrl,
+  getTokens,
+  introspect,
+  postForm,
+  postJson,
+  refresh,
+  signUp,
+  type TestBrowser,
+  type Tokens,
+} from "../support/flow.ts";
+import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { type ServiceProcess, spawnService } from "../support/process.ts";
+
+/** The release before this one. */
+const previous = "306633a";
+const root = path.resolve(import.meta.dirname, "../..");
+
+/** The sources of a release, with the packages of this one; null where the repository's history is not here. */
+function checkOut(commit: string): string | null {
+  const folder = mkdtempSync(path.join(tmpdir(), "auth-release-"));
+  try {
+    const archive = execFileSync("git", ["archive", commit], {
+      cwd: root,
+      maxBuffer: 2 ** 28,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    execFileSync("tar", ["-x", "-C", folder], { input: archive });
+  } catch {
+    return null;
+  }
+  symlinkSync(path.join(root, "node_modules"), path.join(folder, "node_modules"));
+  return folder;
+}
+
+const release = checkOut(previous);
+
+(release === null ? describe.skip : describe)(`F-54 F-56 beside the previous release, ${previous}`, () => {
+  let database: MariaDb;
+  let older: ServiceProcess;
+  let newer: ServiceProcess;
+  let oldEnv: Record<string, string>;
+  let newEnv: Record<string, string>;
+  /** Listeners of the two, the issuer of both is the first. */
+  let bases: [string, string];
+  let before: { account: Account & { uuid: string }; browser: TestBrowser; tokens: Tokens };
+  beforeAll(async () => {
+    database = await startMariaDb();
+    oldEnv = await testEnvironment({ DATABASE_URL: await database.createDatabase() });
+    const own = await testEnvironment({ DATABASE_URL: oldEnv["DATABASE_URL"] ?? "" });
+    newEnv = { ...own, ISSUER: oldEnv["ISSUER"] ?? "" };
+    bases = [oldEnv, newEnv].map((env) => `http://localhost:${env["HTTP_PORT"]}`) as [string, string];
+    older = await spawnService(oldEnv, path.join(release ?? "", "src/main.ts"));
+    const account = await signUp(bases[0]);
+    const { browser, ...tokens } = await getTokens(bases[0], account);
+    before = { account, browser, tokens };
+    // the deploy: migrates while the previous release serves
+    newer = await spawnService(newEnv);
+  }, 180_000);
+  afterAll(async () => {
+    await newer?.kill("SIGKILL");
+    await older?.kill("SIGKILL");
+    await database?.stop();
+  }, 60_000);
+
+  const inactiveEverywhere = async (token: string) => {
+    for (const base of bases) {
+      for (let tries = 0; (await introspect(base, token))["active"] === true; tries++) {
+        if (tries > 200) throw new Error(`${base} still takes it`);
+        await sleep(50);
+      }
+    }
+  };
+  const activeEverywhere = async (token: string) => {
+    for (const base of bases) expect([base, (await introspect(base, token))["active"]]).toEqual([base, true]);
+  };
+  const isSignedIn = async (base: string, browser: TestBrowser) =>
+    (await browser.get(authorizeUrl(base, { extra: { prompt: "none" } }))).headers.get("location")?.includes("code=");
+
+  it("the two are the two releases", async () => {
+    const answers = await Promise.all(bases.map((base) => fetch(`${base}/api/openapi.json`)));
+    expect(answers.map(({ status }) => status)).toEqual([404, 200]);
+  });
+
+  it("what was issued before the deploy is good on both", async () => {
+    await activeEverywhere(before.tokens.access_token);
+    for (const base of bases) expect(await isSignedIn(base, before.browser)).toBe(true);
+    for (const base of bases) {
+      const refreshed = await refresh(base, before.tokens.refresh_token ?? "");
+      expect([base, refreshed.status]).toEqual([base, 200]);
+      await activeEverywhere(((await refreshed.json()) as Tokens).access_token);
+    }
+  });
+
+  it("signing up, signing in and refreshing work with every step on another replica", async () => {
+    for (const turns of [bases, [...bases].reverse()]) {
+      const account = await signUp(turns[0] ?? "");
+      const { browser, ...tokens } = await getTokens(turns, account);
+      await activeEverywhere(tokens.access_token);
+      for (const base of turns) expect((await refresh(base, tokens.refresh_token ?? "")).status).toBe(200);
+      expect(await isSignedIn(turns[1] ?? "", browser)).toBe(true);
+    }
+  });
+
+  it.each([0, 1])("what replica %i revokes is refused by both", async (by) => {
+    const base = bases[by] ?? "";
+    const account = await signUp(base);
+    const ways: ((given: Tokens & { browser: TestBrowser }) => Promise<unknown>)[] = [
+      ({ refresh_token = "" }) =>
+        postForm(`${base}/oauth2/revoke`, { token: refresh_token, client_id: "portal-client" }),
+      ({ browser, id_token }) => browser.get(`${base}/connect/logout?id_token_hint=${id_token}`),
+      () => changePassword(base, account),
+    ];
+    for (const [issuedBy, way] of [0, 1].flatMap((issuer) => ways.map((each) => [issuer, each] as const))) {
+      const given = await getTokens(bases[issuedBy] ?? "", account);
+      await activeEverywhere(given.access_token);
+      await way(given);
+      await inactiveEverywhere(given.access_token);
+      for (const each of bases) {
+        expect([each, (await refresh(each, given.refresh_token ?? "")).status]).toEqual([each, 401]);
+      }
+    }
+  });
+
+  it("events of both reach their sink, each once", async () => {
+    const accounts = [await signUp(bases[0]), await signUp(bases[1])];
+    const seen = () =>
+      [oldEnv, newEnv].flatMap(({ EVENTS_FILE: file = "" }) =>
+        existsSync(file) ? readFileSync(file, "utf8").split("\n") : [],
+      );
+    for (const { uuid } of accounts) {
+      const ofUser = () => seen().filter((line) => line.includes(uuid) && line.includes("USER_SIGNUP"));
+      for (let tries = 0; ofUser().length === 0; tries++) {
+        if (tries > 400) throw new Error(`no event of ${uuid}`);
+        await sleep(50);
+      }
+      expect(ofUser()).toHaveLength(1);
+    }
+  });
+
+  it("the previous release can be started again on the new schema", async () => {
+    await older.kill("SIGTERM");
+    expect((await introspect(bases[1], before.tokens.access_token))["active"]).toBe(true);
+    older = await spawnService(oldEnv, path.join(release ?? "", "src/main.ts"));
+    const account = await signUp(bases[0]);
+    await activeEverywhere((await getTokens(bases, account)).access_token);
+  }, 60_000);
+
+  async function changePassword(base: string, account: Account): Promise<void> {
+    const { access_token } = await getTokens(base, account);
+    const next = `${account.password}x`;
+    const answer = await postJson(
+      `${base}/api/users/me/password`,
+      { currentPassword: account.password, newPassword: next },
+      { authorization: `Bearer ${access_token}` },
+    );
+    if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+    account.password = next;
+  }
+});

@@ -97,7 +97,7 @@ export async function createContext(
       callerLimits: new CallerLimits(config.callerRateLimit),
       derivedKeys: deriveKeys(secrets.keyEncryptionKey),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
-      limits: new Limits(store.limits, clock),
+      limits: new Limits(store.limits, clock, (rule) => metrics.limitsHit.inc({ limit: rule })),
       log,
       metrics,
       async [Symbol.asyncDispose]() {
@@ -133,6 +133,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     startEvents(context, settings.secrets, closers);
     startJobs(context, closers);
+    watchState(context);
     const reload = await startListeners(context, closers, readiness(context, state), room);
     const close = async () => {
       state.draining = true;
@@ -180,6 +181,19 @@ function startEvents({ config, store, clock, log, metrics }: OAuthContext, secre
     },
   });
   closers.push(() => relay.close());
+  metrics.watch("outbox_lanes", "Lanes of the outbox that this process sends from", () => relay.lanes);
+}
+
+/** What operators watch that nothing counts: looked up when the metrics are read. */
+function watchState({ metrics, feed, keys, clock }: OAuthContext): void {
+  const age = "Seconds since the revocation feed was read; introspection refuses beyond REVOCATION_MAX_STALENESS";
+  metrics.watch("auth_revocation_feed_age_seconds", age, () => feed.ageMs / 1000);
+  metrics.watch("auth_revocation_watchers", "Open WatchRevocations streams", () => feed.known.watchers);
+  const ages = () => {
+    const active = keys.list().filter(({ state }) => state === "active");
+    return new Map(active.map(({ use, alg, activeFrom }) => [`${use} ${alg}`, (clock.now() - activeFrom) / 1000]));
+  };
+  metrics.watchEach("auth_signing_key_age_seconds", "Age of each key that signs", "key", ages);
 }
 
 function startJobs(context: OAuthContext, closers: Closers): void {

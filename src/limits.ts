@@ -34,15 +34,18 @@ export type LimitRule = keyof typeof rules;
 export class Limits {
   readonly #store: LimitStore;
   readonly #clock: Clock;
+  readonly #hit: (rule: LimitRule | "request") => void;
   /** What was found used up, and until when: refused without asking the store again. Bounded. */
   readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
 
   /** What runs for a use of a limit here, and how many wait for it. */
   readonly #running = new Map<string, { readonly work: Set<Promise<void>>; waiting: number }>();
 
-  constructor(store: LimitStore, clock: Clock) {
+  /** @param hit told of each refusal */
+  constructor(store: LimitStore, clock: Clock, hit: (rule: LimitRule | "request") => void = () => {}) {
     this.#store = store;
     this.#clock = clock;
+    this.#hit = hit;
   }
 
   /** Counts one use. @throws AuthError rate_limited when the window's uses are used up */
@@ -54,7 +57,7 @@ export class Limits {
     const endsAt = await this.#store.take(key, limit, windowMs, now);
     if (endsAt === null) return;
     this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
-    throw tooMany(endsAt - now);
+    throw this.#refused(rule, endsAt - now);
   }
 
   /**
@@ -100,7 +103,7 @@ export class Limits {
   async takeRequest(network: string, perMinute: number): Promise<void> {
     const now = this.#clock.now();
     const endsAt = await this.#store.take(keyOf("request", network), perMinute, 60_000, now);
-    if (endsAt !== null) throw tooMany(endsAt - now);
+    if (endsAt !== null) throw this.#refused("request", endsAt - now);
   }
 
   /** Like `take` for what must answer the same either way. */
@@ -121,8 +124,13 @@ export class Limits {
     const endsAt = this.#usedUp.get(key);
     if (endsAt === undefined) return;
     const left = endsAt - this.#clock.now();
-    if (left > 0) throw tooMany(left);
+    if (left > 0) throw this.#refused(rule, left);
     this.#usedUp.delete(key);
+  }
+
+  #refused(rule: LimitRule | "request", leftMs: number): AuthError {
+    this.#hit(rule);
+    return tooMany(leftMs);
   }
 
   /** Takes one use back: of what turned out to be none. */

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
+import { EVENT_TYPES } from "../events.ts";
 import { every } from "./every.ts";
 
 const everyMs = 30_000;
@@ -26,6 +27,14 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
     ctx.metrics.outboxPending.set(pending);
     ctx.metrics.outboxParked.set(parked);
     ctx.metrics.outboxOldestAge.set(oldestPendingAt === null ? 0 : (ctx.clock.now() - oldestPendingAt) / 1000);
+    const oldest = new Map<string, number>();
+    for (const { eventType, oldestAt } of await ctx.store.outbox.queues()) {
+      oldest.set(eventType, Math.min(oldestAt, oldest.get(eventType) ?? oldestAt));
+    }
+    for (const eventType of EVENT_TYPES) {
+      const at = oldest.get(eventType) ?? ctx.clock.now();
+      ctx.metrics.outboxQueueAge.set({ event_type: eventType }, Math.max(0, ctx.clock.now() - at) / 1000);
+    }
     const lease = await ctx.store.leases.acquire("clean-up", owner, leaseMs);
     if (lease === null) return;
     for (let done = 0; done < batchesPerTurn && !closing; done++) {

@@ -23,6 +23,8 @@ export interface RelayOptions {
 }
 
 export interface Relay {
+  /** Lanes of the outbox that this relay works on. */
+  readonly lanes: number;
   /**
    * Gives the sends under way 1.5 s to finish, then gives them up, and releases the leases, for 0.7 s more at most. Events that are
    * not marked sent stay in the outbox for another relay.
@@ -81,6 +83,9 @@ export function startRelay(options: RelayOptions): Relay {
   let closed: Promise<void> | null = null;
 
   return {
+    get lanes() {
+      return keeper.lanes.length;
+    },
     close() {
       closed ??= close();
       return closed;

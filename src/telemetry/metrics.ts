@@ -34,12 +34,48 @@ export function createMetrics() {
       help: "Age of the oldest event that waits to be sent",
       registers,
     }),
+    outboxQueueAge: new Gauge({
+      name: "outbox_queue_oldest_age_seconds",
+      help: "Age of the oldest event of each type that waits to be sent",
+      labelNames: ["event_type"] as const,
+      registers,
+    }),
+    limitsHit: new Counter({
+      name: "auth_limits_hit_total",
+      help: "Requests that were refused because a limit was used up",
+      labelNames: ["limit"] as const,
+      registers,
+    }),
     certificateExpires: new Gauge({
       name: "auth_tls_certificate_expires_seconds",
       help: "When the certificate of the internal listeners ends, in seconds since 1970; 0 without TLS",
       registers,
     }),
     passwordQueue: new Gauge({ name: "auth_password_queue", help: "Password hashes waiting", registers }),
+    /** Adds a gauge whose value is looked up when the metrics are read. */
+    watch(name: string, help: string, read: () => number): void {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    },
+    /** The same with one value for each label. */
+    watchEach(name: string, help: string, label: string, read: () => ReadonlyMap<string, number>): void {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        collect() {
+          this.reset();
+          for (const [key, value] of read()) this.set({ [label]: key }, value);
+        },
+      });
+    },
   };
 }
 

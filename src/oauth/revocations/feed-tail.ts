@@ -93,6 +93,11 @@ export class FeedTail {
     return performance.now() - this.#freshAt <= this.#maxStalenessMs;
   }
 
+  /** How long ago the state was asked for (milliseconds). */
+  get ageMs(): number {
+    return performance.now() - this.#freshAt;
+  }
+
   /** @returns null while the state is fresh; else a promise that resolves once it is @throws AuthError unavailable (by the promise) */
   ensureFresh(): Promise<void> | null {
     return this.fresh ? null : this.#freshen();

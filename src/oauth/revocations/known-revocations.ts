@@ -14,6 +14,8 @@ export class KnownRevocations {
   readonly #ids = new Set<number>();
   readonly #waiting = new Set<() => void>();
   #draining = false;
+  /** Streams that follow the list now. */
+  watchers = 0;
 
   /** Position of the oldest row that is kept. */
   get start(): number {

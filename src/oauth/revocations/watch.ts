@@ -50,29 +50,34 @@ export async function* watchRevocations(
   const stale = feed.ensureFresh();
   if (stale !== null) await stale;
 
-  let position = known.positionAfter(resumed?.[0] ?? 0);
-  const snapshotEnd = known.end;
-  let token = resumeToken;
-  let completeUntil = 0;
-  for (;;) {
-    if (known.draining) throw new AuthError("unavailable", "this replica is shutting down", { retryAfter: 1 });
-    if (signal.aborted) return;
-    if (known.end - position > maxBehind && position >= snapshotEnd) throw new SlowWatcher(token);
-    const rows = known.read(position, page);
-    position = Math.max(position, known.start) + rows.length;
-    if (position === known.end) {
-      token = writePageToken(key, list, [feed.completeBelow, ""]);
-      completeUntil = feed.completeUntil;
+  known.watchers++;
+  try {
+    let position = known.positionAfter(resumed?.[0] ?? 0);
+    const snapshotEnd = known.end;
+    let token = resumeToken;
+    let completeUntil = 0;
+    for (;;) {
+      if (known.draining) throw new AuthError("unavailable", "this replica is shutting down", { retryAfter: 1 });
+      if (signal.aborted) return;
+      if (known.end - position > maxBehind && position >= snapshotEnd) throw new SlowWatcher(token);
+      const rows = known.read(position, page);
+      position = Math.max(position, known.start) + rows.length;
+      if (position === known.end) {
+        token = writePageToken(key, list, [feed.completeBelow, ""]);
+        completeUntil = feed.completeUntil;
+      }
+      const sentAt = performance.now();
+      const snapshot = position < snapshotEnd;
+      yield {
+        revocations: rows.filter(({ kind }) => kind !== "client_changed" && (kind !== "user" || userEpochs)),
+        resumeToken: token,
+        snapshot,
+        completeUntil,
+      };
+      if (performance.now() - sentAt > slowMs) throw new SlowWatcher(token);
+      if (position === known.end) await known.change(heartbeatMs);
     }
-    const sentAt = performance.now();
-    const snapshot = position < snapshotEnd;
-    yield {
-      revocations: rows.filter(({ kind }) => kind !== "client_changed" && (kind !== "user" || userEpochs)),
-      resumeToken: token,
-      snapshot,
-      completeUntil,
-    };
-    if (performance.now() - sentAt > slowMs) throw new SlowWatcher(token);
-    if (position === known.end) await known.change(heartbeatMs);
+  } finally {
+    known.watchers--;
   }
 }

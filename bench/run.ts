@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { events } from "./events.ts";
 import type { Figure, Result } from "./figures.ts";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { loginFlood } from "./login-flood.ts";
@@ -35,6 +36,10 @@ const benches: Record<string, Bench> = {
   rotate: {
     description: "a hundred key rotations under five hundred verifications a second; not pinned to cores",
     run: rotate,
+  },
+  events: {
+    description: "200 sign-ups a second on MariaDB, to a consumer of the Kafka topic; not pinned to cores",
+    run: events,
   },
   batch: { description: "BatchIntrospect against single calls", run: batch },
 };

@@ -16,37 +16,43 @@ afterAll(() => server?.stop(), 30_000);
 describeStore("the store on MariaDB", () => server.createDatabase());
 
 describe("a MariaDB that fails", () => {
-  it("is unavailable in bounded time while frozen, for every kind of call, and serves again by itself", async () => {
-    const { pid } = server;
-    if (pid === null) return; // somebody else's server
-    const store = await openStore({ url: await server.createDatabase(), sealer, clock: new Clock(), log });
-    const user = await signUp(store);
-    const calls = () => [
-      store.time(),
-      store.users.find(user.uuid),
-      store.users.setDisabled(user.uuid, false, NOW),
-      store.limits.take("frozen", 10, 1000, NOW),
-      ...Array.from({ length: 30 }, () => store.users.findByEmail(user.email)),
-    ];
-    await Promise.all(calls());
-    await freeze(pid);
-    try {
-      const start = performance.now();
-      const results = await Promise.allSettled(calls());
-      expect(performance.now() - start).toBeLessThan(20_000);
-      for (const result of results) {
-        expect(result).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
+  const ours = (process.env["TEST_DATABASE_URL"] ?? "") === "" ? it : it.skip;
+
+  ours(
+    "is unavailable in bounded time while frozen, for every kind of call, and serves again by itself",
+    async () => {
+      const { pid } = server;
+      if (pid === null) throw new Error("the server runs in a container, which cannot be frozen here");
+      const store = await openStore({ url: await server.createDatabase(), sealer, clock: new Clock(), log });
+      const user = await signUp(store);
+      const calls = () => [
+        store.time(),
+        store.users.find(user.uuid),
+        store.users.setDisabled(user.uuid, false, NOW),
+        store.limits.take("frozen", 10, 1000, NOW),
+        ...Array.from({ length: 30 }, () => store.users.findByEmail(user.email)),
+      ];
+      await Promise.all(calls());
+      await freeze(pid);
+      try {
+        const start = performance.now();
+        const results = await Promise.allSettled(calls());
+        expect(performance.now() - start).toBeLessThan(20_000);
+        for (const result of results) {
+          expect(result).toMatchObject({ status: "rejected", reason: { code: "unavailable" } });
+        }
+        const opening = openStore({ url: await frozenUrl(server), sealer, clock: new Clock(), log });
+        await expect(opening).rejects.toMatchObject({ code: "unavailable" });
+      } finally {
+        process.kill(pid, "SIGCONT");
       }
-      const opening = openStore({ url: await frozenUrl(server), sealer, clock: new Clock(), log });
-      await expect(opening).rejects.toMatchObject({ code: "unavailable" });
-    } finally {
-      process.kill(pid, "SIGCONT");
-    }
-    const start = performance.now();
-    await Promise.all(calls());
-    expect(performance.now() - start).toBeLessThan(20_000);
-    await store.close();
-  }, 120_000);
+      const start = performance.now();
+      await Promise.all(calls());
+      expect(performance.now() - start).toBeLessThan(20_000);
+      await store.close();
+    },
+    120_000,
+  );
 
   it("is unavailable at once where no server listens", async () => {
     const url = "mysql://a:b@127.0.0.1:1/auth";

@@ -22,12 +22,15 @@ import { startRelay } from "../../src/kafka/relay.ts";
 import type { OutboxStore } from "../../src/store/outbox.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { TestKafka } from "../support/kafka.ts";
-import { readTopics, startKafka } from "../support/kafka.ts";
+import { isKafkaOurs, readTopics, startKafka } from "../support/kafka.ts";
 import type { MemoryOutbox } from "../support/memory-outbox.ts";
 import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
 const ISSUER = "https://auth.example.com";
+
+/** Needs a broker that the tests may break. */
+const breaking = (await isKafkaOurs()) ? test : test.skip;
 
 let kafka: TestKafka;
 let memory: MemoryOutbox;
@@ -161,9 +164,8 @@ test("an abandoned batch does not hold up the ones behind it", async () => {
 });
 
 for (const mechanism of ["plain", "scram-sha-256", "scram-sha-512"] as const) {
-  test(`a broker that asks for SASL ${mechanism} takes events of a client with the right credentials`, async () => {
-    if (kafka.saslBrokers === null) return;
-    const brokers = [kafka.saslBrokers];
+  breaking(`a broker that asks for SASL ${mechanism} takes events of a client with the right credentials`, async () => {
+    const brokers = [kafka.saslBrokers ?? ""];
     const batch = [encodeEvent(eventOf(randomUUID(), 0), ISSUER)];
     await publisher({ brokers, sasl: { mechanism, username: "auth", password: "auth-secret" } }).publish(batch);
     const wrong = publisher({ brokers, sasl: { mechanism, username: "auth", password: "wrong-secret" } });
@@ -189,31 +191,31 @@ test("F-14 closing while the broker is down waits for no send and leaves the eve
 });
 
 describe("a broker that the tests break", () => {
-  const isOurs = () => kafka.pid !== null;
-
-  test("F-11 frozen and thawed loses nothing and keeps the order", async () => {
-    if (!isOurs()) return;
-    const here = memory.replica();
-    relay(publisher(), here);
-    const everyone = users(30);
-    fill(everyone, 5, 0, here.outbox);
-    await until(() => metrics.counts.sent > 0);
-    fill(everyone, 5, 5, here.outbox);
-    await kafka.pause();
-    try {
-      for (let i = 10; i < 14; i += 1) {
-        fill(everyone, 5, i * 5, here.outbox);
-        await delay(2_000);
+  breaking(
+    "F-11 frozen and thawed loses nothing and keeps the order",
+    async () => {
+      const here = memory.replica();
+      relay(publisher(), here);
+      const everyone = users(30);
+      fill(everyone, 5, 0, here.outbox);
+      await until(() => metrics.counts.sent > 0);
+      fill(everyone, 5, 5, here.outbox);
+      await kafka.pause();
+      try {
+        for (let i = 10; i < 14; i += 1) {
+          fill(everyone, 5, i * 5, here.outbox);
+          await delay(2_000);
+        }
+      } finally {
+        await kafka.resume();
       }
-    } finally {
-      await kafka.resume();
-    }
-    await until(isDrained, 60_000);
-    await expectDelivered();
-  }, 180_000);
+      await until(isDrained, 60_000);
+      await expectDelivered();
+    },
+    180_000,
+  );
 
-  test("F-11 a batch after one that was given up is kept, whether or not that one was", async () => {
-    if (!isOurs()) return;
+  breaking("F-11 a batch after one that was given up is kept, whether or not that one was", async () => {
     const to = publisher();
     const uuid = randomUUID();
     const [warm, lost, kept] = [0, 0, 0].map(() => encodeEvent(eventOf(uuid, 0), ISSUER)) as [
@@ -236,8 +238,7 @@ describe("a broker that the tests break", () => {
     expect(ids).toContain(kept.event.eventId);
   });
 
-  test("F-14 closing while the broker is frozen waits for no send", async () => {
-    if (!isOurs()) return;
+  breaking("F-14 closing while the broker is frozen waits for no send", async () => {
     const to = publisher();
     const started = relay(to);
     fill(users(5), 1);
@@ -256,41 +257,47 @@ describe("a broker that the tests break", () => {
     expect(memory.rows.filter(({ status }) => status === "pending")).toHaveLength(5);
   });
 
-  test("F-10 killed and restarted under load loses nothing, and a service started meanwhile starts", async () => {
-    if (!isOurs()) return;
-    const here = memory.replica();
-    relay(publisher(), here);
-    const everyone = users(30);
-    fill(everyone, 10, 0, here.outbox);
-    await until(() => metrics.counts.sent > 0);
-    await kafka.kill();
-    fill(everyone, 10, 10, here.outbox);
-    const late = memory.replica();
-    relay(publisher(), late);
-    await delay(2_000);
-    fill(everyone, 10, 20, late.outbox);
-    expect(memory.rows.filter(({ status }) => status === "pending").length).toBeGreaterThan(300);
-    await kafka.restart();
-    const before = performance.now();
-    await until(isDrained, 60_000);
-    expect(performance.now() - before).toBeLessThan(30_000);
-    await expectDelivered();
-  }, 180_000);
+  breaking(
+    "F-10 killed and restarted under load loses nothing, and a service started meanwhile starts",
+    async () => {
+      const here = memory.replica();
+      relay(publisher(), here);
+      const everyone = users(30);
+      fill(everyone, 10, 0, here.outbox);
+      await until(() => metrics.counts.sent > 0);
+      await kafka.kill();
+      fill(everyone, 10, 10, here.outbox);
+      const late = memory.replica();
+      relay(publisher(), late);
+      await delay(2_000);
+      fill(everyone, 10, 20, late.outbox);
+      expect(memory.rows.filter(({ status }) => status === "pending").length).toBeGreaterThan(300);
+      await kafka.restart();
+      const before = performance.now();
+      await until(isDrained, 60_000);
+      expect(performance.now() - before).toBeLessThan(30_000);
+      await expectDelivered();
+    },
+    180_000,
+  );
 
-  test("F-10 a broker that comes after the service gets its topics then", async () => {
-    if (!isOurs()) return;
-    const admin = new kafkajs.Kafka({ brokers: [kafka.brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();
-    await admin.connect();
-    await admin.deleteTopics({ topics: [...EVENT_TOPICS] });
-    await admin.disconnect();
-    await kafka.kill();
-    relay(publisher());
-    fill(users(5), 3);
-    await delay(1_000);
-    await kafka.restart();
-    await until(isDrained, 60_000);
-    expect(await expectDelivered()).toBe(0);
-  }, 180_000);
+  breaking(
+    "F-10 a broker that comes after the service gets its topics then",
+    async () => {
+      const admin = new kafkajs.Kafka({ brokers: [kafka.brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();
+      await admin.connect();
+      await admin.deleteTopics({ topics: [...EVENT_TOPICS] });
+      await admin.disconnect();
+      await kafka.kill();
+      relay(publisher());
+      fill(users(5), 3);
+      await delay(1_000);
+      await kafka.restart();
+      await until(isDrained, 60_000);
+      expect(await expectDelivered()).toBe(0);
+    },
+    180_000,
+  );
 });
 
 describe("on the real store", () => {
@@ -338,7 +345,6 @@ describe("on the real store", () => {
   }, 90_000);
 
   test("F-04 kill -9 under load, again and again, loses no committed event and repeats few", async () => {
-    let repeatsAllowed = 0;
     for (let kills = 0; kills < 3; kills += 1) {
       const service = spawn(
         process.execPath,
@@ -379,7 +385,6 @@ describe("on the real store", () => {
       const exit = new Promise((resolve) => service.once("exit", resolve));
       service.kill("SIGKILL");
       await exit;
-      repeatsAllowed += 16 * 200;
     }
     relay(publisher(), store);
     await until(async () => (await store.outbox.stats()).pending === 0, 60_000);
@@ -390,7 +395,8 @@ describe("on the real store", () => {
     const arrived = new Set(records.map(({ key }) => key));
     expect([...committed].filter((uuid) => !arrived.has(uuid))).toEqual([]);
     expect(new Set(records.map(({ headers }) => headers["ce_id"])).size).toBe(committed.size);
-    expect(records.length - arrived.size).toBeLessThanOrEqual(repeatsAllowed);
+    // what was in flight at each kill, and was not marked yet
+    expect(records.length - arrived.size).toBeLessThanOrEqual(committed.size / 4);
     if (process.env["SHOW_COUNTS"])
       console.log(`${committed.size} committed, ${records.length - arrived.size} repeats`);
   }, 300_000);

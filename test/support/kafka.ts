@@ -30,6 +30,15 @@ export interface TestKafka {
   restart(): Promise<void>;
 }
 
+/** Whether the broker of the tests is a process that they may freeze and kill. Others skip those tests by name. */
+export async function isKafkaOurs(): Promise<boolean> {
+  if ((process.env["TEST_KAFKA_BROKERS"] ?? "") !== "") return false;
+  return requireJava().then(
+    () => true,
+    () => false,
+  );
+}
+
 /** A private broker: TEST_KAFKA_BROKERS, else Java 17 with the jars of pom.xml, else Docker. */
 export async function startKafka(): Promise<TestKafka> {
   const given = process.env["TEST_KAFKA_BROKERS"];

@@ -54,6 +54,7 @@ export async function deleteIssued(database: Database, batch: number): Promise<n
     ["oauth2_authorization_code", "code_hash"],
     ["oauth2_device_code", "device_code_hash"],
     ["password_reset_token", "token_hash"],
+    ["oauth2_initial_access_token", "token_hash"],
   ];
   let deleted = 0;
   for (const [table, key] of kinds) {

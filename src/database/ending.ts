@@ -13,8 +13,9 @@ export interface Tellers {
 const oneByOne = 1_000;
 /** In one statement. */
 const sessionsAtOnce = 500;
-/** Applications of one session that are told of its end, the newest. */
-const toldAtOnce = 1_000;
+/** Authorizations of one application whose end it is told, the newest: a session may have thousands. */
+const toldOfOne = 50;
+const applicationsAtOnce = 10_000;
 
 /**
  * Ends everything a user has going, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
@@ -80,11 +81,12 @@ async function deleteRequests(sql: Sql, sessions: readonly string[]): Promise<vo
 async function applicationsOf(sql: Sql, sessions: readonly string[]): Promise<EndedAuthorization[]> {
   const hashes = sessions.slice(0, sessionsAtOnce);
   if (hashes.length === 0) return [];
-  return sql.rows<EndedAuthorization>(
+  const all = await sql.rows<EndedAuthorization>(
     `SELECT sid AS id, client_id, subject FROM session_application WHERE session_hash IN ${placeholders(hashes.length)}
-     ORDER BY created_at DESC LIMIT ${toldAtOnce}`,
+     ORDER BY created_at DESC LIMIT ${applicationsAtOnce}`,
     hashes,
   );
+  return [...Map.groupBy(all, ({ client_id }) => client_id).values()].flatMap((ofOne) => ofOne.slice(0, toldOfOne));
 }
 
 function eachOnce(ended: readonly EndedAuthorization[]): EndedAuthorization[] {
@@ -104,8 +106,8 @@ export async function endSession(
   idHash: string,
   now: number,
 ): Promise<void> {
-  // a second end of the same session finds none, and tells nobody again
-  const applications = (await deleteSession(sql, idHash)) ? await applicationsOf(sql, [idHash]) : [];
+  const isFirst = await deleteSession(sql, idHash);
+  // waits for redemptions that have begun: what they write is found below
   await revokeCodes(sql, "session_hash = ?", [idHash], now);
   const live = await sql.rows<EndedAuthorization & { scope: string }>(
     "SELECT id, client_id, subject, scope FROM oauth2_authorization WHERE session_hash = ? AND revoked_at IS NULL",
@@ -118,7 +120,9 @@ export async function endSession(
     "logout",
     now,
   );
-  await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
+  // a second end of the same session tells nobody again
+  const told = isFirst ? [...(await applicationsOf(sql, [idHash])), ...live] : authorizations;
+  await notices.append(sql, eachOnce(told), now);
 }
 
 /** Revokes pending codes: of authorization requests, and of devices whose code was typed in. @returns how many */

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { ClientMetadata } from "../store/client-metadata.ts";
 import type { LogoutNotice, LogoutNoticeStore } from "../store/logout-notices.ts";
-import { insert } from "./authorization-records.ts";
 import { type Database, placeholders, type TransactionSql } from "./transaction.ts";
 
 /** A notice older than this is deleted, delivered or not. */
 const keptMs = 7 * 86_400_000;
+/** In one statement. */
+const insertedAtOnce = 100;
 
 interface NoticeRow {
   id: string;
@@ -41,18 +42,15 @@ export class LogoutNotices implements LogoutNoticeStore {
     );
     const wanting = new Set(clients.filter(({ metadata }) => wantsNotice(metadata)).map(({ client_id }) => client_id));
     const notices = ended.filter(({ client_id }) => wanting.has(client_id));
-    for (const { id, client_id, subject } of notices) {
-      await insert(sql, "logout_notice", {
-        id: randomUUID(),
-        client_id,
-        sid: id,
-        sub: subject,
-        status: "pending",
-        attempts: 0,
-        created_at: now,
-        next_attempt_at: now,
-        expires_at: now + keptMs,
-      });
+    for (let at = 0; at < notices.length; at += insertedAtOnce) {
+      const some = notices.slice(at, at + insertedAtOnce);
+      await sql.change(
+        `INSERT INTO logout_notice (id, client_id, sid, sub, status, attempts, created_at, next_attempt_at, expires_at)
+         VALUES ${some.map(() => placeholders(9)).join(", ")}`,
+        some.flatMap(({ id, client_id, subject }) => {
+          return [randomUUID(), client_id, id, subject, "pending", 0, now, now, now + keptMs];
+        }),
+      );
     }
     if (notices.length > 0) {
       sql.afterCommit(() => {
@@ -66,11 +64,11 @@ export class LogoutNotices implements LogoutNoticeStore {
     return () => this.#listeners.delete(listener);
   }
 
-  async dueClients(now: number, except: readonly string[], limit: number): Promise<string[]> {
-    const others = except.length === 0 ? "" : ` AND client_id NOT IN ${placeholders(except.length)}`;
+  async dueClients(now: number, after: string, limit: number): Promise<string[]> {
     const rows = await this.#database.rows<{ client_id: string }>(
-      `SELECT DISTINCT client_id FROM logout_notice WHERE status = 'pending' AND next_attempt_at <= ?${others} LIMIT ?`,
-      [now, ...except, limit],
+      `SELECT DISTINCT client_id FROM logout_notice
+       WHERE status = 'pending' AND client_id > ? AND next_attempt_at <= ? ORDER BY client_id LIMIT ?`,
+      [after, now, limit],
     );
     return rows.map(({ client_id }) => client_id);
   }

@@ -146,14 +146,14 @@ export class Sessions implements SessionStore {
     await deleteSession(sql, old);
     if (before === undefined || before.user_id !== session.userId) return;
     // the same user gave the password again: logging out still ends what came before
-    for (const table of [
-      "oauth2_authorization_code",
-      "oauth2_device_code",
-      "oauth2_authorization",
-      "session_application",
-    ]) {
+    for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
       await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
     }
+    await sql.change("UPDATE session_application SET session_hash = ?, expires_at = ? WHERE session_hash = ?", [
+      session.idHash,
+      session.expiresAt,
+      old,
+    ]);
   }
 
   async end(idHash: string, now: number): Promise<void> {

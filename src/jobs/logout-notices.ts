@@ -23,6 +23,8 @@ export function startLogoutNotices(
   const owner = randomUUID();
   const { leases, logoutNotices } = ctx.store;
   const turns = new Map<string, Promise<void>>();
+  /** The client whose turn began last. */
+  let last = "";
   let lease: Lease | null = null;
   let closing = false;
 
@@ -33,22 +35,30 @@ export function startLogoutNotices(
     for (let round = 0; round < roundsInTurn && !closing && lease !== null; round++) {
       const due = await logoutNotices.due(clientId, ctx.clock.now(), noticesAtOnce);
       if (due.length === 0) return;
-      await Promise.all(due.map(deliver));
+      const results = await Promise.allSettled(due.map(deliver));
+      for (const result of results) if (result.status === "rejected") throw result.reason;
     }
+  }
+
+  /** The clients after the one that was served last, and then those before it. */
+  async function waitingClients(room: number): Promise<string[]> {
+    const now = ctx.clock.now();
+    const behind = await logoutNotices.dueClients(now, last, room + turns.size);
+    const before = behind.length < room + turns.size ? await logoutNotices.dueClients(now, "", room + turns.size) : [];
+    return [...new Set([...behind, ...before])].filter((clientId) => !turns.has(clientId)).slice(0, room);
   }
 
   async function shareOut(): Promise<void> {
     const room = clientsAtOnce - turns.size;
-    const clients = room > 0 ? await logoutNotices.dueClients(ctx.clock.now(), [...turns.keys()], room) : [];
+    const clients = room > 0 ? await waitingClients(room) : [];
     if (clients.length === 0 && turns.size === 0) return giveBack();
     if (!(await hold())) return;
     for (const clientId of clients) {
+      last = clientId;
+      // after an error the timer comes back to the client
       const turn = serve(clientId)
-        .catch(warn)
-        .finally(() => {
-          turns.delete(clientId);
-          wake();
-        });
+        .then(wake, warn)
+        .finally(() => turns.delete(clientId));
       turns.set(clientId, turn);
     }
   }

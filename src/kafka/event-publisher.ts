@@ -40,3 +40,10 @@ export class PublishError extends Error {
     this.failure = failure;
   }
 }
+
+/** An event was not sent, because another of its partition was refused a moment ago. */
+export class NotAsked extends PublishError {
+  constructor(cause: PublishError) {
+    super("away", cause.message, { cause });
+  }
+}

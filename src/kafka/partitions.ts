@@ -1,10 +1,12 @@
 import type { OutboundEvent } from "./encode.ts";
-import { type Held, PublishError } from "./event-publisher.ts";
+import { type Held, NotAsked, PublishError } from "./event-publisher.ts";
 import { isPartitionFailure } from "./kafka-errors.ts";
 import { backoff } from "./timing.ts";
 
 /** Longest wait between two tries of a partition (milliseconds). */
 const longestWaitMs = 3_000;
+/** Of a try of one partition (milliseconds): several fit into the deadline of a send. */
+const apartMs = 2_000;
 
 interface Short {
   readonly failures: number;
@@ -14,8 +16,8 @@ interface Short {
 }
 
 interface Parts {
-  /** Stores a batch whole. @throws PublishError */
-  readonly send: (batch: readonly OutboundEvent[]) => Promise<void>;
+  /** Stores a batch whole, within `withinMs` milliseconds where that is given. @throws PublishError */
+  readonly send: (batch: readonly OutboundEvent[], withinMs?: number) => Promise<void>;
   /** `topic/partition` that an event goes to; undefined while the topic's partitions are not known. */
   readonly partitionOf: (event: OutboundEvent) => string | undefined;
 }
@@ -35,33 +37,51 @@ export class Partitions {
   /** @returns the events that were not stored while others may be @throws PublishError as `EventPublisher.publish` */
   async send(batch: readonly OutboundEvent[]): Promise<Held> {
     const held = new Map<string, PublishError>();
-    const others = await this.#withoutShort(batch, held);
-    if (others.length === 0) return held;
-    try {
-      await this.#parts.send(others);
-    } catch (error) {
-      if (!(error instanceof PublishError) || error.failure !== "away") throw error;
-      await this.#sendApart(others, error, held);
+    const short: [string, OutboundEvent[]][] = [];
+    const others: OutboundEvent[] = [];
+    for (const [partition, events] of this.#byPartition(batch)) {
+      if (this.#short.has(partition)) short.push([partition, events]);
+      else others.push(...events);
+    }
+    if (others.length > 0) {
+      try {
+        await this.#parts.send(others);
+      } catch (error) {
+        if (!(error instanceof PublishError) || error.failure !== "away") throw error;
+        await this.#sendApart(others, error, held);
+      }
+    }
+    // after the others, which a partition that does not answer must not keep waiting; one question at a time
+    let isAsking = true;
+    for (const [partition, events] of short) {
+      if (isAsking) isAsking = !(await this.#ask(partition, events, held));
+      else this.#holdBack(partition, events, held);
     }
     return held;
   }
 
-  /** Holds back what goes to a partition that is short, after one of its events has asked where that is due. */
-  async #withoutShort(batch: readonly OutboundEvent[], held: Map<string, PublishError>): Promise<OutboundEvent[]> {
-    if (this.#short.size === 0) return [...batch];
-    const stored = new Set<OutboundEvent>();
-    for (const [partition, events] of this.#byPartition(batch)) {
-      const short = this.#short.get(partition);
-      const [first] = events;
-      if (short === undefined || first === undefined) continue;
-      if (performance.now() >= short.retryAt) {
-        const error = await this.#try(partition, [first]);
-        if (error === null) stored.add(first);
-      }
-      const still = this.#short.get(partition);
-      if (still !== undefined) for (const { event } of events) held.set(event.eventId, still.error);
+  /** Sends one event to a partition that is short, where that is due, and then the rest. @returns whether it was asked */
+  async #ask(partition: string, events: OutboundEvent[], held: Map<string, PublishError>): Promise<boolean> {
+    const [first, ...rest] = events;
+    const due = performance.now() >= (this.#short.get(partition)?.retryAt ?? 0);
+    if (first === undefined || !due) {
+      this.#holdBack(partition, events, held);
+      return false;
     }
-    return batch.filter((event) => !stored.has(event) && !held.has(event.event.eventId));
+    const refused = await this.#try(partition, [first]);
+    if (refused !== null) held.set(first.event.eventId, refused);
+    const failed = refused ?? (rest.length === 0 ? null : await this.#try(partition, rest));
+    if (failed !== null && refused === null) for (const { event } of rest) held.set(event.eventId, failed);
+    if (refused !== null) this.#holdBack(partition, rest, held);
+    return true;
+  }
+
+  /** Holds back what was not tried. */
+  #holdBack(partition: string, events: readonly OutboundEvent[], held: Map<string, PublishError>): void {
+    const short = this.#short.get(partition);
+    if (short === undefined) return;
+    const notAsked = new NotAsked(short.error);
+    for (const { event } of events) held.set(event.eventId, notAsked);
   }
 
   /** After a failed batch: each partition by itself, to find those that are short. @throws PublishError when nothing is stored */
@@ -91,7 +111,7 @@ export class Partitions {
   /** @returns null: stored */
   async #try(partition: string, events: readonly OutboundEvent[]): Promise<PublishError | null> {
     try {
-      await this.#parts.send(events);
+      await this.#parts.send(events, apartMs);
       this.#short.delete(partition);
       return null;
     } catch (error) {

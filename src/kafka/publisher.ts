@@ -9,8 +9,8 @@ import { type ChoosePartition, ProducerSession } from "./producer-session.ts";
 import { SendQueue } from "./send-queue.ts";
 import { createTopics } from "./topics.ts";
 
-/** Of one send, connecting included (milliseconds). */
-const sendDeadlineMs = 5_000;
+/** Of one send, connecting included (milliseconds): shorter than the relay waits, so that partitions can be tried one by one. */
+const sendDeadlineMs = 3_500;
 
 /** Publishes to Kafka, one send at a time. Starts without a broker, too: sends fail until one answers. */
 export function kafkaPublisher(options: KafkaOptions): EventPublisher {
@@ -24,10 +24,14 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   let session: ProducerSession | null = null;
   const choices = new Map<string, ChoosePartition>();
 
-  async function send(batch: readonly OutboundEvent[], signal: AbortSignal | undefined): Promise<void> {
+  async function send(
+    batch: readonly OutboundEvent[],
+    signal: AbortSignal | undefined,
+    withinMs = sendDeadlineMs,
+  ): Promise<void> {
     if (signal?.aborted || closing.signal.aborted) throw new PublishError("away", "given up");
     try {
-      await withDeadline(sendDeadlineMs, [signal, closing.signal], async (stop) => {
+      await withDeadline(withinMs, [signal, closing.signal], async (stop) => {
         await topicsChecked.promise;
         if (stop.aborted) return;
         session ??= new ProducerSession(options, (topic, choose) => choices.set(topic, choose));
@@ -43,7 +47,7 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   }
   let signal: AbortSignal | undefined;
   const partitions = new Partitions({
-    send: (batch) => send(batch, signal),
+    send: (batch, withinMs) => send(batch, signal, withinMs),
     partitionOf: ({ topic, key }) => {
       const partition = choices.get(topic)?.(key);
       return partition === undefined ? undefined : `${topic}/${partition}`;

@@ -46,9 +46,12 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
       await admin.connect();
       const present = new Set(await admin.listTopics());
       const missing = EVENT_TOPICS.filter((topic) => !present.has(topic));
-      const topics = missing.map((topic) => ({ topic, numPartitions, replicationFactor }));
-      if (topics.length > 0) await admin.createTopics({ topics });
-      if (topics.length > 0) await requireTwoReplicas(admin, missing).catch((error: unknown) => warnOfLoss(log, error));
+      if (missing.length > 0) {
+        const configEntries = await configOf(admin, replicationFactor, log);
+        await admin.createTopics({
+          topics: missing.map((topic) => ({ topic, numPartitions, replicationFactor, configEntries })),
+        });
+      }
       await admin.disconnect();
       return missing;
     });
@@ -58,30 +61,28 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
   }
 }
 
-/** A new topic of three and more replicas acknowledges what two of them have stored, so that one lost broker loses nothing. */
-async function requireTwoReplicas(admin: Admin, topics: readonly string[]): Promise<void> {
-  const { default: kafkajs } = await import("kafkajs");
-  const type = kafkajs.ConfigResourceTypes.TOPIC;
-  const made = await admin.fetchTopicMetadata({ topics: [...topics] });
-  const replicated = made.topics.filter(({ partitions }) => partitions.every(({ replicas }) => replicas.length >= 3));
-  if (replicated.length === 0) return;
+/**
+ * A topic of three and more replicas acknowledges what two of them have stored, so that one lost broker loses nothing. It is said when the
+ * topic is made: a later change would be forgotten by whoever finds the topic there. A broker that asks for more keeps its own setting.
+ * @param replication -1: the broker's default
+ */
+async function configOf(admin: Admin, replication: number, log: Logger): Promise<{ name: string; value: string }[]> {
   const setting = "min.insync.replicas";
-  const { resources } = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: replicated.map(({ name }) => ({ type, name, configNames: [setting] })),
-  });
-  const alone = resources.filter(({ configEntries }) => configEntries[0]?.configValue === "1");
-  if (alone.length === 0) return;
-  await admin.alterConfigs({
-    validateOnly: false,
-    resources: alone.map(({ resourceName }) => ({
-      type,
-      name: resourceName,
-      configEntries: [{ name: setting, value: "2" }],
-    })),
-  });
-}
-
-function warnOfLoss(log: Logger, error: unknown): void {
-  log.warn({ err: error }, "min.insync.replicas of the new topics could not be set to 2: set it by hand");
+  const byDefault = "default.replication.factor";
+  try {
+    const { default: kafkajs } = await import("kafkajs");
+    const [broker] = (await admin.describeCluster()).brokers;
+    const resource = { type: kafkajs.ConfigResourceTypes.BROKER, name: String(broker?.nodeId) };
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ ...resource, configNames: [setting, byDefault] }],
+    });
+    const values = new Map(resources[0]?.configEntries.map(({ configName, configValue }) => [configName, configValue]));
+    const replicas = replication === -1 ? Number(values.get(byDefault)) : replication;
+    return replicas >= 3 && values.get(setting) === "1" ? [{ name: setting, value: "2" }] : [];
+  } catch (error) {
+    if (!isNotAllowed(error)) throw error;
+    log.warn({ err: error }, `the Kafka broker does not tell its ${setting}: set it to 2 for topics of three replicas`);
+    return [];
+  }
 }

@@ -69,10 +69,10 @@ export function followTlsFiles(
   const reload = () => {
     try {
       const found = read(files);
+      complained = "";
       if (isSame(found, used)) return;
       for (const listener of listeners) listener.useCertificate(found);
       used = found;
-      complained = "";
       told.expires(expiryOf(found));
       told.changed();
     } catch (error) {

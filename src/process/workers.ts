@@ -56,7 +56,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
   if (!process.stdin.isTTY) {
     process.on("SIGHUP", () => {
-      for (const worker of Object.values(cluster.workers ?? {})) worker?.send("reload");
+      for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");
     });
   }
   for (let number = 0; number < config.workers; number++) start();

@@ -92,7 +92,7 @@ export async function listOwnSessions(ctx: Context, current: BrowserSession): Pr
   return own.sort((a, b) => Number(b.isCurrent) - Number(a.isCurrent));
 }
 
-/** Ends one of the user's own sessions and its authorizations. An unknown handle is ignored: that session has ended already. */
+/** Ends one of the user's own sessions and its authorizations, but offline access. An unknown handle is ignored: that session has ended already. */
 export async function endOwnSession(ctx: Context, current: BrowserSession, handle: string): Promise<void> {
   // searches the user's own sessions only: no handle identifies the session of another user
   const found = (await liveSessionsOf(ctx, current)).find(({ idHash }) => handleOf(current, idHash) === handle);
@@ -113,7 +113,7 @@ function isIdle(session: Session, now: number): boolean {
   return session.userId !== null && session.lastSeenAt + idleMs <= now;
 }
 
-/** Ends the session and every authorization that was given in it. */
+/** Ends the session and every authorization that was given in it, but offline access. */
 export async function endSession(ctx: Context, idHash: string): Promise<void> {
   await ctx.store.sessions.end(idHash, ctx.clock.now());
   securityEvent(ctx, "logout", {});

@@ -13,8 +13,8 @@ export interface LogoutNotice {
 export interface LogoutNoticeStore {
   /** Called after every local commit that wrote notices. Returns the way to stop it. */
   onAppend(listener: () => void): () => void;
-  /** Clients that have notices whose time has come. @param except none of these */
-  dueClients(now: number, except: readonly string[], limit: number): Promise<string[]>;
+  /** Clients that have notices whose time has come, by their id. @param after from the one behind this id on */
+  dueClients(now: number, after: string, limit: number): Promise<string[]>;
   /** A client's notices whose time has come, oldest first. */
   due(clientId: string, now: number, limit: number): Promise<LogoutNotice[]>;
   delivered(id: string): Promise<void>;

@@ -37,8 +37,8 @@ export interface Store {
   /** Deletes up to `batch` expired rows of each kind; returns how many went. Call again while the answer is not 0. */
   cleanUp(now: number, batch: number): Promise<number>;
   /**
-   * Deletes up to `batch` sessions, requests, codes and reset links of each kind, whatever their age; returns how many went. Call again
-   * while the answer is not 0. Tokens end with their keys.
+   * Deletes up to `batch` sessions, requests, codes, reset links and tokens for registrations of each kind, whatever their age; returns how
+   * many went. Call again while that is a batch or more. Tokens end with their keys.
    */
   deleteIssued(batch: number): Promise<number>;
   close(): Promise<void>;

@@ -225,6 +225,28 @@ test("C-10 events of a partition that is short wait, however many, while others 
   expectOrder();
 });
 
+test("C-10 a user's events keep their order where a batch is sent one by one and their partition recovers meanwhile", async () => {
+  const lane = 3;
+  const [held, other] = users(2).map((uuid) => `${uuid.slice(0, -1)}${lane}`) as [string, string];
+  const tooLarge = eventOf(other, 1);
+  let refusals = 1;
+  const through: EventPublisher = {
+    async publish(batch) {
+      if (batch.some(({ event }) => event === tooLarge)) throw new PublishError("undeliverable", "message too large");
+      const isHeld = batch.some(({ key }) => key === held) && refusals-- > 0;
+      if (isHeld) return new Map(batch.map(({ event }) => [event.eventId, new PublishError("away", "no leader")]));
+      published.push(...batch);
+      return NONE_HELD;
+    },
+    close: async () => {},
+  };
+  for (const event of [eventOf(held, 1), tooLarge, eventOf(held, 3), eventOf(other, 3)]) memory.append(event);
+  relay(memory.replica(), FAST, through);
+  await until(isDrained);
+  expect(published).toHaveLength(3);
+  expectOrder();
+});
+
 test("F-10 while the broker is away events wait, few sends are tried, and nothing is lost", async () => {
   let tries = 0;
   let isAway = true;

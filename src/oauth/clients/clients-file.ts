@@ -34,12 +34,15 @@ export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFil
   } else {
     for (const client of developmentClients()) await applyClient(ctx, client, "development");
   }
-  if (file === null || (await store.clients.appliedFile())?.contentHash === file.contentHash) return;
-  await alone(ctx, () => applyFile(ctx, file));
+  if (file !== null) await alone(ctx, (held) => applyFile(ctx, file, held));
 }
 
-/** One replica at a time, so that an old file and a new one do not mix. @throws AuthError unavailable */
-async function alone(ctx: OAuthContext, work: () => Promise<void>): Promise<void> {
+/**
+ * One replica at a time, so that an old file and a new one do not mix.
+ * @param work calls `held` now and then, which throws when another replica has begun
+ * @throws AuthError unavailable
+ */
+async function alone(ctx: OAuthContext, work: (held: () => Promise<void>) => Promise<void>): Promise<void> {
   const { leases } = ctx.store;
   const owner = randomUUID();
   let lease: Lease | null = null;
@@ -49,32 +52,47 @@ async function alone(ctx: OAuthContext, work: () => Promise<void>): Promise<void
     if (performance.now() > giveUp) throw new AuthError("unavailable", "another replica applies the clients file");
     await sleep(retryMs);
   }
+  const mine = lease;
+  let renewedAt = performance.now();
+  const held = async () => {
+    if (performance.now() - renewedAt < leaseMs / 3) return;
+    renewedAt = performance.now();
+    if (!(await leases.renew(mine, leaseMs))) {
+      throw new AuthError("unavailable", "another replica began to apply its clients file");
+    }
+  };
   try {
-    await work();
+    await work(held);
   } finally {
-    await leases.release(lease);
+    await leases.release(mine);
   }
 }
 
-async function applyFile(ctx: OAuthContext, file: ClientsFile): Promise<void> {
+/** A file that was applied before is compared all the same: a replica that died half way, or the previous release, may have changed clients. */
+async function applyFile(ctx: OAuthContext, file: ClientsFile, held: () => Promise<void>): Promise<void> {
   const { config, store, log } = ctx;
   const applied = await store.clients.appliedFile();
-  if (applied?.contentHash === file.contentHash) return;
-  if (applied !== null && isOlder(file, applied)) {
+  const isKnown = applied?.contentHash === file.contentHash;
+  if (applied !== null && !isKnown && isOlder(file, applied)) {
     const of = ({ version, modifiedAt }: AppliedFile | ClientsFile) =>
       version === null ? `of ${new Date(modifiedAt).toISOString()}` : `version ${version}`;
     const what = `CLIENTS_FILE (${of(file)}) is older than the one that was applied (${of(applied)}): no client was changed`;
     log.warn(`${what}. If it is what you want, ${applied.version === null ? "touch the file" : "raise its version"}`);
     return;
   }
-  for (const client of file.clients) await applyClient(ctx, client, "file");
+  for (const client of file.clients) {
+    await held();
+    await applyClient(ctx, client, "file");
+  }
   for (const client of await store.clients.list()) {
     if (client.source === "file" && !config.fileClientIds.has(client.clientId) && client.disabledAt === null) {
       await store.clients.disable(client.clientId, "file", ctx.clock.now());
       log.warn({ client_id: client.clientId }, "client is gone from the clients file and was disabled");
     }
   }
+  if (isKnown) return;
   // last: a replica that dies before is followed by one that does it again
+  await held();
   const { version, modifiedAt, contentHash } = file;
   await store.clients.recordAppliedFile({ version, modifiedAt, contentHash }, ctx.clock.now());
 }

@@ -8,8 +8,8 @@ const reportEvery = 50_000;
 
 /**
  * Ends everything that was issued so far: after a restore of an older database, what was revoked since then would live again. Tokens of
- * every kind end with the keys that signed them, also those whose rows the restored database does not have. Then sessions, codes and
- * reset links are deleted.
+ * every kind end with the keys that signed them, also those whose rows the restored database does not have. Then sessions, codes,
+ * reset links and tokens for registrations are deleted.
  * @param told called now and then with the rows deleted so far
  */
 export async function revokeEverything(
@@ -22,7 +22,8 @@ export async function revokeEverything(
   const inOrder = [...trusted].sort((a, b) => b.generation - a.generation);
   for (const { kid } of inOrder) await distrustKey(ctx, kid);
   let rows = 0;
-  for (let deleted = -1; deleted !== 0; ) {
+  // while the service runs, sessions of new visitors come: what is left then is fewer than a batch
+  for (let deleted = batch; deleted >= batch; ) {
     deleted = await ctx.store.deleteIssued(batch);
     rows += deleted;
     if (Math.floor(rows / reportEvery) > Math.floor((rows - deleted) / reportEvery)) told(rows);

@@ -92,7 +92,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.pushedRequests.save(pushed);
   await store.pushedRequests.find(pushed.uriHash, NOW);
   await store.authorizations.createCode(makeCode(busy.session), pushed.uriHash);
-  await store.logoutNotices.dueClients(NOW, ["c"], 5);
+  await store.logoutNotices.dueClients(NOW, "c", 5);
   await store.logoutNotices.due("portal", NOW, 5);
   await store.logoutNotices.failed(randomUUID(), "no answer", NOW + 1000);
   await store.logoutNotices.delivered(randomUUID());

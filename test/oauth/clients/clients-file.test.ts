@@ -71,6 +71,20 @@ describe("the clients file", () => {
     await reordered.close();
   }, 60_000);
 
+  it("C-14 what a replica that died half way left is set right by the file that was applied before", async () => {
+    const first = await replica(before, 1_000);
+    const { clients } = first.context.store;
+    const known = await clients.find("a");
+    if (known === null) throw new Error("no client");
+    await clients.replaceMetadata("a", { ...known.metadata, scope: "write" }, "file", first.clock.now());
+    await clients.disable("gone", "file", first.clock.now());
+    await first.close();
+    const again = await replica(before, 1_000);
+    expect((await again.context.store.clients.find("a"))?.metadata.scope).toBe("read");
+    expect(await statusOf(again, "gone", oldSecret)).toBe(200);
+    await again.close();
+  }, 60_000);
+
   it("C-14 a changed secret overlaps with the one before for an hour", async () => {
     await (await replica(before, 1_000)).close();
     const app = await replica(after, 2_000);

@@ -84,7 +84,7 @@ other. The time runs from the acknowledgement to the end of the first answer tha
 
 ${table(causes, credentials, cells)}
 
-${notes.join("\n")}${notes.length > 0 ? "\n\n" : ""}"Stays good" is a promise too: half a second later the credential still worked. Logout ends the authorizations of that browser's session.
+${notes.join("\n")}${notes.length > 0 ? "\n\n" : ""}"Stays good" is a promise too: half a second later the credential still worked. Logout ends the authorizations of that browser's session, but for those with \`offline_access\`.
 Password change, reset, disabling and deletion end everything of the user. Revoking an access token ends that token and the tokens it was
 exchanged for. Revoking a refresh token, or using an old one or a code again, ends its authorization.
 `;

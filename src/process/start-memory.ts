@@ -3,11 +3,14 @@ import { runInNewContext } from "node:vm";
 
 /**
  * Frees what only the start needed, sources and syntax trees above all: a third of the memory, which V8 keeps as
- * long as little happens. Takes about a tenth of a second, once.
+ * long as little happens. Takes about a twentieth of a second, once. The next collection comes when the heap is as large as it would have
+ * come at without this one: collecting more often costs introspection a tenth of its speed.
  */
 export function freeStartMemory(): void {
   setFlagsFromString("--expose-gc");
+  setFlagsFromString("--heap-growing-percent=400");
   const collect = runInNewContext("gc") as () => void;
-  setFlagsFromString("--no-expose-gc");
   collect();
+  setFlagsFromString("--heap-growing-percent=0");
+  setFlagsFromString("--no-expose-gc");
 }

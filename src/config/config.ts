@@ -219,7 +219,8 @@ function readKafka(read: Reader, production: boolean): { kafka: KafkaConfig | nu
 
 function readClients(read: Reader, production: boolean): ClientsFile | null {
   const text = read.file("CLIENTS_FILE");
-  const path = read.readablePath("CLIENTS_FILE");
+  // asked for only where it could be read: a file that cannot be is one problem, not two
+  const path = text === null ? null : read.readablePath("CLIENTS_FILE");
   if (text === null || path === null) return null;
   let json: unknown;
   try {

@@ -132,7 +132,7 @@ export class Outbox implements OutboxStore {
       `SELECT ${entryColumns}, payload FROM outbox${this.#by("ix_outbox_user_type")} WHERE ${eachUser}`,
       [...users].flatMap(([user, { lastSeq }]) => [user, queue.eventType, lastSeq]),
     );
-    // the user who waits longest comes first; of each as many as were counted, so that nobody's earlier events push out another's
+    // The user who waits longest comes first. Each user gets as many events as were counted above: one user's do not displace another's.
     const byUser = Map.groupBy(rows, ({ user_id }) => user_id);
     const chosen = [...users].flatMap(([user, { events }]) =>
       (byUser.get(user) ?? []).sort((a, b) => a.seq - b.seq).slice(0, events),

@@ -25,7 +25,7 @@ describe("C-20 F-30 after an older backup was restored", () => {
       .get("location")
       ?.includes("code=") === true;
 
-  it("revoke-everything ends what was revoked since and lives again, and lets everybody sign in anew", async () => {
+  it("revoke-everything ends the sessions and tokens that the backup brought back, and users can sign in again", async () => {
     const { env } = app;
     const file = String(env["DATABASE_URL"]).replace("sqlite:", "");
     const user = await signUp(app.url);

@@ -27,7 +27,7 @@ describe("introspections as bytes", () => {
     }
   });
 
-  it("begin anew after one that could not be written", () => {
+  it("hold nothing of an earlier message that could not be encoded", () => {
     const broken = create(IntrospectResponseSchema, { scope: "openid", exp: 2n ** 64n });
     expect(() => encode(IntrospectResponseSchema, broken)).toThrow();
     const inactive = create(IntrospectResponseSchema, { active: false });

@@ -68,11 +68,8 @@ export class Partitions {
       this.#holdBack(partition, events, held);
       return false;
     }
-    const refused = await this.#try(partition, [first]);
-    if (refused !== null) held.set(first.event.eventId, refused);
-    const failed = refused ?? (rest.length === 0 ? null : await this.#try(partition, rest));
-    if (failed !== null && refused === null) for (const { event } of rest) held.set(event.eventId, failed);
-    if (refused !== null) this.#holdBack(partition, rest, held);
+    if ((await this.#try(partition, [first], held)) !== null) this.#holdBack(partition, rest, held);
+    else if (rest.length > 0) await this.#try(partition, rest, held);
     return true;
   }
 
@@ -93,42 +90,41 @@ export class Partitions {
       return;
     }
     if (partitions.size < 2) throw failure;
-    const failed: [string, OutboundEvent[], PublishError][] = [];
+    const failed: string[] = [];
     for (const [partition, events] of partitions) {
-      const error = await this.#try(partition, events);
+      const error = await this.#try(partition, events, held);
       if (error === null || isPartitionFailure(error)) isReached = true;
-      if (error !== null) failed.push([partition, events, error]);
+      if (error !== null) failed.push(partition);
       // the broker answers nobody: the other partitions would fail the same way, one after the other
       if (!isReached && failed.length > 1) break;
     }
-    if (!isReached) {
-      for (const [partition] of failed) this.#short.delete(partition);
-      throw failure;
-    }
-    for (const [partition, events, error] of failed) this.#hold(partition, events, error, held);
+    if (isReached) return;
+    for (const partition of failed) this.#short.delete(partition);
+    throw failure;
   }
 
-  /** @returns null: stored */
-  async #try(partition: string, events: readonly OutboundEvent[]): Promise<PublishError | null> {
+  /** Sends to one partition; what it does not store is held back. @returns null: stored */
+  async #try(
+    partition: string,
+    events: readonly OutboundEvent[],
+    held: Map<string, PublishError>,
+  ): Promise<PublishError | null> {
     try {
       await this.#parts.send(events, apartMs);
       this.#short.delete(partition);
       return null;
     } catch (error) {
       if (!(error instanceof PublishError) || error.failure !== "away") throw error;
-      this.#fail(partition, error);
+      this.#hold(partition, events, error, held);
       return error;
     }
   }
 
+  /** Notes that the partition failed once more, and holds back the events that it was sent. */
   #hold(partition: string, events: readonly OutboundEvent[], error: PublishError, held: Map<string, PublishError>) {
-    if (!this.#short.has(partition)) this.#fail(partition, error);
-    for (const { event } of events) held.set(event.eventId, error);
-  }
-
-  #fail(partition: string, error: PublishError): void {
     const failures = (this.#short.get(partition)?.failures ?? 0) + 1;
     this.#short.set(partition, { failures, retryAt: performance.now() + backoff(failures, longestWaitMs), error });
+    for (const { event } of events) held.set(event.eventId, error);
   }
 
   #byPartition(batch: readonly OutboundEvent[]): Map<string, OutboundEvent[]> {

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { networkOf } from "../limits.ts";
+import type { Caller } from "../oauth/callers/caller-memory.ts";
 import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -13,31 +14,55 @@ const jwtType = "application/token-introspection+jwt";
 /** Bodies of answers that are given again. */
 const bodies = new WeakMap<Introspection, string>();
 
-/** POST /oauth2/introspect (RFC 7662, RFC 9701): the HTTP twin of IntrospectionService.Introspect. */
+/**
+ * POST /oauth2/introspect (RFC 7662, RFC 9701): the HTTP twin of IntrospectionService.Introspect. A caller and a token that are known
+ * from before are answered without a promise.
+ */
 export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.introspect, async (request, reply) => {
+  app.post(paths.introspect, (request, reply) => {
     const parameters = readForm(request);
-    const caller = await authenticateHttpCaller(ctx, new HttpCredentials(request, parameters));
-    const load = ctx.callerLimits.enter(caller.client.clientId);
-    let introspection: Introspection;
-    try {
-      // a missing token is answered as inactive, as over gRPC
-      introspection = await introspect(ctx, caller, parameters["token"] ?? "");
-    } finally {
-      ctx.callerLimits.leave(load);
+    // a missing token is answered as inactive, as over gRPC
+    const token = parameters["token"] ?? "";
+    const answer = ({ client }: Caller, introspection: Introspection) => {
+      if (asksForJwt(request.headers.accept)) {
+        return reply.type(jwtType).send(signIntrospection(ctx, client, introspection));
+      }
+      return reply.type("application/json; charset=utf-8").send(bodyOf(introspection));
+    };
+    const caller = authenticateHttpCaller(ctx, new HttpCredentials(request, parameters));
+    if (caller instanceof Promise) {
+      return caller.then(async (authenticated) =>
+        answer(authenticated, await introspectWithinLimits(ctx, authenticated, token)),
+      );
     }
-    if (asksForJwt(request.headers.accept)) {
-      return reply.type(jwtType).send(signIntrospection(ctx, caller.client, introspection));
-    }
-    let body = bodies.get(introspection);
-    if (body === undefined) {
-      if (!isReused(introspection)) return introspection;
-      body = JSON.stringify(introspection);
-      bodies.set(introspection, body);
-    }
-    reply.type("application/json; charset=utf-8");
-    return body;
+    const introspection = introspectWithinLimits(ctx, caller, token);
+    if (introspection instanceof Promise) return introspection.then((read) => answer(caller, read));
+    return answer(caller, introspection);
   });
+}
+
+/** @throws AuthError rate_limited, unavailable */
+function introspectWithinLimits(
+  ctx: OAuthContext,
+  caller: Caller,
+  token: string,
+): Introspection | Promise<Introspection> {
+  const load = ctx.callerLimits.enter(caller.client.clientId);
+  let introspection: Introspection | Promise<Introspection> | undefined;
+  try {
+    introspection = introspect(ctx, caller, token);
+  } finally {
+    if (!(introspection instanceof Promise)) ctx.callerLimits.leave(load);
+  }
+  return introspection instanceof Promise ? introspection.finally(() => ctx.callerLimits.leave(load)) : introspection;
+}
+
+function bodyOf(introspection: Introspection): string {
+  const known = bodies.get(introspection);
+  if (known !== undefined) return known;
+  const body = JSON.stringify(introspection);
+  if (isReused(introspection)) bodies.set(introspection, body);
+  return body;
 }
 
 /** RFC 9701 section 4: a caller gets a JWT only if it names the type and does not prefer JSON. */

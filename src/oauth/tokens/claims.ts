@@ -49,10 +49,12 @@ export function readAccessToken(
   const claims = readAccessTokenClaims(jws, rules, ctx.clock.seconds());
   if (claims === null) return null;
   const { kid } = jws.header;
+  const live = claims.exp > ctx.clock.seconds();
+  if (live && ctx.verifiedTokens.isVerified(token)) return ctx.verifiedTokens.keep(token, claims, kid);
   const remember = (verified: boolean) => {
     if (!verified) return null;
-    if (claims.exp <= ctx.clock.seconds()) return { claims, kid, introspection: undefined };
-    return ctx.verifiedTokens.add(token, claims, kid);
+    if (live) ctx.verifiedTokens.add(token);
+    return { claims, kid, kept: false, introspection: undefined };
   };
   return ctx.keys.verify("access", jws).then(remember);
 }

@@ -57,14 +57,13 @@ async function introspectSlowly(ctx: OAuthContext, caller: Caller, known: Verifi
 
 /** The answer about an active token, one object for each token that is seen again: its claims do not change. */
 function describe(known: VerifiedToken): ActiveIntrospection {
-  if (known.introspection) return known.introspection;
-  if (known.introspection === undefined) {
-    known.introspection = null;
-    return toIntrospection(known.claims);
+  if (known.introspection !== undefined) return known.introspection;
+  const introspection = toIntrospection(known.claims);
+  if (known.kept) {
+    known.introspection = introspection;
+    reused.add(introspection);
   }
-  known.introspection = toIntrospection(known.claims);
-  reused.add(known.introspection);
-  return known.introspection;
+  return introspection;
 }
 
 /** Answers that are given again for the same token. */

@@ -6,34 +6,55 @@ import type { ActiveIntrospection } from "./introspection-answer.ts";
 export interface VerifiedToken {
   readonly claims: AccessTokenClaims;
   readonly kid: string;
-  /** Its introspection, kept from the second request on, so that a token that is seen once takes little memory. */
-  introspection: ActiveIntrospection | null | undefined;
+  /** Later requests with this token get this very object. */
+  readonly kept: boolean;
+  /** Its introspection, where the object is kept. */
+  introspection: ActiveIntrospection | undefined;
 }
 
 const maxBytes = 96 * 1024 * 1024;
+/** Bytes of an entry in addition to the token's text. */
+const textOverhead = 400;
 /** Bytes of the claims' objects and of the answers that the edges keep, in addition to the token's text. */
 const overhead = 3_600;
 
+type Kept = VerifiedToken & { readonly token: string };
+
 /**
- * Access tokens whose signature was verified. Bounded by bytes; the least recently used go first. Only unexpired tokens of this
- * service are added, so a flood of others neither grows it nor evicts anything.
+ * Access tokens whose signature was verified: the text alone of a token that was seen once, its claims from the second time on, so that
+ * tokens that are seen once take little memory and work. Bounded by bytes; the least recently used go first. Only unexpired tokens of
+ * this service are added, so a flood of others neither grows it nor evicts anything.
  */
 export class VerifiedTokens {
   /** By signature, which is quicker to look up than the token; the token itself is compared. */
-  readonly #tokens = new LRUCache<string, VerifiedToken & { readonly token: string }>({
+  readonly #tokens = new LRUCache<string, string | Kept>({
     maxSize: maxBytes,
-    sizeCalculation: ({ token }) => token.length + overhead,
+    sizeCalculation: (entry) =>
+      typeof entry === "string" ? entry.length + textOverhead : entry.token.length + overhead,
   });
 
+  /** A token that was seen twice. */
   get(token: string): VerifiedToken | undefined {
-    const known = this.#tokens.get(signatureOf(token));
-    return known?.token === token ? known : undefined;
+    const entry = this.#tokens.get(signatureOf(token));
+    return typeof entry === "object" && entry.token === token ? entry : undefined;
   }
 
-  add(token: string, claims: AccessTokenClaims, kid: string): VerifiedToken {
-    const verified = { token, claims, kid, introspection: undefined };
-    this.#tokens.set(signatureOf(token), verified);
-    return verified;
+  /** Was the signature of this token verified before? */
+  isVerified(token: string): boolean {
+    const entry = this.#tokens.get(signatureOf(token));
+    return entry === token || (typeof entry === "object" && entry.token === token);
+  }
+
+  /** Remembers that the signature was verified. */
+  add(token: string): void {
+    this.#tokens.set(signatureOf(token), token);
+  }
+
+  /** Keeps the claims of a token that is seen again. */
+  keep(token: string, claims: AccessTokenClaims, kid: string): VerifiedToken {
+    const kept: Kept = { token, claims, kid, kept: true, introspection: undefined };
+    this.#tokens.set(signatureOf(token), kept);
+    return kept;
   }
 }
 

@@ -153,8 +153,8 @@ export function introspect(): Promise<Result> {
 
 /** Tokens of the cold bench before it measures, and in each of its rounds. */
 const warmUp = 25_000;
-const perRound = 5_000;
-const coldRounds = 5;
+const perRound = 3_000;
+const coldRounds = 8;
 
 /** Every token new: what is left is a signature check and an echo. */
 export function introspectCold(): Promise<Result> {
@@ -170,16 +170,20 @@ export function introspectCold(): Promise<Result> {
       const from = warmUp + round * perRound;
       const fresh = messages.slice(from, from + perRound);
       const once = { ...load, path, messages: fresh, total: fresh.length };
-      const bare = await measure(echo.pid, "grpc-load.ts", { ...once, address: echo.address });
+      const takeEcho = () => measure(echo.pid, "grpc-load.ts", { ...once, address: echo.address });
+      const takeOurs = () => measure(ours.pid, "grpc-load.ts", { ...once, address: ours.address });
+      // in turns the first and the last: what runs before a measurement is part of what it finds
+      const first = await (round % 2 === 0 ? takeEcho() : takeOurs());
       // the neighbouring core is as busy as it is under load: the two may share one core's units
       const [loop] = await Promise.all([
         runLoad("verify-loop.ts", {}, serverCpu),
         runLoad("verify-loop.ts", {}, loadCpu),
       ]);
+      const last = await (round % 2 === 0 ? takeOurs() : takeEcho());
+      const [bare, own] = round % 2 === 0 ? [first, last] : [last, first];
       const verify = loop.answered / loop.seconds;
-      const { perCpuSecond } = await measure(ours.pid, "grpc-load.ts", { ...once, address: ours.address });
       const possible = 1 / (1 / bare.perCpuSecond + 1 / verify);
-      found.push({ ours: perCpuSecond, echo: bare.perCpuSecond, verify, possible });
+      found.push({ ours: own.perCpuSecond, echo: bare.perCpuSecond, verify, possible });
     }
     // over all rounds: one of them is too short for the collections and the processor's changes of pace
     const mean = (of: (round: (typeof found)[number]) => number) =>

@@ -15,13 +15,16 @@ const frameHeadBytes = 5;
 
 const empty = Buffer.alloc(0);
 
-/** As grpc-js sends them. */
+/** As grpc-js sends them, but for `date`, which gRPC does not know. */
 const responseHeaders = {
   ":status": 200,
   "content-type": "application/grpc+proto",
   "grpc-encoding": "identity",
   "grpc-accept-encoding": "identity,deflate,gzip",
 } as const;
+/** Names and values in turn: Node sends a list as it is, an object it copies first. */
+const responseHeaderList = Object.entries(responseHeaders).flat().map(String);
+const responseOptions = { sendDate: false, waitForTrailers: true } as const;
 const okTrailers = { "grpc-status": status.OK, "grpc-message": "OK" } as const;
 
 const timeoutUnitMs: Readonly<Record<string, number>> = {
@@ -199,9 +202,9 @@ class DirectCall implements AnyCall {
     frame.writeUInt32BE(message.length, 1);
     message.copy(frame, frameHeadBytes);
     const stream = this.#stream;
-    const headers = leading === undefined ? responseHeaders : { ...responseHeaders, ...leading.toHttp2Headers() };
+    const headers = leading === undefined ? responseHeaderList : { ...responseHeaders, ...leading.toHttp2Headers() };
     const trailers = trailing === undefined ? okTrailers : { ...okTrailers, ...trailing.toHttp2Headers() };
-    stream.respond(headers, { waitForTrailers: true });
+    stream.respond(headers, responseOptions);
     stream.on("wantTrailers", () => stream.sendTrailers(trailers));
     stream.end(frame);
   }

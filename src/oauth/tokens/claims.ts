@@ -40,8 +40,8 @@ export function readAccessToken(
   ctx: OAuthContext,
   token: string,
 ): VerifiedToken | null | Promise<VerifiedToken | null> {
-  const known = ctx.verifiedTokens.get(token);
-  if (known !== undefined) return known;
+  const known = ctx.verifiedTokens.find(token);
+  if (typeof known === "object") return known;
   const jws = parseJws(token);
   if (jws === null) return null;
   const { issuer } = ctx.config;
@@ -50,7 +50,7 @@ export function readAccessToken(
   if (claims === null) return null;
   const { kid } = jws.header;
   const live = claims.exp > ctx.clock.seconds();
-  if (live && ctx.verifiedTokens.isVerified(token)) return ctx.verifiedTokens.keep(token, claims, kid);
+  if (live && known === "verified") return ctx.verifiedTokens.keep(token, claims, kid);
   const remember = (verified: boolean) => {
     if (!verified) return null;
     if (live) ctx.verifiedTokens.add(token);

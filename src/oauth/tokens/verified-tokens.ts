@@ -33,16 +33,11 @@ export class VerifiedTokens {
       typeof entry === "string" ? entry.length + textOverhead : entry.token.length + overhead,
   });
 
-  /** A token that was seen twice. */
-  get(token: string): VerifiedToken | undefined {
+  /** @returns what is kept of the token; `"verified"` where it was seen once: its signature needs no second look, its claims do */
+  find(token: string): VerifiedToken | "verified" | undefined {
     const entry = this.#tokens.get(signatureOf(token));
+    if (entry === token) return "verified";
     return typeof entry === "object" && entry.token === token ? entry : undefined;
-  }
-
-  /** Was the signature of this token verified before? */
-  isVerified(token: string): boolean {
-    const entry = this.#tokens.get(signatureOf(token));
-    return entry === token || (typeof entry === "object" && entry.token === token);
   }
 
   /** Remembers that the signature was verified. */

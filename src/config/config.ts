@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../net/loopback.ts";
-import { problemsOfQuery, sslModeOf } from "../net/ssl-mode.ts";
+import { readMysqlUrl } from "../net/mysql-url.ts";
+import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 import { type Environment, Reader } from "./reader.ts";
@@ -169,13 +170,18 @@ function readDatabase(read: Reader, production: boolean): string {
     }
     return url;
   }
-  const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed?.protocol !== "mysql:" || parsed.hostname === "" || parsed.pathname.length < 2) {
+  const parsed = readMysqlUrl(url);
+  if (parsed?.first.protocol !== "mysql:") {
     read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port/database");
     return url;
   }
-  for (const wrong of problemsOfQuery(parsed)) read.problem("DATABASE_URL", wrong, "mysql://...?ssl-mode=REQUIRED");
-  if (sslModeOf(parsed) === "DISABLED" && read.text("DATABASE_SSL_CA") !== null) {
+  const names = parsed.hosts.map(({ host, port }) => `${host}:${port}`);
+  if (new Set(names).size < names.length)
+    read.problem("DATABASE_URL", "names a host twice", "mysql://...@db1,db2/auth");
+  for (const wrong of problemsOfQuery(parsed.first)) {
+    read.problem("DATABASE_URL", wrong, "mysql://...?ssl-mode=REQUIRED");
+  }
+  if (parsed.sslMode === "DISABLED" && read.text("DATABASE_SSL_CA") !== null) {
     read.problem(
       "DATABASE_URL",
       "ssl-mode=DISABLED and DATABASE_SSL_CA exclude each other",

@@ -114,7 +114,7 @@ export const sections = {
       unset: "sqlite:./data/auth.sqlite",
       example: "mysql://auth:secret@db.example:3306/auth",
       meaning:
-        "`sqlite:PATH`, or `mysql://user:password@host:port/database`, with `?ssl-mode=` `DISABLED`, `REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY`.",
+        "`sqlite:PATH`, or `mysql://user:password@host:port,host:port/database`, with `?ssl-mode=` `DISABLED`, `REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY`. Of several hosts, which hold the same data, the first that takes writes is used, and another one within 5 s once it does not.",
     },
     DATABASE_SSL_CA: {
       kind: "file",

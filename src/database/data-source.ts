@@ -3,7 +3,9 @@ import { dirname, resolve } from "node:path";
 import { DataSource } from "typeorm";
 import { within } from "../deadline.ts";
 import { StartRefused } from "../errors.ts";
-import { type SslMode, sslModeOf } from "../net/ssl-mode.ts";
+import { readMysqlUrl } from "../net/mysql-url.ts";
+import type { SslMode } from "../net/ssl-mode.ts";
+import { type HostLog, Hosts } from "./hosts.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
 import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
@@ -13,10 +15,12 @@ import { ClientsFile1790500000000 } from "./migrations/1790500000000-clients-fil
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
-  /** `sqlite:./path`, `sqlite::memory:` or `mysql://user:password@host:port/database`. */
+  /** `sqlite:./path`, `sqlite::memory:` or `mysql://user:password@host:port,host:port/database`. */
   readonly url: string;
   /** PEM text or the path of a PEM file: TLS to the database, verified. */
   readonly sslCa?: string | undefined;
+  /** Told when the connections move to another server. */
+  readonly log?: HostLog | undefined;
 }
 
 /** Statements that may wait for a connection; beyond that a caller is told to come back at once. */
@@ -40,10 +44,17 @@ export interface OpenedDataSource {
   /** What a fresh connection is told before anything else. */
   readonly sessionSql: readonly string[];
   readonly poolSize: number;
+  /** The servers of MySQL. */
+  readonly hosts?: Hosts;
 }
 
-export async function openDataSource(location: DatabaseLocation, poolSize: number): Promise<OpenedDataSource> {
-  return /^(mysql|mariadb):/.test(location.url) ? openMysql(location, poolSize) : openSqlite(location.url);
+/** @param shared of another pool to the same servers: both are always on the same one */
+export async function openDataSource(
+  location: DatabaseLocation,
+  poolSize: number,
+  shared?: Hosts,
+): Promise<OpenedDataSource> {
+  return /^(mysql|mariadb):/.test(location.url) ? openMysql(location, poolSize, shared) : openSqlite(location.url);
 }
 
 const common = { migrations, migrationsTableName: MIGRATIONS_TABLE, synchronize: false, logging: false } as const;
@@ -113,49 +124,54 @@ function makePrivateFile(file: string): void {
   for (const name of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(name)) chmodSync(name, 0o600);
 }
 
-interface ServerKind {
-  readonly mariadb: boolean;
-  readonly galera: boolean;
-}
-
-async function openMysql({ url, sslCa }: DatabaseLocation, poolSize: number): Promise<OpenedDataSource> {
-  const location = new URL(url);
-  const { hostname, port, username, password, pathname } = location;
-  const ssl = tlsOptions(sslModeOf(location), sslCa);
-  const database = decodeURIComponent(pathname.slice(1));
-  if (database === "") throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
-  const server = {
-    host: hostname.replace(/^\[(.*)\]$/, "$1"),
-    port: port === "" ? 3306 : Number(port),
-    password: decodeURIComponent(password),
+/** @param shared of a pool to the same servers, which this one joins */
+async function openMysql(
+  { url, sslCa, log = silent }: DatabaseLocation,
+  poolSize: number,
+  shared: Hosts | undefined,
+): Promise<OpenedDataSource> {
+  const location = readMysqlUrl(url);
+  if (location === null) throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
+  const { user, password, database } = location;
+  const ssl = tlsOptions(location.sslMode, sslCa);
+  const access = {
+    password,
     database,
     charset: "utf8mb4_bin",
     connectTimeout: CONNECT_TIMEOUT_MS,
     ...(ssl === null ? {} : { ssl }),
   };
-  const user = decodeURIComponent(username);
-  const kind = await askServer({ ...server, user });
+  const hosts = shared ?? (await Hosts.open(location.hosts, { ...access, user }, log));
+  const { kind } = hosts;
   const dataSource = new DataSource({
     ...common,
-    ...server,
+    ...access,
+    ...hosts.current,
     type: kind.mariadb ? "mariadb" : "mysql",
     username: user,
     entities: entities("mysql"),
     timezone: "Z",
     bigNumberStrings: false,
     poolSize,
-    // a reset on release would cost a round trip and forget the session's settings
     extra: {
+      stream: hosts.connect,
       queueLimit: POOL_QUEUE,
+      // a reset on release would cost a round trip and forget the session's settings
       resetOnRelease: false,
       maxIdle: poolSize,
       idleTimeout: 60_000,
-      enableKeepAlive: true,
     },
   });
-  await within(8_000, dataSource.initialize());
-  return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize };
+  try {
+    await within(8_000, dataSource.initialize());
+  } catch (error) {
+    if (shared === undefined) hosts.close();
+    throw error;
+  }
+  return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize, hosts };
 }
+
+const silent = { warn: () => undefined };
 
 /**
  * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts without verification, VERIFY_CA verifies the
@@ -171,7 +187,7 @@ function tlsOptions(mode: SslMode | null, sslCa: string | undefined) {
   return { ...ca, rejectUnauthorized: true, verifyIdentity: mode !== "VERIFY_CA", minVersion };
 }
 
-function sessionSql({ mariadb, galera }: ServerKind): string[] {
+function sessionSql({ mariadb, galera }: Hosts["kind"]): string[] {
   const settings = [
     "time_zone = '+00:00'",
     // explicit: under NO_BACKSLASH_ESCAPES the driver's escaping would not hold, and without strict mode values are cut silently
@@ -183,32 +199,4 @@ function sessionSql({ mariadb, galera }: ServerKind): string[] {
   // a node may lag behind the one that another replica wrote to
   if (galera) settings.push("wsrep_sync_wait = 7");
   return ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", `SET SESSION ${settings.join(", ")}`];
-}
-
-async function askServer(options: {
-  host: string;
-  port: number;
-  user: string;
-  password: string;
-  database: string;
-  connectTimeout: number;
-}): Promise<ServerKind> {
-  const { createConnection } = await import("mysql2");
-  const connection = createConnection(options);
-  try {
-    return await new Promise<ServerKind>((done, fail) => {
-      connection.on("error", fail);
-      const sql = "SHOW VARIABLES WHERE variable_name IN ('version', 'version_comment', 'wsrep_on')";
-      connection.query({ sql, timeout: CONNECT_TIMEOUT_MS }, (error, rows) => {
-        if (error !== null) return fail(error);
-        const values = new Map(
-          (rows as { Variable_name: string; Value: string }[]).map((row) => [row.Variable_name, row.Value]),
-        );
-        const version = `${values.get("version")} ${values.get("version_comment")}`;
-        done({ mariadb: /mariadb/i.test(version), galera: values.get("wsrep_on") === "ON" });
-      });
-    });
-  } finally {
-    connection.destroy();
-  }
 }

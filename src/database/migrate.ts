@@ -48,9 +48,14 @@ const leaseMs = 15_000;
 const leaseWaitMs = 120_000;
 
 /** @param poolSize connections to a database server; SQLite has one */
-export async function openDatabase(location: DatabaseLocation, poolSize: number = POOL_SIZE): Promise<Database> {
+/** @param sharing another pool to the same servers: both are always on the same one */
+export async function openDatabase(
+  location: DatabaseLocation,
+  poolSize: number = POOL_SIZE,
+  sharing?: Database,
+): Promise<Database> {
   try {
-    return new Database(await openDataSource(location, poolSize));
+    return new Database(await openDataSource(location, poolSize, sharing?.hosts));
   } catch (error) {
     throw isAway(error) ? toUnavailable(error) : error;
   }

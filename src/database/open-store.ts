@@ -41,7 +41,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   let watch = database;
   let release = () => {};
   try {
-    if (database.dialect !== "sqlite") watch = await openDatabase(options, watchPool);
+    if (database.dialect !== "sqlite") watch = await openDatabase(options, watchPool, database);
     if (options.serves === true) release = holdServingLock(database);
     if (options.migrate ?? true) {
       const names = await migrate(database);

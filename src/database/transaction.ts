@@ -7,6 +7,7 @@ import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
 import { type OpenedDataSource, POOL_QUEUE } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
+import type { Hosts } from "./hosts.ts";
 import type { Dialect } from "./schema.ts";
 import { Turns } from "./turns.ts";
 
@@ -56,13 +57,15 @@ class CommitUnknown extends Error {}
 export class Database {
   readonly dialect: Dialect;
   readonly dataSource: DataSource;
+  readonly hosts: Hosts | undefined;
   readonly #sessionSql: readonly string[];
   readonly #prepared = new WeakSet<object>();
   readonly #turns: Turns;
   readonly #current = new AsyncLocalStorage<Session>();
   #closed = false;
 
-  constructor({ dataSource, dialect, sessionSql, poolSize }: OpenedDataSource) {
+  constructor({ dataSource, dialect, sessionSql, poolSize, hosts }: OpenedDataSource) {
+    this.hosts = hosts;
     this.dataSource = dataSource;
     this.dialect = dialect;
     this.#sessionSql = sessionSql;
@@ -90,6 +93,7 @@ export class Database {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.hosts?.close();
     // a frozen server does not answer the goodbye
     await within(2_000, this.dataSource.destroy()).catch(() => undefined);
   }

@@ -88,6 +88,14 @@ describe("configuration", () => {
     expect(wrongOf({ ...production, TRUST_PROXY: "10.0.0.0/8, ::1/128, fe80::1, loopback" })).toEqual([]);
   });
 
+  it("takes several database hosts, each once", () => {
+    const withHosts = (hosts: string) => wrongOf({ ...production, DATABASE_URL: `mysql://auth:secret@${hosts}/auth` });
+    expect(withHosts("db1:3306,db2:3307,[::1]")).toEqual([]);
+    for (const hosts of ["db1,db1:3306", "db1,", "db1,db2:x"]) {
+      expect([hosts, withHosts(hosts)]).toEqual([hosts, ["DATABASE_URL"]]);
+    }
+  });
+
   it("C-80 honours ssl-mode or refuses it, and refuses every other parameter of the database's URL", () => {
     const withQuery = (query: string) =>
       wrongOf({ ...production, DATABASE_URL: `${production.DATABASE_URL}?${query}` });

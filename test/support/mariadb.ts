@@ -21,9 +21,12 @@ export interface MariaDb {
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const services = join(root, ".cache", "services");
 
-/** A private server: TEST_DATABASE_URL, else mariadbd on PATH, else the Maven artifact, else a container. */
-export async function startMariaDb(): Promise<MariaDb> {
-  const given = process.env["TEST_DATABASE_URL"];
+/**
+ * A private server: TEST_DATABASE_URL, else mariadbd on PATH, else the Maven artifact, else a container.
+ * @param options for mariadbd, such as `--log-bin`: only a process of ours takes them
+ */
+export async function startMariaDb(options: readonly string[] = []): Promise<MariaDb> {
+  const given = options.length > 0 ? undefined : process.env["TEST_DATABASE_URL"];
   if (given !== undefined && given !== "") {
     const url = new URL(given);
     url.pathname = "/";
@@ -33,12 +36,12 @@ export async function startMariaDb(): Promise<MariaDb> {
   for (const way of [installedServer, mavenServer]) {
     try {
       const programs = way();
-      if (programs !== null) return await startProgram(programs);
+      if (programs !== null) return await startProgram(programs, options);
     } catch (error) {
       problems.push(`${way.name}: ${error instanceof Error ? error.message : error}`);
     }
   }
-  if (works("docker", ["info"])) return startContainer();
+  if (options.length === 0 && works("docker", ["info"])) return startContainer();
   throw new Error(
     "no MariaDB or MySQL for the tests: set TEST_DATABASE_URL (mysql://user:password@host:port of an account that may create databases), " +
       `put mariadbd on PATH, install Maven and unzip (Linux x64), or start Docker. ${problems.join("; ")}`,
@@ -122,7 +125,7 @@ function unpackArtifact(home: string): void {
   }
 }
 
-async function startProgram({ server, installer, basedir }: Programs): Promise<MariaDb> {
+async function startProgram({ server, installer, basedir }: Programs, options: readonly string[]): Promise<MariaDb> {
   // short: the path of a socket has at most 107 characters
   const folder = mkdtempSync(join(tmpdir().length > 60 ? "/tmp" : tmpdir(), "mdb-"));
   const password = randomBytes(12).toString("hex");
@@ -174,6 +177,7 @@ async function startProgram({ server, installer, basedir }: Programs): Promise<M
         "--innodb-log-file-size=32M",
         "--performance-schema=OFF",
         "--max-connections=300",
+        ...options,
       ],
       { cwd: folder, stdio: "ignore" },
     );

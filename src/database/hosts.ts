@@ -1,0 +1,181 @@
+import { connect, type Socket } from "node:net";
+import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
+import { within } from "../deadline.ts";
+import type { MysqlHost } from "../net/mysql-url.ts";
+
+/** What one server says of itself. */
+export interface ServerState {
+  readonly mariadb: boolean;
+  readonly galera: boolean;
+  /** Neither read-only nor, in a cluster, apart from its majority. */
+  readonly writable: boolean;
+}
+
+/** How a server is asked: everything but host, port and socket. */
+export type Access = Omit<ConnectionOptions, "host" | "port" | "stream">;
+
+/** Between two looks at the server in use, and what each answer may take (milliseconds). Together they keep a fail-over below 5 s. */
+const lookMs = 1_000;
+const answerMs = 1_000;
+/** At the start, where nothing is lost by waiting. */
+const firstAnswerMs = 4_000;
+
+export interface HostLog {
+  warn(fields: object, message: string): void;
+}
+
+/**
+ * The servers that DATABASE_URL names. All connections go to one of them; where there are several, it is looked at every second. Once
+ * it does not answer or has become read-only, and another one takes writes, its connections are cut and new ones go to the other. Which
+ * server is promoted is decided elsewhere; there is no way back by itself to a server that returns.
+ */
+export class Hosts {
+  readonly #hosts: readonly MysqlHost[];
+  readonly #access: Access;
+  readonly #log: HostLog;
+  readonly #sockets = new Set<Socket>();
+  /** What the server chosen at the start is: the others are of its kind. */
+  readonly kind: Omit<ServerState, "writable">;
+  #current: MysqlHost;
+  #watch: Connection | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  private constructor(hosts: readonly MysqlHost[], current: Found, kind: ServerState, access: Access, log: HostLog) {
+    this.#hosts = hosts;
+    this.#access = access;
+    this.#log = log;
+    this.#current = current.host;
+    this.kind = kind;
+    if (hosts.length > 1) this.#lookLater();
+  }
+
+  /**
+   * Chooses the first server that takes writes; if none does, the first that answers.
+   * @throws the first server's error: none answers
+   */
+  static async open(hosts: readonly MysqlHost[], access: Access, log: HostLog): Promise<Hosts> {
+    const found = await askAll(hosts, access, firstAnswerMs);
+    const chosen = found.find(({ state }) => state?.writable) ?? found.find(({ state }) => state !== null);
+    if (chosen?.state == null) throw found[0]?.error;
+    return new Hosts(hosts, chosen, chosen.state, access, log);
+  }
+
+  get current(): MysqlHost {
+    return this.#current;
+  }
+
+  /** A socket to the server in use, for mysql2's `stream` option. */
+  readonly connect = ({ config }: { readonly config: { host?: string } }): Socket => {
+    const { host, port } = this.#current;
+    // the name that TLS verifies
+    config.host = host;
+    const socket = connect(port, host);
+    socket.setNoDelay(true);
+    socket.on("connect", () => socket.setKeepAlive(true, 1_000));
+    this.#sockets.add(socket);
+    socket.on("close", () => this.#sockets.delete(socket));
+    return socket;
+  };
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#watch?.destroy();
+  }
+
+  #lookLater(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(async () => {
+      if (!(await this.#isWritable())) await this.#findAnother();
+      this.#lookLater();
+    }, lookMs);
+    this.#timer.unref();
+  }
+
+  async #isWritable(): Promise<boolean> {
+    try {
+      this.#watch ??= open(this.#current, this.#access);
+      return (await stateOf(this.#watch, answerMs)).writable;
+    } catch {
+      this.#watch?.destroy();
+      this.#watch = null;
+      return false;
+    }
+  }
+
+  async #findAnother(): Promise<void> {
+    const found = await askAll(this.#hosts, this.#access, answerMs);
+    const next = found.find(({ state }) => state?.writable)?.host;
+    if (this.#closed || next === undefined) return;
+    const isCurrent = found.some(({ host, state }) => host === this.#current && state?.writable);
+    if (isCurrent) return;
+    this.#log.warn({ from: nameOf(this.#current), to: nameOf(next) }, "the database moved to another server");
+    this.#current = next;
+    this.#watch?.destroy();
+    this.#watch = null;
+    const left = Object.assign(new Error("the database moved to another server"), { code: "ECONNRESET" });
+    for (const socket of this.#sockets) socket.destroy(left);
+  }
+}
+
+export function nameOf({ host, port }: MysqlHost): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+interface Found {
+  readonly host: MysqlHost;
+  /** Null: it did not answer. */
+  readonly state: ServerState | null;
+  readonly error?: unknown;
+}
+
+function askAll(hosts: readonly MysqlHost[], access: Access, ms: number): Promise<Found[]> {
+  return Promise.all(
+    hosts.map(async (host): Promise<Found> => {
+      const connection = open(host, access);
+      try {
+        return { host, state: await stateOf(connection, ms) };
+      } catch (error) {
+        return { host, state: null, error };
+      } finally {
+        connection.destroy();
+      }
+    }),
+  );
+}
+
+function open({ host, port }: MysqlHost, access: Access): Connection {
+  const connection = createConnection({ ...access, host, port });
+  // said by the statement that waits too
+  connection.on("error", () => undefined);
+  return connection;
+}
+
+const variables = "'version', 'version_comment', 'wsrep_on', 'read_only', 'super_read_only', 'innodb_read_only'";
+
+async function stateOf(connection: Connection, ms: number): Promise<ServerState> {
+  const values = await askPairs(connection, ms, `SHOW GLOBAL VARIABLES WHERE variable_name IN (${variables})`);
+  const isOn = (name: string) => /^(ON|1)$/.test(values.get(name) ?? "");
+  const galera = isOn("wsrep_on");
+  const ready =
+    !galera || (await askPairs(connection, ms, "SHOW GLOBAL STATUS LIKE 'wsrep_ready'")).get("wsrep_ready") === "ON";
+  return {
+    mariadb: /mariadb/i.test(`${values.get("version")} ${values.get("version_comment")}`),
+    galera,
+    writable: ready && !isOn("read_only") && !isOn("super_read_only") && !isOn("innodb_read_only"),
+  };
+}
+
+function askPairs(connection: Connection, ms: number, sql: string): Promise<Map<string, string>> {
+  const answer = new Promise<Map<string, string>>((done, fail) => {
+    connection.once("error", fail);
+    connection.query(sql, (error, rows) => {
+      connection.off("error", fail);
+      if (error !== null) return fail(error);
+      const pairs = rows as unknown as { Variable_name: string; Value: string }[];
+      done(new Map(pairs.map((row) => [row.Variable_name, row.Value])));
+    });
+  });
+  return within(ms, answer);
+}

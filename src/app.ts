@@ -185,7 +185,11 @@ function startEvents({ config, store, clock, log, metrics }: OAuthContext, secre
 }
 
 /** What operators watch that nothing counts: looked up when the metrics are read. */
-function watchState({ metrics, feed, keys, clock }: OAuthContext): void {
+function watchState({ metrics, feed, keys, clock, store }: OAuthContext): void {
+  metrics.watch("auth_database_waiting", "Calls that wait for a database connection", () => store.load().waiting);
+  metrics.watchTotal("auth_database_calls_total", "Calls that took a database connection", () => store.load().calls);
+  const waits = "Seconds that calls waited for a database connection";
+  metrics.watchTotal("auth_database_wait_seconds_total", waits, () => store.load().waitedMs / 1000);
   const age = "Seconds since the revocation feed was read; introspection refuses beyond REVOCATION_MAX_STALENESS";
   metrics.watch("auth_revocation_feed_age_seconds", age, () => feed.ageMs / 1000);
   metrics.watch("auth_revocation_watchers", "Open WatchRevocations streams", () => feed.known.watchers);

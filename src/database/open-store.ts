@@ -97,6 +97,7 @@ export function storeOn(
     },
     cleanUp: (now, batch) => cleanUp(database, now, batch),
     deleteIssued: (batch) => deleteIssued(database, batch),
+    load: () => database.load,
     close: async () => {
       await Promise.all([database.close(), watch.close()]);
     },

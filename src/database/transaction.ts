@@ -5,6 +5,7 @@ import { afterCall, checkCall } from "../call.ts";
 import { within } from "../deadline.ts";
 import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
+import type { StoreLoad } from "../store/store.ts";
 import { type OpenedDataSource, POOL_QUEUE } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Hosts } from "./hosts.ts";
@@ -88,6 +89,10 @@ export class Database {
    */
   transaction<T>(work: (sql: TransactionSql) => Promise<T>, options: { repeatable?: boolean } = {}): Promise<T> {
     return this.#run(work, { kind: "transaction", repeatable: options.repeatable ?? false });
+  }
+
+  get load(): StoreLoad {
+    return this.#turns.load;
   }
 
   async close(): Promise<void> {

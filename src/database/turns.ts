@@ -1,3 +1,5 @@
+import type { StoreLoad } from "../store/store.ts";
+
 class QueueFull extends Error {
   readonly code = "POOL_QUEUE_FULL";
 }
@@ -11,10 +13,16 @@ export class Turns {
   #free: number;
   readonly #limit: number;
   readonly #waiting = new Set<() => void>();
+  #taken = 0;
+  #waitedMs = 0;
 
   constructor(size: number, limit: number) {
     this.#free = size;
     this.#limit = limit;
+  }
+
+  get load(): StoreLoad {
+    return { waiting: this.#waiting.size, calls: this.#taken, waitedMs: this.#waitedMs };
   }
 
   /**
@@ -22,9 +30,11 @@ export class Turns {
    * @returns a function that passes the turn on to the next waiter
    */
   async take(ms: number): Promise<() => void> {
+    this.#taken++;
     if (this.#free > 0) {
       this.#free--;
     } else {
+      const from = performance.now();
       if (this.#waiting.size >= this.#limit) throw new QueueFull("too many calls wait for a database connection");
       await new Promise<void>((done, fail) => {
         const begin = () => {
@@ -40,6 +50,8 @@ export class Turns {
           Math.max(0, ms),
         );
         this.#waiting.add(begin);
+      }).finally(() => {
+        this.#waitedMs += performance.now() - from;
       });
     }
     return () => {

@@ -12,6 +12,14 @@ import type { SessionStore } from "./sessions.ts";
 import type { UsedOnceStore } from "./used-once.ts";
 import type { UserStore } from "./users.ts";
 
+/** What calls waited for a connection to the database since the start. */
+export interface StoreLoad {
+  /** Calls that wait now. */
+  readonly waiting: number;
+  readonly calls: number;
+  readonly waitedMs: number;
+}
+
 /**
  * What the domain keeps. Each verb is atomic and decided by the database alone: one-time state changes by one conditional
  * statement, never by read-then-write. Times are epoch milliseconds of the service clock, passed in as `now`.
@@ -41,5 +49,6 @@ export interface Store {
    * many went. Call again while that is a batch or more. Tokens end with their keys.
    */
   deleteIssued(batch: number): Promise<number>;
+  load(): StoreLoad;
   close(): Promise<void>;
 }

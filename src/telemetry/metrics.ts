@@ -63,7 +63,19 @@ export function createMetrics() {
         },
       });
     },
-    /** The same with one value for each label. */
+    /** The same for a counter. */
+    watchTotal(name: string, help: string, read: () => number): void {
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
+    },
+    /** The same as `watch` with one value for each label. */
     watchEach(name: string, help: string, label: string, read: () => ReadonlyMap<string, number>): void {
       new Gauge({
         name,

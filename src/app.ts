@@ -69,7 +69,7 @@ export async function createContext(
   const log = overrides.log ?? createLogger(config.logLevel);
   const clock = overrides.clock ?? new Clock();
   const metrics = createMetrics();
-  const sealer = new Sealer(secrets.keyEncryptionKey);
+  const sealer = new Sealer(...secrets.keyEncryptionKeys);
   const store = await openStore({
     url: secrets.databaseUrl,
     ...(config.databaseSslCa === null ? {} : { sslCa: config.databaseSslCa }),
@@ -95,7 +95,7 @@ export async function createContext(
       clientKeys: new ClientKeys(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
-      derivedKeys: deriveKeys(secrets.keyEncryptionKey),
+      derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
       limits: new Limits(store.limits, clock, (rule) => metrics.limitsHit.inc({ limit: rule })),
       log,

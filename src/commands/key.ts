@@ -39,6 +39,22 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
       );
     });
 
+  leaf(key, "reseal", "seal everything under the first key in KEY_ENCRYPTION_KEY, while the service runs", [
+    "key reseal",
+  ]).action(async (options: { json?: boolean }) => {
+    const { resealEverything } = await import("../oauth/keys/reseal.ts");
+    const told = (events: number) => void runtime.stderr.write(`${events} events looked at so far\n`);
+    const done = await withContext(runtime, (ctx) => resealEverything(ctx, told));
+    outputOf(runtime, options).print({ ...done }, () => {
+      const left =
+        done.unreadable === 0
+          ? "Nothing is left under another key: once every replica runs with the new one first, the old one may go."
+          : `${done.unreadable} cannot be opened by any key in KEY_ENCRYPTION_KEY: add the one that sealed them and run this again.`;
+      return `${done.keys} signing keys and ${done.events} events were sealed under the first key.\n${left}`;
+    });
+    if (done.unreadable > 0) process.exitCode = 1;
+  });
+
   leaf(key, "distrust <kid>", "refuse everything that a key has signed, at once; an active key is replaced", [
     "key distrust 4Tn0Yc1xJ2mJ8qVb",
   ]).action(async (kid: string, options: { json?: boolean }) => {

@@ -65,7 +65,8 @@ export interface Config {
 /** What only app.ts and the commands hold, and hand to the database, crypto, Kafka and the clients' registration. */
 export interface Secrets {
   /** 32 bytes. */
-  readonly keyEncryptionKey: Buffer;
+  /** 32 bytes each: the first one seals, all of them open. */
+  readonly keyEncryptionKeys: readonly [Buffer, ...Buffer[]];
   /** With the password. */
   readonly databaseUrl: string;
   readonly kafkaSasl: KafkaSasl | null;
@@ -264,17 +265,23 @@ function isVersioned(json: unknown): json is { version: number; clients: unknown
 const exampleKey = "cmVwbGFjZSB0aGlzIGV4YW1wbGUga2V5IGJlZm9yZSE=";
 const keyFile = "./data/key-encryption-key";
 
-function readKeyEncryptionKey(read: Reader, production: boolean, sqlite: boolean): Buffer {
+function readKeyEncryptionKeys(read: Reader, production: boolean, sqlite: boolean): readonly [Buffer, ...Buffer[]] {
   const text = read.secret("KEY_ENCRYPTION_KEY");
-  if (text !== null) {
-    const key = Buffer.from(text, "base64");
-    if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text) || key.length !== 32) {
-      read.problem("KEY_ENCRYPTION_KEY", "must be 32 bytes in base64");
-    } else if (production && text === exampleKey) {
+  if (text === null) return [defaultKeyEncryptionKey(read, production, sqlite)];
+  const [first = "", ...others] = text.split(",").map((each) => each.trim());
+  const keyOf = (each: string): Buffer => {
+    const key = Buffer.from(each, "base64");
+    if (!/^[A-Za-z0-9+/]+={0,2}$/.test(each) || key.length !== 32) {
+      read.problem("KEY_ENCRYPTION_KEY", "must be 32 bytes in base64, or several of these with commas between them");
+    } else if (production && each === exampleKey) {
       read.problem("KEY_ENCRYPTION_KEY", "is the example of .env.example, which everyone knows");
     }
     return key;
-  }
+  };
+  return [keyOf(first), ...others.map(keyOf)];
+}
+
+function defaultKeyEncryptionKey(read: Reader, production: boolean, sqlite: boolean): Buffer {
   if (production || !sqlite) {
     read.problem(
       "KEY_ENCRYPTION_KEY",
@@ -400,7 +407,7 @@ export function readConfig(env: Environment): Settings {
     logLevel: read.choice("LOG_LEVEL") ?? "info",
   };
   // last: it makes a key only where the environment has no problem
-  const keyEncryptionKey = readKeyEncryptionKey(read, production, sqlite);
+  const keyEncryptionKeys = readKeyEncryptionKeys(read, production, sqlite);
   if (read.problems.length > 0) throw new ConfigError(read.problems);
-  return { config, secrets: { keyEncryptionKey, databaseUrl, kafkaSasl, clients } };
+  return { config, secrets: { keyEncryptionKeys, databaseUrl, kafkaSasl, clients } };
 }

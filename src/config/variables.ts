@@ -132,7 +132,8 @@ export const sections = {
       kind: "secret",
       unset: "with SQLite in development: made in ./data",
       example: "$(openssl rand -base64 32)",
-      meaning: "32 bytes in base64, the same on every replica: seals signing keys and events at rest.",
+      meaning:
+        "32 bytes in base64, the same on every replica: seals signing keys and events at rest. Several with commas between them while the key is changed: the first one seals, all of them open.",
     },
     CLIENTS_FILE: {
       kind: "file",

@@ -2,34 +2,65 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:cr
 
 /** Seals what must be read again but never lie in the clear: private signing keys and outbox payloads (AES-256-GCM). */
 export class Sealer {
-  readonly #key: Buffer;
+  readonly #keys: readonly [Buffer, ...Buffer[]];
 
-  /** @param keyEncryptionKey 32 bytes */
-  constructor(keyEncryptionKey: Uint8Array) {
-    this.#key = Buffer.from(hkdfSync("sha256", keyEncryptionKey, "", "auth-service sealing v1", 32));
+  /** @param keyEncryptionKeys 32 bytes each: the first one seals, all of them open */
+  constructor(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8Array[]]) {
+    const [first, ...others] = keyEncryptionKeys;
+    this.#keys = [sealingKey(first), ...others.map(sealingKey)];
   }
 
   /** @param context what the plain text belongs to (a kid, an event id); the same must be named to open it */
   seal(plain: string | Uint8Array, context: string): string {
     const iv = randomBytes(12);
-    const cipher = createCipheriv("aes-256-gcm", this.#key, iv).setAAD(Buffer.from(context));
+    const cipher = createCipheriv("aes-256-gcm", this.#keys[0], iv).setAAD(Buffer.from(context));
     const sealed = Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
     return `v1.${sealed.toString("base64url")}`;
   }
 
   /** @throws Error when the text was sealed under another key or for another context, or was changed */
   open(sealed: string, context: string): Buffer {
-    const bytes = Buffer.from(sealed.slice(3), "base64url");
-    if (!sealed.startsWith("v1.") || bytes.length < 28) throw new Error("not a sealed value");
-    const decipher = createDecipheriv("aes-256-gcm", this.#key, bytes.subarray(0, 12))
-      .setAAD(Buffer.from(context))
-      .setAuthTag(bytes.subarray(bytes.length - 16));
+    const bytes = readSealed(sealed);
+    let cause: unknown;
+    for (const key of this.#keys) {
+      try {
+        return openWith(key, bytes, context);
+      } catch (error) {
+        cause ??= error;
+      }
+    }
+    throw new Error(`cannot open the sealed value of ${context}: is KEY_ENCRYPTION_KEY the one it was sealed with?`, {
+      cause,
+    });
+  }
+
+  /**
+   * The same value under the first key.
+   * @returns null: it is sealed under that key already @throws Error as `open`
+   */
+  reseal(sealed: string, context: string): string | null {
     try {
-      return Buffer.concat([decipher.update(bytes.subarray(12, bytes.length - 16)), decipher.final()]);
-    } catch (cause) {
-      throw new Error(`cannot open the sealed value of ${context}: is KEY_ENCRYPTION_KEY the one it was sealed with?`, {
-        cause,
-      });
+      openWith(this.#keys[0], readSealed(sealed), context);
+      return null;
+    } catch {
+      return this.seal(this.open(sealed, context), context);
     }
   }
+}
+
+function sealingKey(keyEncryptionKey: Uint8Array): Buffer {
+  return Buffer.from(hkdfSync("sha256", keyEncryptionKey, "", "auth-service sealing v1", 32));
+}
+
+function readSealed(sealed: string): Buffer {
+  const bytes = Buffer.from(sealed.slice(3), "base64url");
+  if (!sealed.startsWith("v1.") || bytes.length < 28) throw new Error("not a sealed value");
+  return bytes;
+}
+
+function openWith(key: Buffer, bytes: Buffer, context: string): Buffer {
+  const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, 12))
+    .setAAD(Buffer.from(context))
+    .setAuthTag(bytes.subarray(bytes.length - 16));
+  return Buffer.concat([decipher.update(bytes.subarray(12, bytes.length - 16)), decipher.final()]);
 }

@@ -61,6 +61,10 @@ export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
         { repeatable: true },
       );
     },
+    async reseal(kid, from, to) {
+      const sql = "UPDATE signing_key SET sealed_private_jwk = ? WHERE kid = ? AND sealed_private_jwk = ?";
+      return (await database.change(sql, [to, kid, from])) > 0;
+    },
     async remove(kids) {
       if (kids.length === 0) return;
       await database.change(`DELETE FROM signing_key WHERE kid IN ${placeholders(kids.length)}`, kids);

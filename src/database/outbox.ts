@@ -163,6 +163,33 @@ export class Outbox implements OutboxStore {
     }
   }
 
+  async reseal(after: string | null, limit: number) {
+    const rows = await this.#database.rows<{ event_id: string; payload: string; status: string }>(
+      "SELECT event_id, payload, status FROM outbox WHERE event_id > ? ORDER BY event_id LIMIT ?",
+      [after ?? "", limit],
+    );
+    let [resealed, unreadable] = [0, 0];
+    for (const { event_id, payload, status } of rows) {
+      if (status === "sent") continue;
+      const sealed = this.#reseal(payload, event_id);
+      if (sealed === "unreadable") unreadable++;
+      else if (sealed !== null) {
+        // one that was sent meanwhile has no payload any more
+        const sql = "UPDATE outbox SET payload = ? WHERE event_id = ? AND payload = ?";
+        resealed += await this.#database.change(sql, [sealed, event_id, payload]);
+      }
+    }
+    return { end: rows.length < limit ? null : (rows.at(-1)?.event_id ?? null), resealed, unreadable };
+  }
+
+  #reseal(payload: string, eventId: string): string | null | "unreadable" {
+    try {
+      return this.#sealer.reseal(payload, eventId);
+    } catch {
+      return "unreadable";
+    }
+  }
+
   async markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => {

@@ -16,14 +16,14 @@ const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
 export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
   if (proof === undefined || !form.test(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const expected = sealOf(ctx, id, email);
-  return seals.some((seal) => isSameSecret(seal, expected)) ? id : null;
+  const expected = ctx.derivedKeys.knownDevices.map((key) => sealOf(key, id, email));
+  return seals.some((seal) => expected.some((each) => isSameSecret(seal, each))) ? id : null;
 }
 
 /** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */
 export function rememberDevice(ctx: Context, proof: string | undefined, email: string): string {
   const [id = "", ...seals] = proof !== undefined && form.test(proof) ? proof.split(".") : [randomId()];
-  const fresh = sealOf(ctx, id, email);
+  const fresh = sealOf(ctx.derivedKeys.knownDevices[0], id, email);
   return [id, ...[fresh, ...seals.filter((seal) => seal !== fresh)].slice(0, accountsPerDevice)].join(".");
 }
 
@@ -31,8 +31,8 @@ function randomId(): string {
   return randomBytes(16).toString("base64url");
 }
 
-function sealOf(ctx: Context, id: string, email: string): string {
-  return createHmac("sha256", ctx.derivedKeys.knownDevices)
+function sealOf(key: Buffer, id: string, email: string): string {
+  return createHmac("sha256", key)
     .update(`${id}\n${normaliseEmail(email)}`)
     .digest("base64url");
 }

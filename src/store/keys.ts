@@ -26,6 +26,8 @@ export interface KeyStore {
    * False: there is no such key, or it was distrusted before; nothing was done.
    */
   distrust(kid: string, now: number, replacement: StoredKey | null): Promise<boolean>;
+  /** Replaces a key's sealed form. False: it changed meanwhile, or the key is gone. */
+  reseal(kid: string, from: string, to: string): Promise<boolean>;
   /** Removes retired keys that are no longer needed. */
   remove(kids: readonly string[]): Promise<void>;
 }

@@ -65,5 +65,13 @@ export interface OutboxStore {
   list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]>;
   /** Puts parked events back; all of them without ids. Returns how many. */
   retry(eventIds: readonly string[] | null): Promise<number>;
+  /**
+   * Seals the waiting and parked events behind `after` that are sealed under an older key, up to `limit` events, under the first one.
+   * @returns where to go on, null at the end; how many were sealed again; how many no key of this replica opens
+   */
+  reseal(
+    after: string | null,
+    limit: number,
+  ): Promise<{ readonly end: string | null; readonly resealed: number; readonly unreadable: number }>;
   stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }>;
 }

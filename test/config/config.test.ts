@@ -50,7 +50,7 @@ describe("configuration", () => {
     const file = join(directory, "key");
     writeFileSync(file, `${production.KEY_ENCRYPTION_KEY}\n`);
     const { KEY_ENCRYPTION_KEY: _, ...without } = production;
-    expect(readConfig({ ...without, KEY_ENCRYPTION_KEY_FILE: file }).secrets.keyEncryptionKey).toEqual(
+    expect(readConfig({ ...without, KEY_ENCRYPTION_KEY_FILE: file }).secrets.keyEncryptionKeys[0]).toEqual(
       Buffer.alloc(32, 3),
     );
     expect(wrongOf({ ...production, KEY_ENCRYPTION_KEY_FILE: file })).toEqual(["KEY_ENCRYPTION_KEY"]);

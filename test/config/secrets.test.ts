@@ -19,7 +19,7 @@ it("keeps every secret of the environment and of the clients file out of the con
   );
   const { config, secrets } = readConfig(env);
   expect(secrets).toMatchObject({
-    keyEncryptionKey: key,
+    keyEncryptionKeys: [key],
     databaseUrl: env["DATABASE_URL"],
     kafkaSasl: { mechanism: "plain", username: "kafka-name", password: "kafka-password" },
     clients: { clients: [{ clientId: "service", clientSecret: secret }], version: null },

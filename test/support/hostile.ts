@@ -103,7 +103,7 @@ export function signed(
 
 /** The service's own keys, opened as it opens them. */
 export async function signersOf(app: TestApp): Promise<(Signer & { use: string })[]> {
-  const sealer = new Sealer(app.secrets.keyEncryptionKey);
+  const sealer = new Sealer(...app.secrets.keyEncryptionKeys);
   return (await app.context.store.keys.list()).map(({ kid, use, alg, sealedPrivateJwk }) => {
     const key = JSON.parse(sealer.open(sealedPrivateJwk, kid).toString()) as JsonWebKey;
     return { kid, use, alg, privateKey: createPrivateKey({ key, format: "jwk" }) };

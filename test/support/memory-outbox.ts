@@ -128,6 +128,9 @@ export function memoryOutbox(): MemoryOutbox {
           for (const row of parked) row.status = "pending";
           return parked.length;
         },
+        async reseal() {
+          return { end: null, resealed: 0, unreadable: 0 };
+        },
         async stats() {
           await verb("stats");
           const pending = rows.filter(({ status }) => status === "pending");

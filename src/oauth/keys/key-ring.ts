@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
-import { StartRefused } from "../../errors.ts";
+import { AuthError, StartRefused } from "../../errors.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -135,6 +135,21 @@ export class KeyRing {
     for (const key of this.#keys.values()) {
       key.retiredAt = successorOf(this.#keys, key)?.activeFrom ?? Number.POSITIVE_INFINITY;
     }
+  }
+
+  /** Seals each private key that is sealed under an older KEY_ENCRYPTION_KEY under the first one. */
+  async reseal(): Promise<{ readonly resealed: number; readonly unreadable: number }> {
+    let [resealed, unreadable] = [0, 0];
+    for (const { kid, sealedPrivateJwk } of await this.#store.list()) {
+      try {
+        const sealed = this.#sealer.reseal(sealedPrivateJwk, kid);
+        if (sealed !== null && (await this.#store.reseal(kid, sealedPrivateJwk, sealed))) resealed++;
+      } catch (error) {
+        if (error instanceof AuthError) throw error;
+        unreadable++;
+      }
+    }
+    return { resealed, unreadable };
   }
 
   /**

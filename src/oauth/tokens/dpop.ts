@@ -65,15 +65,18 @@ export function needsNonce(client: Client): boolean {
 
 /** The nonce for a client's next proof. Derived from the time and KEY_ENCRYPTION_KEY, so all replicas have the same and store none. */
 export function dpopNonce(ctx: OAuthContext): string {
-  return nonceOf(ctx, Math.floor(ctx.clock.now() / nonceWindow));
+  return nonceOf(ctx.derivedKeys.dpopNonces[0], Math.floor(ctx.clock.now() / nonceWindow));
 }
 
 function isNonce(ctx: OAuthContext, given: unknown): boolean {
   const current = Math.floor(ctx.clock.now() / nonceWindow);
   // the next one too: another replica's clock may be slightly ahead
-  return [current, current - 1, current + 1].some((window) => isSameSecret(String(given), nonceOf(ctx, window)));
+  const windows = [current, current - 1, current + 1];
+  return ctx.derivedKeys.dpopNonces.some((key) =>
+    windows.some((window) => isSameSecret(String(given), nonceOf(key, window))),
+  );
 }
 
-function nonceOf({ derivedKeys }: OAuthContext, window: number): string {
-  return createHmac("sha256", derivedKeys.dpopNonces).update(String(window)).digest("base64url");
+function nonceOf(key: Buffer, window: number): string {
+  return createHmac("sha256", key).update(String(window)).digest("base64url");
 }

@@ -27,6 +27,9 @@ class SlowStore implements KeyStore {
   async distrust() {
     return true;
   }
+  async reseal() {
+    return true;
+  }
   async remove() {}
 }
 

@@ -241,7 +241,7 @@ describe("the signing keys", () => {
       "access RS256",
       "refresh EdDSA",
     ]);
-    const sealer = new Sealer(app.secrets.keyEncryptionKey);
+    const sealer = new Sealer(...app.secrets.keyEncryptionKeys);
     const secrets = stored.flatMap(({ kid, sealedPrivateJwk }) => {
       const { d, p, q, dp, dq, qi } = JSON.parse(sealer.open(sealedPrivateJwk, kid).toString()) as Record<
         string,

@@ -1,0 +1,74 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { afterAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
+import { getTokens, introspect, refresh, signUp, type Tokens } from "../support/flow.ts";
+import { Program } from "./program.ts";
+
+const [older, newer] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")];
+/** Where no broker is: events wait. */
+const noBroker = { KAFKA_BROKERS: "127.0.0.1:9" };
+
+describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
+  let app: TestApp | undefined;
+  afterAll(() => app?.close());
+
+  it("key reseal moves everything to it while the service runs, and nobody is signed out", async () => {
+    const env = await testEnvironment();
+    const start = async (key: string, more: Record<string, string> = {}) => {
+      await app?.close();
+      app = undefined;
+      app = await startApp({ ...env, KEY_ENCRYPTION_KEY: key, ...more });
+      return app;
+    };
+    let tokens: Tokens;
+    const goesOn = async ({ url }: TestApp) => {
+      expect(await introspect(url, tokens.access_token)).toMatchObject({ active: true });
+      const answer = await refresh(url, tokens.refresh_token);
+      expect(answer.status).toBe(200);
+      tokens = (await answer.json()) as Tokens;
+    };
+
+    const { url } = await start(older, noBroker);
+    const user = await signUp(url);
+    tokens = await getTokens(url, user);
+    // the new key opens first, then seals
+    await goesOn(await start(`${older},${newer}`, noBroker));
+    const running = await start(`${newer},${older}`, noBroker);
+    await goesOn(running);
+
+    const program = await Program.empty({ ...env, ...noBroker, KEY_ENCRYPTION_KEY: `${newer},${older}` });
+    const resealed = await program.run(["key", "reseal", "--json"]);
+    expect([resealed.status, resealed.json()]).toEqual([0, { keys: 3, events: 2, unreadable: 0 }]);
+    const again = await program.run(["key", "reseal"]);
+    expect([again.status, again.stdout]).toEqual([0, expect.stringContaining("0 signing keys and 0 events")]);
+    await goesOn(running);
+
+    const sends = await start(newer);
+    await goesOn(sends);
+    const sent = () => readFileSync(sends.config.eventsFile, "utf8");
+    for (let tries = 0; !sent().includes(user.uuid) && tries < 300; tries++)
+      await new Promise((done) => setTimeout(done, 100));
+    expect(sent().match(/"USER_(SIGNUP|LOGIN)"/g)?.length).toBeGreaterThanOrEqual(2);
+    await sends.close();
+    app = undefined;
+
+    const refused = await program.run(["key", "list"], { env: { KEY_ENCRYPTION_KEY: older } });
+    expect([refused.status, refused.stderr]).toEqual([78, expect.stringContaining("KEY_ENCRYPTION_KEY")]);
+  }, 120_000);
+
+  it("says what no key opens, with another status, and changes none of it", async () => {
+    const env = await testEnvironment({ ...noBroker, KEY_ENCRYPTION_KEY: older });
+    app = await startApp(env);
+    await signUp(app.url);
+    await app.close();
+    app = undefined;
+    const program = await Program.empty({ ...env, KEY_ENCRYPTION_KEY: older });
+    const rotated = await program.run(["key", "rotate"]);
+    expect(rotated.status).toBe(0);
+    const wrong = await program.run(["key", "reseal"], { env: { KEY_ENCRYPTION_KEY: newer } });
+    expect([wrong.status, wrong.stderr]).toEqual([78, expect.stringContaining("KEY_ENCRYPTION_KEY")]);
+    const done = await program.run(["key", "reseal", "--json"]);
+    expect(done.json()).toEqual({ keys: 0, events: 0, unreadable: 0 });
+  }, 60_000);
+});

@@ -191,7 +191,7 @@ function watchState({ metrics, feed, keys, clock, store }: OAuthContext): void {
   const waits = "Seconds that calls waited for a database connection";
   metrics.watchTotal("auth_database_wait_seconds_total", waits, () => store.load().waitedMs / 1000);
   const age = "Seconds since the revocation feed was read; introspection refuses beyond REVOCATION_MAX_STALENESS";
-  metrics.watch("auth_revocation_feed_age_seconds", age, () => feed.ageMs / 1000);
+  metrics.watch("auth_revocation_feed_age_seconds", age, () => feed.ageMs / 1000, "max");
   metrics.watch("auth_revocation_watchers", "Open WatchRevocations streams", () => feed.known.watchers);
   const ages = () => {
     const active = keys.list().filter(({ state }) => state === "active");

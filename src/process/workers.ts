@@ -2,6 +2,7 @@ import cluster, { type Worker } from "node:cluster";
 import { type App, createApp, prepare } from "../app.ts";
 import type { Settings } from "../config/config.ts";
 import { createLogger } from "../telemetry/log.ts";
+import { answerForAllWorkers, answerForWorker } from "../telemetry/worker-metrics.ts";
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 import { freeStartMemory } from "./start-memory.ts";
 
@@ -20,6 +21,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   const { config } = settings;
   const log = createLogger(config.logLevel);
   await prepare(settings, { log });
+  answerForAllWorkers();
   let stopping = false;
   let waiting = config.workers;
   let pause = firstPauseMs;
@@ -28,7 +30,8 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     const startedAt = performance.now();
     const worker = cluster.fork();
     let wasUp = false;
-    worker.on("message", () => {
+    worker.on("message", (message) => {
+      if (message !== "up") return;
       wasUp = true;
       if (--waiting === 0) up();
     });
@@ -70,6 +73,7 @@ function ended(worker: Worker): Promise<boolean> {
 
 /** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
 export async function serveAsWorker(settings: Settings): Promise<void> {
+  answerForWorker();
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   let closing = false;
@@ -80,7 +84,10 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
     if (app === null) process.exit(0);
     else closeAndExit(app);
   };
-  process.on("message", (message) => (message === "reload" ? app?.reload() : close()));
+  process.on("message", (message) => {
+    if (message === "reload") app?.reload();
+    if (message === "close") close();
+  });
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;

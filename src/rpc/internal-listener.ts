@@ -9,6 +9,7 @@ import { closeHttp } from "../net/close-http.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { readMetrics } from "../telemetry/worker-metrics.ts";
 import { GATEWAY } from "../token/gateway.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
@@ -123,7 +124,8 @@ function addOperatorRoutes(server: FastifyInstance, ctx: OAuthContext, ready: In
     return reply.code(state.ready ? 200 : 503).send(state);
   });
   server.get("/metrics", { handlerTimeout }, async (_request, reply) => {
-    const text = await ctx.metrics.registry.metrics();
+    const text = await readMetrics(ctx.metrics.registry);
+    if (text === null) return reply.code(503).header("retry-after", "1").send("a worker process does not answer\n");
     return reply.type(ctx.metrics.registry.contentType).send(text);
   });
 }

@@ -27,15 +27,27 @@ export function createMetrics() {
     eventsSent: new Counter({ name: "auth_events_sent_total", help: "Events acknowledged by the broker", registers }),
     eventsFailed: new Counter({ name: "auth_events_failed_total", help: "Failed attempts to send", registers }),
     eventsParked: new Counter({ name: "auth_events_parked_total", help: "Events set aside", registers }),
-    outboxPending: new Gauge({ name: "outbox_pending", help: "Events that wait to be sent", registers }),
-    outboxParked: new Gauge({ name: "outbox_parked", help: "Events set aside, to be looked at", registers }),
+    outboxPending: new Gauge({
+      name: "outbox_pending",
+      aggregator: "max",
+      help: "Events that wait to be sent",
+      registers,
+    }),
+    outboxParked: new Gauge({
+      name: "outbox_parked",
+      aggregator: "max",
+      help: "Events set aside, to be looked at",
+      registers,
+    }),
     outboxOldestAge: new Gauge({
       name: "outbox_oldest_age_seconds",
+      aggregator: "max",
       help: "Age of the oldest event that waits to be sent",
       registers,
     }),
     outboxQueueAge: new Gauge({
       name: "outbox_queue_oldest_age_seconds",
+      aggregator: "max",
       help: "Age of the oldest event of each type that waits to be sent",
       labelNames: ["event_type"] as const,
       registers,
@@ -48,16 +60,18 @@ export function createMetrics() {
     }),
     certificateExpires: new Gauge({
       name: "auth_tls_certificate_expires_seconds",
+      aggregator: "min",
       help: "When the certificate of the internal listeners ends, in seconds since 1970; 0 without TLS",
       registers,
     }),
     passwordQueue: new Gauge({ name: "auth_password_queue", help: "Password hashes waiting", registers }),
-    /** Adds a gauge whose value is looked up when the metrics are read. */
-    watch(name: string, help: string, read: () => number): void {
+    /** Adds a gauge whose value is looked up when the metrics are read. @param ofAll how the values of several workers make one */
+    watch(name: string, help: string, read: () => number, ofAll: "sum" | "max" = "sum"): void {
       new Gauge({
         name,
         help,
         registers,
+        aggregator: ofAll,
         collect() {
           this.set(read());
         },
@@ -75,13 +89,14 @@ export function createMetrics() {
         },
       });
     },
-    /** The same as `watch` with one value for each label. */
+    /** The same as `watch` with one value for each label; of several workers the highest. */
     watchEach(name: string, help: string, label: string, read: () => ReadonlyMap<string, number>): void {
       new Gauge({
         name,
         help,
         labelNames: [label],
         registers,
+        aggregator: "max",
         collect() {
           this.reset();
           for (const [key, value] of read()) this.set({ [label]: key }, value);

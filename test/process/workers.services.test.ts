@@ -26,6 +26,7 @@ async function startWorkers() {
   const children = `/proc/${child.pid}/task/${child.pid}/children`;
   return {
     url: env["ISSUER"] ?? "",
+    metricsUrl: `http://127.0.0.1:${env["INTERNAL_HTTP_PORT"]}/metrics`,
     child,
     closed: once(child, "close"),
     output: () => output,
@@ -72,6 +73,29 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
     expect(output()).toMatch(/a worker died/);
   } finally {
     child.kill("SIGKILL");
+  }
+}, 120_000);
+
+it("any worker answers /metrics for all of them", async () => {
+  const { url, metricsUrl, child, closed, output } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const { access_token: token } = await getTokens(url, await signUp(url));
+    const calls = 12;
+    await Promise.all(Array.from({ length: calls }, () => introspect(url, token)));
+    const read = async () => {
+      const response = await fetch(metricsUrl, { headers: { connection: "close" } });
+      const text = await response.text();
+      const count = /^auth_request_seconds_count\{.*operation="\/oauth2\/introspect".*\} (\d+)$/m.exec(text)?.[1];
+      const lanes = /^outbox_lanes (\d+)$/m.exec(text)?.[1];
+      return { status: response.status, count: Number(count), lanes: Number(lanes) };
+    };
+    // the 16 lanes are shared out a moment after the start
+    for (let tries = 0; tries < 300 && (await read()).lanes !== 16; tries++) await sleep(100);
+    for (let n = 0; n < 4; n++) expect(await read()).toEqual({ status: 200, count: calls, lanes: 16 });
+  } finally {
+    child.kill("SIGTERM");
+    await closed;
   }
 }, 120_000);
 

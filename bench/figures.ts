@@ -6,7 +6,7 @@ export interface Figure {
   readonly bar: number | null;
 }
 
-/** One thing of ours beside the same thing without us, and the share of it that must be kept. */
+/** A rate of the service against that of a bare program that does the same work, and the share that must be reached. */
 export interface Result {
   readonly bench: string;
   readonly what: string;

@@ -22,7 +22,7 @@ import { loadCpu, measure, median, type Rate, runLoad, serverCpu, startPinned, s
 /** Many short rounds in turns: the machine's own pace changes from one second to the next. */
 const rounds = 15;
 const seconds = 1;
-/** Of the first round, which warms up. */
+/** Before the first round. */
 const warmUpSeconds = 4;
 const service = "/auth.v1.IntrospectionService";
 
@@ -112,8 +112,10 @@ async function inTurns(baseline: Run, ours: Run): Promise<Compared> {
   const rates: { readonly baseline: Rate[]; readonly ours: Rate[] } = { baseline: [], ours: [] };
   const ratios: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    const bare = await baseline(seconds);
-    const own = await ours(seconds);
+    // in turns the first: what runs before a measurement is part of what it finds
+    const first = await (round % 2 === 0 ? baseline : ours)(seconds);
+    const last = await (round % 2 === 0 ? ours : baseline)(seconds);
+    const [bare, own] = round % 2 === 0 ? [first, last] : [last, first];
     rates.baseline.push(bare);
     rates.ours.push(own);
     ratios.push(own.perCpuSecond / bare.perCpuSecond);

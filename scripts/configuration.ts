@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { sections, type Variable } from "../src/config/variables.ts";
+import { SECTIONS, type Variable } from "../src/config/variables.ts";
 
 const page = join(import.meta.dirname, "../docs/configuration.md");
 
@@ -26,7 +26,7 @@ the file's own time in your deployment. An unchanged file writes nothing. A secr
 rotate-secret ID\` ends the older ones at once.`;
 
 export function configurationPage(): string {
-  const tables = Object.entries(sections).map(([title, variables]) => {
+  const tables = Object.entries(SECTIONS).map(([title, variables]) => {
     const rows = Object.entries(variables as Readonly<Record<string, Variable>>).map(
       ([name, variable]) =>
         `| \`${name}\`${variable.kind === "secret" ? ", `_FILE`" : ""} | ${defaultOf(variable)} | ${variable.meaning}${valuesOf(variable)} |`,

@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { accountCodes, apiDocument, rules } from "../src/http/api-document.ts";
+import { ACCOUNT_CODES, apiDocument, RULES } from "../src/http/api-document.ts";
 
 const root = join(import.meta.dirname, "..");
 const defaults = { issuer: "http://localhost:8081", passwordMinLength: 8 };
@@ -34,7 +34,7 @@ export function httpApiPage(): string {
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => sectionOf(path, method, operation)),
   );
-  const codes = Object.entries(accountCodes).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+  const codes = Object.entries(ACCOUNT_CODES).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
   return `${[
     "# Account API",
     "Sign-up and the user's own account over HTTP, for applications and their servers. `npm run docs:openapi` writes this page and",
@@ -46,7 +46,7 @@ export function httpApiPage(): string {
     "A refused Bearer token is answered by the table of the gateway: [protocols](protocols.md). A method or path that does not exist is",
     'answered 405 or 404 with `{"error":"..."}`.',
     "",
-    `The rules: ${Object.keys(rules)
+    `The rules: ${Object.keys(RULES)
       .map((rule) => `\`${rule}\``)
       .join(", ")}.`,
     "",

@@ -101,8 +101,9 @@ export async function createContext(
       log,
       metrics,
       async [Symbol.asyncDispose]() {
-        keys.close();
         await feed.close();
+        // its last reload may be under way
+        await keys.close();
         await store.close();
       },
     };

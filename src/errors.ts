@@ -99,3 +99,8 @@ export class AuthError extends Error {
     this.violations = options.violations ?? [];
   }
 }
+
+/** What a thrown value says. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -54,12 +54,16 @@ export async function stop(child: ChildProcess): Promise<void> {
   await once(child, "exit");
 }
 
-/** Processor seconds that a process used so far, of all its threads. */
+/** Processor seconds that the threads of a process used so far. A thread that has ended no longer counts. */
 export function cpuSeconds(pid: number): number {
   const tasks = `/proc/${pid}/task`;
-  const nanoseconds = readdirSync(tasks).map((task) =>
-    Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ", 1)[0]),
-  );
+  const nanoseconds = readdirSync(tasks).map((task) => {
+    try {
+      return Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ", 1)[0]);
+    } catch {
+      return 0;
+    }
+  });
   return nanoseconds.reduce((sum, each) => sum + each, 0) / 1e9;
 }
 

@@ -42,17 +42,21 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
   leaf(key, "reseal", "seal everything under the first key in KEY_ENCRYPTION_KEY, while the service runs", [
     "key reseal",
   ]).action(async (options: { json?: boolean }) => {
-    const { resealEverything } = await import("../oauth/keys/reseal.ts");
+    const [{ resealEverything }, { StartRefused }] = await Promise.all([
+      import("../oauth/keys/reseal.ts"),
+      import("../errors.ts"),
+    ]);
     const told = (events: number) => void runtime.stderr.write(`${events} events looked at so far\n`);
     const done = await withContext(runtime, (ctx) => resealEverything(ctx, told));
-    outputOf(runtime, options).print({ ...done }, () => {
-      const left =
-        done.unreadable === 0
-          ? "Nothing is left under another key: once every replica runs with the new one first, the old one may go."
-          : `${done.unreadable} cannot be opened by any key in KEY_ENCRYPTION_KEY: add the one that sealed them and run this again.`;
-      return `${done.keys} signing keys and ${done.events} events were sealed under the first key.\n${left}`;
-    });
-    if (done.unreadable > 0) process.exitCode = 1;
+    const text = `${done.keys} signing keys and ${done.events} events were sealed under the first key.`;
+    if (done.unreadable > 0) {
+      const advice = "add the one that sealed them and run this again";
+      throw new StartRefused(
+        `KEY_ENCRYPTION_KEY: no key in it opens ${done.unreadable} others: ${advice}. Of the rest, ${text}`,
+      );
+    }
+    const left = "Nothing is left under another key: once every replica has the new one first, the old one may go.";
+    outputOf(runtime, options).print({ keys: done.keys, events: done.events }, () => `${text}\n${left}`);
   });
 
   leaf(key, "distrust <kid>", "refuse everything that a key has signed, at once; an active key is replaced", [

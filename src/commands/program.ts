@@ -36,6 +36,11 @@ export async function runCommandLine(args: readonly string[], runtime: Runtime):
   ];
   for (const add of commands) add(program, runtime);
   try {
+    const [named = ""] = args;
+    const known = program.commands.some((command) => [command.name(), ...command.aliases()].includes(named));
+    // without this, commander takes it for an argument of the default command
+    if (/^\w/.test(named) && !known && named !== "help")
+      throw new UsageError(`unknown command ${JSON.stringify(named)}; see --help`);
     await program.parseAsync([...args], { from: "user" });
     return 0;
   } catch (error) {

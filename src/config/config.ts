@@ -64,7 +64,6 @@ export interface Config {
 
 /** What only app.ts and the commands hold, and hand to the database, crypto, Kafka and the clients' registration. */
 export interface Secrets {
-  /** 32 bytes. */
   /** 32 bytes each: the first one seals, all of them open. */
   readonly keyEncryptionKeys: readonly [Buffer, ...Buffer[]];
   /** With the password. */
@@ -173,7 +172,7 @@ function readDatabase(read: Reader, production: boolean): string {
   }
   const parsed = readMysqlUrl(url);
   if (parsed?.first.protocol !== "mysql:") {
-    read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port/database");
+    read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port,host:port/database");
     return url;
   }
   const names = parsed.hosts.map(({ host, port }) => `${host}:${port}`);

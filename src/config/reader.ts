@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { type ChoicesOf, type NamesOf, type Variable, type VariableName, variables } from "./variables.ts";
+import { type ChoicesOf, type NamesOf, VARIABLES, type Variable, type VariableName } from "./variables.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -12,7 +12,7 @@ export class Reader {
     this.#env = env;
   }
 
-  problem(name: VariableName, wrong: string, example: string = variables[name].example): void {
+  problem(name: VariableName, wrong: string, example: string = VARIABLES[name].example): void {
     this.problems.push(`${name}: ${wrong}. Example: ${name}=${example}`);
   }
 
@@ -40,7 +40,7 @@ export class Reader {
   }
 
   integer(name: NamesOf<"integer">): number {
-    const { default: fallback, min, max } = variables[name] as Extract<Variable, { kind: "integer" }>;
+    const { default: fallback, min, max } = VARIABLES[name] as Extract<Variable, { kind: "integer" }>;
     const value = this.#value(name);
     if (value === null) return fallback;
     const number = /^-?\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
@@ -50,7 +50,7 @@ export class Reader {
   }
 
   flag(name: NamesOf<"flag">, production: boolean): boolean {
-    const declared = (variables[name] as Extract<Variable, { kind: "flag" }>).default;
+    const declared = (VARIABLES[name] as Extract<Variable, { kind: "flag" }>).default;
     const fallback = declared === "production" ? production : declared;
     const value = this.#value(name)?.toLowerCase();
     if (value === undefined) return fallback;
@@ -61,7 +61,7 @@ export class Reader {
   }
 
   choice<Name extends NamesOf<"choice">>(name: Name): ChoicesOf<Name> | null {
-    const { choices } = variables[name] as Extract<Variable, { kind: "choice" }>;
+    const { choices } = VARIABLES[name] as Extract<Variable, { kind: "choice" }>;
     const value = this.#value(name);
     if (value === null) return null;
     const found = choices.find((choice) => choice === value.toLowerCase());
@@ -95,5 +95,5 @@ export class Reader {
 }
 
 function exampleOf(name: VariableName, source: string): string {
-  return source === name ? variables[name].example : "/run/secrets/value";
+  return source === name ? VARIABLES[name].example : "/run/secrets/value";
 }

@@ -31,7 +31,7 @@ const seconds = (number: number, max: number, meaning: string) =>
   ({ kind: "integer", default: number, min: 1, max, example: String(number), meaning }) as const;
 
 /** Every variable that the service reads, by section. A name that is not declared here cannot be read: it does not compile. */
-export const sections = {
+export const SECTIONS = {
   Deployment: {
     NODE_ENV: {
       kind: "text",
@@ -260,7 +260,7 @@ export const sections = {
   },
 } as const satisfies Record<string, Record<string, Variable>>;
 
-type Sections = typeof sections;
+type Sections = typeof SECTIONS;
 /** All sections in one record. */
 type All = UnionToIntersection<Sections[keyof Sections]>;
 type UnionToIntersection<T> = (T extends unknown ? (value: T) => void : never) extends (value: infer R) => void
@@ -274,4 +274,4 @@ export type NamesOf<Kind extends Variable["kind"]> = {
 }[VariableName];
 export type ChoicesOf<Name extends NamesOf<"choice">> = All[Name]["choices"][number];
 
-export const variables: Readonly<Record<VariableName, Variable>> = Object.assign({}, ...Object.values(sections));
+export const VARIABLES: Readonly<Record<VariableName, Variable>> = Object.assign({}, ...Object.values(SECTIONS));

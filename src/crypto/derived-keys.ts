@@ -1,18 +1,16 @@
 import { hkdfSync } from "node:crypto";
+import { Mac } from "./mac.ts";
 
-/** Of each key in KEY_ENCRYPTION_KEY one: the first makes, all of them verify. */
-export type KeysOfPurpose = readonly [Buffer, ...Buffer[]];
-
-/** Keys of 32 bytes that are derived from KEY_ENCRYPTION_KEY for each purpose: the same on every replica. */
+/** One for each purpose, of keys that are derived from those in KEY_ENCRYPTION_KEY: the same on every replica. */
 export interface DerivedKeys {
   /** Seals the cookies of browsers in which an account has signed in. */
-  readonly knownDevices: KeysOfPurpose;
+  readonly knownDevices: Mac;
   /** Makes the nonces for DPoP proofs (RFC 9449 section 8). */
-  readonly dpopNonces: KeysOfPurpose;
+  readonly dpopNonces: Mac;
   /** Seals the page tokens of lists. */
-  readonly pageTokens: KeysOfPurpose;
+  readonly pageTokens: Mac;
   /** Seals the resume tokens of the revocation feed's watchers. */
-  readonly resumeTokens: KeysOfPurpose;
+  readonly resumeTokens: Mac;
 }
 
 /**
@@ -21,9 +19,9 @@ export interface DerivedKeys {
  */
 export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8Array[]]): DerivedKeys {
   const [first, ...others] = keyEncryptionKeys;
-  const derive = (purpose: string): KeysOfPurpose => {
+  const derive = (purpose: string) => {
     const of = (key: Uint8Array) => Buffer.from(hkdfSync("sha256", key, "", `auth-service ${purpose} v1`, 32));
-    return [of(first), ...others.map(of)];
+    return new Mac([of(first), ...others.map(of)]);
   };
   return {
     knownDevices: derive("known devices"),

@@ -1,30 +1,28 @@
-import { createHmac } from "node:crypto";
 import { AuthError } from "../errors.ts";
-import type { KeysOfPurpose } from "./derived-keys.ts";
-import { isSameSecret } from "./hashes.ts";
+import type { Mac } from "./mac.ts";
 
 /**
  * Writes the page token of a list: a position and an HMAC over it, so that a changed or foreign token is refused.
- * @param keys of 32 bytes, the same on every replica (derived-keys.ts)
+ * @param macs of page tokens (derived-keys.ts)
  * @param list names the list; a token is valid for this list only
  */
-export function writePageToken([key]: KeysOfPurpose, list: string, position: readonly [number, string]): string {
+export function writePageToken(macs: Mac, list: string, position: readonly [number, string]): string {
   const body = Buffer.from(JSON.stringify(position)).toString("base64url");
-  return `${body}.${seal(key, list, body)}`;
+  return `${body}.${macs.of(textOf(list, body))}`;
 }
 
 /** @returns null for the first page. @throws AuthError invalid_request for anything that writePageToken did not write for this list */
-export function readPageToken(keys: KeysOfPurpose, list: string, token: string): readonly [number, string] | null {
+export function readPageToken(macs: Mac, list: string, token: string): readonly [number, string] | null {
   if (token === "") return null;
   const [body = "", mac = ""] = token.split(".");
-  if (`${body}.${mac}` !== token || !keys.some((key) => isSameSecret(mac, seal(key, list, body)))) {
+  if (`${body}.${mac}` !== token || !macs.verifies(textOf(list, body), mac)) {
     throw new AuthError("invalid_request", "page_token is not one that this list returned");
   }
   return JSON.parse(Buffer.from(body, "base64url").toString()) as [number, string];
 }
 
-function seal(key: Buffer, list: string, body: string): string {
-  return createHmac("sha256", key).update(`page token\n${list}\n${body}`).digest("base64url");
+function textOf(list: string, body: string): string {
+  return `page token\n${list}\n${body}`;
 }
 
 /** What a caller asks of a list. */
@@ -47,7 +45,7 @@ export interface PagedList<Entry> {
 
 /** One page of a list, and the token of the next one; empty: there is none. @throws AuthError invalid_request */
 export async function readPage<Entry>(
-  keys: KeysOfPurpose,
+  macs: Mac,
   list: PagedList<Entry>,
   page: PageRequest,
 ): Promise<{ entries: Entry[]; nextPageToken: string }> {
@@ -55,9 +53,9 @@ export async function readPage<Entry>(
   if (!Number.isInteger(size) || size < 1 || size > list.maxSize) {
     throw new AuthError("invalid_request", `page_size must be 1 to ${list.maxSize.toLocaleString("en")}`);
   }
-  const found = await list.read(readPageToken(keys, list.name, page.token), size + 1);
+  const found = await list.read(readPageToken(macs, list.name, page.token), size + 1);
   const entries = found.slice(0, size);
   const last = entries.at(-1);
   const more = found.length > size && last !== undefined;
-  return { entries, nextPageToken: more ? writePageToken(keys, list.name, list.positionOf(last)) : "" };
+  return { entries, nextPageToken: more ? writePageToken(macs, list.name, list.positionOf(last)) : "" };
 }

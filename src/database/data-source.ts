@@ -28,7 +28,7 @@ export const POOL_SIZE = 16;
 export const POOL_QUEUE = 512;
 export const CONNECT_TIMEOUT_MS = 2_000;
 
-export const migrations = [
+export const MIGRATIONS = [
   Initial1790000000000,
   Protocols1790100000000,
   Epochs1790200000000,
@@ -57,7 +57,12 @@ export async function openDataSource(
   return /^(mysql|mariadb):/.test(location.url) ? openMysql(location, poolSize, shared) : openSqlite(location.url);
 }
 
-const common = { migrations, migrationsTableName: MIGRATIONS_TABLE, synchronize: false, logging: false } as const;
+const common = {
+  migrations: MIGRATIONS,
+  migrationsTableName: MIGRATIONS_TABLE,
+  synchronize: false,
+  logging: false,
+} as const;
 
 async function openSqlite(url: string): Promise<OpenedDataSource> {
   if (!url.startsWith("sqlite:")) throw new Error("a database URL starts with sqlite: or mysql://");

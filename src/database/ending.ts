@@ -18,7 +18,7 @@ const toldOfOne = 50;
 const applicationsAtOnce = 10_000;
 
 /**
- * Ends everything a user has going, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
+ * Ends every session and token of a user, by raising the user's epoch: whatever they have, that is one row and one line of the feed.
  * Redemption and sign-in write the user's row too, so they come before this or find it done; from there the order is that of every
  * transaction here: users, browser_session, codes, authorizations, outbox.
  */
@@ -120,7 +120,7 @@ export async function endSession(
     "logout",
     now,
   );
-  // a second end of the same session tells nobody again
+  // the applications of a session are told once
   const told = isFirst ? [...(await applicationsOf(sql, [idHash])), ...live] : authorizations;
   await notices.append(sql, eachOnce(told), now);
 }

@@ -66,10 +66,11 @@ export class Hosts {
   }
 
   /** A socket to the server in use, for mysql2's `stream` option. */
-  readonly connect = ({ config }: { readonly config: { host?: string } }): Socket => {
+  readonly connect = ({ config }: { readonly config: { host?: string; port?: number } }): Socket => {
     const { host, port } = this.#current;
-    // the name that TLS verifies
+    // what TLS verifies, and keeps its sessions by
     config.host = host;
+    config.port = port;
     const socket = connect(port, host);
     socket.setNoDelay(true);
     socket.on("connect", () => socket.setKeepAlive(true, 1_000));
@@ -81,13 +82,13 @@ export class Hosts {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#watch?.destroy();
+    if (this.#watch !== null) cut(this.#watch);
   }
 
   #lookLater(): void {
     if (this.#closed) return;
     this.#timer = setTimeout(async () => {
-      if (!(await this.#isWritable())) await this.#findAnother();
+      if (!(await this.#isWritable()) && !this.#closed) await this.#findAnother();
       this.#lookLater();
     }, lookMs);
     this.#timer.unref();
@@ -98,7 +99,7 @@ export class Hosts {
       this.#watch ??= open(this.#current, this.#access);
       return (await stateOf(this.#watch, answerMs)).writable;
     } catch {
-      this.#watch?.destroy();
+      if (this.#watch !== null) cut(this.#watch);
       this.#watch = null;
       return false;
     }
@@ -112,7 +113,7 @@ export class Hosts {
     if (isCurrent) return;
     this.#log.warn({ from: nameOf(this.#current), to: nameOf(next) }, "the database moved to another server");
     this.#current = next;
-    this.#watch?.destroy();
+    if (this.#watch !== null) cut(this.#watch);
     this.#watch = null;
     const left = Object.assign(new Error("the database moved to another server"), { code: "ECONNRESET" });
     for (const socket of this.#sockets) socket.destroy(left);
@@ -139,7 +140,7 @@ function askAll(hosts: readonly MysqlHost[], access: Access, ms: number): Promis
       } catch (error) {
         return { host, state: null, error };
       } finally {
-        connection.destroy();
+        cut(connection);
       }
     }),
   );
@@ -150,6 +151,12 @@ function open({ host, port }: MysqlHost, access: Access): Connection {
   // said by the statement that waits too
   connection.on("error", () => undefined);
   return connection;
+}
+
+/** mysql2's `destroy` only ends the stream, which a frozen server never answers. */
+function cut(connection: Connection): void {
+  connection.destroy();
+  (connection as unknown as { readonly stream: Socket }).stream.destroy();
 }
 
 const variables = "'version', 'version_comment', 'wsrep_on', 'read_only', 'super_read_only', 'innodb_read_only'";

@@ -1,19 +1,15 @@
-import { createHash } from "node:crypto";
+import { hashOf } from "../crypto/hashes.ts";
 import type { LimitStore } from "../store/limits.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
-
-/** Keys name addresses and networks and may be long: only their hashes are kept. */
-function hashOf(key: string): string {
-  return createHash("sha256").update(key).digest("hex");
-}
 
 export function limitStore(database: Database): LimitStore {
   return {
     async take(key, limit, windowMs, now) {
       if (limit < 1) return now + windowMs;
+      // keys name addresses and networks and may be long: only their hashes are kept
       const hash = hashOf(key);
-      // every way to count is one conditional statement; a caller that loses each of them looks again
+      // each way to count is one conditional statement; where another call was faster in all of them, they are tried again
       for (;;) {
         const counted = await database.change(
           "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND used < ?",

@@ -2,11 +2,11 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
 import { AuthError, StartRefused } from "../errors.ts";
-import { type DatabaseLocation, MIGRATIONS_TABLE, migrations, openDataSource, POOL_SIZE } from "./data-source.ts";
+import { type DatabaseLocation, MIGRATIONS, MIGRATIONS_TABLE, openDataSource, POOL_SIZE } from "./data-source.ts";
 import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
-import { initialTables } from "./migrations/1790000000000-initial.ts";
-import { schema, tableOf } from "./schema.ts";
+import { INITIAL_TABLES } from "./migrations/1790000000000-initial.ts";
+import { SCHEMA, tableOf } from "./schema.ts";
 import { Database } from "./transaction.ts";
 
 /** The database holds tables of our names that another program made. Nothing was changed. */
@@ -47,8 +47,10 @@ const leaseName = "migrations";
 const leaseMs = 15_000;
 const leaseWaitMs = 120_000;
 
-/** @param poolSize connections to a database server; SQLite has one */
-/** @param sharing another pool to the same servers: both are always on the same one */
+/**
+ * @param poolSize connections to a database server; SQLite has one
+ * @param sharing another pool to the same servers: both are always on the same one
+ */
 export async function openDatabase(
   location: DatabaseLocation,
   poolSize: number = POOL_SIZE,
@@ -191,7 +193,7 @@ async function runPending({ dataSource, dialect }: Database): Promise<string[]> 
 /** The migrations table first: its presence says that every later table of our names is ours. */
 async function makeBookkeeping({ dataSource, dialect }: Database): Promise<void> {
   const runner = dataSource.createQueryRunner();
-  const lease = initialTables["lease"];
+  const lease = INITIAL_TABLES["lease"];
   if (lease === undefined) throw new Error("the first migration makes the lease table");
   const bigint = dialect === "sqlite" ? "integer" : "bigint";
   const bookkeeping = new Table({
@@ -238,7 +240,7 @@ async function createTableAtomically(runner: QueryRunner, table: Table): Promise
 }
 
 async function refuseForeignSchema(database: Database): Promise<void> {
-  const ours = new Set([...Object.keys(initialTables), ...Object.keys(schema), MIGRATIONS_TABLE]);
+  const ours = new Set([...Object.keys(INITIAL_TABLES), ...Object.keys(SCHEMA), MIGRATIONS_TABLE]);
   const present = (await tableNames(database)).filter((name) => ours.has(name));
   if (present.length === 0) return;
   if (!present.includes(MIGRATIONS_TABLE)) throw new ForeignSchemaError(present);
@@ -246,14 +248,14 @@ async function refuseForeignSchema(database: Database): Promise<void> {
   const columns = await columnNames(database, MIGRATIONS_TABLE);
   if (columns.join() !== "id,name,timestamp") throw new ForeignSchemaError([MIGRATIONS_TABLE]);
   const done = await database.rows<{ name: string }>(`SELECT name FROM ${MIGRATIONS_TABLE}`);
-  const first = migrations[0]?.name.toString() ?? "";
+  const first = MIGRATIONS[0]?.name.toString() ?? "";
   if (done.some(({ name }) => name === first)) return;
   // a row that is not ours, and ours missing: another program's migrations under the same name
   if (done.length > 0) throw new ForeignSchemaError(present);
-  // The first migration did not come to its end. What it made has its columns; anything else is not its work.
+  // The first migration was interrupted. The tables that it made have its columns; others are not its work.
   const foreign: string[] = [];
   for (const name of present) {
-    const shape = initialTables[name];
+    const shape = INITIAL_TABLES[name];
     if (shape === undefined) continue;
     const expected = Object.keys(shape.columns).sort().join();
     if ((await columnNames(database, name)).join() !== expected) foreign.push(name);
@@ -278,7 +280,7 @@ async function columnNames(database: Database, table: string): Promise<string[]>
 }
 
 async function pendingMigrations(database: Database): Promise<MigrationInterface[]> {
-  const all = migrations.map((Migration) => new Migration());
+  const all = MIGRATIONS.map((Migration) => new Migration());
   if (!(await tableNames(database)).includes(MIGRATIONS_TABLE)) return all;
   const rows = await database.rows<{ name: string }>(`SELECT name FROM ${MIGRATIONS_TABLE}`);
   const done = new Set(rows.map(({ name }) => name));

@@ -72,7 +72,7 @@ const bigintTransformer = {
 };
 
 export function entities(dialect: Dialect): EntitySchema[] {
-  return Object.entries(schema).map(
+  return Object.entries(SCHEMA).map(
     ([tableName, shape]) =>
       new EntitySchema({
         name: tableName,
@@ -97,7 +97,7 @@ export function entities(dialect: Dialect): EntitySchema[] {
 }
 
 /** The tables as they are after the last migration. Times are epoch milliseconds; hashes are SHA-256 in hex. */
-export const schema: Readonly<Record<string, TableShape>> = {
+export const SCHEMA: Readonly<Record<string, TableShape>> = {
   users: {
     columns: {
       uuid: "char(36) pk",

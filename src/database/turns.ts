@@ -30,7 +30,6 @@ export class Turns {
    * @returns a function that passes the turn on to the next waiter
    */
   async take(ms: number): Promise<() => void> {
-    this.#taken++;
     if (this.#free > 0) {
       this.#free--;
     } else {
@@ -54,6 +53,7 @@ export class Turns {
         this.#waitedMs += performance.now() - from;
       });
     }
+    this.#taken++;
     return () => {
       const [next] = this.#waiting;
       if (next === undefined) this.#free++;

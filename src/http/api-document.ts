@@ -3,10 +3,10 @@ import type { Config } from "../config/config.ts";
 import type { FieldRule } from "../errors.ts";
 import { GATEWAY } from "../token/gateway.ts";
 import { currentPassword, newPasswordSchema, resetToken, signUpSchema } from "../users/input.ts";
-import { type AccountCode, answers } from "./error-table.ts";
+import { type AccountCode, ANSWERS } from "./error-table.ts";
 
 /** What each code of the account API means, and what its caller does about it. A code without an entry does not compile. */
-export const accountCodes: Readonly<Record<AccountCode, string>> = {
+export const ACCOUNT_CODES: Readonly<Record<AccountCode, string>> = {
   AUTH_INVALID_REQUEST:
     "The request is malformed, or a field is refused: `details` lists each with its rule. Correct the request; a repeat is refused again.",
   AUTH_EMAIL_DUPLICATE: "An account has this e-mail address already. Offer to sign in or to reset the password.",
@@ -20,7 +20,7 @@ export const accountCodes: Readonly<Record<AccountCode, string>> = {
   AUTH_INTERNAL: "An error of the service, which its log explains. Report it.",
 };
 
-export const rules: Readonly<Record<FieldRule, true>> = {
+export const RULES: Readonly<Record<FieldRule, true>> = {
   wrong_type: true,
   wrong_format: true,
   too_short: true,
@@ -152,8 +152,8 @@ const errorSchema: Json = {
       type: "object",
       properties: {
         code: {
-          enum: Object.keys(accountCodes),
-          description: Object.entries(accountCodes)
+          enum: Object.keys(ACCOUNT_CODES),
+          description: Object.entries(ACCOUNT_CODES)
             .map(([code, meaning]) => `- \`${code}\`: ${meaning}`)
             .join("\n"),
         },
@@ -164,7 +164,7 @@ const errorSchema: Json = {
             type: "object",
             properties: {
               field: { type: "string" },
-              rule: { enum: Object.keys(rules), description: "Choose the text that a user reads by field and rule." },
+              rule: { enum: Object.keys(RULES), description: "Choose the text that a user reads by field and rule." },
               message: { type: "string", description: "For developers, in English." },
             },
             required: ["field", "rule", "message"],
@@ -233,7 +233,7 @@ function statusesOf(code: AccountCode): number[] {
   if (code === "AUTH_INVALID_REQUEST") return [400, 413, 415];
   return [
     ...new Set(
-      Object.values(answers)
+      Object.values(ANSWERS)
         .filter(({ account }) => account === code)
         .map(({ status }) => status),
     ),

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { authorize } from "../oauth/authorization/authorize.ts";
 import { resolvePushedRequest } from "../oauth/authorization/pushed-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
@@ -12,14 +12,14 @@ import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 export function authorizeEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
-  page.get(paths.authorize, (visit) => answer(visit, readQuery(visit.request)));
+  page.get(PATHS.authorize, (visit) => answer(visit, readQuery(visit.request)));
 
-  page.post(paths.authorize, (visit) => {
+  page.post(PATHS.authorize, (visit) => {
     const { request, reply } = visit;
     const parameters = readForm(request);
     // a cross-site POST comes without the SameSite=Lax cookie: the GET that follows brings it
     if (request.headers["sec-fetch-site"] === "cross-site") {
-      return reply.redirect(`${pathOf(ctx, paths.authorize)}?${new URLSearchParams(parameters)}`, 303);
+      return reply.redirect(`${pathOf(ctx, PATHS.authorize)}?${new URLSearchParams(parameters)}`, 303);
     }
     return answer(visit, parameters);
   });

@@ -2,12 +2,12 @@ import type { FastifyInstance } from "fastify";
 import { networkOf } from "../limits.ts";
 import { authorizeDevice } from "../oauth/authorization/device-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/device_authorization (RFC 8628 section 3.1). */
 export function deviceAuthorizationEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.deviceAuthorization, (request) => {
+  app.post(PATHS.deviceAuthorization, (request) => {
     const parameters = readForm(request);
     const { authorization = null, "user-agent": userAgent = "" } = request.headers;
     const credentials = { parameters, authorization, network: networkOf(request.ip) };

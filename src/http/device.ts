@@ -8,7 +8,7 @@ import {
   verificationUriComplete,
 } from "../oauth/authorization/device-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
@@ -18,13 +18,13 @@ import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 import { browserOf, checkForm, formFields, sessionOf, type Visit } from "./visit.ts";
 
-const decisionPath = `${paths.device}/decision`;
+const decisionPath = `${PATHS.device}/decision`;
 
 /** The pages of the device flow (RFC 8628 section 3.3): type the code in, look at what it is for, decide. */
 export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
-  page.get(paths.device, async (visit) => {
+  page.get(PATHS.device, async (visit) => {
     const { user_code: given, request: id } = readQuery(visit.request);
     const session = await sessionOf(visit);
     if (session === null || session.userId === null) {
@@ -36,7 +36,7 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
     return showForm(visit, session, { userCode: userCode ?? "", problem: null });
   });
 
-  page.post(paths.device, async (visit) => {
+  page.post(PATHS.device, async (visit) => {
     const form = readForm(visit.request);
     const session = await checkForm(visit, "device", form);
     const typed = form["user_code"] ?? "";
@@ -60,7 +60,7 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   });
 
   // for the device's own screen: the same for every well-formed code, nothing is looked up
-  app.get(`${paths.device}/qr.svg`, async (request, reply) => {
+  app.get(`${PATHS.device}/qr.svg`, async (request, reply) => {
     const userCode = readUserCode(readQuery(request)["user_code"] ?? "");
     if (userCode === null)
       throw new AuthError("invalid_request", "user_code must be eight letters, for example BCDF-GHJK");

@@ -27,7 +27,7 @@ const bad = (oauth: string, status = 400): Answer => ({ status, oauth, account: 
 const gateway = ({ status, error }: GatewayRow): Answer => ({ status, oauth: error, account: null });
 
 /** One row a code: a forgotten one does not compile. */
-export const answers: Record<AuthErrorCode, Answer> = {
+export const ANSWERS: Record<AuthErrorCode, Answer> = {
   invalid_request: bad("invalid_request"),
   invalid_client: bad("invalid_client", 401),
   invalid_grant: bad("invalid_grant"),
@@ -83,7 +83,7 @@ export function toAuthError(ctx: OAuthContext, error: unknown): { error: AuthErr
   if (error instanceof AuthError) {
     const own = (error as { statusCode?: number }).statusCode;
     if (error.code === "unavailable") ctx.log.warn({ err: error }, "answered as unavailable");
-    return { error, status: own ?? answers[error.code].status };
+    return { error, status: own ?? ANSWERS[error.code].status };
   }
   const { statusCode, code } = error as FastifyError;
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
@@ -108,7 +108,7 @@ export function sendError(
   thrown: unknown,
 ): FastifyReply {
   const { error, status } = toAuthError(ctx, thrown);
-  const { oauth, account } = answers[error.code];
+  const { oauth, account } = ANSWERS[error.code];
   reply.code(status).header("cache-control", "no-store");
   setRetryAfter(reply, error.retryAfter);
   const hasProof = /^dpop /i.test(request.headers.authorization ?? "");

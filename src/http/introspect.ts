@@ -4,7 +4,7 @@ import type { Caller } from "../oauth/callers/caller-memory.ts";
 import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { introspect, isReused, signIntrospection } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
 import { type Parameters, readForm } from "./parameters.ts";
@@ -19,7 +19,7 @@ const bodies = new WeakMap<Introspection, string>();
  * from before are answered without a promise.
  */
 export function introspectEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.introspect, (request, reply) => {
+  app.post(PATHS.introspect, (request, reply) => {
     const parameters = readForm(request);
     // a missing token is answered as inactive, as over gRPC
     const token = parameters["token"] ?? "";

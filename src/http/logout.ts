@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
@@ -11,13 +11,13 @@ import { checkForm, clearSessionCookie, formFields, pathOf, sessionOf, type Visi
 export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
-  page.get(paths.logout, (visit) => answer(visit, readQuery(visit.request)));
+  page.get(PATHS.logout, (visit) => answer(visit, readQuery(visit.request)));
 
-  page.post(paths.logout, (visit) => {
+  page.post(PATHS.logout, (visit) => {
     const form = readForm(visit.request);
     if (form["csrf"] !== undefined) return answer(visit, form);
     // a form of another site comes without the SameSite=Lax cookie: the GET that follows brings it
-    return visit.reply.redirect(`${pathOf(ctx, paths.logout)}?${new URLSearchParams(form)}`, 303);
+    return visit.reply.redirect(`${pathOf(ctx, PATHS.logout)}?${new URLSearchParams(form)}`, 303);
   });
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, RouteShorthandOptions } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import type { Visit } from "./visit.ts";
 
@@ -11,7 +11,7 @@ type AddPage = (
 ) => void;
 
 /** At these a GET issues a code or signs out: they answer no HEAD. */
-const acting: ReadonlySet<string> = new Set([paths.authorize, paths.logout]);
+const acting: ReadonlySet<string> = new Set([PATHS.authorize, PATHS.logout]);
 
 /** Adds pages to the public listener: a handler gets the visit, and what it throws becomes an error page. */
 export function pageRoutes(app: FastifyInstance, ctx: OAuthContext): { readonly get: AddPage; readonly post: AddPage } {

@@ -3,7 +3,7 @@ import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { answers, setRetryAfter } from "./error-table.ts";
+import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -46,7 +46,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
       if (!(error instanceof AuthError)) throw error;
       if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;
       setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(answers[error.code].status);
+      visit.reply.code(ANSWERS[error.code].status);
       return showNewPassword(visit, session, { token, error });
     }
     return renderPage(visit, "reset-done", {});

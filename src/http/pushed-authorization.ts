@@ -2,13 +2,13 @@ import type { FastifyInstance } from "fastify";
 import { networkOf } from "../limits.ts";
 import { pushAuthorizationRequest } from "../oauth/authorization/pushed-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/par (RFC 9126 section 2). */
 export function pushedAuthorizationEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.pushedAuthorization, async (request, reply) => {
+  app.post(PATHS.pushedAuthorization, async (request, reply) => {
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;
     const network = networkOf(request.ip);

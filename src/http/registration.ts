@@ -8,18 +8,18 @@ import {
   replaceRegistration,
 } from "../oauth/clients/registration.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { readJson } from "./parameters.ts";
 
 /** POST /oauth2/register (RFC 7591), and GET, PUT, DELETE /oauth2/register/:client_id (RFC 7592). */
 export function registrationEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.register, async (request, reply) => {
+  app.post(PATHS.register, async (request, reply) => {
     const { authorization = null } = request.headers;
     const registration = { authorization, network: networkOf(request.ip), json: readJson(request) };
     return reply.code(201).send(await registerClient(ctx, registration));
   });
 
-  const configuration = `${paths.register}/:client_id`;
+  const configuration = `${PATHS.register}/:client_id`;
   app.get(configuration, (request) => readRegistration(ctx, configurationRequest(request)));
   app.put(configuration, (request) => replaceRegistration(ctx, configurationRequest(request), readJson(request)));
   app.delete(configuration, async (request, reply) => {

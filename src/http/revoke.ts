@@ -3,13 +3,13 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateClient } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { revokeToken } from "../oauth/tokens/revocation.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/revoke (RFC 7009). */
 export function revokeEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
-  app.post(paths.revoke, async (request, reply) => {
+  app.post(PATHS.revoke, async (request, reply) => {
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;
     const { client } = await authenticateClient(ctx, { authorization, parameters, network: networkOf(request.ip) });

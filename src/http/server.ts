@@ -10,7 +10,7 @@ import { closeHttp } from "../net/close-http.ts";
 import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
@@ -57,12 +57,12 @@ const browserApi: readonly Endpoint[] = [
 ];
 /** Where those are. */
 const browserPaths = [
-  paths.pushedAuthorization,
-  paths.token,
-  paths.deviceAuthorization,
-  paths.revoke,
-  paths.userinfo,
-  paths.jwks,
+  PATHS.pushedAuthorization,
+  PATHS.token,
+  PATHS.deviceAuthorization,
+  PATHS.revoke,
+  PATHS.userinfo,
+  PATHS.jwks,
   "/.well-known/",
   "/api/users/",
 ];
@@ -224,7 +224,7 @@ function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
   return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
     // the same for everyone: any origin may read them, with whatever headers its client library sends
-    if (request.url === paths.jwks || request.url === OPEN_API_PATH || request.url.startsWith("/.well-known/")) {
+    if (request.url === PATHS.jwks || request.url === OPEN_API_PATH || request.url.startsWith("/.well-known/")) {
       return done(null, { origin: "*", methods: ["GET"], strictPreflight: false, maxAge: 600 });
     }
     done(null, {

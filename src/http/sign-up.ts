@@ -5,7 +5,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
 import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
-import { answers, setRetryAfter } from "./error-table.ts";
+import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -35,7 +35,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
       setRetryAfter(reply, error.retryAfter);
-      reply.code(answers[error.code].status);
+      reply.code(ANSWERS[error.code].status);
       return showSignUp(visit, { session, pending }, { form, error });
     }
     const signedIn = await signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });

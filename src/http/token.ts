@@ -4,7 +4,7 @@ import { hashOf } from "../crypto/hashes.ts";
 import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { RefreshRejected } from "../oauth/grants/refresh-token.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
 import { setRetryAfter } from "./error-table.ts";
@@ -18,7 +18,7 @@ const refusalMemoryMs = 60_000;
 export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const refusals = new LRUCache<string, number>({ max: 10_000, ttl: refusalMemoryMs, noUpdateTTL: true });
 
-  app.post(paths.token, async (request, reply) => {
+  app.post(PATHS.token, async (request, reply) => {
     const parameters = readFormOrJson(request);
     try {
       const authorization = request.headers.authorization ?? null;

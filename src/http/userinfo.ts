@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { paths } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/metadata.ts";
 import { requireBearer } from "../oauth/tokens/bearer.ts";
 import { userinfo } from "../oauth/userinfo.ts";
 import { proofOf } from "./dpop.ts";
@@ -13,8 +13,8 @@ export function userinfoEndpoint(app: FastifyInstance, ctx: OAuthContext): void 
     const claims = await requireBearer(ctx, bearerOf(request), "openid", proofOf(ctx, request));
     return userinfo(ctx, claims);
   };
-  app.get(paths.userinfo, handler);
-  app.post(paths.userinfo, handler);
+  app.get(PATHS.userinfo, handler);
+  app.post(PATHS.userinfo, handler);
 }
 
 /** RFC 6750 section 2: in the header, or in a form body; never in both, never in the query. */

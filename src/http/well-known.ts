@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
-import { authorizationServerMetadata, openidConfiguration, paths } from "../oauth/metadata.ts";
+import { authorizationServerMetadata, openidConfiguration, PATHS } from "../oauth/metadata.ts";
 import { apiDocument } from "./api-document.ts";
 
 export const OPEN_API_PATH = "/api/openapi.json";
@@ -32,7 +32,7 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
   }
   const api = JSON.stringify(apiDocument(ctx.config));
   app.get(OPEN_API_PATH, withHead, (request, reply) => sendCacheable(request, reply, api, maxAge));
-  app.get(paths.jwks, withHead, (request, reply) =>
+  app.get(PATHS.jwks, withHead, (request, reply) =>
     sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge),
   );
 }

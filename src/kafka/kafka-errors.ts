@@ -1,3 +1,4 @@
+import { messageOf } from "../errors.ts";
 import { PublishError, type PublishFailure } from "./event-publisher.ts";
 
 // https://kafka.apache.org/protocol.html#protocol_error_codes
@@ -45,8 +46,7 @@ export function isCredentialFailure(error: unknown): boolean {
 /** What an error of a send means for the batch: see `PublishFailure`. */
 export function toPublishError(error: unknown): PublishError {
   if (error instanceof PublishError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new PublishError(failureOf(error), message, { cause: error });
+  return new PublishError(failureOf(error), messageOf(error), { cause: error });
 }
 
 /** Did the broker refuse to create topics, for good? */

@@ -95,7 +95,7 @@ export class Partitions {
       const error = await this.#try(partition, events, held);
       if (error === null || isPartitionFailure(error)) isReached = true;
       if (error !== null) failed.push(partition);
-      // the broker answers nobody: the other partitions would fail the same way, one after the other
+      // no partition is reached: the others would fail the same way, one after the other
       if (!isReached && failed.length > 1) break;
     }
     if (isReached) return;

@@ -1,4 +1,5 @@
 import { pause } from "../deadline.ts";
+import { messageOf } from "../errors.ts";
 import type { OutboxHeld, OutboxPage, OutboxPosition, OutboxQueue } from "../store/outbox.ts";
 import { encodeEvent, type OutboundEvent } from "./encode.ts";
 import { NotAsked, PublishError } from "./event-publisher.ts";
@@ -35,7 +36,7 @@ export class TopicQueue {
   #end: OutboxPosition | null = null;
   /** When the queue began at its oldest event, by `performance.now()`. */
   #beganAt = performance.now();
-  /** When it looks at its oldest events once more before it has come to its end. */
+  /** When it looks at its oldest events once more although it has not reached its end. */
   #lookBackAt = Number.POSITIVE_INFINITY;
   /** When it begins again at its oldest event. */
   #againAt = Number.POSITIVE_INFINITY;
@@ -301,8 +302,4 @@ function chunksOf(events: readonly OutboundEvent[]): OutboundEvent[][] {
     }
   }
   return chunks;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -16,7 +16,8 @@ export interface MysqlUrl {
   readonly first: URL;
 }
 
-const several = /^([a-z]+:\/\/(?:[^@/?#]*@)?)([^/?#]*)(.*)$/is;
+/** The account ends at the last `@`, as in a URL with one host. */
+const several = /^([a-z]+:\/\/(?:[^/?#]*@)?)([^/?#]*)(.*)$/is;
 
 /**
  * Reads `mysql://user:password@host:port,host:port/database?ssl-mode=...`.

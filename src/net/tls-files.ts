@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
-import { StartRefused } from "../errors.ts";
+import { messageOf, StartRefused } from "../errors.ts";
 
 /** Paths of PEM files, which were readable when the environment was read. */
 export interface TlsFiles {
@@ -92,8 +92,4 @@ function isSame(one: TlsMaterial, other: TlsMaterial): boolean {
 
 function isSameCa(one: Buffer | undefined, other: Buffer | undefined): boolean {
   return one === undefined || other === undefined ? one === other : one.equals(other);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

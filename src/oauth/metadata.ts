@@ -11,7 +11,7 @@ import { ACR } from "./tokens/issuer.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
 
 /** Paths of the public listener, below the issuer. */
-export const paths = {
+export const PATHS = {
   authorize: "/oauth2/authorize",
   pushedAuthorization: "/oauth2/par",
   token: "/oauth2/token",
@@ -30,15 +30,15 @@ export function authorizationServerMetadata(ctx: OAuthContext): Record<string, u
   const { issuer } = ctx.config;
   return {
     issuer,
-    authorization_endpoint: issuer + paths.authorize,
-    pushed_authorization_request_endpoint: issuer + paths.pushedAuthorization,
+    authorization_endpoint: issuer + PATHS.authorize,
+    pushed_authorization_request_endpoint: issuer + PATHS.pushedAuthorization,
     require_pushed_authorization_requests: false,
-    token_endpoint: issuer + paths.token,
-    device_authorization_endpoint: issuer + paths.deviceAuthorization,
-    registration_endpoint: issuer + paths.register,
-    jwks_uri: issuer + paths.jwks,
-    introspection_endpoint: issuer + paths.introspect,
-    revocation_endpoint: issuer + paths.revoke,
+    token_endpoint: issuer + PATHS.token,
+    device_authorization_endpoint: issuer + PATHS.deviceAuthorization,
+    registration_endpoint: issuer + PATHS.register,
+    jwks_uri: issuer + PATHS.jwks,
+    introspection_endpoint: issuer + PATHS.introspect,
+    revocation_endpoint: issuer + PATHS.revoke,
     scopes_supported: ["openid", ...CLAIM_SCOPES, "offline_access", ...INTERNAL_SCOPES],
     response_types_supported: ["code"],
     response_modes_supported: [...RESPONSE_MODES],
@@ -62,8 +62,8 @@ export function openidConfiguration(ctx: OAuthContext): Record<string, unknown> 
   const { issuer } = ctx.config;
   return {
     ...authorizationServerMetadata(ctx),
-    userinfo_endpoint: issuer + paths.userinfo,
-    end_session_endpoint: issuer + paths.logout,
+    userinfo_endpoint: issuer + PATHS.userinfo,
+    end_session_endpoint: issuer + PATHS.logout,
     backchannel_logout_supported: true,
     backchannel_logout_session_supported: true,
     subject_types_supported: ["public"],

@@ -35,6 +35,8 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       wasUp = true;
       if (--waiting === 0) up();
     });
+    // a message to one that has just died: its exit follows
+    worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
     worker.on("exit", (code, signal) => {
       if (stopping) return;
       // a new worker would fail on the same configuration
@@ -73,9 +75,9 @@ function ended(worker: Worker): Promise<boolean> {
 
 /** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
 export async function serveAsWorker(settings: Settings): Promise<void> {
-  answerForWorker();
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
+  answerForWorker(() => app?.context.metrics.registry ?? null);
   let closing = false;
   const close = () => {
     if (closing) return;

@@ -58,7 +58,7 @@ function countFields(
   left: number,
   lookForNul: boolean,
 ): number {
-  if (depth > maxDepth) throw new Error("messages in messages in messages");
+  if (depth > maxDepth) throw new Error("the message is nested too deeply");
   let at = from;
   let fields = left;
 

@@ -1,6 +1,5 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
-import { isSameSecret } from "../crypto/hashes.ts";
 import { normaliseEmail } from "../users/input.ts";
 
 /**
@@ -16,23 +15,23 @@ const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
 export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
   if (proof === undefined || !form.test(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const expected = ctx.derivedKeys.knownDevices.map((key) => sealOf(key, id, email));
-  return seals.some((seal) => expected.some((each) => isSameSecret(seal, each))) ? id : null;
+  const text = textOf(id, email);
+  return seals.some((seal) => ctx.derivedKeys.knownDevices.verifies(text, seal)) ? id : null;
 }
 
 /** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */
 export function rememberDevice(ctx: Context, proof: string | undefined, email: string): string {
   const [id = "", ...seals] = proof !== undefined && form.test(proof) ? proof.split(".") : [randomId()];
-  const fresh = sealOf(ctx.derivedKeys.knownDevices[0], id, email);
-  return [id, ...[fresh, ...seals.filter((seal) => seal !== fresh)].slice(0, accountsPerDevice)].join(".");
+  const { knownDevices } = ctx.derivedKeys;
+  const text = textOf(id, email);
+  const others = seals.filter((seal) => !knownDevices.verifies(text, seal));
+  return [id, ...[knownDevices.of(text), ...others].slice(0, accountsPerDevice)].join(".");
 }
 
 function randomId(): string {
   return randomBytes(16).toString("base64url");
 }
 
-function sealOf(key: Buffer, id: string, email: string): string {
-  return createHmac("sha256", key)
-    .update(`${id}\n${normaliseEmail(email)}`)
-    .digest("base64url");
+function textOf(id: string, email: string): string {
+  return `${id}\n${normaliseEmail(email)}`;
 }

@@ -11,7 +11,7 @@ export interface Revocation {
   /** Of kind `user`: the user's new epoch; else null. */
   readonly epoch: number | null;
   readonly revokedAt: number;
-  /** Nobody needs it any more: every token it applies to has expired everywhere. */
+  /** From then on every token it applies to has expired, and it may be deleted. */
   readonly expiresAt: number;
 }
 

@@ -1,42 +1,94 @@
 import cluster from "node:cluster";
-import { AggregatorRegistry, type Registry } from "prom-client";
+import { AggregatorRegistry, type MetricObject, type Registry } from "prom-client";
 
 /**
  * Metrics of a service of several worker processes: whichever worker is asked answers for all of them. It asks the primary, which asks
- * every worker and adds up what they say, each metric as its `aggregator` says.
+ * every worker and makes one answer of what they say, each metric as its `aggregator` says.
  */
+type Message =
+  | { readonly type: "all metrics?"; readonly question: number }
+  | { readonly type: "all metrics"; readonly question: number; readonly text: string | null }
+  | { readonly type: "own metrics?"; readonly collection: number }
+  | { readonly type: "own metrics"; readonly collection: number; readonly metrics: MetricObject[] };
 
-interface Question {
-  readonly type: "metrics?";
-  readonly id: number;
+/** A worker that has not answered by then is frozen (milliseconds). */
+const answerMs = 5_000;
+
+function isMessage(value: unknown): value is Message {
+  return typeof value === "object" && value !== null && "type" in value;
 }
 
-interface Answer {
-  readonly type: "metrics";
-  readonly id: number;
-  /** Null: a worker did not answer. */
-  readonly text: string | null;
-}
+/** A worker that ends while it is sent to is noticed by its exit. */
+const ignore = () => undefined;
 
-/** prom-client waits 5 s for the workers (milliseconds). */
-const answerMs = 6_000;
+/** What the primary collects for one question. */
+class Collection {
+  readonly #left: Set<number>;
+  readonly #metrics: MetricObject[][] = [];
+  readonly #done: (text: string | null) => void;
+  readonly #timer: NodeJS.Timeout;
 
-/** Called first of all in each worker, which may be asked before it is up. */
-export function answerForWorker(): void {
-  AggregatorRegistry.setRegistries([]);
-  new AggregatorRegistry();
+  constructor(workers: readonly number[], done: (text: string | null) => void) {
+    this.#left = new Set(workers);
+    this.#done = done;
+    this.#timer = setTimeout(() => done(null), answerMs);
+  }
+
+  /** @param metrics null: the worker ended */
+  add(worker: number, metrics: MetricObject[] | null): void {
+    if (!this.#left.delete(worker)) return;
+    if (metrics !== null) this.#metrics.push(metrics);
+    if (this.#left.size === 0) void this.#finish();
+  }
+
+  async #finish(): Promise<void> {
+    clearTimeout(this.#timer);
+    try {
+      this.#done(await AggregatorRegistry.aggregate(this.#metrics).metrics());
+    } catch {
+      this.#done(null);
+    }
+  }
 }
 
 /** Called once in the primary. */
 export function answerForAllWorkers(): void {
-  const all = new AggregatorRegistry();
-  cluster.on("message", (worker, message: Partial<Question>) => {
-    if (message.type !== "metrics?") return;
-    const answer = (text: string | null) => {
-      if (worker.isConnected()) worker.send({ type: "metrics", id: message.id ?? 0, text } satisfies Answer);
-    };
-    all.clusterMetrics().then(answer, () => answer(null));
+  const collections = new Map<number, Collection>();
+  let last = 0;
+  cluster.on("message", (worker, message: unknown) => {
+    if (!isMessage(message)) return;
+    if (message.type === "own metrics") collections.get(message.collection)?.add(worker.id, message.metrics);
+    if (message.type !== "all metrics?") return;
+    const { question } = message;
+    const id = ++last;
+    const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected());
+    const collection = new Collection(
+      asked.map((each) => each?.id ?? 0),
+      (text) => {
+        collections.delete(id);
+        const answer: Message = { type: "all metrics", question, text };
+        if (worker.isConnected()) worker.send(answer, ignore);
+      },
+    );
+    collections.set(id, collection);
+    for (const each of asked) each?.send({ type: "own metrics?", collection: id } satisfies Message, ignore);
   });
+  cluster.on("exit", (worker) => {
+    for (const collection of collections.values()) collection.add(worker.id, null);
+  });
+}
+
+/** Called first of all in a worker, which may be asked before it is up. @param registry null: nothing is measured yet */
+export function answerForWorker(registry: () => Registry | null): void {
+  process.on("message", async (message: unknown) => {
+    if (!isMessage(message) || message.type !== "own metrics?") return;
+    const metrics = ((await registry()?.getMetricsAsJSON()) ?? []) as MetricObject[];
+    sendToPrimary({ type: "own metrics", collection: message.collection, metrics });
+  });
+}
+
+function sendToPrimary(message: Message): void {
+  if (process.connected) process.send?.(message, undefined, undefined, ignore);
 }
 
 let questions = 0;
@@ -47,19 +99,18 @@ let questions = 0;
  */
 export async function readMetrics(registry: Registry): Promise<string | null> {
   if (!cluster.isWorker) return registry.metrics();
-  AggregatorRegistry.setRegistries([registry]);
-  const id = ++questions;
+  const question = ++questions;
   return new Promise((resolve) => {
     const end = (text: string | null) => {
       clearTimeout(late);
       process.off("message", listener);
       resolve(text);
     };
-    const listener = (message: Partial<Answer>) => {
-      if (message.type === "metrics" && message.id === id) end(message.text ?? null);
+    const listener = (message: unknown) => {
+      if (isMessage(message) && message.type === "all metrics" && message.question === question) end(message.text);
     };
-    const late = setTimeout(() => end(null), answerMs);
+    const late = setTimeout(() => end(null), answerMs + 1_000);
     process.on("message", listener);
-    process.send?.({ type: "metrics?", id } satisfies Question);
+    sendToPrimary({ type: "all metrics?", question });
   });
 }

@@ -30,7 +30,7 @@ const email = z
     (text) => text.length > maxEmail || z.regexes.html5Email.test(text),
     broken("email", "not_an_email", "must be an e-mail address"),
   )
-  .meta({ maxLength: maxEmail, description: "Compared without case and without spaces around it." });
+  .meta({ minLength: 3, maxLength: maxEmail, description: "Compared without case and without spaces around it." });
 
 const nickname = z
   .string("must be a string")
@@ -43,7 +43,10 @@ const nickname = z
     (text) => !/\p{Cc}|\p{Cs}/u.test(text),
     broken("nickname", "forbidden_characters", "must not hold control characters"),
   )
-  .meta({ minLength: 1, maxLength: maxNickname, description: "Trimmed before it is measured, in characters." });
+  .meta({
+    minLength: 1,
+    description: `1 to ${maxNickname} characters, without spaces around them, which are cut off.`,
+  });
 
 /** A new password, as documents describe it: `passwordProblem` judges it, as one rule after another needs the whole input. */
 export function newPasswordSchema({ passwordMinLength }: Pick<Config, "passwordMinLength">) {

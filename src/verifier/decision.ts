@@ -44,18 +44,18 @@ function refusal<Row extends GatewayRow>(row: Row, scheme: "Bearer" | "DPoP") {
   return Object.freeze({ allowed: false, status, error, wwwAuthenticate: wwwAuthenticate(row, scheme) } as const);
 }
 
-export const unauthorized: Refused = refusal(GATEWAY.unauthorized, "Bearer");
-export const invalidToken: Refused = refusal(GATEWAY.invalid_token, "Bearer");
-export const tokenExpired: Refused = refusal(GATEWAY.token_expired, "Bearer");
-export const forbidden: Refused = refusal(GATEWAY.forbidden, "Bearer");
-export const invalidProof: Refused = refusal(GATEWAY.invalid_dpop_proof, "DPoP");
-export const unavailable: Refused = Object.freeze({ allowed: false, status: 503, error: "Unavailable", retryAfter: 1 });
+export const UNAUTHORIZED: Refused = refusal(GATEWAY.unauthorized, "Bearer");
+export const INVALID_TOKEN: Refused = refusal(GATEWAY.invalid_token, "Bearer");
+export const TOKEN_EXPIRED: Refused = refusal(GATEWAY.token_expired, "Bearer");
+export const FORBIDDEN: Refused = refusal(GATEWAY.forbidden, "Bearer");
+export const INVALID_PROOF: Refused = refusal(GATEWAY.invalid_dpop_proof, "DPoP");
+export const UNAVAILABLE: Refused = Object.freeze({ allowed: false, status: 503, error: "Unavailable", retryAfter: 1 });
 
 const withDpop = new Map<Refused, Refused>([
-  [unauthorized, refusal(GATEWAY.unauthorized, "DPoP")],
-  [invalidToken, refusal(GATEWAY.invalid_token, "DPoP")],
-  [tokenExpired, refusal(GATEWAY.token_expired, "DPoP")],
-  [forbidden, refusal(GATEWAY.forbidden, "DPoP")],
+  [UNAUTHORIZED, refusal(GATEWAY.unauthorized, "DPoP")],
+  [INVALID_TOKEN, refusal(GATEWAY.invalid_token, "DPoP")],
+  [TOKEN_EXPIRED, refusal(GATEWAY.token_expired, "DPoP")],
+  [FORBIDDEN, refusal(GATEWAY.forbidden, "DPoP")],
 ]);
 
 /** A refusal as it is answered to a request with scheme DPoP (RFC 9449 section 7.1). */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { checkDpopProof, type DpopProof, PROOF_LIFETIME } from "../token/dpop-proof.ts";
-import { invalidProof, invalidToken, type Refused, unavailable, type VerifiedClaims } from "./decision.ts";
+import { INVALID_PROOF, INVALID_TOKEN, type Refused, UNAVAILABLE, type VerifiedClaims } from "./decision.ts";
 import type { DpopOptions, VerifierLog } from "./options.ts";
 
 /** The request that a token came with, as its DPoP proof must describe it (RFC 9449 section 4.2). */
@@ -46,20 +46,20 @@ export class DpopCheck {
     token: string,
     cnf: VerifiedClaims["cnf"],
   ): Promise<Refused | null> {
-    if (cnf?.jkt === undefined || Object.keys(cnf).length > 1) return invalidToken;
+    if (cnf?.jkt === undefined || Object.keys(cnf).length > 1) return INVALID_TOKEN;
     const given = request?.dpop ?? null;
-    if (request === undefined || given === null) return invalidToken;
+    if (request === undefined || given === null) return INVALID_TOKEN;
     const text = typeof given === "string" ? given : given.length === 1 ? given[0] : undefined;
-    if (typeof text !== "string" || !isPlainPath(request.url)) return invalidProof;
+    if (typeof text !== "string" || !isPlainPath(request.url)) return INVALID_PROOF;
     const demands = { method: request.method, url: `${this.#base}${request.url}`, accessToken: token };
     const proof = checkDpopProof(text, demands, Math.floor(this.#now() / 1000));
-    if (typeof proof === "string") return invalidProof;
-    if (proof.thumbprint !== cnf.jkt) return invalidToken;
+    if (typeof proof === "string") return INVALID_PROOF;
+    if (proof.thumbprint !== cnf.jkt) return INVALID_TOKEN;
     try {
-      return (await this.#useUp(proof)) ? null : invalidProof;
+      return (await this.#useUp(proof)) ? null : INVALID_PROOF;
     } catch (error) {
       this.#log.error({ err: error }, "rememberProof failed: the request is answered as Unavailable");
-      return unavailable;
+      return UNAVAILABLE;
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Decision, Refused, VerifiedClaims } from "./decision.ts";
-import { invalidToken } from "./decision.ts";
+import { INVALID_TOKEN } from "./decision.ts";
 import type { Verifier, VerifyOptions } from "./verifier.ts";
 
 /** The parts of a call of @grpc/grpc-js that this library uses without depending on it. */
@@ -51,7 +51,7 @@ export function protectStream<Call extends GrpcStream>(
 
 function decide(verifier: Verifier, call: GrpcCall, options: VerifyOptions | undefined): Promise<Decision> {
   const [header, ...others] = call.metadata.get("authorization");
-  if (others.length > 0) return Promise.resolve(invalidToken);
+  if (others.length > 0) return Promise.resolve(INVALID_TOKEN);
   return verifier.verifyHeader(header?.toString(), options);
 }
 

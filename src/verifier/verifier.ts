@@ -3,13 +3,13 @@ import { readAccessTokenClaims } from "../token/access-token.ts";
 import { parseJws, verifyJws } from "../token/jws.ts";
 import {
   type Decision,
-  forbidden,
-  invalidToken,
+  FORBIDDEN,
+  INVALID_TOKEN,
   readBearer,
   readDpop,
-  tokenExpired,
-  unauthorized,
-  unavailable,
+  TOKEN_EXPIRED,
+  UNAUTHORIZED,
+  UNAVAILABLE,
   type VerifiedClaims,
   withDpopChallenge,
 } from "./decision.ts";
@@ -80,8 +80,11 @@ export interface Verifier {
 /**
  * Begins at once to fetch the keys and to follow the stream.
  * @throws TypeError that names everything that is wrong with the options
+ * @throws Error on a Node that is too old
  */
 export function createVerifier(options: VerifierOptions): Verifier {
+  const { node } = process.versions;
+  if (Number(node.split(".", 1)[0]) < 24) throw new Error(`the verifier needs Node 24.18.1 or newer; this is ${node}`);
   return new LocalVerifier(readOptions(options));
 }
 
@@ -149,39 +152,39 @@ class LocalVerifier implements Verifier {
 
   verify(token: string, options?: VerifyOptions): Promise<Decision> {
     const decision = this.verifyNow(token, options);
-    return decision === null || decision === unavailable ? this.#ask(token, options) : Promise.resolve(decision);
+    return decision === null || decision === UNAVAILABLE ? this.#ask(token, options) : Promise.resolve(decision);
   }
 
   verifyHeader(header: string | null | undefined, options?: VerifyOptions, request?: SignedRequest): Promise<Decision> {
     const token = readBearer(header);
     if (token === null) {
       const isBound = this.#dpop !== null && /^dpop /i.test(header ?? "");
-      return isBound ? this.#verifyBound(this.#dpop, header ?? "", options, request) : Promise.resolve(invalidToken);
+      return isBound ? this.#verifyBound(this.#dpop, header ?? "", options, request) : Promise.resolve(INVALID_TOKEN);
     }
     // RFC 9449 section 7.2: a token that is bound to a DPoP key is never accepted as Bearer, even if checkBinding accepts it
     return this.verify(token, options).then((decision) =>
-      decision.allowed && decision.claims.cnf?.jkt !== undefined ? invalidToken : decision,
+      decision.allowed && decision.claims.cnf?.jkt !== undefined ? INVALID_TOKEN : decision,
     );
   }
 
   verifyNow(token: string, options?: VerifyOptions): Decision | null {
-    if (this.#closed) return unavailable;
+    if (this.#closed) return UNAVAILABLE;
     // also for programs without types that pass undefined
-    if (!token) return unauthorized;
+    if (!token) return UNAUTHORIZED;
     const now = performance.now();
     this.#keys.keepFresh(now);
     const read = this.#read(token);
-    if (read === null) return invalidToken;
+    if (read === null) return INVALID_TOKEN;
     if (read === "unknown key") {
       const found = this.#keys.lookUp(now);
-      return found === "none" ? invalidToken : found === "unknowable" ? unavailable : null;
+      return found === "none" ? INVALID_TOKEN : found === "unknowable" ? UNAVAILABLE : null;
     }
-    if (!this.#isForUs(read, options)) return invalidToken;
-    if (this.#isRevoked(read)) return invalidToken;
+    if (!this.#isForUs(read, options)) return INVALID_TOKEN;
+    if (this.#isRevoked(read)) return INVALID_TOKEN;
     if (this.#stream !== null && now <= this.#stream.freshUntil) return this.#judge(read, options);
     const policy = this.#settings.onStreamLost;
     if (policy === "accept-until-expiry") return this.#judge(read, options);
-    return policy === "introspect" ? null : unavailable;
+    return policy === "introspect" ? null : UNAVAILABLE;
   }
 
   ready(): Promise<void> {
@@ -218,14 +221,14 @@ class LocalVerifier implements Verifier {
     request: SignedRequest | undefined,
   ): Promise<Decision> {
     const token = readDpop(header);
-    if (token === null) return withDpopChallenge(invalidToken);
+    if (token === null) return withDpopChallenge(INVALID_TOKEN);
     const decision = await this.verify(token, { ...options, scopes: [], proof: checkedLater });
     if (!decision.allowed) return withDpopChallenge(decision);
     const { cnf, scope } = decision.claims;
     const refused = await dpop.refusalOf(request, token, cnf);
     if (refused !== null) return withDpopChallenge(refused);
     const held = scope.split(" ");
-    return options?.scopes?.every((one) => held.includes(one)) === false ? withDpopChallenge(forbidden) : decision;
+    return options?.scopes?.every((one) => held.includes(one)) === false ? withDpopChallenge(FORBIDDEN) : decision;
   }
 
   /** Decides where that takes a fetch of the keys or, while the stream is lost, an introspection. */
@@ -243,14 +246,14 @@ class LocalVerifier implements Verifier {
       if (decision !== null) return decision;
       read = this.#read(token);
     }
-    if (read === null) return invalidToken;
-    if (read === "unknown key" || this.#introspector === null || this.#closed) return unavailable;
-    if (!this.#isForUs(read, options)) return invalidToken;
+    if (read === null) return INVALID_TOKEN;
+    if (read === "unknown key" || this.#introspector === null || this.#closed) return UNAVAILABLE;
+    if (!this.#isForUs(read, options)) return INVALID_TOKEN;
     const standing = await this.#introspector.ask(token);
-    if (this.#closed) return unavailable;
-    if (standing === "revoked" || this.#isRevoked(read)) return invalidToken;
-    if (standing === "expired") return tokenExpired;
-    return standing === "valid" ? this.#judge(read, options) : unavailable;
+    if (this.#closed) return UNAVAILABLE;
+    if (standing === "revoked" || this.#isRevoked(read)) return INVALID_TOKEN;
+    if (standing === "expired") return TOKEN_EXPIRED;
+    return standing === "valid" ? this.#judge(read, options) : UNAVAILABLE;
   }
 
   /**
@@ -319,9 +322,9 @@ class LocalVerifier implements Verifier {
 
   #judge(token: RememberedToken, options: VerifyOptions | undefined): Decision {
     const { exp } = token.claims;
-    if (exp + this.#settings.expiryToleranceSeconds <= this.#settings.now() / 1000) return tokenExpired;
+    if (exp + this.#settings.expiryToleranceSeconds <= this.#settings.now() / 1000) return TOKEN_EXPIRED;
     const scopes = options?.scopes;
-    if (scopes !== undefined) for (const scope of scopes) if (!token.scopes.has(scope)) return forbidden;
+    if (scopes !== undefined) for (const scope of scopes) if (!token.scopes.has(scope)) return FORBIDDEN;
     return token.allowed;
   }
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "@jest/globals";
 import { configurationPage } from "../../scripts/configuration.ts";
 import { ConfigError, readConfig } from "../../src/config/config.ts";
-import { type VariableName, variables } from "../../src/config/variables.ts";
+import { VARIABLES, type VariableName } from "../../src/config/variables.ts";
 import { openKafka, trackSockets } from "../../src/kafka/kafka-client.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -33,16 +33,16 @@ describe("configuration", () => {
   it("is documented as it is declared: npm run docs:configuration", () => {
     const page = readFileSync(new URL("docs/configuration.md", root), "utf8");
     expect(words(page)).toBe(words(configurationPage()));
-    expect(Object.keys(variables).every((name) => page.includes(`\`${name}\``))).toBe(true);
+    expect(Object.keys(VARIABLES).every((name) => page.includes(`\`${name}\``))).toBe(true);
   });
 
   it("reads every variable that it declares, and .env.example names no other", () => {
     const text = readFileSync(new URL("src/config/config.ts", root), "utf8");
-    const unread = Object.keys(variables).filter((name) => !text.includes(`"${name}"`) && !/_(HOST|PORT)$/.test(name));
+    const unread = Object.keys(VARIABLES).filter((name) => !text.includes(`"${name}"`) && !/_(HOST|PORT)$/.test(name));
     expect(unread).toEqual([]);
     const example = readFileSync(new URL(".env.example", root), "utf8");
     const names = [...example.matchAll(/^#? ?([A-Z][A-Z_]+)=/gm)].map(([, name]) => name as VariableName);
-    expect(names.filter((name) => !/^MYSQL_/.test(name) && variables[name] === undefined)).toEqual([]);
+    expect(names.filter((name) => !/^MYSQL_/.test(name) && VARIABLES[name] === undefined)).toEqual([]);
   });
 
   it("takes a secret from a file, and says where it was not found", () => {

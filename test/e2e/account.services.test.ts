@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser } from "playwright-core";
-import { type Language, messages } from "../../src/http/pages/messages.ts";
+import { type Language, MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   accessibilityTree,
@@ -38,7 +38,7 @@ afterAll(async () => {
 });
 
 describe.each<Language>(["en", "ko"])("the account page in Chromium without script, language %s", (language) => {
-  const t = messages[language];
+  const t = MESSAGES[language];
 
   async function open(userAgent?: string): Promise<Profile> {
     const locale = language === "ko" ? "ko-KR" : "en-US";

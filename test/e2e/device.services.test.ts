@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser } from "playwright-core";
-import { type Language, messages } from "../../src/http/pages/messages.ts";
+import { type Language, MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { accessibilityTree, inBrowser, launchChromium, openProfile, type Profile } from "../support/browser.ts";
 import { postForm, signUp } from "../support/flow.ts";
@@ -45,7 +45,7 @@ async function withProfile(language: Language, work: (profile: Profile) => Promi
 }
 
 describe.each(["en", "ko"] as const)("the device page in a browser without script (%s)", (language) => {
-  const t = messages[language];
+  const t = MESSAGES[language];
 
   inBrowser(`S-147 signs in, types the code in, looks at what it is for, and allows it (${language})`, () =>
     withProfile(language, async ({ page }) => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { type FieldProblem, textOf } from "../../src/http/pages/field-problems.ts";
-import { messages } from "../../src/http/pages/messages.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { TestBrowser, uniqueEmail } from "../support/flow.ts";
 
@@ -58,7 +58,7 @@ describe("each wrong field of a form has its own message, in the language that w
 
   it.each(["en", "ko"] as const)("sign-up in %s", async (language) => {
     const browser = new TestBrowser({ "accept-language": language === "ko" ? "ko-KR,ko;q=0.9,en;q=0.5" : "en-GB" });
-    const texts = messages[language].fields(10);
+    const texts = MESSAGES[language].fields(10);
     for (const [problem, fields] of cases) {
       const response = await browser.submit(`${app.url}/signup`, { email: uniqueEmail(), ...fields });
       const html = await response.text();
@@ -72,7 +72,7 @@ describe("each wrong field of a form has its own message, in the language that w
   it("password reset shows an error message for the address", async () => {
     const response = await new TestBrowser().submit(`${app.url}/password-reset`, { email: "no address" });
     expect(response.status).toBe(400);
-    expect(await response.text()).toContain(`id="email-wrong">${messages.en.fields(10).email.not_an_email}<`);
+    expect(await response.text()).toContain(`id="email-wrong">${MESSAGES.en.fields(10).email.not_an_email}<`);
   });
 
   it.each([
@@ -88,6 +88,6 @@ describe("each wrong field of a form has its own message, in the language that w
     const response = await new TestBrowser({ "accept-language": accepted }).get(`${app.url}/login`);
     expect(response.headers.get("content-language")).toBe(language);
     expect(response.headers.get("vary")).toMatch(/accept-language/i);
-    expect(await response.text()).toContain(messages[language as "en" | "ko"].signIn);
+    expect(await response.text()).toContain(MESSAGES[language as "en" | "ko"].signIn);
   });
 });

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
-import { type Language, messages } from "../../src/http/pages/messages.ts";
+import { type Language, MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   accessibilityTree,
@@ -74,7 +74,7 @@ function startUrl(
 }
 
 async function signInOn(page: Page, language: Language, { email, password }: Pick<Account, "email" | "password">) {
-  const t = messages[language];
+  const t = MESSAGES[language];
   await page.getByLabel(t.email).fill(email);
   await page.getByLabel(t.password).fill(password);
   await page.getByRole("button", { name: t.signIn }).click();
@@ -114,7 +114,7 @@ function readText(file: string): string {
 }
 
 describe.each<Language>(["en", "ko"])("the pages in Chromium without script, language %s", (language) => {
-  const t = messages[language];
+  const t = MESSAGES[language];
   const texts = t.fields(8);
 
   inBrowser("S-016 S-173 sign-up goes straight on to the client with a code that is good", () =>
@@ -351,7 +351,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
 });
 
 describe("the browser's own ways", () => {
-  const t = messages.en;
+  const t = MESSAGES.en;
 
   inBrowser("two tabs keep two requests: each login answers its own client request", () =>
     withProfile("en", async ({ page, context }) => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import { httpApiPage, openApiDocument } from "../../scripts/openapi.ts";
-import { accountCodes } from "../../src/http/api-document.ts";
+import { ACCOUNT_CODES } from "../../src/http/api-document.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Account, getTokens, signUp, uniqueEmail } from "../support/flow.ts";
 import { resetTokenFor } from "../support/resets.ts";
@@ -122,6 +122,6 @@ describe("the OpenAPI document", () => {
   it("is committed as the program would write it, with its page: npm run docs:openapi", () => {
     expect(JSON.parse(read("openapi.json"))).toEqual(openApiDocument());
     expect(words(read("http-api.md"))).toBe(words(httpApiPage()));
-    for (const code of Object.keys(accountCodes)) expect(read("http-api.md")).toContain(`\`${code}\``);
+    for (const code of Object.keys(ACCOUNT_CODES)) expect(read("http-api.md")).toContain(`\`${code}\``);
   });
 });

@@ -16,6 +16,13 @@ it("several hosts, with and without a port, IPv6 among them", () => {
   });
 });
 
+it("an @ in the password is part of it, as in other URLs", () => {
+  expect(readMysqlUrl("mysql://u:a@b,c@host/db")).toMatchObject({
+    hosts: [{ host: "host", port: 3306 }],
+    password: "a@b,c",
+  });
+});
+
 it("one host", () => {
   expect(readMysqlUrl("mysql://auth@db/auth")).toMatchObject({
     hosts: [{ host: "db", port: 3306 }],

@@ -77,7 +77,7 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
 }, 120_000);
 
 it("any worker answers /metrics for all of them", async () => {
-  const { url, metricsUrl, child, closed, output } = await startWorkers();
+  const { url, metricsUrl, child, closed, output, workers } = await startWorkers();
   try {
     await until(() => output().includes("Next:"));
     const { access_token: token } = await getTokens(url, await signUp(url));
@@ -90,9 +90,19 @@ it("any worker answers /metrics for all of them", async () => {
       const lanes = /^outbox_lanes (\d+)$/m.exec(text)?.[1];
       return { status: response.status, count: Number(count), lanes: Number(lanes) };
     };
+    // the first answer too has all workers in it
+    expect(await read()).toMatchObject({ status: 200, count: calls });
     // the 16 lanes are shared out a moment after the start
     for (let tries = 0; tries < 300 && (await read()).lanes !== 16; tries++) await sleep(100);
     for (let n = 0; n < 4; n++) expect(await read()).toEqual({ status: 200, count: calls, lanes: 16 });
+    const [first = 0] = workers();
+    await freeze(first);
+    const whileFrozen = await Promise.race([read().then(({ status }) => status), sleep(20_000, "no answer")]);
+    process.kill(first, "SIGCONT");
+    // the frozen one may be the one that was asked
+    expect([503, "no answer"]).toContain(whileFrozen);
+    for (let tries = 0; tries < 100 && (await read()).status !== 200; tries++) await sleep(100);
+    expect(await read()).toMatchObject({ status: 200, count: calls });
   } finally {
     child.kill("SIGTERM");
     await closed;

@@ -2,7 +2,7 @@ import type { MigrationInterface, QueryRunner } from "typeorm";
 import { type TableShape, tableOf } from "../schema.ts";
 
 /** The tables this migration makes, as they were then: never edited once released, whatever `schema` says by now. */
-export const initialTables: Readonly<Record<string, TableShape>> = {
+export const INITIAL_TABLES: Readonly<Record<string, TableShape>> = {
   users: {
     columns: {
       uuid: "char(36) pk",
@@ -207,12 +207,12 @@ export class Initial1790000000000 implements MigrationInterface {
 
   async up(queryRunner: QueryRunner): Promise<void> {
     const dialect = queryRunner.dataSource.options.type === "better-sqlite3" ? "sqlite" : "mysql";
-    for (const [name, shape] of Object.entries(initialTables)) {
+    for (const [name, shape] of Object.entries(INITIAL_TABLES)) {
       await queryRunner.createTable(tableOf(name, shape, dialect), true);
     }
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
-    for (const name of Object.keys(initialTables)) await queryRunner.dropTable(name, true);
+    for (const name of Object.keys(INITIAL_TABLES)) await queryRunner.dropTable(name, true);
   }
 }

@@ -1,6 +1,6 @@
 import type { QueryRunner, Table } from "typeorm";
 import { type Dialect, type TableShape, tableOf } from "../schema.ts";
-import { initialTables } from "./1790000000000-initial.ts";
+import { INITIAL_TABLES } from "./1790000000000-initial.ts";
 
 /** Columns that a migration adds, by table. */
 export type AddedColumns = Readonly<Record<string, TableShape["columns"]>>;
@@ -11,7 +11,7 @@ export function dialectOf(queryRunner: QueryRunner): Dialect {
 
 /** A table as it is; where only a plan is asked for, it may not be there yet: then as the first migration makes it. */
 export async function tableNow(queryRunner: QueryRunner, name: string): Promise<Table> {
-  const initial = initialTables[name] ?? { columns: {} };
+  const initial = INITIAL_TABLES[name] ?? { columns: {} };
   return (await queryRunner.getTable(name)) ?? tableOf(name, initial, dialectOf(queryRunner));
 }
 

@@ -1,7 +1,7 @@
 import type { FieldTexts } from "./field-problems.ts";
 
-export const languages = ["en", "ko"] as const;
-export type Language = (typeof languages)[number];
+export const LANGUAGES = ["en", "ko"] as const;
+export type Language = (typeof LANGUAGES)[number];
 
 const en = {
   product: "Account",
@@ -256,4 +256,4 @@ const ko: Messages = {
   }),
 };
 
-export const messages: Record<Language, Messages> = { en, ko };
+export const MESSAGES: Record<Language, Messages> = { en, ko };

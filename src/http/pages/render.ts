@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { pathOf, type Visit } from "../visit.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
-import { type Language, languages, messages } from "./messages.ts";
+import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
 
 const eta = new Eta({ views: import.meta.dirname, cache: true });
@@ -52,7 +52,7 @@ export function renderPage({ ctx, request, reply }: Visit, name: string, data: P
 }
 
 function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
-  const t = messages[language];
+  const t = MESSAGES[language];
   const problems = data.problems ?? [];
   const texts = t.fields(ctx.config.passwordMinLength);
   return eta.render(`./${name}`, {
@@ -89,15 +89,15 @@ function timesIn(language: Language, zone: string): (at: number) => string {
   return (at) => format.format(at);
 }
 
-/** CSP's grammar knows no IPv6 address: there the scheme has to do. */
+/** The grammar of CSP has no IPv6 addresses: for one, the scheme is allowed as a whole. */
 function formActionSource(origin: string): string {
   return origin.includes("[") ? new URL(origin).protocol : origin;
 }
 
 function languageOf(request: FastifyRequest, wanted: readonly string[]): Language {
   const asked = wanted.map((tag) => tag.toLowerCase().split("-")[0]);
-  const named = asked.map((tag) => languages.find((language) => language === tag)).find((tag) => tag !== undefined);
+  const named = asked.map((tag) => LANGUAGES.find((language) => language === tag)).find((tag) => tag !== undefined);
   if (named !== undefined) return named;
-  const preferred = request.language([...languages]);
-  return languages.find((language) => language === preferred) ?? "en";
+  const preferred = request.language([...LANGUAGES]);
+  return LANGUAGES.find((language) => language === preferred) ?? "en";
 }

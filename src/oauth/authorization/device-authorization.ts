@@ -9,7 +9,7 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { paths } from "../metadata.ts";
+import { PATHS } from "../metadata.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
 
@@ -78,7 +78,7 @@ export async function authorizeDevice(
   return {
     device_code: deviceCode,
     user_code: userCode,
-    verification_uri: ctx.config.issuer + paths.device,
+    verification_uri: ctx.config.issuer + PATHS.device,
     verification_uri_complete: verificationUriComplete(ctx, userCode),
     expires_in: lifetime,
     interval,
@@ -87,7 +87,7 @@ export async function authorizeDevice(
 
 /** RFC 8628 section 3.3.1: opening it saves the typing, not the decision. */
 export function verificationUriComplete(ctx: OAuthContext, userCode: string): string {
-  return `${ctx.config.issuer}${paths.device}?user_code=${userCode}`;
+  return `${ctx.config.issuer}${PATHS.device}?user_code=${userCode}`;
 }
 
 /** A user code however it was typed: any case, with or without dash and spaces. @returns XXXX-XXXX; null: it cannot be one */

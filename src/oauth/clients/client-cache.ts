@@ -46,7 +46,7 @@ export class ClientCache {
       const known = this.#clients.get(clientId);
       if (known !== undefined) return known;
       const { client, current } = await (this.#loading.get(clientId) ?? this.#load(clientId));
-      // a read that took long brings what was true before a change, or outlives the freshness that was made sure of
+      // a slow read may return the client as it was before a change, or end when the feed is no longer fresh
       if (current && this.#feed.fresh) return client;
     }
   }

@@ -11,7 +11,7 @@ import {
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
-import { paths } from "../metadata.ts";
+import { PATHS } from "../metadata.ts";
 import { scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
 
@@ -223,7 +223,7 @@ function informationOf(
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt / 1000),
     registration_access_token: registrationToken,
-    registration_client_uri: `${ctx.config.issuer}${paths.register}/${clientId}`,
+    registration_client_uri: `${ctx.config.issuer}${PATHS.register}/${clientId}`,
     ...Object.fromEntries(Object.entries(metadata).filter(([member]) => ownMembers.includes(member))),
     subject_type: "public",
   };

@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
-import { AuthError, StartRefused } from "../../errors.ts";
+import { StartRefused } from "../../errors.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -89,8 +89,9 @@ export class KeyRing {
     return ring;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#reloaded;
   }
 
   /** Opens the newest key of each kind. @throws StartRefused: KEY_ENCRYPTION_KEY is not the one that sealed them */
@@ -141,13 +142,14 @@ export class KeyRing {
   async reseal(): Promise<{ readonly resealed: number; readonly unreadable: number }> {
     let [resealed, unreadable] = [0, 0];
     for (const { kid, sealedPrivateJwk } of await this.#store.list()) {
+      let sealed: string | null;
       try {
-        const sealed = this.#sealer.reseal(sealedPrivateJwk, kid);
-        if (sealed !== null && (await this.#store.reseal(kid, sealedPrivateJwk, sealed))) resealed++;
-      } catch (error) {
-        if (error instanceof AuthError) throw error;
+        sealed = this.#sealer.reseal(sealedPrivateJwk, kid);
+      } catch {
         unreadable++;
+        continue;
       }
+      if (sealed !== null && (await this.#store.reseal(kid, sealedPrivateJwk, sealed))) resealed++;
     }
     return { resealed, unreadable };
   }

@@ -45,8 +45,8 @@ export async function* watchRevocations(
 ): AsyncGenerator<WatchResponse> {
   const { feed } = ctx;
   const { known } = feed;
-  const keys = ctx.derivedKeys.resumeTokens;
-  const resumed = readPageToken(keys, list, resumeToken);
+  const { resumeTokens } = ctx.derivedKeys;
+  const resumed = readPageToken(resumeTokens, list, resumeToken);
   const stale = feed.ensureFresh();
   if (stale !== null) await stale;
 
@@ -63,7 +63,7 @@ export async function* watchRevocations(
       const rows = known.read(position, page);
       position = Math.max(position, known.start) + rows.length;
       if (position === known.end) {
-        token = writePageToken(keys, list, [feed.completeBelow, ""]);
+        token = writePageToken(resumeTokens, list, [feed.completeBelow, ""]);
         completeUntil = feed.completeUntil;
       }
       const sentAt = performance.now();

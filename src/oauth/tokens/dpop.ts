@@ -1,5 +1,4 @@
-import { createHmac } from "node:crypto";
-import { hashOf, isSameSecret } from "../../crypto/hashes.ts";
+import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { Client } from "../../store/clients.ts";
 import { checkDpopProof, PROOF_LIFETIME } from "../../token/dpop-proof.ts";
@@ -65,18 +64,12 @@ export function needsNonce(client: Client): boolean {
 
 /** The nonce for a client's next proof. Derived from the time and KEY_ENCRYPTION_KEY, so all replicas have the same and store none. */
 export function dpopNonce(ctx: OAuthContext): string {
-  return nonceOf(ctx.derivedKeys.dpopNonces[0], Math.floor(ctx.clock.now() / nonceWindow));
+  return ctx.derivedKeys.dpopNonces.of(String(Math.floor(ctx.clock.now() / nonceWindow)));
 }
 
 function isNonce(ctx: OAuthContext, given: unknown): boolean {
   const current = Math.floor(ctx.clock.now() / nonceWindow);
   // the next one too: another replica's clock may be slightly ahead
   const windows = [current, current - 1, current + 1];
-  return ctx.derivedKeys.dpopNonces.some((key) =>
-    windows.some((window) => isSameSecret(String(given), nonceOf(key, window))),
-  );
-}
-
-function nonceOf(key: Buffer, window: number): string {
-  return createHmac("sha256", key).update(String(window)).digest("base64url");
+  return windows.some((window) => ctx.derivedKeys.dpopNonces.verifies(String(window), String(given)));
 }

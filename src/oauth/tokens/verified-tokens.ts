@@ -42,15 +42,22 @@ export class VerifiedTokens {
 
   /** Remembers that the signature was verified. */
   add(token: string): void {
-    this.#tokens.set(signatureOf(token), token);
+    const copy = copyOf(token);
+    this.#tokens.set(signatureOf(copy), copy);
   }
 
   /** Keeps the claims of a token that is seen again. */
   keep(token: string, claims: AccessTokenClaims, kid: string): VerifiedToken {
-    const kept: Kept = { token, claims, kid, kept: true, introspection: undefined };
-    this.#tokens.set(signatureOf(token), kept);
+    const copy = copyOf(token);
+    const kept: Kept = { token: copy, claims, kid, kept: true, introspection: undefined };
+    this.#tokens.set(signatureOf(copy), kept);
     return kept;
   }
+}
+
+/** A token that was cut from a request would keep the whole request in memory. @param token a JWS: ASCII */
+function copyOf(token: string): string {
+  return Buffer.from(token, "latin1").toString("latin1");
 }
 
 function signatureOf(token: string): string {

@@ -1,0 +1,26 @@
+import { createHmac } from "node:crypto";
+import { isSameSecret } from "./hashes.ts";
+
+/** Authenticates texts that this service gives out and gets back (HMAC with SHA-256), by keys that stay inside. */
+export class Mac {
+  readonly #keys: readonly [Buffer, ...Buffer[]];
+
+  /** @param keys of 32 bytes: the first one makes, all of them verify */
+  constructor(keys: readonly [Buffer, ...Buffer[]]) {
+    this.#keys = keys;
+  }
+
+  /** @returns base64url, 43 characters */
+  of(text: string): string {
+    return macOf(this.#keys[0], text);
+  }
+
+  /** Is this the MAC of the text under one of the keys? */
+  verifies(text: string, mac: string): boolean {
+    return this.#keys.some((key) => isSameSecret(mac, macOf(key, text)));
+  }
+}
+
+function macOf(key: Buffer, text: string): string {
+  return createHmac("sha256", key).update(text).digest("base64url");
+}

@@ -1,11 +1,6 @@
 import { enableCompileCache } from "node:module";
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import { setFlagsFromString } from "node:v8";
-
-// V8 would place what calls allocate among its old objects after a burst of tokens never seen, and from then on collect all of them again
-// and again: a tenth of a call's time
-setFlagsFromString("--no-allocation-site-pretenuring");
 
 // what was compiled at an earlier start: a start takes a fifth less time and memory. Without permission to write it does without.
 enableCompileCache(path.join(import.meta.dirname, "../node_modules/.cache/compiled"));

@@ -105,6 +105,18 @@ interface Compared {
 
 type Run = (seconds: number) => Promise<Rate>;
 
+/** Both of one round; each is first in every other round, as what runs before a measurement is part of what it finds. */
+async function inTurn(
+  round: number,
+  one: () => Promise<Rate>,
+  two: () => Promise<Rate>,
+  between: () => Promise<void> = async () => undefined,
+): Promise<[Rate, Rate]> {
+  const [first, last] = round % 2 === 0 ? [one, two] : [two, one];
+  const rates = [await first(), await between().then(last)] as const;
+  return round % 2 === 0 ? [rates[0], rates[1]] : [rates[1], rates[0]];
+}
+
 /** Two loads in turns; medians. */
 async function inTurns(baseline: Run, ours: Run): Promise<Compared> {
   await baseline(warmUpSeconds);
@@ -112,10 +124,11 @@ async function inTurns(baseline: Run, ours: Run): Promise<Compared> {
   const rates: { readonly baseline: Rate[]; readonly ours: Rate[] } = { baseline: [], ours: [] };
   const ratios: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    // in turns the first: what runs before a measurement is part of what it finds
-    const first = await (round % 2 === 0 ? baseline : ours)(seconds);
-    const last = await (round % 2 === 0 ? ours : baseline)(seconds);
-    const [bare, own] = round % 2 === 0 ? [first, last] : [last, first];
+    const [bare, own] = await inTurn(
+      round,
+      () => baseline(seconds),
+      () => ours(seconds),
+    );
     rates.baseline.push(bare);
     rates.ours.push(own);
     ratios.push(own.perCpuSecond / bare.perCpuSecond);
@@ -174,18 +187,20 @@ export function introspectCold(): Promise<Result> {
       const from = warmUp + round * perRound;
       const fresh = messages.slice(from, from + perRound);
       const once = { ...load, path, messages: fresh, total: fresh.length };
-      const takeEcho = () => measure(echo.pid, "grpc-load.ts", { ...once, address: echo.address });
-      const takeOurs = () => measure(ours.pid, "grpc-load.ts", { ...once, address: ours.address });
-      // in turns the first and the last: what runs before a measurement is part of what it finds
-      const first = await (round % 2 === 0 ? takeEcho() : takeOurs());
-      // the neighbouring core is as busy as it is under load: the two may share one core's units
-      const [loop] = await Promise.all([
-        runLoad("verify-loop.ts", {}, serverCpu),
-        runLoad("verify-loop.ts", {}, loadCpu),
-      ]);
-      const last = await (round % 2 === 0 ? takeOurs() : takeEcho());
-      const [bare, own] = round % 2 === 0 ? [first, last] : [last, first];
-      const verify = loop.answered / loop.seconds;
+      let verify = 0;
+      const [bare, own] = await inTurn(
+        round,
+        () => measure(echo.pid, "grpc-load.ts", { ...once, address: echo.address }),
+        () => measure(ours.pid, "grpc-load.ts", { ...once, address: ours.address }),
+        async () => {
+          // the neighbouring core is as busy as it is under load: the two may share one core's units
+          const [loop] = await Promise.all([
+            runLoad("verify-loop.ts", {}, serverCpu),
+            runLoad("verify-loop.ts", {}, loadCpu),
+          ]);
+          verify = loop.answered / loop.seconds;
+        },
+      );
       const possible = 1 / (1 / bare.perCpuSecond + 1 / verify);
       if (round >= uncounted) found.push({ ours: own.perCpuSecond, echo: bare.perCpuSecond, verify, possible });
     }

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { isLoopback } from "../net/loopback.ts";
-import { readMysqlUrl } from "../net/mysql-url.ts";
+import { nameOfHost, readMysqlUrl } from "../net/mysql-url.ts";
 import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
@@ -175,7 +175,7 @@ function readDatabase(read: Reader, production: boolean): string {
     read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port,host:port/database");
     return url;
   }
-  const names = parsed.hosts.map(({ host, port }) => `${host}:${port}`);
+  const names = parsed.hosts.map(nameOfHost);
   if (new Set(names).size < names.length)
     read.problem("DATABASE_URL", "names a host twice", "mysql://...@db1,db2/auth");
   for (const wrong of problemsOfQuery(parsed.first)) {

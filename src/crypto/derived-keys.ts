@@ -1,4 +1,4 @@
-import { hkdfSync } from "node:crypto";
+import { keysFor } from "./keys-for.ts";
 import { Mac } from "./mac.ts";
 
 /** One for each purpose, of keys that are derived from those in KEY_ENCRYPTION_KEY: the same on every replica. */
@@ -18,11 +18,7 @@ export interface DerivedKeys {
  * @param keyEncryptionKeys 32 bytes each
  */
 export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8Array[]]): DerivedKeys {
-  const [first, ...others] = keyEncryptionKeys;
-  const derive = (purpose: string) => {
-    const of = (key: Uint8Array) => Buffer.from(hkdfSync("sha256", key, "", `auth-service ${purpose} v1`, 32));
-    return new Mac([of(first), ...others.map(of)]);
-  };
+  const derive = (purpose: string) => new Mac(keysFor(purpose, keyEncryptionKeys));
   return {
     knownDevices: derive("known devices"),
     dpopNonces: derive("dpop nonce"),

@@ -1,12 +1,13 @@
 import { createHmac } from "node:crypto";
 import { isSameSecret } from "./hashes.ts";
+import type { KeysFor } from "./keys-for.ts";
 
 /** Authenticates texts that this service gives out and gets back (HMAC with SHA-256), by keys that stay inside. */
 export class Mac {
-  readonly #keys: readonly [Buffer, ...Buffer[]];
+  readonly #keys: KeysFor;
 
-  /** @param keys of 32 bytes: the first one makes, all of them verify */
-  constructor(keys: readonly [Buffer, ...Buffer[]]) {
+  /** @param keys the first one makes, all of them verify */
+  constructor(keys: KeysFor) {
     this.#keys = keys;
   }
 

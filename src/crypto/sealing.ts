@@ -1,13 +1,13 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { type KeysFor, keysFor } from "./keys-for.ts";
 
 /** Seals what must be read again but never lie in the clear: private signing keys and outbox payloads (AES-256-GCM). */
 export class Sealer {
-  readonly #keys: readonly [Buffer, ...Buffer[]];
+  readonly #keys: KeysFor;
 
   /** @param keyEncryptionKeys 32 bytes each: the first one seals, all of them open */
   constructor(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8Array[]]) {
-    const [first, ...others] = keyEncryptionKeys;
-    this.#keys = [sealingKey(first), ...others.map(sealingKey)];
+    this.#keys = keysFor("sealing", keyEncryptionKeys);
   }
 
   /** @param context what the plain text belongs to (a kid, an event id); the same must be named to open it */
@@ -20,11 +20,24 @@ export class Sealer {
 
   /** @throws Error when the text was sealed under another key or for another context, or was changed */
   open(sealed: string, context: string): Buffer {
+    return this.#open(sealed, context).plain;
+  }
+
+  /**
+   * The same value under the first key.
+   * @returns null: it is sealed under that key already @throws Error as `open`
+   */
+  reseal(sealed: string, context: string): string | null {
+    const { plain, key } = this.#open(sealed, context);
+    return key === this.#keys[0] ? null : this.seal(plain, context);
+  }
+
+  #open(sealed: string, context: string): { readonly plain: Buffer; readonly key: Buffer } {
     const bytes = readSealed(sealed);
     let cause: unknown;
     for (const key of this.#keys) {
       try {
-        return openWith(key, bytes, context);
+        return { plain: openWith(key, bytes, context), key };
       } catch (error) {
         cause ??= error;
       }
@@ -33,23 +46,6 @@ export class Sealer {
       cause,
     });
   }
-
-  /**
-   * The same value under the first key.
-   * @returns null: it is sealed under that key already @throws Error as `open`
-   */
-  reseal(sealed: string, context: string): string | null {
-    try {
-      openWith(this.#keys[0], readSealed(sealed), context);
-      return null;
-    } catch {
-      return this.seal(this.open(sealed, context), context);
-    }
-  }
-}
-
-function sealingKey(keyEncryptionKey: Uint8Array): Buffer {
-  return Buffer.from(hkdfSync("sha256", keyEncryptionKey, "", "auth-service sealing v1", 32));
 }
 
 function readSealed(sealed: string): Buffer {

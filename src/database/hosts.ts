@@ -1,7 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
 import { within } from "../deadline.ts";
-import type { MysqlHost } from "../net/mysql-url.ts";
+import { type MysqlHost, nameOfHost } from "../net/mysql-url.ts";
 
 /** What one server says of itself. */
 export interface ServerState {
@@ -82,7 +82,12 @@ export class Hosts {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#stopWatching();
+  }
+
+  #stopWatching(): void {
     if (this.#watch !== null) cut(this.#watch);
+    this.#watch = null;
   }
 
   #lookLater(): void {
@@ -99,29 +104,22 @@ export class Hosts {
       this.#watch ??= open(this.#current, this.#access);
       return (await stateOf(this.#watch, answerMs)).writable;
     } catch {
-      if (this.#watch !== null) cut(this.#watch);
-      this.#watch = null;
+      this.#stopWatching();
       return false;
     }
   }
 
   async #findAnother(): Promise<void> {
     const found = await askAll(this.#hosts, this.#access, answerMs);
-    const next = found.find(({ state }) => state?.writable)?.host;
-    if (this.#closed || next === undefined) return;
-    const isCurrent = found.some(({ host, state }) => host === this.#current && state?.writable);
-    if (isCurrent) return;
-    this.#log.warn({ from: nameOf(this.#current), to: nameOf(next) }, "the database moved to another server");
+    const writable = found.filter(({ state }) => state?.writable).map(({ host }) => host);
+    const [next] = writable;
+    if (this.#closed || next === undefined || writable.includes(this.#current)) return;
+    this.#log.warn({ from: nameOfHost(this.#current), to: nameOfHost(next) }, "the database moved to another server");
     this.#current = next;
-    if (this.#watch !== null) cut(this.#watch);
-    this.#watch = null;
+    this.#stopWatching();
     const left = Object.assign(new Error("the database moved to another server"), { code: "ECONNRESET" });
     for (const socket of this.#sockets) socket.destroy(left);
   }
-}
-
-export function nameOf({ host, port }: MysqlHost): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 interface Found {

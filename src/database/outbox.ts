@@ -170,6 +170,7 @@ export class Outbox implements OutboxStore {
     );
     let [resealed, unreadable] = [0, 0];
     for (const { event_id, payload, status } of rows) {
+      // filtered here: in the statement, one page might read all sent events before it finds others
       if (status === "sent") continue;
       const sealed = this.#reseal(payload, event_id);
       if (sealed === "unreadable") unreadable++;

@@ -63,7 +63,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
 
 /**
  * A topic of three and more replicas acknowledges what two of them have stored, so that one lost broker loses nothing. The request that
- * creates the topic carries the setting: whoever finds the topic later does not change it. A broker-wide value above 1 stays in force.
+ * creates the topic carries the setting: a replica that finds the topic later does not change it. A broker-wide value above 1 stays in force.
  * @param replication -1: the broker's default
  */
 async function configOf(admin: Admin, replication: number, log: Logger): Promise<{ name: string; value: string }[]> {

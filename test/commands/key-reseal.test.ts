@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
 import { getTokens, introspect, refresh, signUp, type Tokens } from "../support/flow.ts";
+import { eventsOf, until } from "../support/resets.ts";
 import { Program } from "./program.ts";
 
 const [older, newer] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")];
@@ -48,10 +48,9 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
 
     const sends = await start(newer);
     await goesOn(sends);
-    const sent = () => readFileSync(sends.config.eventsFile, "utf8");
-    for (let tries = 0; !sent().includes(user.uuid) && tries < 300; tries++)
-      await new Promise((done) => setTimeout(done, 100));
-    expect(sent().match(/"USER_(SIGNUP|LOGIN)"/g)?.length).toBeGreaterThanOrEqual(2);
+    const sent = () =>
+      eventsOf(sends).filter(({ key, topic }) => key === user.uuid && /^user-(signup|login)$/.test(topic));
+    expect((await until(() => (sent().length >= 2 ? sent() : undefined))).length).toBeGreaterThanOrEqual(2);
     await sends.close();
     app = undefined;
 

@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { startReplicas, type TestApp } from "../support/app.ts";
-import { getTokens, internalBasic, introspect, postForm, refresh, signUp, TestBrowser } from "../support/flow.ts";
+import {
+  getTokens,
+  hiddenFields,
+  internalBasic,
+  introspect,
+  postForm,
+  refresh,
+  signUp,
+  TestBrowser,
+} from "../support/flow.ts";
 import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 
 const path = "/account/sign-out-everywhere";
@@ -74,8 +83,5 @@ async function multiply(id: string, count: number): Promise<void> {
 }
 
 function fieldsOf(html: string): Record<string, string> {
-  const form = html.split(`action="${path}"`)[1]?.split("</form>")[0] ?? "";
-  return Object.fromEntries(
-    [...form.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)">/g)].map(([, name, value]) => [name, value]),
-  ) as Record<string, string>;
+  return hiddenFields(html.split(`action="${path}"`)[1]?.split("</form>")[0] ?? "");
 }

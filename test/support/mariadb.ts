@@ -23,7 +23,7 @@ const services = join(root, ".cache", "services");
 
 /**
  * A private server: TEST_DATABASE_URL, else mariadbd on PATH, else the Maven artifact, else a container.
- * @param options for mariadbd, such as `--log-bin`: only a process of ours takes them
+ * @param options for mariadbd, such as `--log-bin`: with any, TEST_DATABASE_URL and a container are not used
  */
 export async function startMariaDb(options: readonly string[] = []): Promise<MariaDb> {
   const given = options.length > 0 ? undefined : process.env["TEST_DATABASE_URL"];

@@ -1,0 +1,151 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { it } from "@jest/globals";
+
+/** Where haproxy is, and where its libraries are, if not with the system's. */
+interface Haproxy {
+  readonly program: string;
+  readonly libraries: string | null;
+}
+
+export interface RunningProxy {
+  /** What haproxy logged and printed. */
+  readonly output: () => string;
+  stop(): Promise<void>;
+}
+
+const root = join(import.meta.dirname, "../..");
+const services = join(root, ".cache", "services");
+/** haproxy, and the libraries it needs that a small Debian does not have. */
+const packages = ["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"];
+
+/** haproxy on the PATH, else Debian's package unpacked beside the other services of the tests; null: it cannot be had. */
+export const HAPROXY: Haproxy | null = findHaproxy();
+
+/** A test that runs haproxy, skipped by name where there is none. */
+export function itWithHaproxy(name: string, body: (haproxy: Haproxy) => Promise<void>, timeout?: number): void {
+  const title = `${name} (needs haproxy)`;
+  const found = HAPROXY;
+  if (found !== null) it(title, () => body(found), timeout);
+  else {
+    // by hand, too: Jest does not name the tests of a file in which all are skipped
+    process.stderr.write(`skipped: ${title}\n`);
+    it.skip(title, () => {});
+  }
+}
+
+function findHaproxy(): Haproxy | null {
+  const installed = { program: "haproxy", libraries: null };
+  if (runs(installed)) return installed;
+  const home = join(services, "haproxy");
+  if (!existsSync(home)) unpackPackages(home);
+  const lib = join(home, "usr", "lib");
+  const triplet = existsSync(lib) ? readdirSync(lib).find((name) => name.endsWith("-linux-gnu")) : undefined;
+  const unpacked = { program: join(home, "usr", "sbin", "haproxy"), libraries: triplet ? join(lib, triplet) : null };
+  return runs(unpacked) ? unpacked : null;
+}
+
+function runs(haproxy: Haproxy): boolean {
+  try {
+    execFileSync(haproxy.program, ["-v"], { stdio: "ignore", env: environment(haproxy) });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function environment({ libraries }: Haproxy): NodeJS.ProcessEnv {
+  return { PATH: process.env["PATH"], ...(libraries === null ? {} : { LD_LIBRARY_PATH: libraries }) };
+}
+
+/** Leaves nothing where apt, its lists or the network are missing. */
+function unpackPackages(home: string): void {
+  mkdirSync(services, { recursive: true });
+  const scratch = mkdtempSync(join(services, "unpack-"));
+  const run = (program: string, args: string[]) =>
+    execFileSync(program, args, { cwd: scratch, stdio: "ignore", timeout: 120_000 });
+  try {
+    run("apt-get", ["download", ...packages]);
+    for (const file of readdirSync(scratch).filter((name) => name.endsWith(".deb"))) run("dpkg", ["-x", file, "tree"]);
+    renameSync(join(scratch, "tree"), home);
+  } catch {
+    // another run may have been faster; where none was, the caller finds no program
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Checks a configuration. @throws with what haproxy says against it */
+export function checkConfiguration(haproxy: Haproxy, file: string): void {
+  execFileSync(haproxy.program, ["-c", "-f", file], { stdio: "pipe", encoding: "utf8", env: environment(haproxy) });
+}
+
+/**
+ * Runs haproxy in the foreground with a configuration file of the repository.
+ * @param replaced text in it for what stands there here: addresses and ports
+ * @param listens on this port of 127.0.0.1 once it is up
+ */
+export async function startHaproxy(
+  haproxy: Haproxy,
+  file: string,
+  replaced: readonly (readonly [string, string])[],
+  listens: number,
+): Promise<RunningProxy> {
+  let text = readFileSync(file, "utf8");
+  for (const [from, to] of replaced) {
+    if (!text.includes(from)) throw new Error(`${from} is not in ${file}`);
+    text = text.replaceAll(from, to);
+  }
+  const folder = mkdtempSync(join(tmpdir(), "haproxy-"));
+  const own = join(folder, "haproxy.cfg");
+  writeFileSync(own, text);
+  const child = spawn(haproxy.program, ["-db", "-f", own], { env: environment(haproxy) });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
+  const stop = async () => {
+    await end(child);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  for (let tries = 0; !(await accepts(listens)); tries++) {
+    if (child.exitCode !== null || tries > 300) {
+      await stop();
+      throw new Error(`haproxy did not come up: ${output}`);
+    }
+    await sleep(50);
+  }
+  return { output: () => output, stop };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGTERM");
+  const late = setTimeout(() => child.kill("SIGKILL"), 5_000);
+  await ended;
+  clearTimeout(late);
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("error", () => resolve(false));
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}

@@ -4,19 +4,24 @@ import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { events } from "./events.ts";
 import type { Figure, Result } from "./figures.ts";
+import { growth, LARGE_SIZE } from "./growth.ts";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { loginFlood } from "./login-flood.ts";
 import { revokeLatency } from "./revoke-latency.ts";
 import { rotate } from "./rotate.ts";
 import { security } from "./security.ts";
 import { start } from "./start.ts";
+import { storms } from "./storms.ts";
 import { verify } from "./verify.ts";
 
 interface Bench {
   readonly description: string;
   /** Printed with the result where the server does not have a core of its own. */
   readonly notPinned?: string;
-  run(): Promise<readonly Figure[] | Result>;
+  /** It takes long: it runs only if it is named. */
+  readonly onlyNamed?: true;
+  /** @param size of `--size` */
+  run(size?: number): Promise<readonly Figure[] | Result>;
 }
 
 /** One file a bench; add its name here. */
@@ -52,22 +57,37 @@ const benches: Record<string, Bench> = {
     run: events,
   },
   batch: { description: "BatchIntrospect against single calls", run: batch },
+  storms: {
+    description: "ending everything of a user of 20,000 authorizations; introspection beside 48 sign-outs at once",
+    run: storms,
+  },
+  growth: {
+    description: `${LARGE_SIZE / 1e6} million authorizations against 10 thousand on MariaDB; takes half an hour and 9 GB of memory`,
+    notPinned: "not pinned to cores",
+    onlyNamed: true,
+    run: growth,
+  },
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { help: { type: "boolean", short: "h" }, json: { type: "boolean" } },
+  options: { help: { type: "boolean", short: "h" }, json: { type: "boolean" }, size: { type: "string" } },
 });
-const named = positionals.length > 0 ? positionals : Object.keys(benches);
+const unasked = Object.keys(benches).filter((name) => benches[name]?.onlyNamed !== true);
+const named = positionals.length > 0 ? positionals : unasked;
+const size = values.size === undefined ? undefined : Number(values.size);
+const isSize = size === undefined || (Number.isSafeInteger(size) && size >= 10_000);
 const chosen = named.map((name) => [name, benches[name]] as const);
 const unknown = chosen.find(([, bench]) => bench === undefined);
-if (values.help || unknown !== undefined) {
+if (values.help || unknown !== undefined || !isSize) {
   if (unknown !== undefined) console.error(`there is no bench ${unknown[0]}\n`);
+  if (!isSize) console.error(`--size ${values.size} is not a number of at least 10000\n`);
   console.log(
-    "Usage: npm run bench -- [NAME...] [--json]\n\nWithout a name all of them, which takes about ten minutes on a quiet machine:\n",
+    "Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS]\n\nWithout a name all of them but those marked *, which takes about ten minutes on a quiet machine. --size is for growth:\n",
   );
   for (const [name, { description, notPinned }] of Object.entries(benches)) {
-    console.log(`  ${name.padEnd(15)} ${description}${notPinned === undefined ? "" : ` (${notPinned})`}`);
+    const marked = benches[name]?.onlyNamed ? `${name} *` : name;
+    console.log(`  ${marked.padEnd(15)} ${description}${notPinned === undefined ? "" : ` (${notPinned})`}`);
   }
   process.exit(values.help ? 0 : 2);
 }
@@ -83,7 +103,7 @@ let missed = 0;
 const results: Record<string, readonly Figure[] | Result> = {};
 for (const [name, bench] of chosen) {
   if (!values.json) process.stderr.write(`${name} ...\n`);
-  const result = (await bench?.run()) ?? [];
+  const result = (await bench?.run(size)) ?? [];
   results[name] = result;
   if ("ratio" in result) missed += result.ratio < result.bar ? 1 : 0;
   else missed += result.filter(({ value, bar }) => bar !== null && value > bar).length;

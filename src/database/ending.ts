@@ -37,10 +37,12 @@ export async function endEverythingOf(
   const applications = await applicationsOf(sql, sessions);
   await sql.change("DELETE FROM browser_session WHERE user_id = ?", [userId]);
   await revokeCodes(sql, "user_id = ?", [userId], now);
+  // what an earlier end left unrevoked is dead by its epoch: a sign-out that is repeated does not write a thousand rows each time
+  const [ofEpoch, before] = epoch === null ? ["", []] : [" AND (user_epoch IS NULL OR user_epoch = ?)", [epoch - 1]];
   const authorizations = await sql.rows<EndedAuthorization>(
-    `SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL
+    `SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL${ofEpoch}
      ORDER BY created_at DESC, id DESC LIMIT ${oneByOne}`,
-    [userId],
+    [userId, ...before],
   );
   await feed.revokeAuthorizations(
     sql,

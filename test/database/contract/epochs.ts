@@ -74,6 +74,17 @@ export function epochsContract(opened: () => OpenedStore): void {
       expect(told.map(({ epoch }) => epoch)).toEqual([1, 2]);
     });
 
+    it("C-03 a sign-out everywhere that is repeated adds one line to the feed, however much the first ended", async () => {
+      const user = await signUp(store);
+      await addAuthorizations(database, user, 2_500, 0);
+      const lines = async () =>
+        Number((await database.rows<{ n: number }>("SELECT COUNT(*) AS n FROM revocation"))[0]?.n);
+      await store.sessions.endAllOf(user.uuid, NOW + 5);
+      const before = await lines();
+      await store.sessions.endAllOf(user.uuid, NOW + 6);
+      expect(await lines()).toBe(before + 1);
+    });
+
     it("refuses an authorization that was signed before everything was ended, and takes one signed after", async () => {
       const user = await signUp(store);
       await store.sessions.endAllOf(user.uuid, NOW);

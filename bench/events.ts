@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import kafkajs from "kafkajs";
 import { Clock } from "../src/clock.ts";
+import { keysFor } from "../src/crypto/keys-for.ts";
 import { Sealer } from "../src/crypto/sealing.ts";
 import { openStore } from "../src/database/open-store.ts";
 import { userSignup } from "../src/events.ts";
@@ -22,7 +23,7 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 export async function events(): Promise<readonly Figure[]> {
   const [database, kafka] = await Promise.all([startMariaDb(), startKafka()]);
   const clock = new Clock();
-  const sealer = new Sealer(randomBytes(32));
+  const sealer = new Sealer(keysFor("sealing", [randomBytes(32)]));
   const store = await openStore({ url: await database.createDatabase(), sealer, clock, log: silent });
   const brokers = kafka.brokers.split(",");
   const publisher = kafkaPublisher({ brokers, log: silent });

@@ -1,7 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { Clock } from "./clock.ts";
 import type { Config, Secrets, Settings } from "./config/config.ts";
 import { deriveKeys } from "./crypto/derived-keys.ts";
+import { keysFor } from "./crypto/keys-for.ts";
 import { Passwords } from "./crypto/passwords.ts";
 import { Sealer } from "./crypto/sealing.ts";
 import { MigrationsWait } from "./database/migrate.ts";
@@ -26,6 +26,7 @@ import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
+import { Replicas } from "./oauth/replicas.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
@@ -69,7 +70,7 @@ export async function createContext(
   const log = overrides.log ?? createLogger(config.logLevel);
   const clock = overrides.clock ?? new Clock();
   const metrics = createMetrics();
-  const sealer = new Sealer(...secrets.keyEncryptionKeys);
+  const sealer = new Sealer(keysFor("sealing", secrets.keyEncryptionKeys));
   const store = await openStore({
     url: secrets.databaseUrl,
     ...(config.databaseSslCa === null ? {} : { sslCa: config.databaseSslCa }),
@@ -97,6 +98,7 @@ export async function createContext(
       callerLimits: new CallerLimits(config.callerRateLimit),
       derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),
       passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
+      replicas: new Replicas(),
       limits: new Limits(store.limits, clock, (rule) => metrics.limitsHit.inc({ limit: rule })),
       log,
       metrics,
@@ -162,7 +164,11 @@ class Closers {
   }
 }
 
-function startEvents({ config, store, clock, log, metrics }: OAuthContext, secrets: Secrets, closers: Closers): void {
+function startEvents(
+  { config, store, clock, log, metrics, replicas }: OAuthContext,
+  secrets: Secrets,
+  closers: Closers,
+): void {
   const publisher =
     config.kafka === null
       ? fileSink({ file: config.eventsFile, log })
@@ -173,7 +179,8 @@ function startEvents({ config, store, clock, log, metrics }: OAuthContext, secre
     publisher,
     clock,
     log,
-    owner: randomUUID(),
+    owner: replicas.ownName,
+    onRelays: (names) => replicas.saw(names),
     issuer: config.issuer,
     metrics: {
       sent: (count) => metrics.eventsSent.inc(count),

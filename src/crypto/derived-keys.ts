@@ -1,5 +1,6 @@
 import { keysFor } from "./keys-for.ts";
 import { Mac } from "./mac.ts";
+import { Sealer } from "./sealing.ts";
 
 /** One for each purpose, of keys that are derived from those in KEY_ENCRYPTION_KEY: the same on every replica. */
 export interface DerivedKeys {
@@ -9,6 +10,10 @@ export interface DerivedKeys {
   readonly dpopNonces: Mac;
   /** Seals the page tokens of lists. */
   readonly pageTokens: Mac;
+  /** Authenticates the forms of browsers that have not signed in. */
+  readonly browserForms: Mac;
+  /** Seals the authorization requests that wait in a browser for its login. */
+  readonly pendingRequests: Sealer;
   /** Seals the resume tokens of the revocation feed's watchers. */
   readonly resumeTokens: Mac;
 }
@@ -23,6 +28,8 @@ export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8A
     knownDevices: derive("known devices"),
     dpopNonces: derive("dpop nonce"),
     pageTokens: derive("page tokens"),
+    browserForms: derive("browser forms"),
+    pendingRequests: new Sealer(keysFor("pending requests", keyEncryptionKeys)),
     resumeTokens: derive("resume tokens"),
   };
 }

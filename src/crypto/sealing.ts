@@ -1,13 +1,16 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { type KeysFor, keysFor } from "./keys-for.ts";
+import type { KeysFor } from "./keys-for.ts";
 
-/** Seals what must be read again but never lie in the clear: private signing keys and outbox payloads (AES-256-GCM). */
+/**
+ * Seals what must be read again but never lie in the clear (AES-256-GCM): private signing keys and outbox payloads in the store, and
+ * authorization requests that travel with a browser. Each purpose has keys of its own.
+ */
 export class Sealer {
   readonly #keys: KeysFor;
 
-  /** @param keyEncryptionKeys 32 bytes each: the first one seals, all of them open */
-  constructor(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8Array[]]) {
-    this.#keys = keysFor("sealing", keyEncryptionKeys);
+  /** @param keys the first one seals, all of them open */
+  constructor(keys: KeysFor) {
+    this.#keys = keys;
   }
 
   /** @param context what the plain text belongs to (a kid, an event id); the same must be named to open it */
@@ -50,7 +53,9 @@ export class Sealer {
 
 function readSealed(sealed: string): Buffer {
   const bytes = Buffer.from(sealed.slice(3), "base64url");
-  if (!sealed.startsWith("v1.") || bytes.length < 28) throw new Error("not a sealed value");
+  // one spelling for each value: what decodes to the same bytes is a changed text too
+  const isCanonical = sealed === `v1.${bytes.toString("base64url")}`;
+  if (!isCanonical || bytes.length < 28) throw new Error("not a sealed value");
   return bytes;
 }
 

@@ -1,4 +1,4 @@
-import type { PendingRequest, Session, SessionStore } from "../store/sessions.ts";
+import type { Session, SessionStore, StoredRequest } from "../store/sessions.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
@@ -36,7 +36,7 @@ function sessionOf(row: SessionRow): Session {
   };
 }
 
-function requestOf(row: RequestRow): PendingRequest {
+function requestOf(row: RequestRow): StoredRequest {
   return {
     id: row.id,
     sessionHash: row.session_hash,
@@ -166,7 +166,7 @@ export class Sessions implements SessionStore {
     });
   }
 
-  async saveRequest(request: PendingRequest, keep: number): Promise<void> {
+  async saveRequest(request: StoredRequest, keep: number): Promise<void> {
     await this.#database.transaction(async (sql) => {
       await insert(sql, "oauth2_authorization_request", {
         id: request.id,
@@ -186,7 +186,7 @@ export class Sessions implements SessionStore {
     });
   }
 
-  async findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null> {
+  async findRequest(id: string, sessionHash: string, now: number): Promise<StoredRequest | null> {
     const [row] = await this.#database.rows<RequestRow>(
       "SELECT * FROM oauth2_authorization_request WHERE id = ? AND session_hash = ? AND expires_at > ?",
       [id, sessionHash, now],
@@ -194,7 +194,7 @@ export class Sessions implements SessionStore {
     return row === undefined ? null : requestOf(row);
   }
 
-  async latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null> {
+  async latestRequest(sessionHash: string, now: number): Promise<StoredRequest | null> {
     const [row] = await this.#database.rows<RequestRow>(
       `SELECT * FROM oauth2_authorization_request WHERE session_hash = ? AND expires_at > ?
        ORDER BY created_at DESC, id DESC LIMIT 1`,

@@ -4,10 +4,11 @@ import { listApplications, withdrawConsent } from "../oauth/authorization/consen
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
+import { checkForm, FormRefused, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { checkForm, clearSessionCookie, FormRefused, formFields, pathOf, sessionOf, type Visit } from "./visit.ts";
+import { clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 const endPath = "/account/sessions/end";
 const everywherePath = "/account/sign-out-everywhere";

@@ -1,12 +1,16 @@
-import type { FastifyInstance } from "fastify";
-import { continueRequest, describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { continueRequest, describeRequest } from "../oauth/authorization/authorize.ts";
+import { type PendingRequest, withShownScopes } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
+import { checkForm, FormRefused, formFields } from "./forms.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { browserOf, checkForm, FormRefused, formFields, pathOf, sessionOf } from "./visit.ts";
+import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { requestOf } from "./waiting-request.ts";
 
 /** GET and POST /consent: what a client that is not first-party may do, asked once for each set of scopes. */
 export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -14,24 +18,37 @@ export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
 
   page.get("/consent", async (visit) => {
     const session = await sessionOf(visit);
-    if (session === null || session.userId === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
-    const pending = await findPendingRequest(ctx, session, readQuery(visit.request)["request"]);
+    const pending = await requestOf(visit, session, readQuery(visit.request)["request"]);
     if (pending === null) throw new FormRefused();
-    const about = await describeRequest(ctx, pending);
-    if (about === null) throw new FormRefused();
-    return renderPage(visit, "consent", {
-      fields: formFields(session, "consent", { request: pending.id }),
-      account: (await getUser(ctx, session.userId)).email,
-      ...about,
-    });
+    if (session === null || session.userId === null) {
+      // signed out meanwhile: the login comes first again
+      return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
+    }
+    return showConsent(visit, { ...session, userId: session.userId }, pending);
   });
 
   page.post("/consent", async (visit) => {
     const form = readForm(visit.request);
     const session = await checkForm(visit, "consent", form);
-    const pending = await findPendingRequest(ctx, session, form["request"]);
-    if (pending === null || session.userId === null) throw new FormRefused();
+    const pending = await requestOf(visit, session, form["request"]);
+    if (pending === null) throw new FormRefused();
     const allowed = form["decision"] === "allow";
     return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), allowed));
+  });
+}
+
+async function showConsent(
+  visit: Visit,
+  session: BrowserSession & { readonly userId: string },
+  pending: PendingRequest,
+): Promise<FastifyReply> {
+  const { ctx } = visit;
+  const about = await describeRequest(ctx, pending);
+  if (about === null) throw new FormRefused();
+  const { carried } = withShownScopes(ctx, pending, about.scopes);
+  return renderPage(visit, "consent", {
+    fields: formFields(session, "consent", { request: carried }),
+    account: (await getUser(ctx, session.userId)).email,
+    ...about,
   });
 }

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { findPendingRequest, requestDeviceLogin } from "../oauth/authorization/authorize.ts";
+import { requestDeviceLogin } from "../oauth/authorization/authorize.ts";
 import {
   decideDeviceCode,
   openDeviceCode,
@@ -12,11 +12,13 @@ import { PATHS } from "../oauth/metadata.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
+import { checkForm, formFields } from "./forms.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { browserOf, checkForm, formFields, sessionOf, type Visit } from "./visit.ts";
+import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { requestOf } from "./waiting-request.ts";
 
 const decisionPath = `${PATHS.device}/decision`;
 
@@ -25,14 +27,14 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
   page.get(PATHS.device, async (visit) => {
-    const { user_code: given, request: id } = readQuery(visit.request);
+    const { user_code: given, request: carried } = readQuery(visit.request);
     const session = await sessionOf(visit);
     if (session === null || session.userId === null) {
       const userCode = readUserCode(given ?? "");
       return goOn(visit, await requestDeviceLogin(ctx, session, browserOf(visit), userCode));
     }
-    const kept = id === undefined ? null : await findPendingRequest(ctx, session, id);
-    const userCode = readUserCode(given ?? kept?.parameters["user_code"] ?? "");
+    const pending = await requestOf(visit, session, carried);
+    const userCode = readUserCode(given ?? pending?.parameters["user_code"] ?? "");
     return showForm(visit, session, { userCode: userCode ?? "", problem: null });
   });
 

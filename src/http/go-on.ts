@@ -1,9 +1,10 @@
 import type { FastifyReply } from "fastify";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
+import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
-import type { PendingRequest } from "../store/sessions.ts";
 import { renderPage } from "./pages/render.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
+import { forgetLatest, rememberLatest } from "./waiting-request.ts";
 
 /** Sends the browser on after a step of an authorization. */
 export function goOn(visit: Visit, next: Next): FastifyReply {
@@ -17,8 +18,9 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
     const redirectOrigin = origin === "null" ? protocol : origin;
     return renderPage(visit, "client-form", { action, fields, redirectOrigin, submits: true });
   }
-  setSessionCookie(visit, next.session);
-  return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.id}`, status);
+  if (next.session !== null) setSessionCookie(visit, next.session);
+  if (next.to === "login") rememberLatest(visit, next.request);
+  return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.carried}`, status);
 }
 
 /** Signs the browser in with a new session and sends it to where it was going: its pending request, or its account. */
@@ -31,5 +33,6 @@ export async function goOnSignedIn(
   setSessionCookie(visit, session);
   setDeviceCookie(visit, email);
   if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
+  forgetLatest(visit, pending);
   return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
 }

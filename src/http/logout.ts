@@ -2,10 +2,11 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { PATHS } from "../oauth/metadata.ts";
+import { checkForm, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import { checkForm, clearSessionCookie, formFields, pathOf, sessionOf, type Visit } from "./visit.ts";
+import { clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 /** GET and POST /connect/logout (OpenID Connect RP-Initiated Logout 1.0). */
 export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {

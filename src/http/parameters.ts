@@ -61,6 +61,11 @@ export function readForm(request: FastifyRequest): Parameters {
   return readPairs(pairsOf(body.text));
 }
 
+/** Does the form have this field, with or without a value? */
+export function hasField(request: FastifyRequest, name: string): boolean {
+  return pairsOf(rawBody(request).text).some(([each]) => each === name);
+}
+
 /** The token endpoint's body: a form, or the same as a JSON object of strings. */
 export function readFormOrJson(request: FastifyRequest): Parameters {
   const body = rawBody(request);

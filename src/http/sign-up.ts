@@ -1,64 +1,85 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { describeRequest, findPendingRequest } from "../oauth/authorization/authorize.ts";
+import { describeRequest } from "../oauth/authorization/authorize.ts";
+import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
-import type { PendingRequest } from "../store/sessions.ts";
 import { signUp } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { checkOpenForm, openFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
-import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import { browserOf, checkForm, formFields, openSession, type Visit } from "./visit.ts";
+import { type Parameters, readForm } from "./parameters.ts";
+import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { requestOfForm, requestOfPage } from "./waiting-request.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
   page.get("/signup", async (visit) => {
-    const session = await openSession(visit);
-    const pending = await findPendingRequest(ctx, session, readQuery(visit.request)["request"]);
-    return showSignUp(visit, { session, pending }, { form: {}, error: null });
+    const session = await sessionOf(visit);
+    const pending = await requestOfPage(visit, session);
+    return showSignUp(visit, pending, { form: {}, error: null });
   });
 
   page.post("/signup", async (visit) => {
     const { request, reply } = visit;
     const form = readForm(request);
-    const session = await checkForm(visit, "signup", form);
-    const pending = await findPendingRequest(ctx, session, form["request"]);
+    const session = await checkOpenForm(visit, "signup", form);
+    const pending = await requestOfForm(visit, session, form);
     const { email = "", password = "", nickname = "" } = form;
+    const signInHere = () => signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
     try {
       await signUp(ctx, { email, password, nickname });
     } catch (error) {
+      // the button was pressed twice, or the account was made in another tab: its password opens it here too
+      if (isTaken(error)) {
+        const signedIn = await orNull(signInHere);
+        if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
+      }
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
       setRetryAfter(reply, error.retryAfter);
       reply.code(ANSWERS[error.code].status);
-      return showSignUp(visit, { session, pending }, { form, error });
+      return showSignUp(visit, pending, { form, error });
     }
-    const signedIn = await signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
-    return goOnSignedIn(visit, signedIn, { email, pending });
+    return goOnSignedIn(visit, await signInHere(), { email, pending });
   });
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof AuthError && error.code === "email_taken";
+}
+
+/** @returns null: the password is wrong, or too many wrong ones came for this account */
+async function orNull(work: () => Promise<BrowserSession>): Promise<BrowserSession | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof AuthError && ["invalid_credentials", "rate_limited"].includes(error.code)) return null;
+    throw error;
+  }
 }
 
 async function showSignUp(
   visit: Visit,
-  { session, pending }: { readonly session: BrowserSession; readonly pending: PendingRequest | null },
+  pending: PendingRequest | null,
   { form, error }: { readonly form: Parameters; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
   const { ctx } = visit;
   const about = pending === null ? null : await describeRequest(ctx, pending);
-  const fields: Record<string, string> = pending === null ? {} : { request: pending.id };
+  const carried = pending?.carried ?? "";
   return renderPage(visit, "signup", {
-    fields: formFields(session, "signup", fields),
+    fields: await openFormFields(visit, "signup", { request: carried }),
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
     problem: error?.code === "rate_limited" ? error.code : null,
     problems: fieldProblems(error),
     minLength: ctx.config.passwordMinLength,
-    requestId: pending?.id ?? null,
+    carried,
     redirectOrigin: about?.redirectOrigin ?? null,
   });
 }

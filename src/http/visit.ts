@@ -1,16 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
-import {
-  type Browser,
-  type BrowserSession,
-  csrfToken,
-  findSession,
-  isCsrfToken,
-  startSession,
-} from "../sessions/sessions.ts";
-import type { Parameters } from "./parameters.ts";
+import { type Browser, type BrowserSession, findSession, startSession } from "../sessions/sessions.ts";
 
 /** One request of a browser for a page, and the reply to it. */
 export interface Visit {
@@ -19,10 +10,13 @@ export interface Visit {
   readonly reply: FastifyReply;
 }
 
+/** All cookies there are. */
+type CookieName = "auth_session" | "auth_device" | "auth_browser" | "auth_request";
+
 /** For how long a browser is known after a login (seconds); browsers allow 400 days at most. */
 const deviceCookieAge = 400 * 86_400;
 
-function cookieName(ctx: OAuthContext, name: "auth_session" | "auth_device"): string {
+function cookieName(ctx: OAuthContext, name: CookieName): string {
   return ctx.config.issuer.startsWith("https:") ? `__Host-${name}` : name;
 }
 
@@ -30,34 +24,51 @@ function cookieOptions(ctx: OAuthContext) {
   return { path: "/", httpOnly: true, sameSite: "lax", secure: ctx.config.issuer.startsWith("https:") } as const;
 }
 
-/** The live session of the browser's cookie, or null. */
-export function sessionOf({ ctx, request }: Visit): Promise<BrowserSession | null> {
-  return findSession(ctx, request.cookies[cookieName(ctx, "auth_session")]);
+/** The live session of the browser's cookie, or null. A cookie that opens no session is taken from the browser. */
+export async function sessionOf(visit: Visit): Promise<BrowserSession | null> {
+  const cookie = cookieOf(visit, "auth_session");
+  const session = await findSession(visit.ctx, cookie);
+  if (session === null && cookie !== undefined) clearSessionCookie(visit);
+  return session;
 }
 
 /** This browser is one that the account signs in with. */
-export function setDeviceCookie({ ctx, request, reply }: Visit, email: string): void {
-  const name = cookieName(ctx, "auth_device");
-  const proof = rememberDevice(ctx, request.cookies[name], email);
-  reply.setCookie(name, proof, { ...cookieOptions(ctx), maxAge: deviceCookieAge });
+export function setDeviceCookie(visit: Visit, email: string): void {
+  const proof = rememberDevice(visit.ctx, cookieOf(visit, "auth_device"), email);
+  setCookie(visit, "auth_device", proof, deviceCookieAge);
 }
 
 /** The cookie lives as long as its session may: a browser that restarts stays signed in. */
-export function setSessionCookie({ ctx, reply }: Visit, session: BrowserSession): void {
-  const maxAge = Math.max(0, Math.floor((session.expiresAt - ctx.clock.now()) / 1000));
-  reply.setCookie(cookieName(ctx, "auth_session"), session.cookie, { ...cookieOptions(ctx), maxAge });
+export function setSessionCookie(visit: Visit, session: BrowserSession): void {
+  const maxAge = Math.max(0, Math.floor((session.expiresAt - visit.ctx.clock.now()) / 1000));
+  setCookie(visit, "auth_session", session.cookie, maxAge);
 }
 
-export function clearSessionCookie({ ctx, reply }: Visit): void {
-  reply.clearCookie(cookieName(ctx, "auth_session"), cookieOptions(ctx));
+export function clearSessionCookie(visit: Visit): void {
+  clearCookie(visit, "auth_session");
 }
 
-export function browserOf({ ctx, request }: Visit): Browser {
-  const deviceProof = request.cookies[cookieName(ctx, "auth_device")];
+export function browserOf(visit: Visit): Browser {
+  const { request } = visit;
+  const deviceProof = cookieOf(visit, "auth_device");
   return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
-/** The browser's session, or a new anonymous one; its cookie is set. */
+/** A cookie of a browser in which no one needs to be signed in. */
+export function cookieOf({ ctx, request }: Visit, name: CookieName): string | undefined {
+  return request.cookies[cookieName(ctx, name)];
+}
+
+/** @param maxAge seconds */
+export function setCookie({ ctx, reply }: Visit, name: CookieName, value: string, maxAge: number): void {
+  reply.setCookie(cookieName(ctx, name), value, { ...cookieOptions(ctx), maxAge });
+}
+
+export function clearCookie({ ctx, reply }: Visit, name: CookieName): void {
+  reply.clearCookie(cookieName(ctx, name), cookieOptions(ctx));
+}
+
+/** The browser's session, or a new anonymous one; its cookie is set. Only beside replicas of the previous release. */
 export async function openSession(visit: Visit): Promise<BrowserSession> {
   const session = (await sessionOf(visit)) ?? (await startSession(visit.ctx, browserOf(visit)));
   setSessionCookie(visit, session);
@@ -67,35 +78,4 @@ export async function openSession(visit: Visit): Promise<BrowserSession> {
 /** A path of this service as the browser sees it: below the issuer's own path. */
 export function pathOf(ctx: OAuthContext, path: string): string {
   return new URL(ctx.config.issuer).pathname.replace(/\/$/, "") + path;
-}
-
-/** The hidden fields of a form: `csrf` binds it to the session and to what it is about. */
-export function formFields(session: BrowserSession, purpose: string, fields: Record<string, string>) {
-  return { ...fields, csrf: csrfToken(session, `${purpose}\n${fields["request"] ?? ""}`) };
-}
-
-/**
- * Refuses a form that another site sent, or that belongs to another session or request. Own pages post with `Origin: null`
- * under their no-referrer policy; `Sec-Fetch-Site` tells them apart. Browsers that send no `Sec-Fetch-Site`, and proxies that strip it, are
- * taken by the form's own token, which no other site can know.
- * @returns the browser's session @throws FormRefused
- */
-export async function checkForm(visit: Visit, purpose: string, form: Parameters): Promise<BrowserSession> {
-  const { ctx, request } = visit;
-  const session = await sessionOf(visit);
-  const { origin, "sec-fetch-site": site } = request.headers;
-  const isOpaque = origin === "null" && site === undefined;
-  const own =
-    origin === undefined || isOpaque || site === "same-origin" || origin === new URL(ctx.config.issuer).origin;
-  const valid = session !== null && isCsrfToken(session, `${purpose}\n${form["request"] ?? ""}`, form["csrf"] ?? "");
-  if (!own || !valid) throw new FormRefused();
-  return session;
-}
-
-/** Status 403 on the pages: the form has expired. */
-export class FormRefused extends AuthError {
-  readonly statusCode = 403;
-  constructor() {
-    super("invalid_request", "this form is no longer valid");
-  }
 }

@@ -15,6 +15,8 @@ export interface LeaseKeeperOptions {
   readonly owner: string;
   readonly timing: RelayTiming;
   readonly database: DatabaseOutage;
+  /** Called with the name of every live relay, whenever they were looked up. */
+  onRelays(names: readonly string[]): void;
   /** Starts a lane whose lease was just taken. @param validUntil until when it is certainly held, by `performance.now()` */
   startLane(number: number, lease: Lease, validUntil: number): Lane;
 }
@@ -109,8 +111,10 @@ export class LeaseKeeper {
 
   /** Gives back what exceeds the share of this relay, or takes what is missing and free. */
   async #shareOut(): Promise<void> {
-    const { leases, owner } = this.#options;
-    const relays = (await leases.holders(relayPrefix)).map(({ name }) => name).sort();
+    const { leases, owner, onRelays } = this.#options;
+    const holders = await leases.holders(relayPrefix);
+    onRelays(holders.map((holder) => holder.owner));
+    const relays = holders.map(({ name }) => name).sort();
     const count = Math.max(1, relays.length);
     const share = Math.ceil(OUTBOX_LANES / count);
     const kept = this.lanes.filter((lane) => !lane.stopped.aborted);

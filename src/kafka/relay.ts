@@ -17,6 +17,8 @@ export interface RelayOptions {
   readonly metrics: RelayMetrics;
   /** Name of this process among the relays: unique to its run. */
   readonly owner: string;
+  /** Called with the name of every live relay, each time they were looked up. */
+  readonly onRelays?: (names: readonly string[]) => void;
   /** `ce_source` of every event. */
   readonly issuer: string;
   readonly timing?: Partial<RelayTiming> | undefined;
@@ -61,6 +63,7 @@ export function startRelay(options: RelayOptions): Relay {
   };
   const keeper = new LeaseKeeper({
     ...{ leases, owner, timing, database },
+    onRelays: options.onRelays ?? (() => undefined),
     startLane: (number, lease, validUntil) =>
       new Lane(context, { number, lease, validUntil }, (eventType) => unmarkedOf(`${number} ${eventType}`)),
   });

@@ -4,6 +4,7 @@ import type { CallerMemory } from "./callers/caller-memory.ts";
 import type { ClientCache } from "./clients/client-cache.ts";
 import type { ClientKeys } from "./clients/client-keys.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
+import type { Replicas } from "./replicas.ts";
 import type { FeedTail } from "./revocations/feed-tail.ts";
 import type { VerifiedTokens } from "./tokens/verified-tokens.ts";
 
@@ -12,6 +13,7 @@ export interface OAuthContext extends Context {
   readonly keys: KeyRing;
   /** What any replica revoked: `feed.fresh` before `feed.revoked` decides. */
   readonly feed: FeedTail;
+  readonly replicas: Replicas;
   readonly verifiedTokens: VerifiedTokens;
   readonly clients: ClientCache;
   readonly clientKeys: ClientKeys;

@@ -1,10 +1,10 @@
-/** A browser's session, known by the SHA-256 of its cookie. */
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
 export const LONGEST_SESSION_MS = 14 * 24 * 3_600_000;
 
+/** A browser's session, known by the SHA-256 of its cookie. */
 export interface Session {
   readonly idHash: string;
-  /** Null before sign-in. */
+  /** Null before sign-in: made only beside replicas of the previous release. */
   readonly userId: string | null;
   /** When the password was given, epoch milliseconds. */
   readonly authTime: number | null;
@@ -15,8 +15,11 @@ export interface Session {
   readonly expiresAt: number;
 }
 
-/** An authorization request that waits for its user: the validated parameters of the authorization endpoint. */
-export interface PendingRequest {
+/**
+ * An authorization request that waits for its user as the previous release keeps it: with the anonymous session of its browser. This
+ * release does so only beside replicas of that one (`oauth/authorization/pending-request.ts`).
+ */
+export interface StoredRequest {
   /** What the pages carry as a hidden field; no secret, valid only with its session. */
   readonly id: string;
   readonly sessionHash: string;
@@ -44,8 +47,8 @@ export interface SessionStore {
   /** Logs out everywhere: every session, request, code and authorization of the user. */
   endAllOf(userId: string, now: number): Promise<void>;
   /** Keeps at most `keep` requests a session, dropping the oldest. */
-  saveRequest(request: PendingRequest, keep: number): Promise<void>;
-  findRequest(id: string, sessionHash: string, now: number): Promise<PendingRequest | null>;
-  latestRequest(sessionHash: string, now: number): Promise<PendingRequest | null>;
+  saveRequest(request: StoredRequest, keep: number): Promise<void>;
+  findRequest(id: string, sessionHash: string, now: number): Promise<StoredRequest | null>;
+  latestRequest(sessionHash: string, now: number): Promise<StoredRequest | null>;
   deleteRequest(id: string): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, describe, expect, it } from "@jest/globals";
+import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
 import { getTokens, introspect, refresh, signUp, type Tokens } from "../support/flow.ts";
@@ -67,7 +68,7 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
     app = undefined;
     const file = new DatabaseSync(String(env["DATABASE_URL"]).replace("sqlite:", ""));
     const { event_id: id } = file.prepare("SELECT event_id FROM outbox LIMIT 1").get() as { event_id: string };
-    const foreign = new Sealer(randomBytes(32)).seal("{}", id);
+    const foreign = new Sealer(keysFor("sealing", [randomBytes(32)])).seal("{}", id);
     file.prepare("UPDATE outbox SET payload = ? WHERE event_id = ?").run(foreign, id);
     file.close();
     const program = await Program.empty({ ...env, KEY_ENCRYPTION_KEY: `${newer},${older}` });

@@ -4,6 +4,7 @@ import { Mac } from "../../src/crypto/mac.ts";
 import { readPageToken, writePageToken } from "../../src/crypto/page-tokens.ts";
 
 const { pageTokens: key, ...otherKeys } = deriveKeys(Buffer.alloc(32, 1));
+const macsOf = (keys: object) => Object.values(keys).filter((each) => each instanceof Mac);
 const refused = expect.objectContaining({ code: "invalid_request" });
 
 describe("a page token", () => {
@@ -37,13 +38,13 @@ describe("a page token", () => {
   });
 
   it("is refused under a key of another purpose, and under another KEY_ENCRYPTION_KEY", () => {
-    for (const other of [...Object.values(otherKeys), deriveKeys(Buffer.alloc(32, 2)).pageTokens]) {
+    for (const other of [...macsOf(otherKeys), deriveKeys(Buffer.alloc(32, 2)).pageTokens]) {
       expect(() => readPageToken(other, "users", token)).toThrow(refused);
     }
   });
 });
 
 it("derives a key of its own for each purpose", () => {
-  const macs = Object.values(deriveKeys(Buffer.alloc(32, 1))).map((each: Mac) => each.of("text"));
+  const macs = macsOf(deriveKeys(Buffer.alloc(32, 1))).map((each) => each.of("text"));
   expect(new Set([...macs, new Mac([Buffer.alloc(32, 1)]).of("text")]).size).toBe(macs.length + 1);
 });

@@ -37,8 +37,9 @@ describe("the SQLite file", () => {
     const script = `
       const { openStore } = await import(${source("database/open-store.ts")});
       const { Sealer } = await import(${source("crypto/sealing.ts")});
+      const { keysFor } = await import(${source("crypto/keys-for.ts")});
       const { Clock } = await import(${source("clock.ts")});
-      const store = await openStore({ url: ${JSON.stringify(url)}, sealer: new Sealer(Buffer.alloc(32, 7)), clock: new Clock(), log: console });
+      const store = await openStore({ url: ${JSON.stringify(url)}, sealer: new Sealer(keysFor("sealing", [Buffer.alloc(32, 7)])), clock: new Clock(), log: console });
       await store.limits.take("killed", 1, 1000, 5);
       process.kill(process.pid, "SIGKILL");`;
     expect(() => execFileSync(process.execPath, ["--input-type=module", "-e", script], { stdio: "ignore" })).toThrow();

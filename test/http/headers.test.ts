@@ -207,7 +207,7 @@ describe("headers of the public listener", () => {
     const account = { email: uniqueEmail(), password: "correct horse battery", nickname: "n" };
     const redemption = { grant_type: "authorization_code", code: "x".repeat(43), code_verifier: "y".repeat(43) };
     const failing: [string, Promise<Response>][] = [
-      ["login", fetch(`${app.url}/login`)],
+      ["login", fetch(`${app.url}/login`, { headers: { cookie: `auth_session=${"x".repeat(43)}` } })],
       ["sign-up", postJson(`${app.url}/api/users/signup`, account)],
       ["account", fetch(`${app.url}/api/users/me`, { headers: { authorization: `Bearer ${token}` } })],
       ["token", postForm(`${app.url}/oauth2/token`, { ...redemption, client_id: portal.clientId })],

@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import kafkajs from "kafkajs";
 import { Clock } from "../../src/clock.ts";
+import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import type { AuthEvent } from "../../src/events.ts";
@@ -308,7 +309,12 @@ describe("on the real store", () => {
   beforeEach(async () => {
     folder = await mkdtemp(path.join(tmpdir(), "outbox-"));
     url = `sqlite:${path.join(folder, "auth.sqlite")}`;
-    store = await openStore({ url, sealer: new Sealer(Buffer.alloc(32, 7)), clock: new Clock(), log });
+    store = await openStore({
+      url,
+      sealer: new Sealer(keysFor("sealing", [Buffer.alloc(32, 7)])),
+      clock: new Clock(),
+      log,
+    });
   });
   afterEach(async () => {
     await Promise.all(relays.map((started) => started.close()));
@@ -352,14 +358,14 @@ describe("on the real store", () => {
           "--disable-warning=TimeoutNegativeWarning",
           "--input-type=module",
           "-e",
-          `const [{ openStore }, { Sealer }, { Clock }, { userSignup }, { kafkaPublisher }, { startRelay }] = await Promise.all(
-             ["database/open-store", "crypto/sealing", "clock", "events", "kafka/publisher", "kafka/relay"]
+          `const [{ openStore }, { keysFor }, { Sealer }, { Clock }, { userSignup }, { kafkaPublisher }, { startRelay }] = await Promise.all(
+             ["database/open-store", "crypto/keys-for", "crypto/sealing", "clock", "events", "kafka/publisher", "kafka/relay"]
                .map((name) => import("./src/" + name + ".ts")));
            const none = () => {};
            const log = { debug: none, info: none, warn: none, error: none };
            const [url, brokers] = process.argv.slice(1);
            const clock = new Clock();
-           const store = await openStore({ url, sealer: new Sealer(Buffer.alloc(32, 7)), clock, log });
+           const store = await openStore({ url, sealer: new Sealer(keysFor("sealing", [Buffer.alloc(32, 7)])), clock, log });
            const publisher = kafkaPublisher({ brokers: brokers.split(","), log });
            startRelay({ store, publisher, clock, log, metrics: { sent: none, failed: none, parked: none },
              owner: crypto.randomUUID(), issuer: "i", timing: { leaseTtl: 2000, renew: 500, send: 1000 } });

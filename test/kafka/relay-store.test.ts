@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
+import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import { passwordReset, userSignup } from "../../src/events.ts";
@@ -45,7 +46,7 @@ const recorder: EventPublisher = {
 
 async function open(key: Uint8Array = Buffer.alloc(32, 7)): Promise<Store> {
   const url = `sqlite:${path.join(folder, "auth.sqlite")}`;
-  const store = await openStore({ url, sealer: new Sealer(key), clock, log: captureLog() });
+  const store = await openStore({ url, sealer: new Sealer(keysFor("sealing", [key])), clock, log: captureLog() });
   stores.push(store);
   return store;
 }

@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
@@ -9,6 +8,7 @@ import { Clock } from "../../src/clock.ts";
 import { type Config, readConfig, type Secrets } from "../../src/config/config.ts";
 import type { OAuthContext } from "../../src/oauth/context.ts";
 import { createLogger } from "../../src/telemetry/log.ts";
+import { freePorts } from "./ports.ts";
 
 export interface TestApp {
   /** The public listener, also the issuer. */
@@ -28,18 +28,7 @@ export interface TestApp {
 
 const keyEncryptionKey = randomBytes(32).toString("base64");
 
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
+export { freePorts };
 
 /** The environment of a service of its own: free ports, SQLite in a fresh folder, its own events file. */
 export async function testEnvironment(

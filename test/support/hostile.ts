@@ -9,6 +9,7 @@ import {
   sign,
   X509Certificate,
 } from "node:crypto";
+import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { caCertificate, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import type { TestApp } from "./app.ts";
@@ -103,7 +104,7 @@ export function signed(
 
 /** The service's own keys, opened as it opens them. */
 export async function signersOf(app: TestApp): Promise<(Signer & { use: string })[]> {
-  const sealer = new Sealer(...app.secrets.keyEncryptionKeys);
+  const sealer = new Sealer(keysFor("sealing", app.secrets.keyEncryptionKeys));
   return (await app.context.store.keys.list()).map(({ kid, use, alg, sealedPrivateJwk }) => {
     const key = JSON.parse(sealer.open(sealedPrivateJwk, kid).toString()) as JsonWebKey;
     return { kid, use, alg, privateKey: createPrivateKey({ key, format: "jwk" }) };

@@ -5,7 +5,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
-import { answers, freePorts, jars, requireJava } from "./kafka.ts";
+import { answers, jars, requireJava } from "./kafka.ts";
+import { freePorts } from "./ports.ts";
 
 const run = promisify(execFile);
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "./ports.ts";
 
 export interface MariaDb {
   /** An account that may create databases; names no database. */
@@ -161,7 +161,7 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
       `CREATE USER IF NOT EXISTS 'test'@'%' IDENTIFIED BY '${password}';\nGRANT ALL ON *.* TO 'test'@'%' WITH GRANT OPTION;\n`,
       { mode: 0o600 },
     );
-    const port = await freePort();
+    const [port = 0] = await freePorts(1);
     child = spawn(
       server,
       [
@@ -200,7 +200,7 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
 }
 
 async function startContainer(): Promise<MariaDb> {
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const password = randomBytes(12).toString("hex");
   const args = ["run", "-d", "--rm", "-e", `MYSQL_ROOT_PASSWORD=${password}`, "-p", `127.0.0.1:${port}:3306`];
   const id = execFileSync("docker", [...args, "mysql:8.4"], { encoding: "utf8", timeout: 300_000 }).trim();
@@ -255,17 +255,4 @@ async function answers(url: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const server = createServer();
-    server.once("error", fail);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === "object" ? done(address.port) : fail(new Error("no port")),
-      );
-    });
-  });
 }

@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { setRetryAfter, toAuthError } from "../error-table.ts";
+import { CookiesNeeded, FormRefused } from "../forms.ts";
 import { readForm } from "../parameters.ts";
-import { FormRefused } from "../visit.ts";
 import { renderPage } from "./render.ts";
 
 /** The error handler of the pages: a person reads it, so it is a page too. */
@@ -13,13 +13,19 @@ export function onErrorPage(ctx: OAuthContext) {
     reply.code(status === 401 ? 400 : status);
     const refused = thrown instanceof FormRefused;
     renderPage({ ctx, request, reply }, "error", {
-      code: refused ? "form" : error.code,
+      code: pageCode(thrown) ?? error.code,
       description: error.description,
       retry: refused && request.method === "POST" ? retryPath(request) : null,
       // a flood ends here: its page is not made again and again
       ...(error.code === "rate_limited" ? { sameForAll: error.code } : {}),
     });
   };
+}
+
+/** What only a page can say. */
+function pageCode(thrown: unknown): "form" | "cookies" | null {
+  if (thrown instanceof FormRefused) return "form";
+  return thrown instanceof CookiesNeeded ? "cookies" : null;
 }
 
 /** The page of a refused form, new: for the same request where the form names one. */
@@ -29,6 +35,6 @@ function retryPath(request: FastifyRequest): string | null {
   if (path.startsWith("/account/")) return "/";
   if (path === "/password-reset/confirm") return "/password-reset";
   if (path !== "/login" && path !== "/signup" && path !== "/consent") return path;
-  const { request: id } = readForm(request);
-  return id !== undefined && /^[A-Za-z0-9_-]{22}$/.test(id) ? `${path}?request=${id}` : "/login";
+  const { request: carried } = readForm(request);
+  return carried !== undefined && /^[A-Za-z0-9_.-]+$/.test(carried) ? `${path}?request=${carried}` : "/login";
 }

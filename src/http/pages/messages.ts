@@ -103,6 +103,7 @@ const en = {
       "This code was opened in another window or by someone else. Get a new code on your device and enter it here.",
     unavailable: "The service is busy. Please try again in a moment.",
     server_error: "Something went wrong on our side. Please try again in a moment.",
+    cookies: "This page needs cookies: allow them for this site in your browser, then try again.",
     form: "This page is out of date: it was open for too long, or you have signed in or out in another window.",
     invalid_client: "We don’t know the application that sent you here. Please tell the people who run it.",
     other:
@@ -230,6 +231,7 @@ const ko: Messages = {
     device_elsewhere: "이 코드는 다른 창이나 다른 사람이 이미 열었습니다. 기기에서 새 코드를 받아 여기에 입력하세요.",
     unavailable: "지금은 요청이 많아 처리할 수 없습니다. 잠시 후 다시 시도해 주세요.",
     server_error: "일시적인 문제가 발생했습니다. 잠시 후 다시 시도해 주세요.",
+    cookies: "이 페이지에는 쿠키가 필요합니다. 브라우저에서 이 사이트의 쿠키를 허용한 뒤 다시 시도해 주세요.",
     form: "유효하지 않은 페이지입니다. 너무 오래 열려 있었거나 다른 창에서 로그인 또는 로그아웃했습니다.",
     invalid_client: "등록되지 않은 애플리케이션에서 보낸 요청입니다. 해당 애플리케이션의 운영자에게 알려 주세요.",
     other: "애플리케이션이 처리할 수 없는 요청을 보냈습니다. 해당 애플리케이션의 운영자에게 다음 내용을 알려 주세요.",

@@ -1,10 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
-import type { PendingRequest } from "../../store/sessions.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
+import { isOver, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
 import { invalidRequestUri } from "./pushed-authorization.ts";
 import {
   type AuthorizationRequest,
@@ -16,21 +15,23 @@ import {
 } from "./request.ts";
 
 const codeLifeMs = 60_000;
-const requestLifeMs = 3_600_000;
-/** Tabs of one browser that may wait for a login at once. */
-const requestsPerSession = 20;
 
 /** What happens next in the browser. */
 export type Next =
   | { readonly to: "client"; readonly location: string }
   | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
-  | { readonly to: "login"; readonly session: BrowserSession; readonly request: PendingRequest }
-  | { readonly to: "consent"; readonly session: BrowserSession; readonly request: PendingRequest }
-  | { readonly to: "device"; readonly session: BrowserSession; readonly request: PendingRequest };
+  | Waiting;
+
+/** A page of this service comes first; the request waits in the browser. */
+interface Waiting {
+  readonly to: "login" | "consent" | "device";
+  readonly session: BrowserSession | null;
+  readonly request: PendingRequest;
+}
 
 /**
  * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
- * another one a login for which the request is kept with the browser's session.
+ * another one a login, through which the request travels with it.
  * @param parameters each stood there once, none is empty
  * @param pushedHash of the request_uri that brought them (`resolvePushedRequest`); null: they came by the browser
  * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI that is not registered
@@ -57,15 +58,14 @@ export async function authorize(
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
       throw new ClientError("consent_required", "the user has not consented to this request");
     }
-    const kept = session ?? (await startSession(ctx, browser));
-    const pending = await keepRequest(ctx, kept, parameters, pushedHash);
-    return { to: fresh === null ? "login" : "consent", session: kept, request: pending };
+    const to = fresh === null ? "login" : "consent";
+    return wait(ctx, to, { session, browser, parameters: request.carried, pushedHash });
   });
 }
 
 /**
- * Keeps a request of the device page (RFC 8628 section 3.3) while its browser signs in. It has no `client_id`, which tells it from
- * every request of a client.
+ * Sends the browser of the device page (RFC 8628 section 3.3) to the login. Its request has no `client_id`, which tells it from every
+ * request of a client.
  */
 export async function requestDeviceLogin(
   ctx: OAuthContext,
@@ -73,61 +73,57 @@ export async function requestDeviceLogin(
   browser: Browser,
   userCode: string | null,
 ): Promise<Next> {
-  const kept = session ?? (await startSession(ctx, browser));
   const parameters: Parameters = userCode === null ? {} : { user_code: userCode };
-  return { to: "login", session: kept, request: await keepRequest(ctx, kept, parameters, null) };
+  return wait(ctx, "login", { session, browser, parameters, pushedHash: null });
+}
+
+interface Arrival {
+  readonly session: BrowserSession | null;
+  readonly browser: Browser;
+  readonly parameters: Parameters;
+  readonly pushedHash: string | null;
+}
+
+async function wait(
+  ctx: OAuthContext,
+  to: Waiting["to"],
+  { session, browser, parameters, pushedHash }: Arrival,
+): Promise<Waiting> {
+  if (!ctx.replicas.hasOlder) return { to, session, request: newPendingRequest(ctx, parameters, pushedHash) };
+  const kept = session ?? (await startSession(ctx, browser));
+  return { to, session: kept, request: await storePendingRequest(ctx, kept, parameters, pushedHash) };
 }
 
 function isOfDevicePage({ parameters }: PendingRequest): boolean {
   return parameters["client_id"] === undefined;
 }
 
-async function keepRequest(
-  ctx: OAuthContext,
-  session: BrowserSession,
-  parameters: Parameters,
-  pushedHash: string | null,
-): Promise<PendingRequest> {
-  const now = ctx.clock.now();
-  const pending: PendingRequest = {
-    id: randomBytes(16).toString("base64url"),
-    sessionHash: session.idHash,
-    parameters,
-    pushedHash,
-    createdAt: now,
-    expiresAt: now + requestLifeMs,
-  };
-  await ctx.store.sessions.saveRequest(pending, requestsPerSession);
-  return pending;
-}
-
 /**
- * Goes on with a kept request after a login or a consent.
+ * Goes on with a request after a login or a consent. One that waited for too long starts again: its tab reaches its application all the
+ * same.
  * @param allowed the user's answer on the consent page; undefined: it was not asked
  * @throws AuthError as `authorize`
  */
 export async function continueRequest(
   ctx: OAuthContext,
   pending: PendingRequest,
-  session: BrowserSession,
+  session: BrowserSession | null,
   browser: Browser,
   allowed?: boolean,
 ): Promise<Next> {
-  if (isOfDevicePage(pending)) return { to: session.userId === null ? "login" : "device", session, request: pending };
+  if (isOfDevicePage(pending)) return { to: session?.userId == null ? "login" : "device", session, request: pending };
+  if (isOver(ctx, pending)) return authorize(ctx, pending.parameters, session, browser, pending.pushedHash);
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, pending.parameters);
-    // prompt=login and max_age are met by a login later than the request
-    const loggedInSince = session.authTime !== null && session.authTime >= pending.createdAt;
-    const meets = loggedInSince
-      ? isExpectedUser(session, request)
-      : !asksForLogin(request) && fits(ctx, session, request);
-    if (session.userId === null || !meets) return { to: "login", session, request: pending };
+    if (session?.userId == null || !meets(ctx, pending, session, request)) {
+      return { to: "login", session, request: pending };
+    }
     if (allowed === false) {
-      await ctx.store.sessions.deleteRequest(pending.id);
+      await forget(ctx, pending);
       throw new ClientError("access_denied", "the user denied the request");
     }
-    if (allowed === true && session.userId !== null) {
+    if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
       const before = scopesOf((await ctx.store.authorizations.findConsent(session.userId, clientId)) ?? "");
       const scope = [...new Set([...before, ...request.consentScopes])].join(" ");
@@ -136,20 +132,31 @@ export async function continueRequest(
       return { to: "consent", session, request: pending };
     }
     const next = await issueCode(ctx, request, session, browser, pending.pushedHash);
-    await ctx.store.sessions.deleteRequest(pending.id);
+    await forget(ctx, pending);
     return next;
   });
 }
 
-/** The request that a page's hidden field names, or the session's latest; null when it is over. */
-export async function findPendingRequest(
+/** `prompt=login` and `max_age` are met by a login later than the request. */
+function meets(
   ctx: OAuthContext,
+  pending: PendingRequest,
   session: BrowserSession,
-  id: string | undefined,
-): Promise<PendingRequest | null> {
-  const { sessions } = ctx.store;
-  const now = ctx.clock.now();
-  return id === undefined ? sessions.latestRequest(session.idHash, now) : sessions.findRequest(id, session.idHash, now);
+  request: AuthorizationRequest,
+): boolean {
+  const loggedInSince = session.authTime !== null && session.authTime >= pending.createdAt;
+  return loggedInSince ? isExpectedUser(session, request) : !asksForLogin(request) && fits(ctx, session, request);
+}
+
+/** Did the consent page show every one of these scopes? The client's registration may have changed since. */
+function wereShown({ shownScopes, storedId }: PendingRequest, scopes: readonly string[]): boolean {
+  // the previous release does not keep what it showed
+  if (storedId !== null) return true;
+  return shownScopes !== null && scopes.every((scope) => shownScopes.includes(scope));
+}
+
+async function forget(ctx: OAuthContext, { storedId }: PendingRequest): Promise<void> {
+  if (storedId !== null) await ctx.store.sessions.deleteRequest(storedId);
 }
 
 export interface RequestDescription {
@@ -161,7 +168,7 @@ export interface RequestDescription {
   readonly languages: readonly string[];
 }
 
-/** What a page shows of a kept request; null where no client made it. @throws AuthError as `authorize` */
+/** What a page shows of a pending request; null where no client made it. @throws AuthError as `authorize` */
 export async function describeRequest(ctx: OAuthContext, pending: PendingRequest): Promise<RequestDescription | null> {
   if (isOfDevicePage(pending)) return null;
   const destination = await readDestination(ctx, pending.parameters);

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { expect } from "@jest/globals";
+import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import type { Database } from "../../../src/database/transaction.ts";
 import { passwordReset, userLogin, userSignup } from "../../../src/events.ts";
@@ -10,7 +11,7 @@ import type { Session } from "../../../src/store/sessions.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 
-export const sealer = new Sealer(Buffer.alloc(32, 7));
+export const sealer = new Sealer(keysFor("sealing", [Buffer.alloc(32, 7)]));
 export const NOW = 1_800_000_000_000;
 export const DAY = 86_400_000;
 

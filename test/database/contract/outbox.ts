@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import { storeOn } from "../../../src/database/open-store.ts";
 import type { Database } from "../../../src/database/transaction.ts";
@@ -78,7 +79,7 @@ export function outboxContract(opened: () => OpenedStore): void {
 
     it("hands out an event that cannot be opened as the error it is", async () => {
       const user = await signUp(store);
-      const other = storeOn(database, { sealer: new Sealer(randomBytes(32)) });
+      const other = storeOn(database, { sealer: new Sealer(keysFor("sealing", [randomBytes(32)])) });
       const pages = await times(16, (lane) => other.outbox.pending({ lane, eventType: "USER_SIGNUP" }, 10_000, null));
       const entry = pages.flatMap(({ entries }) => entries).find(({ userId }) => userId === user.uuid);
       expect(entry?.event).toBeInstanceOf(Error);

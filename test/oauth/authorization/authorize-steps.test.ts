@@ -197,14 +197,14 @@ describe("the authorization endpoint's answers", () => {
   });
 
   it("S-029 redirects a server error to the client once its URI is verified, and shows a page before", async () => {
-    const { sessions: store } = app.context.store;
+    const { authorizations: store } = app.context.store;
     const away = new AuthError("unavailable", "the database is away", { retryAfter: 1 });
     for (const [failure, error] of [
       [away, "temporarily_unavailable"],
       [new Error("secret detail"), "server_error"],
     ] as const) {
-      const failing = jest.spyOn(store, "saveRequest").mockRejectedValue(failure);
-      const answer = await new TestBrowser().get(urlOf());
+      const failing = jest.spyOn(store, "createCode").mockRejectedValue(failure);
+      const answer = await browser.get(urlOf());
       failing.mockRestore();
       expect(locationOf(answer)).toMatch(/^https:\/\/good\.example\/cb\?/);
       expect(Object.fromEntries(answerOf(answer))).toMatchObject({ error, state: "a-state", iss: app.url });
@@ -277,12 +277,13 @@ describe("the steps of an authorization", () => {
     expect(seen.at(-1)).toContain("access_token");
   });
 
-  it("S-031 refuses to skip a step, to open another session's request and to use a request twice", async () => {
+  it("S-031 refuses to skip a step and to answer for another browser; a form that is sent again ends where it ended before", async () => {
     const before = codes();
     const { by, fields, html } = await atPage(album);
     expect(html).toContain("album");
     // consent before the login
-    expect(locationOf(await by.get(`${app.url}/consent?request=${fields["request"]}`))).toBe("/login");
+    const skipped = locationOf(await by.get(`${app.url}/consent?request=${fields["request"]}`));
+    expect(skipped).toBe(`/login?request=${fields["request"]}`);
     const early = await by.post(`${app.url}/consent`, { ...fields, decision: "allow" });
     expect(early.status).toBe(403);
     // nothing at all
@@ -299,20 +300,29 @@ describe("the steps of an authorization", () => {
         expect([path, nothing.status, nothing.headers.get("location")]).toEqual([path, 415, null]);
       }
     }
-    // another browser, signed in, with the same reference
-    const stolen = await browser.get(`${app.url}/consent?request=${fields["request"]}`);
-    expect([stolen.status, stolen.headers.get("location")]).toEqual([403, null]);
+    // another browser, signed in, with the same request: it is asked as if it had followed the application's link
+    const elsewhere = await browser.get(`${app.url}/consent?request=${fields["request"]}`);
+    const form = hiddenFields(await elsewhere.text());
+    expect(elsewhere.status).toBe(200);
+    expect((await by.post(`${app.url}/consent`, { ...form, decision: "allow" })).status).toBe(403);
+    // a request that no one made
+    for (const request of [`${fields["request"]}x`, "v1.", "v1.AAAA", "A".repeat(22), "A".repeat(8_000)]) {
+      const changed = await browser.get(`${app.url}/consent?request=${request}`);
+      expect([changed.status, changed.headers.get("location")]).toEqual([403, null]);
+    }
     expect(codes()).toBe(before);
 
     const consent = await by.post(`${app.url}/login`, { ...fields, ...credentials() });
     const asked = hiddenFields(await (await follow(by, consent)).text());
-    expect((await by.post(`${app.url}/login`, { ...fields, ...credentials() })).status).toBe(403);
-    const allowed = await by.post(`${app.url}/consent`, { ...asked, decision: "allow" });
-    expect(answerOf(allowed).get("code")).toBeTruthy();
-    for (const decision of ["allow", "deny"]) {
-      expect((await by.post(`${app.url}/consent`, { ...asked, decision })).status).toBe(403);
+    for (let press = 1; press <= 2; press++) {
+      const allowed = await by.post(`${app.url}/consent`, { ...asked, decision: "allow" });
+      expect(answerOf(allowed).get("code")).toBeTruthy();
+      expect(codes()).toBe(before + press);
     }
-    expect(codes()).toBe(before + 1);
+    const repeated = await by.post(`${app.url}/login`, { ...fields, ...credentials() });
+    expect([repeated.status, answerOf(repeated).has("code")]).toEqual([303, true]);
+    const denied = await by.post(`${app.url}/login`, { ...fields, email: ada.email });
+    expect([denied.status, denied.headers.get("location")]).toEqual([401, null]);
   });
 
   it("S-032 asks for consent until it was given for these scopes, at prompt=consent again, and skips it for first parties only", async () => {

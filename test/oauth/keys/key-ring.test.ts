@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, expect, it } from "@jest/globals";
 import { Clock } from "../../../src/clock.ts";
+import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import { KeyRing } from "../../../src/oauth/keys/key-ring.ts";
 import type { KeyStore, StoredKey } from "../../../src/store/keys.ts";
@@ -43,7 +44,7 @@ afterEach(() => {
 async function openRing(): Promise<{ store: SlowStore; ring: KeyRing }> {
   const store = new SlowStore();
   const log = createLogger("silent");
-  const sealer = new Sealer(randomBytes(32));
+  const sealer = new Sealer(keysFor("sealing", [randomBytes(32)]));
   const ring = await KeyRing.open({
     store,
     clock,

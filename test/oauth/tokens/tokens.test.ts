@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import { deleteUser } from "../../../src/users/users.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
@@ -241,7 +242,7 @@ describe("the signing keys", () => {
       "access RS256",
       "refresh EdDSA",
     ]);
-    const sealer = new Sealer(...app.secrets.keyEncryptionKeys);
+    const sealer = new Sealer(keysFor("sealing", app.secrets.keyEncryptionKeys));
     const secrets = stored.flatMap(({ kid, sealedPrivateJwk }) => {
       const { d, p, q, dp, dq, qi } = JSON.parse(sealer.open(sealedPrivateJwk, kid).toString()) as Record<
         string,

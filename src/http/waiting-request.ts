@@ -1,0 +1,52 @@
+import {
+  latestStoredRequest,
+  openPendingRequest,
+  type PendingRequest,
+} from "../oauth/authorization/pending-request.ts";
+import type { BrowserSession } from "../sessions/sessions.ts";
+import { hasField, type Parameters, readQuery } from "./parameters.ts";
+import { clearCookie, cookieOf, setCookie, type Visit } from "./visit.ts";
+
+/** A request waits for its login for an hour (seconds). */
+const cookieAge = 3_600;
+/** Characters; browsers take cookies of 4,096 bytes. */
+const longestCookie = 3_000;
+
+/** A request as a URL or a form carries it; null: there is none, or it cannot be opened. */
+export async function requestOf(
+  visit: Visit,
+  session: BrowserSession | null,
+  carried: string | undefined,
+): Promise<PendingRequest | null> {
+  return carried === undefined ? null : openPendingRequest(visit.ctx, session, carried);
+}
+
+/** The request that the login or sign-up page was opened for: the one its URL names, else the browser's latest. */
+export async function requestOfPage(visit: Visit, session: BrowserSession | null): Promise<PendingRequest | null> {
+  const { request: carried } = readQuery(visit.request);
+  return carried === undefined ? latest(visit, session) : requestOf(visit, session, carried);
+}
+
+/** The request that the form of such a page carries. Its field may be empty: there was none. A form without the field means the latest. */
+export async function requestOfForm(
+  visit: Visit,
+  session: BrowserSession | null,
+  form: Parameters,
+): Promise<PendingRequest | null> {
+  return hasField(visit.request, "request") ? requestOf(visit, session, form["request"]) : latest(visit, session);
+}
+
+async function latest(visit: Visit, session: BrowserSession | null): Promise<PendingRequest | null> {
+  const found = await requestOf(visit, session, cookieOf(visit, "auth_request"));
+  return found === null && session !== null ? latestStoredRequest(visit.ctx, session) : found;
+}
+
+/** For pages and forms that name no request. */
+export function rememberLatest(visit: Visit, { carried }: PendingRequest): void {
+  if (carried.length <= longestCookie) setCookie(visit, "auth_request", carried, cookieAge);
+}
+
+/** The browser goes on with this request: it waits no longer. */
+export function forgetLatest(visit: Visit, { carried }: PendingRequest): void {
+  if (cookieOf(visit, "auth_request") === carried) clearCookie(visit, "auth_request");
+}

@@ -1,0 +1,120 @@
+import { randomBytes } from "node:crypto";
+import type { BrowserSession } from "../../sessions/sessions.ts";
+import type { StoredRequest } from "../../store/sessions.ts";
+import type { OAuthContext } from "../context.ts";
+import type { Parameters } from "./request.ts";
+
+/** A request that waited longer is judged anew when its user is there (milliseconds). */
+const lifeMs = 3_600_000;
+/** What a sealed request belongs to. */
+const purpose = "authorization request";
+/** Tabs of one browser that may wait for a login at once, where requests are stored. */
+const requestsPerSession = 20;
+
+/**
+ * An authorization request that waits for its user. It travels with the browser, sealed, in the URL and in the form of each page: every tab
+ * has its own, any replica can go on with it, and nothing is stored for a browser in which no one has signed in.
+ */
+export interface PendingRequest {
+  /** What URL and form carry. */
+  readonly carried: string;
+  /** Of the authorization endpoint; those of the device page (RFC 8628 section 3.3) have no `client_id`. */
+  readonly parameters: Parameters;
+  /** SHA-256 of the request_uri it came by (RFC 9126). */
+  readonly pushedHash: string | null;
+  /** Epoch milliseconds. */
+  readonly createdAt: number;
+  /** The scopes that the consent page showed; null: it was not shown yet. */
+  readonly shownScopes: readonly string[] | null;
+  /** Its id where it is stored, beside replicas of the previous release. */
+  readonly storedId: string | null;
+}
+
+type Content = Pick<PendingRequest, "parameters" | "pushedHash" | "createdAt" | "shownScopes">;
+
+/** Seals a new request of the authorization endpoint (`AuthorizationRequest.carried`) or of the device page. */
+export function newPendingRequest(
+  ctx: OAuthContext,
+  parameters: Parameters,
+  pushedHash: string | null,
+): PendingRequest {
+  const createdAt = ctx.clock.now();
+  return seal(ctx, { parameters, pushedHash, createdAt, shownScopes: null });
+}
+
+/** The same request once the consent page shows these scopes: what is granted later is at most that. */
+export function withShownScopes(
+  ctx: OAuthContext,
+  pending: PendingRequest,
+  shownScopes: readonly string[],
+): PendingRequest {
+  return pending.storedId === null ? seal(ctx, { ...pending, shownScopes }) : pending;
+}
+
+/**
+ * Opens what a browser brings back.
+ * @param session whose requests the previous release stores
+ * @returns null: it is none, was changed, or was sealed under a key that is gone
+ */
+export async function openPendingRequest(
+  ctx: OAuthContext,
+  session: BrowserSession | null,
+  carried: string,
+): Promise<PendingRequest | null> {
+  if (isStoredId(carried)) {
+    if (session === null) return null;
+    return pendingOf(await ctx.store.sessions.findRequest(carried, session.idHash, ctx.clock.now()));
+  }
+  try {
+    const content = JSON.parse(ctx.derivedKeys.pendingRequests.open(carried, purpose).toString()) as Content;
+    return { ...content, carried, storedId: null };
+  } catch {
+    return null;
+  }
+}
+
+/** Did it wait for so long that it must be judged as a new one? */
+export function isOver(ctx: OAuthContext, { createdAt }: PendingRequest): boolean {
+  return createdAt + lifeMs <= ctx.clock.now();
+}
+
+function seal(ctx: OAuthContext, { parameters, pushedHash, createdAt, shownScopes }: Content): PendingRequest {
+  const content: Content = { parameters, pushedHash, createdAt, shownScopes };
+  const carried = ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
+  return { ...content, carried, storedId: null };
+}
+
+/** Stores a request as the previous release does, whose replicas cannot open a sealed one. */
+export async function storePendingRequest(
+  ctx: OAuthContext,
+  session: BrowserSession,
+  parameters: Parameters,
+  pushedHash: string | null,
+): Promise<PendingRequest> {
+  const createdAt = ctx.clock.now();
+  const stored: StoredRequest = {
+    id: randomBytes(16).toString("base64url"),
+    sessionHash: session.idHash,
+    parameters,
+    pushedHash,
+    createdAt,
+    expiresAt: createdAt + lifeMs,
+  };
+  await ctx.store.sessions.saveRequest(stored, requestsPerSession);
+  return { ...stored, carried: stored.id, shownScopes: null, storedId: stored.id };
+}
+
+/** The latest request that is stored for a session. */
+export async function latestStoredRequest(ctx: OAuthContext, session: BrowserSession): Promise<PendingRequest | null> {
+  return pendingOf(await ctx.store.sessions.latestRequest(session.idHash, ctx.clock.now()));
+}
+
+function isStoredId(carried: string): boolean {
+  return /^[A-Za-z0-9_-]{22}$/.test(carried);
+}
+
+function pendingOf(stored: StoredRequest | null): PendingRequest | null {
+  if (stored === null) return null;
+  const { id, parameters, pushedHash, createdAt } = stored;
+  return { carried: id, parameters, pushedHash, createdAt, shownScopes: null, storedId: id };
+}

@@ -15,6 +15,10 @@ export interface MariaDb {
   readonly pid: number | null;
   /** `mysql://` URL of a fresh empty database. */
   createDatabase(): Promise<string>;
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** Up again on the same port and data. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -30,7 +34,11 @@ export async function startMariaDb(options: readonly string[] = []): Promise<Mar
   if (given !== undefined && given !== "") {
     const url = new URL(given);
     url.pathname = "/";
-    return handle(url.href, Number(url.port || 3306), null, async () => undefined);
+    return handle(
+      url.href,
+      Number(url.port || 3306),
+      notOurs(async () => undefined),
+    );
   }
   const problems: string[] = [];
   for (const way of [installedServer, mavenServer]) {
@@ -162,37 +170,51 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
       { mode: 0o600 },
     );
     const [port = 0] = await freePorts(1);
-    child = spawn(
-      server,
-      [
-        ...common,
-        `--port=${port}`,
-        "--bind-address=127.0.0.1",
-        `--socket=${join(folder, "s.sock")}`,
-        `--pid-file=${join(folder, "server.pid")}`,
-        `--init-file=${initFile}`,
-        `--log-error=${join(folder, "error.log")}`,
-        "--skip-name-resolve",
-        "--innodb-buffer-pool-size=64M",
-        "--innodb-log-file-size=32M",
-        "--performance-schema=OFF",
-        "--max-connections=300",
-        ...options,
-      ],
-      { cwd: folder, stdio: "ignore" },
-    );
-    let failure: Error | undefined;
-    child.once("error", (error) => {
-      failure = error;
-    });
     const url = `mysql://test:${password}@127.0.0.1:${port}/`;
-    const deadline = Date.now() + 120_000;
-    while (!(await answers(url))) {
-      if (failure !== undefined) throw failure;
-      if (child.exitCode !== null || Date.now() > deadline) throw new Error("MariaDB did not come up");
-      await sleep(100);
-    }
-    return handle(url, port, child.pid ?? null, stop);
+    const launch = async () => {
+      const started = spawn(
+        server,
+        [
+          ...common,
+          `--port=${port}`,
+          "--bind-address=127.0.0.1",
+          `--socket=${join(folder, "s.sock")}`,
+          `--pid-file=${join(folder, "server.pid")}`,
+          `--init-file=${initFile}`,
+          `--log-error=${join(folder, "error.log")}`,
+          "--skip-name-resolve",
+          "--innodb-buffer-pool-size=64M",
+          "--innodb-log-file-size=32M",
+          "--performance-schema=OFF",
+          "--max-connections=300",
+          ...options,
+        ],
+        { cwd: folder, stdio: "ignore" },
+      );
+      child = started;
+      let failure: Error | undefined;
+      started.once("error", (error) => {
+        failure = error;
+      });
+      const deadline = Date.now() + 120_000;
+      while (!(await answers(url))) {
+        if (failure !== undefined) throw failure;
+        if (started.exitCode !== null || Date.now() > deadline) throw new Error("MariaDB did not come up");
+        await sleep(100);
+      }
+    };
+    await launch();
+    const kill = async () => {
+      if (child?.exitCode !== null || child.signalCode !== null) return;
+      const ended = new Promise((done) => child?.once("exit", done));
+      child.kill("SIGKILL");
+      await ended;
+    };
+    const restart = async () => {
+      await kill();
+      await launch();
+    };
+    return handle(url, port, { pid: () => child?.pid ?? null, stop, kill, restart });
   } catch (error) {
     await stop();
     throw error;
@@ -216,15 +238,30 @@ async function startContainer(): Promise<MariaDb> {
     }
     await sleep(500);
   }
-  return handle(url, port, null, stop);
+  return handle(url, port, notOurs(stop));
 }
 
-function handle(url: string, port: number, pid: number | null, stop: () => Promise<void>): MariaDb {
+interface Server extends Pick<MariaDb, "stop" | "kill" | "restart"> {
+  pid(): number | null;
+}
+
+function notOurs(stop: () => Promise<void>): Server {
+  const refuse = async () => {
+    throw new Error("the database server is not ours to kill");
+  };
+  return { pid: () => null, stop, kill: refuse, restart: refuse };
+}
+
+function handle(url: string, port: number, { pid, stop, kill, restart }: Server): MariaDb {
   return {
     url,
     port,
-    pid,
+    get pid() {
+      return pid();
+    },
     stop,
+    kill,
+    restart,
     async createDatabase() {
       const name = `test_${randomBytes(6).toString("hex")}`;
       await execute(url, `CREATE DATABASE ${name}`);

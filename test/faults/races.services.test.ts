@@ -24,7 +24,7 @@ const parallel = 50;
 const rounds = 4;
 const stormRounds = 200;
 
-describe("fifty at once over two replicas", () => {
+describe("F-33 fifty at once over two replicas", () => {
   let d: Deployment;
   beforeAll(async () => {
     d = await onMariaDbAndKafka(2, {}, clients);

@@ -72,7 +72,7 @@ describe("bodies", () => {
     expect((await send("/oauth2/token", "application/x-www-form-urlencoded", body, zipped)).status).toBe(415);
   });
 
-  it("S-073 refuses bodies over 64 KiB, thousands of fields and names that mean something to JavaScript", async () => {
+  it("S-073 F-40 refuses bodies over 64 KiB, thousands of fields and names that mean something to JavaScript", async () => {
     const form = "application/x-www-form-urlencoded";
     for (const path of formEndpoints) {
       expect((await send(path, form, `code=${"x".repeat(65_536)}`)).status).toBe(413);

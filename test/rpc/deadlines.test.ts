@@ -8,7 +8,7 @@ import { frame } from "./raw-peers.ts";
 
 useInternalApp();
 
-describe("deadlines", () => {
+describe("F-43 deadlines", () => {
   const account = () =>
     create(SignUpRequestSchema, { email: uniqueEmail(), password: "correct horse battery", nickname: "n" });
   /** What was abandoned would have been written by then: hashes take their turns, so that these end last. */

@@ -28,7 +28,7 @@ import { allMethods, services } from "./stand-ins.ts";
 
 useInternalApp();
 
-describe("sizes and encodings", () => {
+describe("F-40 F-41 sizes and encodings", () => {
   const signUpPath = "UserService/SignUp";
   // a gibibyte in a mebibyte: gzip members one after another
   const bomb = () => Buffer.concat(Array(1_024).fill(gzipSync(Buffer.alloc(1024 * 1024))));
@@ -87,7 +87,7 @@ describe("sizes and encodings", () => {
   });
 });
 
-describe("malformed messages", () => {
+describe("F-42 malformed messages", () => {
   const nestedGroups = (depth: number) => Buffer.concat([Buffer.alloc(depth, 0x5b), Buffer.alloc(depth, 0x5c)]);
   const hostile: Record<string, Buffer> = {
     "10,000 nested groups": nestedGroups(10_000),

@@ -129,7 +129,7 @@ describe("sessions on two replicas", () => {
     }
   });
 
-  it("S-045 S-046 evaluates ten of two hundred logins at once, wherever they say they come from, not the right one among them, and remembers it over a restart", async () => {
+  it("S-045 S-046 F-47 evaluates ten of two hundred logins at once, wherever they say they come from, not the right one among them, and remembers it over a restart", async () => {
     const account = await signUp(base(0));
     const verify = apps.map(({ context }) => jest.spyOn(context.passwords, "verify"));
     const forms = await Promise.all(

@@ -1,0 +1,103 @@
+import { type Audit, audit, summary, violations } from "./auditor.ts";
+import { Ledger } from "./ledger.ts";
+import { Load } from "./load.ts";
+import { type Servers, System, type SystemOptions } from "./system.ts";
+
+export const SECTIONS = [
+  "Process death",
+  "Kafka and outbox",
+  "Database",
+  "Time",
+  "Concurrency and load",
+  "Deployment",
+] as const;
+
+interface Named {
+  /** Of the fault, such as `F-20`. */
+  readonly id: string;
+  readonly section: (typeof SECTIONS)[number];
+  /** The fault. */
+  readonly title: string;
+}
+
+/** A fault that the harness injects. */
+export interface RunRow extends Named {
+  /** Runs with --long only. */
+  readonly long?: boolean;
+  readonly system?: SystemOptions;
+  /** The row starts the replicas itself. */
+  readonly starts?: boolean;
+  run(system: System, trial: Trial): Promise<Shown>;
+}
+
+/** A fault that tests of `npm test` show; their titles name it. */
+export interface TestedRow extends Named {
+  readonly shownBy: readonly string[];
+}
+
+/** A fault that one machine cannot show, or that is not shown yet. */
+export interface UnshownRow extends Named {
+  readonly notShown: string;
+}
+
+export type Row = RunRow | TestedRow | UnshownRow;
+
+/** What a row did and counted. */
+export interface Shown {
+  readonly did: string;
+  readonly counted: string;
+  /** From the end of the fault to the first good answer of every kind, the worst of all trials (milliseconds). */
+  readonly recoveryMs?: number;
+}
+
+export interface Outcome extends Shown {
+  /** Empty: the row held. */
+  readonly failures: readonly string[];
+}
+
+/** One run of a row: its clients, and what went wrong. */
+export class Trial {
+  readonly long: boolean;
+  readonly ledger = new Ledger();
+  readonly load: Load;
+  readonly failures: string[] = [];
+  readonly servers: Servers;
+  readonly progress: (text: string) => void;
+
+  constructor(system: System, servers: Servers, options: { long: boolean; progress: (text: string) => void }) {
+    this.servers = servers;
+    this.long = options.long;
+    this.progress = options.progress;
+    const running = () => system.replicas.filter(({ process }) => process !== null).map(({ url }) => url);
+    this.load = new Load(this.ledger, () => (running().length > 0 ? running() : system.urls));
+  }
+
+  /** Notes what does not hold, and goes on. */
+  readonly check = (holds: boolean, otherwise: string): void => {
+    if (!holds) this.failures.push(otherwise);
+  };
+}
+
+/** Runs a row on processes of its own, and audits what is left. */
+export async function runRow(
+  row: RunRow,
+  servers: Servers,
+  options: { long: boolean; progress: (text: string) => void },
+): Promise<Outcome> {
+  const system = await System.prepare(servers, row.system);
+  const trial = new Trial(system, servers, options);
+  try {
+    if (!row.starts) await system.start();
+    const shown = await row.run(system, trial);
+    if (trial.ledger.calls.length === 0) return { ...shown, failures: trial.failures };
+    options.progress("auditing");
+    const found: Audit = await audit(system, trial.load);
+    const counted = [shown.counted, summary(found)].filter((text) => text !== "").join("; ");
+    return { ...shown, counted, failures: [...trial.failures, ...violations(found)] };
+  } catch (error) {
+    const failures = [...trial.failures, `the row itself failed: ${(error as Error).message}`];
+    return { did: row.title, counted: "", failures };
+  } finally {
+    await system.stop();
+  }
+}

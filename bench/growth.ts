@@ -47,6 +47,17 @@ const password = "correct horse battery";
 const browser = { ipAddress: "203.0.113.9", userAgent: "bench", deviceProof: undefined };
 const network = "203.0.113.0/24";
 
+/** Its refresh tokens rotate, so that each refresh writes. */
+const clients = [
+  { client_id: portal.clientId, redirect_uris: [portal.redirectUri], first_party: true, scope: "openid profile email" },
+  {
+    client_id: "internal-service",
+    client_secret: "internal-service-secret-of-the-bench",
+    grant_types: ["client_credentials"],
+    scope: "auth.introspect",
+  },
+];
+
 /** A database of some size and a service on it. */
 interface Side {
   readonly app: TestApp;
@@ -172,11 +183,11 @@ export async function growth(size = LARGE_SIZE): Promise<readonly Figure[]> {
 }
 
 async function openSide(url: string, users: number): Promise<Side> {
-  const app = await startApp({ DATABASE_URL: url, ACCESS_TOKEN_TTL: "3600", LOG_LEVEL: "error" });
+  const app = await startApp({ DATABASE_URL: url, ACCESS_TOKEN_TTL: "3600", LOG_LEVEL: "error" }, clients);
   const ctx = app.context;
   const now = ctx.clock.now();
   const [client, internal] = await Promise.all([findClient(ctx, portal.clientId), findClient(ctx, "internal-service")]);
-  if (client === null || internal === null) throw new Error("the clients of the development setup are missing");
+  if (client === null || internal === null) throw new Error("the clients are missing");
   const named = { id: "", subject: "", clientId: portal.clientId };
   const common: Common = {
     clientId: portal.clientId,

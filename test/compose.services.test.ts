@@ -97,7 +97,7 @@ describe("docker-compose.yml", () => {
     expect(proxy).toMatch(/httpchk GET \/readyz/);
     for (const [, server, target] of proxy.matchAll(/^ {2}server (\S+) (\S+)/gm)) {
       expect(services).toHaveProperty(server ?? "");
-      expect([8081, 9091]).toContain(Number(target?.split(":")[1]));
+      expect([8081, 9091, 9092]).toContain(Number(target?.split(":")[1]));
     }
   });
 });

@@ -11,7 +11,6 @@ import { checkConfiguration, itWithHaproxy, startHaproxy } from "./support/hapro
 
 const root = path.resolve(import.meta.dirname, "..");
 const read = (file: string) => readFileSync(path.join(root, file), "utf8");
-const proxyFile = path.join(root, "deploy/haproxy.cfg");
 
 interface Service {
   image?: string;
@@ -75,33 +74,24 @@ it("C-88 the container asks for liveness, the proxy for readiness", async () => 
 });
 
 itWithHaproxy("C-88 haproxy takes its configuration, where no name of a replica can be resolved", async (haproxy) => {
-  checkConfiguration(haproxy, proxyFile);
+  checkConfiguration(haproxy);
 });
 
 itWithHaproxy(
   "C-88 haproxy serves the key set and the metadata while no replica is ready, and nothing else",
   async (haproxy) => {
-    const ports = await freePorts(5);
-    const [proxy = 0, grpc = 0, http = 0, internal = 0, absent = 0] = ports;
+    const [proxy = 0, http = 0, internal = 0, absent = 0, ...others] = await freePorts(6);
+    const [grpc = 0, connect = 0] = others;
     const seen: string[] = [];
     const replica = await listen(http, (url) => {
       seen.push(url);
       return 200;
     });
     const probes = await listen(internal, (url) => (url === "/healthz" ? 200 : 503));
-    const running = await startHaproxy(
-      haproxy,
-      proxyFile,
-      [
-        ["bind :8081", `bind 127.0.0.1:${proxy}`],
-        ["bind :9091", `bind 127.0.0.1:${grpc}`],
-        ["auth-1:8081", `127.0.0.1:${http} port ${internal}`],
-        ["auth-2:8081", `127.0.0.1:${absent} port ${absent}`],
-        ["auth-1:9091", `127.0.0.1:${absent}`],
-        ["auth-2:9091", `127.0.0.1:${absent}`],
-      ],
-      proxy,
-    );
+    const running = await startHaproxy(haproxy, { http: proxy, grpc, internal: connect }, [
+      { http, grpc: absent, internal },
+      { http: absent, grpc: absent, internal: absent },
+    ]);
     try {
       const ask = async (url: string) => (await fetch(`http://127.0.0.1:${proxy}${url}`)).status;
       // checks take a moment to find out

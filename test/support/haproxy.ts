@@ -29,6 +29,8 @@ export interface RunningProxy {
 }
 
 const root = join(import.meta.dirname, "../..");
+/** As an operator runs it. */
+export const PROXY_FILE = join(root, "deploy/haproxy.cfg");
 const services = join(root, ".cache", "services");
 /** haproxy, and the libraries it needs that a small Debian does not have. */
 const packages = ["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"];
@@ -89,38 +91,51 @@ function unpackPackages(home: string): void {
   }
 }
 
-/** Checks a configuration. @throws with what haproxy says against it */
-export function checkConfiguration(haproxy: Haproxy, file: string): void {
-  execFileSync(haproxy.program, ["-c", "-f", file], { stdio: "pipe", encoding: "utf8", env: environment(haproxy) });
+/** @throws with what haproxy says against its configuration */
+export function checkConfiguration(haproxy: Haproxy): void {
+  execFileSync(haproxy.program, ["-c", "-f", PROXY_FILE], {
+    stdio: "pipe",
+    encoding: "utf8",
+    env: environment(haproxy),
+  });
+}
+
+/** Where a replica listens, all on 127.0.0.1. */
+export interface ReplicaPorts {
+  readonly http: number;
+  readonly grpc: number;
+  readonly internal: number;
 }
 
 /**
- * Runs haproxy in the foreground with a configuration file of the repository.
- * @param replaced text in it for what stands there here: addresses and ports
- * @param listens on this port of 127.0.0.1 once it is up
+ * Runs haproxy in the foreground with `deploy/haproxy.cfg`, in which the addresses alone are replaced.
+ * @param own where the proxy listens
+ * @param replicas for `auth-1` and `auth-2`
  */
 export async function startHaproxy(
   haproxy: Haproxy,
-  file: string,
-  replaced: readonly (readonly [string, string])[],
-  listens: number,
+  own: ReplicaPorts,
+  replicas: readonly [ReplicaPorts, ReplicaPorts],
 ): Promise<RunningProxy> {
-  let text = readFileSync(file, "utf8");
-  for (const [from, to] of replaced) {
-    if (!text.includes(from)) throw new Error(`${from} is not in ${file}`);
-    text = text.replaceAll(from, to);
-  }
+  const text = readFileSync(PROXY_FILE, "utf8")
+    .replace("bind :8081", `bind 127.0.0.1:${own.http}`)
+    .replace("bind :9091", `bind 127.0.0.1:${own.grpc}`)
+    .replace("bind :9092", `bind 127.0.0.1:${own.internal}`)
+    .replaceAll(/auth-([12]):(8081|9091|9092)/g, (_, replica: string, port: string) => {
+      const { http, grpc, internal } = replicas[replica === "1" ? 0 : 1];
+      return `127.0.0.1:${port === "8081" ? http : port === "9091" ? grpc : internal} port ${internal}`;
+    });
   const folder = mkdtempSync(join(tmpdir(), "haproxy-"));
-  const own = join(folder, "haproxy.cfg");
-  writeFileSync(own, text);
-  const child = spawn(haproxy.program, ["-db", "-f", own], { env: environment(haproxy) });
+  const file = join(folder, "haproxy.cfg");
+  writeFileSync(file, text);
+  const child = spawn(haproxy.program, ["-db", "-f", file], { env: environment(haproxy) });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
   const stop = async () => {
     await end(child);
     rmSync(folder, { recursive: true, force: true });
   };
-  for (let tries = 0; !(await accepts(listens)); tries++) {
+  for (let tries = 0; !(await accepts(own.http)); tries++) {
     if (child.exitCode !== null || tries > 300) {
       await stop();
       throw new Error(`haproxy did not come up: ${output}`);

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { inOneMoment } from "../support/clocks.ts";
 import { type Deployment, onMariaDbAndKafka, waitForEvent } from "../support/deployment.ts";
 import {
   claimsOf,
@@ -33,15 +34,6 @@ describe("F-33 fifty at once over two replicas", () => {
 
   const storm = <T>(call: (base: string) => Promise<T>, count = parallel): Promise<T[]> =>
     Promise.all(Array.from({ length: count }, (_, n) => call(d.bases[n % d.bases.length] ?? "")));
-  /** However long it takes, the service's clock stands still: what is allowed or forgiven for seconds only does not end meanwhile. */
-  async function inOneMoment<T>(work: () => Promise<T>): Promise<T> {
-    const clocks = d.apps.map(({ clock }) => jest.spyOn(clock, "now").mockReturnValue(clock.now()));
-    try {
-      return await work();
-    } finally {
-      for (const clock of clocks) clock.mockRestore();
-    }
-  }
   const familiesOf = async (uuid: string) => {
     const sql = `SELECT id, refresh_jti, revoked_at FROM oauth2_authorization WHERE subject = '${uuid}'`;
     const [rows] = await execute(d.apps[0]?.secrets.databaseUrl ?? "", sql);
@@ -71,7 +63,7 @@ describe("F-33 fifty at once over two replicas", () => {
     const { browser } = await getCode(d.bases, account);
     for (let round = 1; round <= stormRounds; round++) {
       const { code, verifier } = await getCode(d.bases, account, { browser });
-      const answers = await inOneMoment(() =>
+      const answers = await inOneMoment(d.apps, () =>
         storm(async (base) => {
           const response = await redeem(base, code, verifier);
           return { status: response.status, body: (await response.json()) as Tokens & { error: string } };
@@ -94,7 +86,7 @@ describe("F-33 fifty at once over two replicas", () => {
     const { browser } = await getTokens(d.bases, account, rotating);
     for (let round = 2; round <= stormRounds + 1; round++) {
       const tokens = await getTokens(d.bases, account, { ...rotating, browser });
-      const answers = await inOneMoment(() =>
+      const answers = await inOneMoment(d.apps, () =>
         storm(async (base) => {
           const response = await refresh(base, tokens.refresh_token, { client_id: "rotating" });
           return { status: response.status, body: (await response.json()) as Tokens };

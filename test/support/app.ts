@@ -59,17 +59,21 @@ export async function startApp(env: Record<string, string> = {}, clients?: objec
   return start(await testEnvironment(env, clients));
 }
 
-/** `count` replicas on one database; each has its own listeners, all have the first one's issuer. */
+/**
+ * `count` replicas on one database; each has its own listeners, all have the first one's issuer.
+ * @param own what is different for each
+ */
 export async function startReplicas(
   count: number,
   env: Record<string, string>,
   clients?: object[],
+  own: (replica: number) => Record<string, string> = () => ({}),
 ): Promise<TestApp[]> {
-  const first = await startApp(env, clients);
+  const first = await startApp({ ...env, ...own(0) }, clients);
   const replicas = [first];
   for (let number = 1; number < count; number++) {
-    const own = await testEnvironment(env, clients);
-    replicas.push(await start({ ...own, ISSUER: first.env["ISSUER"] ?? "" }));
+    const environment = await testEnvironment({ ...env, ...own(number) }, clients);
+    replicas.push(await start({ ...environment, ISSUER: first.env["ISSUER"] ?? "" }));
   }
   return replicas;
 }

@@ -1,0 +1,148 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startReplicas, type TestApp } from "../support/app.ts";
+import { skip } from "../support/browser.ts";
+import { inOneMoment } from "../support/clocks.ts";
+import {
+  type Account,
+  claimsOf,
+  getCode,
+  getTokens,
+  postJson,
+  redeem,
+  refresh,
+  signUp,
+  type Tokens,
+} from "../support/flow.ts";
+import { findGalera, type Galera, startGalera } from "../support/galera.ts";
+
+const long = process.env["LONG"] === "1";
+const passwordRounds = long ? 200 : 30;
+const raceRounds = long ? 50 : 10;
+const parallel = 12;
+
+const rotating = { clientId: "rotating", redirectUri: "http://localhost:4100/callback", scope: "openid profile" };
+const clients = [
+  { client_id: "rotating", redirect_uris: [rotating.redirectUri], first_party: true, scope: "openid profile" },
+  {
+    client_id: "portal-client",
+    redirect_uris: ["http://localhost:3000/callback"],
+    first_party: true,
+    scope: "openid profile read write",
+  },
+];
+
+const here = findGalera();
+
+/** Three nodes, and on each a replica of the service: what two replicas change at once meets in Galera's certification, not in a lock. */
+describe("over three Galera nodes", () => {
+  let galera: Galera | undefined;
+  let apps: TestApp[] = [];
+  beforeAll(async () => {
+    if (!here) return;
+    galera = await startGalera();
+    const urls = await galera.createDatabase();
+    apps = await startReplicas(3, { DATABASE_URL: urls[0] ?? "" }, clients, (n) => ({ DATABASE_URL: urls[n] ?? "" }));
+  }, 300_000);
+  afterAll(async () => {
+    for (const app of apps) await app.close();
+    await galera?.stop();
+  }, 60_000);
+
+  const onGalera = (name: string, work: () => Promise<void>, ms: number) =>
+    here ? it(name, work, ms) : skip(name, "Galera: apt-get and the packages of Debian");
+  const urlOf = (n: number) => apps[n % apps.length]?.url ?? "";
+  const storm = <T>(call: (base: string) => Promise<T>): Promise<T[]> =>
+    inOneMoment(apps, () => Promise.all(Array.from({ length: parallel }, (_, n) => call(urlOf(n)))));
+
+  onGalera(
+    `C-11 a login on one node while another one changes the password leaves no session of the old password, ${passwordRounds} rounds`,
+    async () => {
+      let account = await signUp(urlOf(0));
+      const left: number[] = [];
+      let head = 0;
+      for (let round = 1; round <= passwordRounds; round++) {
+        // so that the limit of wrong passwords is not reached
+        if (round % 5 === 0) account = await signUp(urlOf(0));
+        const { access_token } = await getTokens(urlOf(0), account);
+        const password = `password of round ${round}`;
+        const [changed, { login, at }] = await Promise.all([
+          changePassword(urlOf(round), access_token, account.password, password),
+          sleep(head).then(() => logIn(urlOf(round + 1), account)),
+        ]);
+        // whichever is answered first begins later the next time, so that both commit at about the same time
+        head = Math.max(0, head + ((at < changed ? 1 : -1) * (round < 8 ? 40 : 12) * (1 + Math.random())) / 2);
+        if (login !== null && (await isAlive(login))) left.push(round);
+        account = { ...account, password };
+      }
+      expect(left).toEqual([]);
+    },
+    passwordRounds * 10_000,
+  );
+
+  onGalera(
+    `S-063 one of ${parallel} redemptions of a code over the nodes wins, ${raceRounds} times over`,
+    async () => {
+      const account = await signUp(urlOf(0));
+      const { browser } = await getCode(urlOf(0), account);
+      for (let round = 0; round < raceRounds; round++) {
+        const { code, verifier } = await getCode(urlOf(round), account, { browser });
+        const statuses = await storm(async (base) => {
+          const { status, headers } = await redeem(base, code, verifier);
+          // "not now" is an answer too, if it says when
+          return status === 503 && headers.has("retry-after") ? 400 : status;
+        });
+        expect(statuses.sort()).toEqual([200, ...Array(parallel - 1).fill(400)]);
+      }
+    },
+    raceRounds * 20_000,
+  );
+
+  onGalera(
+    `S-077 ${parallel} refreshes of one token over the nodes give the same successor, ${raceRounds} times over`,
+    async () => {
+      const account = await signUp(urlOf(0));
+      const { browser } = await getTokens(urlOf(0), account, rotating);
+      for (let round = 0; round < raceRounds; round++) {
+        const tokens = await getTokens(urlOf(round), account, { ...rotating, browser });
+        const answers = await storm(async (base) => {
+          const answer = await refresh(base, tokens.refresh_token, { client_id: "rotating" });
+          return { status: answer.status, body: (await answer.json()) as Tokens };
+        });
+        expect(answers.map(({ status }) => status).filter((status) => status !== 200 && status !== 503)).toEqual([]);
+        const successors = new Set(
+          answers.filter(({ status }) => status === 200).map(({ body }) => body.refresh_token),
+        );
+        expect(successors.size).toBe(1);
+        const [successor = ""] = successors;
+        expect(claimsOf(successor)["gen"]).toBe(1);
+        expect((await refresh(urlOf(round + 1), successor, { client_id: "rotating" })).status).toBe(200);
+      }
+    },
+    raceRounds * 20_000,
+  );
+
+  /** As a client does that takes 503 for "not now". @returns when it was answered */
+  async function changePassword(base: string, token: string, currentPassword: string, newPassword: string) {
+    for (let refused = 0; ; refused++) {
+      const headers = { authorization: `Bearer ${token}` };
+      const { status } = await postJson(`${base}/api/users/me/password`, { currentPassword, newPassword }, headers);
+      // the answer to the one before may have been lost
+      if (status === 204 || (refused > 0 && status === 401)) return performance.now();
+      expect(status).toBe(503);
+      await sleep(200);
+    }
+  }
+
+  /** @returns the signed-in browser and its code, null where it was refused; and when */
+  async function logIn(base: string, account: Account) {
+    const login = await getCode(base, account).catch(() => null);
+    return { login: login?.code === "" ? null : login, at: performance.now() };
+  }
+
+  async function isAlive({ browser, code, verifier }: Awaited<ReturnType<typeof getCode>>): Promise<boolean> {
+    const pages = await Promise.all(apps.map(({ url }) => browser.get(`${url}/account`)));
+    const redeemed = await redeem(urlOf(0), code, verifier);
+    return pages.some(({ status }) => status === 200) || redeemed.status === 200;
+  }
+});

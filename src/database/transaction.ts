@@ -9,6 +9,7 @@ import type { StoreLoad } from "../store/store.ts";
 import { type OpenedDataSource, POOL_QUEUE } from "./data-source.ts";
 import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
 import type { Hosts } from "./hosts.ts";
+import { IdleConnections, type PooledConnection } from "./idle-connections.ts";
 import type { Dialect } from "./schema.ts";
 import { Turns } from "./turns.ts";
 
@@ -61,6 +62,7 @@ export class Database {
   readonly hosts: Hosts | undefined;
   readonly #sessionSql: readonly string[];
   readonly #prepared = new WeakSet<object>();
+  readonly #idle = new IdleConnections();
   readonly #turns: Turns;
   readonly #current = new AsyncLocalStorage<Session>();
   #closed = false;
@@ -146,6 +148,7 @@ export class Database {
           transaction ? session.transaction(() => work(session)) : work(session),
         );
       } finally {
+        if (session.connection !== undefined) this.#idle.used(session.connection);
         await session.end();
       }
     } finally {
@@ -154,35 +157,36 @@ export class Database {
   }
 
   async #session(start: number): Promise<Session> {
-    const runner = this.dataSource.createQueryRunner();
-    const session = new Session(this.dialect, runner, start);
-    if (this.dialect === "sqlite") return session;
-    const connecting: Promise<Connection> = runner.connect();
-    try {
-      const connection = await within(session.left(), connecting);
-      session.connection = connection;
-      if (!this.#prepared.has(connection)) {
-        for (const sql of this.#sessionSql) await session.rows(sql, []);
-        this.#prepared.add(connection);
+    for (;;) {
+      const runner = this.dataSource.createQueryRunner();
+      const session = new Session(this.dialect, runner, start);
+      if (this.dialect === "sqlite") return session;
+      const connecting: Promise<PooledConnection> = runner.connect();
+      try {
+        const connection = await within(session.left(), connecting);
+        session.connection = connection;
+        if (!(await this.#idle.works(connection))) {
+          connection.destroy();
+          continue;
+        }
+        if (!this.#prepared.has(connection)) {
+          for (const sql of this.#sessionSql) await session.rows(sql, []);
+          this.#prepared.add(connection);
+        }
+        return session;
+      } catch (error) {
+        if (session.connection === undefined) connecting.then((late) => late.destroy()).catch(() => undefined);
+        else session.connection.destroy();
+        throw error;
       }
-      return session;
-    } catch (error) {
-      if (session.connection === undefined) connecting.then((late) => late.destroy()).catch(() => undefined);
-      else session.connection.destroy();
-      throw error;
     }
   }
-}
-
-/** What is used of mysql2's pooled connection. */
-interface Connection {
-  destroy(): void;
 }
 
 /** One connection for one call. */
 class Session implements TransactionSql {
   readonly dialect: Dialect;
-  connection: Connection | undefined;
+  connection: PooledConnection | undefined;
   open = true;
   readonly #runner: QueryRunner;
   readonly #start: number;

@@ -12,6 +12,7 @@ export class TcpRelay {
   #bytesPerSecond = Number.POSITIVE_INFINITY;
   #frozen: PromiseWithResolvers<void> | null = null;
   #refuses = false;
+  #swallowed = 0;
 
   private constructor(server: Server, port: number, target: { host: string; port: number }) {
     this.#server = server;
@@ -43,6 +44,11 @@ export class TcpRelay {
   /** Connections stay open and are accepted, but carry nothing, until `heal`. */
   freeze(): void {
     this.#frozen ??= Promise.withResolvers<void>();
+  }
+
+  /** Connections that are open now stay so, but carry nothing any more; new ones are relayed. */
+  swallow(): void {
+    this.#swallowed++;
   }
 
   /** Resets every connection; new ones are relayed. */
@@ -91,9 +97,12 @@ export class TcpRelay {
   }
 
   #channel(): Transform {
+    const born = this.#swallowed;
     return new Transform({
       transform: (chunk: Buffer, _encoding, done) => {
-        this.#hold(chunk.length).then(() => done(null, chunk));
+        this.#hold(chunk.length).then(() => {
+          if (born === this.#swallowed) done(null, chunk);
+        });
       },
     });
   }

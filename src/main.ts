@@ -1,12 +1,17 @@
 import { enableCompileCache } from "node:module";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { setFlagsFromString } from "node:v8";
 
 // what was compiled at an earlier start: a start takes a fifth less time and memory. Without permission to write it does without.
 enableCompileCache(path.join(import.meta.dirname, "../node_modules/.cache/compiled"));
 
-// before anything uses libuv's threads; see docs/decisions/0011
-if (availableParallelism() === 1) process.env["UV_THREADPOOL_SIZE"] ??= "1";
+if (availableParallelism() === 1) {
+  // on one core more threads only take turns: one of libuv's, before any is used (docs/decisions/0011), none for V8's collections of
+  // young objects (docs/decisions/0017)
+  process.env["UV_THREADPOOL_SIZE"] ??= "1";
+  setFlagsFromString("--no-parallel-scavenge");
+}
 
 const { runCommandLine } = await import("./commands/program.ts");
 const { env, stdin, stdout, stderr } = process;

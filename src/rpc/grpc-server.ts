@@ -10,7 +10,6 @@ import {
   setLogger,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
@@ -103,7 +102,6 @@ export async function startGrpcServer(
     }
   };
   setServing(true);
-  addReflection(server, edge, services, options.reflection);
 
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   const port = await new Promise<number>((resolve, reject) => {
@@ -119,6 +117,8 @@ export async function startGrpcServer(
     guardHttp2(http2Server);
   }
   const sessions = sessionsOf(http2Servers);
+  // it takes a while to load: calls are answered meanwhile
+  await addReflection(server, edge, services, options.reflection);
   return {
     port,
     setServing,
@@ -178,12 +178,13 @@ function credentialsFor(tls: Config["internalTls"]): ServerCredentials {
 }
 
 /** Reflection v1 and v1alpha of the services and of the health service. */
-function addReflection(
+async function addReflection(
   server: Server,
   edge: Edge,
   services: readonly DescService[],
   mode: "open" | "authorized",
-): void {
+): Promise<void> {
+  const { ReflectionService } = await import("@grpc/reflection");
   const files = new Map<string, Uint8Array>();
   const add = (file: DescFile) => {
     if (files.has(file.proto.name)) return;

@@ -13,7 +13,7 @@ const numbers = [
 test("docs/faults.md has one row for each fault", () => {
   const rows = [...page.matchAll(/^\| (F-\d\d) \|/gm)].map(([, id]) => id);
   expect(rows).toEqual(numbers);
-  expect(ROWS.map(({ id }) => id)).toEqual(numbers);
+  expect(ROWS.map(({ id }) => id).filter((id) => id.startsWith("F-"))).toEqual(numbers);
 });
 
 const shown = ROWS.flatMap((row) => ("shownBy" in row ? row.shownBy.map((file) => [row.id, file] as const) : []));

@@ -65,6 +65,7 @@ function auditWrites(ledger: Ledger, { users, authorizations, outbox }: Tables) 
   const byId = new Map(authorizations.map((row) => [row.id, row]));
   const lostWrites = [
     ...ledger.where("sign-up", ["ok"]).filter(({ ids }) => byEmail.get(ids["email"] ?? "") !== ids["uuid"]),
+    ...ledger.where("write", ["ok"]).filter(({ ids }) => byEmail.get(ids["email"] ?? "") !== ids["uuid"]),
     ...ledger.where("redeem", ["ok"]).filter(({ ids }) => !byId.has(ids["sid"] ?? "")),
     ...ledger
       .where("refresh", ["ok"])

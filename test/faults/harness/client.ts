@@ -35,6 +35,14 @@ export const APPLICATIONS = {
 } as const;
 export type ClientId = keyof typeof APPLICATIONS;
 
+/** A code that its client has not redeemed yet. */
+export interface Code {
+  readonly account: Account;
+  readonly clientId: ClientId;
+  readonly code: string;
+  readonly verifier: string;
+}
+
 const password = "correct horse battery";
 
 /** What the answer of a call is taken for. */
@@ -74,6 +82,12 @@ export class Client {
 
   /** Authorization, password and redemption. @returns null unless the client has its tokens */
   async signIn(base: string, account: Account, clientId: ClientId): Promise<Session | null> {
+    const code = await this.authorize(base, account, clientId);
+    return code === null ? null : await this.redeem(base, code);
+  }
+
+  /** Authorization and password. */
+  async authorize(base: string, account: Account, clientId: ClientId): Promise<Code | null> {
     const { redirectUri, scope } = APPLICATIONS[clientId];
     const { verifier, challenge } = pkce();
     const browser = new TestBrowser({ "user-agent": "fault harness" });
@@ -99,13 +113,10 @@ export class Client {
     const code = new URL(posted.answer.location ?? "none:", base).searchParams.get("code");
     if (code === null) return this.#notOk(posted.call, posted.answer, [429]);
     this.ledger.end(posted.call, "ok");
-    return await this.redeem(base, { account, clientId, code, verifier });
+    return { account, clientId, code, verifier };
   }
 
-  async redeem(
-    base: string,
-    { account, clientId, code, verifier }: { account: Account; clientId: ClientId; code: string; verifier: string },
-  ): Promise<Session | null> {
+  async redeem(base: string, { account, clientId, code, verifier }: Code): Promise<Session | null> {
     const form = { grant_type: "authorization_code", code, code_verifier: verifier };
     const { redirectUri } = APPLICATIONS[clientId];
     const ids = { code, email: account.email };

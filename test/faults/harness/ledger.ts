@@ -10,6 +10,9 @@ export type Operation =
   /** Written through the store, to make more events than logins could. */
   | "write";
 
+/** What clients need again after a fault. */
+export const EVERYTHING: readonly Operation[] = ["sign-up", "login", "redeem", "refresh", "introspect"];
+
 /**
  * `ok`: must have happened. `refused`: must not have. `unknown`: timeout, reset, or 5xx with a hint; may be either.
  * `wrong`: an answer that no fault excuses, such as `invalid_grant` for a good token or 500.
@@ -67,6 +70,11 @@ export class Ledger {
     if (firsts.some((first) => first === null)) return null;
     return Math.max(0, ...firsts.map((first) => first ?? 0));
   }
+}
+
+/** Milliseconds of the slowest answer. */
+export function slowest(calls: readonly Call[]): number {
+  return percentile(calls, 1);
 }
 
 /** Milliseconds under which a share of the calls was answered. */

@@ -14,8 +14,6 @@ export interface Rates {
 /** About a third of what two cores can do beside MariaDB and Kafka: a password hash is most of a sign-up and of a login. */
 export const MIXED: Rates = { signUps: 1, logins: 1, refreshes: 6, introspections: 12, signOuts: 0.3 };
 
-/** A client whose answer was lost asks again so soon (milliseconds). */
-const againMs = 300;
 const tickMs = 20;
 
 /** Honest clients at an open rate: a call is due at its time, whether or not earlier ones were answered. */
@@ -26,6 +24,8 @@ export class Load {
   readonly #bases: () => readonly string[];
   readonly #accounts: { email: string; password: string; nickname: string }[] = [];
   readonly #running = new Set<Promise<unknown>>();
+  /** A client whose answer was lost asks again so soon (milliseconds). */
+  againMs = 300;
   #turn = 0;
   #stop: (() => void) | null = null;
 
@@ -100,7 +100,7 @@ export class Load {
       for (let tries = 0; tries < 30 && !(await this.client.refresh(this.base(), session)); tries++) {
         const last = this.ledger.calls[calls + tries];
         if (last?.outcome !== "unknown") break;
-        await sleep(againMs);
+        await sleep(this.againMs);
       }
       if (session.ended === "no" && !session.lost) await this.client.introspect(this.base(), session);
     }
@@ -141,7 +141,7 @@ export class Load {
   async #refresh(session: Session): Promise<void> {
     while (!(await this.client.refresh(this.base(), session))) {
       if (session.lost || this.#stop === null) return;
-      await sleep(againMs);
+      await sleep(this.againMs);
     }
   }
 
@@ -158,7 +158,7 @@ export class Load {
     return this.#withSession(async (session) => {
       while (!(await this.client.signOut(this.base(), session))) {
         if (this.#stop === null) return;
-        await sleep(againMs);
+        await sleep(this.againMs);
       }
     });
   }

@@ -47,7 +47,7 @@ export function lineOf(row: Row, outcome: Outcome | null, run: Run): string {
 export function pageOf(rows: readonly Row[], outcomes: ReadonlyMap<string, Outcome>, run: Run): string {
   const earlier = new Map<string, string>();
   for (const line of existsSync(page) ? readFileSync(page, "utf8").split("\n") : []) {
-    const id = /^\| (F-\d\d) \|/.exec(line)?.[1];
+    const id = /^\| ([A-Za-z]+(?:-\d\d)?) \|/.exec(line)?.[1];
     if (id !== undefined) earlier.set(id, line);
   }
   const sections = SECTIONS.flatMap((section) => [

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Audit, audit, summary, violations } from "./auditor.ts";
-import { Ledger } from "./ledger.ts";
+import { Ledger, type Operation } from "./ledger.ts";
 import { Load } from "./load.ts";
 import { type Servers, System, type SystemOptions } from "./system.ts";
 
@@ -70,6 +71,22 @@ export class Trial {
     this.progress = options.progress;
     const running = () => system.replicas.filter(({ process }) => process !== null).map(({ url }) => url);
     this.load = new Load(this.ledger, () => (running().length > 0 ? running() : system.urls));
+  }
+
+  /**
+   * Waits until every kind of call, sent after a moment, got a good answer.
+   * @returns milliseconds since that moment
+   */
+  async recovery(moment: number, operations: readonly Operation[], withinMs = 5_000): Promise<number> {
+    for (;;) {
+      const took = this.ledger.recoveredAfter(moment, operations);
+      const waited = performance.now() - moment;
+      if (took !== null || waited > 3 * withinMs) {
+        this.check(took !== null && took <= withinMs, `not recovered within ${withinMs} ms`);
+        return took ?? waited;
+      }
+      await sleep(50);
+    }
   }
 
   /** Notes what does not hold, and goes on. */

@@ -271,7 +271,7 @@ function withPort(url: string, port: number): string {
 }
 
 async function statusOf(url: string): Promise<number> {
-  return await fetch(url, { signal: AbortSignal.timeout(5_000) }).then(
+  return await fetch(url, { signal: AbortSignal.timeout(10_000) }).then(
     (response) => response.status,
     () => 0,
   );

@@ -1,17 +1,39 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Operation } from "../harness/ledger.ts";
+import { type Connection, createConnection } from "mysql2/promise";
+import { freeze } from "../../support/process.ts";
+import { EVERYTHING, percentile, slowest } from "../harness/ledger.ts";
+import { MIXED } from "../harness/load.ts";
 import type { Row } from "../harness/row.ts";
+import type { System } from "../harness/system.ts";
 
 const section = "Database";
-/** What every client needs again. */
-const all: readonly Operation[] = ["sign-up", "login", "redeem", "refresh", "introspect"];
+/** The service ends a call after 5 s; the rest is for the machine (milliseconds). */
+const latestAnswer = 6_000;
+
+/** Kills the service's connections. @param by a connection that was there before @returns how many */
+async function killConnections(system: System, by: Connection): Promise<number> {
+  const name = new URL(system.parts.databaseUrl).pathname.slice(1);
+  const [rows] = await by.query(
+    `SELECT id FROM information_schema.processlist WHERE db = '${name}' AND id <> CONNECTION_ID()`,
+  );
+  const ids = (rows as { id: number }[]).map(({ id }) => id);
+  // one may have ended meanwhile
+  for (const id of ids) await by.query(`KILL ${id}`).catch(() => undefined);
+  return ids.length;
+}
+
+async function status(system: System, name: string): Promise<number> {
+  const [row] = await system.rows<{ Value: string }>(`SHOW GLOBAL STATUS LIKE '${name}'`);
+  return Number(row?.Value);
+}
 
 export const DATABASE: readonly Row[] = [
   {
     id: "F-20",
     section,
     title: "MariaDB killed with -9, back after 2 s",
-    async run(system, { load, ledger, long, progress, check }) {
+    async run(system, trial) {
+      const { load, ledger, long, progress, check } = trial;
       const kills = long ? 20 : 3;
       await load.prepare(6);
       load.start();
@@ -23,22 +45,215 @@ export const DATABASE: readonly Row[] = [
         await sleep(2_000);
         const keys = await Promise.all(system.urls.map(async (url) => (await fetch(`${url}/oauth2/jwks`)).status));
         check(
-          keys.every((status) => status === 200),
+          keys.every((code) => code === 200),
           "the key set was not served without the database",
         );
         await system.database.restart();
-        const back = performance.now();
-        await sleep(6_000);
-        const recovered = ledger.recoveredAfter(back, all);
-        check(recovered !== null && recovered <= 5_000, `not recovered 5 s after kill ${kill}`);
-        worst = Math.max(worst, recovered ?? 6_000);
+        worst = Math.max(worst, await trial.recovery(performance.now(), EVERYTHING));
       }
       await load.stop();
-      const slowest = Math.max(...ledger.calls.map(({ at, endedAt }) => (endedAt ?? at) - at));
       return {
         did: `${kills} kills under mixed load`,
-        counted: `slowest answer ${Math.round(slowest)} ms`,
+        counted: `slowest answer ${slowest(ledger.calls)} ms`,
         recoveryMs: worst,
+      };
+    },
+  },
+  {
+    id: "F-22",
+    section,
+    title: "deadlocks that the service loses",
+    async run(system, { load, ledger, long, check }) {
+      await load.prepare(6);
+      const before = await status(system, "Innodb_deadlocks");
+      const other = await createConnection(system.parts.databaseUrl);
+      await other.query("CREATE TABLE weight (n INT) ENGINE=InnoDB");
+      await other.query(`INSERT INTO weight SELECT seq FROM seq_1_to_1000`);
+      load.start({ ...MIXED, logins: 4, refreshes: 10 });
+      // heavier than any transaction of the service, so that InnoDB ends the service's; in the opposite order
+      for (const until = performance.now() + (long ? 60_000 : 8_000); performance.now() < until; ) {
+        await other.query("START TRANSACTION");
+        await other.query("UPDATE weight SET n = n + 1");
+        await other.query("SELECT code_hash FROM oauth2_authorization_code FOR UPDATE").catch(() => undefined);
+        await other.query("SELECT uuid FROM users FOR UPDATE").catch(() => undefined);
+        await other.query("ROLLBACK");
+        await sleep(20);
+      }
+      await load.stop();
+      await other.query("DROP TABLE weight");
+      other.destroy();
+      const deadlocks = (await status(system, "Innodb_deadlocks")) - before;
+      check(deadlocks > 0, "no deadlock happened");
+      const failed = ledger.calls.filter(({ outcome }) => outcome === "unknown");
+      check(failed.length === 0, `${failed.length} calls failed: ${failed[0]?.detail}`);
+      return { did: "a transaction that locks the same rows in the opposite order", counted: `${deadlocks} deadlocks` };
+    },
+  },
+  {
+    id: "F-23",
+    section,
+    title: "a row is locked for 8 s",
+    async run(system, { load, ledger, check }) {
+      await load.prepare(6);
+      const locked = load.sessions.find(({ clientId }) => clientId === "rotating");
+      if (locked === undefined) throw new Error("no session that rotates");
+      locked.busy = true;
+      load.start();
+      await sleep(4_000);
+      const from = performance.now();
+      const other = await createConnection(system.parts.databaseUrl);
+      await other.query("START TRANSACTION");
+      await other.query(`SELECT id FROM oauth2_authorization WHERE id = '${locked.sid}' FOR UPDATE`);
+      const tries = Promise.all(Array.from({ length: 6 }, () => load.client.refresh(load.base(), locked)));
+      await sleep(8_000);
+      await tries;
+      await other.query("ROLLBACK");
+      other.destroy();
+      await load.stop();
+      locked.busy = false;
+      const during = ledger.between(from);
+      const own = during.filter(({ ids, operation }) => ids["sid"] === locked.sid && operation === "refresh");
+      const others = during.filter(({ ids }) => ids["sid"] !== locked.sid);
+      check(
+        own.every(({ outcome }) => outcome === "unknown"),
+        "a refresh of the locked row was not refused with a hint",
+      );
+      check(slowest(own) <= latestAnswer, `an answer took ${slowest(own)} ms`);
+      check(
+        others.every(({ outcome }) => outcome !== "unknown"),
+        "others failed",
+      );
+      const before = percentile(ledger.between(0, from), 0.99);
+      return {
+        did: "SELECT ... FOR UPDATE of one authorization, six refreshes of it under mixed load",
+        counted: `refreshes of the locked row answered after ${slowest(own)} ms; p99 of others ${percentile(others, 0.99)} ms, ${before} ms before`,
+      };
+    },
+  },
+  {
+    id: "F-24",
+    section,
+    title: "snapshot conflict (error 1020)",
+    system: { databaseOptions: ["--innodb-snapshot-isolation=ON"] },
+    async run(_system, { load, ledger, long, check }) {
+      await load.prepare(4);
+      const rounds = long ? 100 : 10;
+      for (let round = 0; round < rounds; round++) {
+        const rotating = load.sessions.filter(({ clientId }) => clientId === "rotating");
+        await Promise.all(
+          rotating.flatMap((session) => Array.from({ length: 6 }, () => load.client.refresh(load.base(), session))),
+        );
+        const [session] = load.sessions;
+        const code = session && (await load.client.authorize(load.base(), session.account, "rotating"));
+        if (code) await load.client.redeem(load.base(), code);
+      }
+      const failed = ledger.calls.filter(({ outcome }) => outcome === "unknown");
+      check(failed.length === 0, `${failed.length} calls failed: ${failed[0]?.detail}`);
+      return { did: `${rounds} rounds of parallel refreshes with innodb_snapshot_isolation=ON`, counted: "" };
+    },
+  },
+  {
+    id: "F-25",
+    section,
+    title: "too many connections",
+    async run(system, trial) {
+      const { load, ledger, check } = trial;
+      await load.prepare(6);
+      const [before] = await system.rows<{ n: number }>("SELECT @@max_connections AS n");
+      load.start();
+      const other = await createConnection(system.parts.databaseUrl);
+      await other.query("SET GLOBAL max_connections = 10");
+      let restored = 0;
+      try {
+        await killConnections(system, other);
+        const account = load.sessions[0]?.account;
+        if (account === undefined) throw new Error("no account");
+        const parallel = Array.from({ length: 100 }, (_, n) =>
+          n % 2 === 0 ? load.client.authorize(load.base(), account, "rotating") : load.client.signUp(load.base()),
+        );
+        await Promise.all(parallel);
+        await sleep(1_000);
+      } finally {
+        await other.query(`SET GLOBAL max_connections = ${before?.n ?? 300}`);
+        other.destroy();
+        restored = performance.now();
+      }
+      const recoveryMs = await trial.recovery(restored, EVERYTHING);
+      await load.stop();
+      check(slowest(ledger.calls) <= 10_000, "a client waited more than 10 s");
+      const refused = ledger.calls.filter(({ outcome, detail }) => outcome === "refused" && detail.startsWith("429"));
+      return {
+        did: "max_connections 10, every connection cut, 50 logins and 50 sign-ups at once",
+        counted: `slowest answer ${slowest(ledger.calls)} ms; ${refused.length} times 429`,
+        recoveryMs,
+      };
+    },
+  },
+  {
+    id: "F-26",
+    section,
+    title: "connections are killed",
+    async run(system, trial) {
+      const { load, ledger, long } = trial;
+      await load.prepare(6);
+      load.start();
+      const seconds = long ? 60 : 6;
+      const from = performance.now();
+      const other = await createConnection(system.parts.databaseUrl);
+      let killed = 0;
+      while (performance.now() < from + seconds * 1_000) {
+        killed += await killConnections(system, other);
+        await sleep(200);
+      }
+      other.destroy();
+      const recoveryMs = await trial.recovery(performance.now(), EVERYTHING);
+      await load.stop();
+      return {
+        did: `every connection killed each 200 ms for ${seconds} s`,
+        counted: `${killed} connections killed; slowest answer ${slowest(ledger.calls)} ms`,
+        recoveryMs,
+      };
+    },
+  },
+  {
+    id: "F-27",
+    section,
+    title: "MariaDB stands still",
+    async run(system, trial) {
+      const { load, ledger, long, check } = trial;
+      const seconds = long ? 30 : 8;
+      const { pid } = system.database;
+      const [first] = system.replicas;
+      if (pid === null || first === undefined) throw new Error("no server to freeze");
+      await load.prepare(6);
+      load.start();
+      await sleep(2_000);
+      const heap = await first.metric("nodejs_heap_size_used_bytes");
+      const from = performance.now();
+      await freeze(pid);
+      await sleep(seconds * 1_000);
+      const ready = await Promise.all(system.replicas.map((replica) => replica.ready()));
+      const alive = await Promise.all(system.replicas.map((replica) => replica.alive()));
+      process.kill(pid, "SIGCONT");
+      const healed = performance.now();
+      const recoveryMs = await trial.recovery(healed, EVERYTHING);
+      await load.stop();
+      const grew = Math.round(((await first.metric("nodejs_heap_size_used_bytes")) - heap) / 2 ** 20);
+      check(
+        ready.every((code) => code === 503),
+        `readiness was ${ready}`,
+      );
+      check(
+        alive.every((code) => code === 200),
+        `liveness was ${alive}`,
+      );
+      const during = ledger.between(from);
+      check(slowest(during) <= latestAnswer, `an answer took ${slowest(during)} ms`);
+      check(grew < 100, `the heap grew by ${grew} MiB`);
+      return {
+        did: `SIGSTOP for ${seconds} s under mixed load`,
+        counted: `slowest answer ${slowest(during)} ms`,
+        recoveryMs,
       };
     },
   },

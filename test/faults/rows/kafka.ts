@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { EVENT_TOPICS } from "../../../src/kafka/encode.ts";
 import { percentile } from "../harness/ledger.ts";
 import type { Row } from "../harness/row.ts";
+import type { System } from "../harness/system.ts";
+import { startWriter } from "../harness/writer.ts";
 
 const section = "Kafka and outbox";
 
@@ -51,4 +54,40 @@ export const KAFKA: readonly Row[] = [
       };
     },
   },
+  {
+    id: "C-01",
+    section,
+    title: "three brokers restart in turn, leaders move",
+    long: true,
+    system: { brokers: 3 },
+    async run(system, { ledger, long, progress, check }) {
+      const restarts = long ? 200 : 6;
+      const writer = await startWriter(system, ledger, 200);
+      const from = performance.now();
+      for (let restart = 1; restart <= restarts; restart++) {
+        // SIGTERM: the broker hands its leaders to the others first
+        await system.cluster.restart(restart % 3);
+        const each = (performance.now() - from) / restart;
+        progress(
+          `restart ${restart} of ${restarts}, ${Math.round((each * (restarts - restart)) / 60_000)} minutes left`,
+        );
+      }
+      const written = await writer.stop();
+      check(writer.failed() === 0, `${writer.failed()} events could not be written`);
+      const took = await system.drained(300_000);
+      const repeats = await repeatsOf(system);
+      const share = (100 * repeats) / Math.max(1, written);
+      check(share < 5, `${share.toFixed(1)} % repeats`);
+      return {
+        did: `${restarts} restarts at 200 events a second`,
+        counted: `${written} events written, ${share.toFixed(2)} % repeats`,
+        recoveryMs: took,
+      };
+    },
+  },
 ];
+
+async function repeatsOf(system: System): Promise<number> {
+  const records = await system.records(EVENT_TOPICS);
+  return records.length - new Set(records.map(({ headers }) => headers["ce_id"])).size;
+}

@@ -1,0 +1,185 @@
+import { randomInt } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
+import { createConnection } from "mysql2/promise";
+import { auth, killedCommand } from "../harness/command.ts";
+import { slowest } from "../harness/ledger.ts";
+import { MIXED } from "../harness/load.ts";
+import type { Row } from "../harness/row.ts";
+
+const section = "Deployment";
+export const DEPLOYMENT: readonly Row[] = [
+  {
+    id: "F-50",
+    section,
+    title: "SIGTERM with work in flight",
+    async run(system, { load, ledger, long, progress, check }) {
+      const trials = long ? 10 : 2;
+      await load.prepare(8);
+      const rotating = load.sessions.filter(({ clientId }) => clientId === "rotating");
+      const other = await createConnection(system.parts.databaseUrl);
+      let worst = 0;
+      for (let trial = 1; trial <= trials; trial++) {
+        progress(`${trial} of ${trials}`);
+        const victim = system.replicas[trial % 2];
+        if (victim === undefined) throw new Error("no replica");
+        await other.query("START TRANSACTION");
+        await other.query("SELECT id FROM oauth2_authorization FOR UPDATE");
+        const from = performance.now();
+        const refreshes = rotating.map((session) => load.client.refresh(victim.url, session));
+        await waitUntil(async () => {
+          const [waits] = await other.query("SELECT COUNT(*) AS n FROM information_schema.innodb_lock_waits");
+          return Number((waits as { n: number }[])[0]?.n) >= rotating.length;
+        });
+        const stopping = victim.stop();
+        const asked = performance.now();
+        await sleep(300);
+        await other.query("ROLLBACK");
+        await Promise.all(refreshes);
+        const status = await stopping;
+        const took = performance.now() - asked;
+        worst = Math.max(worst, took);
+        const failed = ledger.between(from).filter(({ outcome }) => outcome !== "ok");
+        check(failed.length === 0, `${failed.length} calls that were accepted failed: ${failed[0]?.detail}`);
+        check(status === 0, `exit status ${status}`);
+        check(took <= 10_000, `ended only after ${Math.round(took)} ms`);
+        await victim.start();
+      }
+      other.destroy();
+      return {
+        did: `${trials} times SIGTERM while refreshes wait for a locked row`,
+        counted: `slowest exit ${Math.round(worst)} ms; slowest answer ${slowest(ledger.calls)} ms`,
+      };
+    },
+  },
+  {
+    id: "F-52",
+    section,
+    title: "keys rotate",
+    system: { env: { JWKS_MAX_AGE: "2" } },
+    async run(system, { load, long, progress, check }) {
+      const rotations = long ? 20 : 3;
+      const [replica] = system.replicas;
+      if (replica === undefined) throw new Error("no replica");
+      await load.prepare(6);
+      const verifiers = system.urls.map((url) =>
+        createRemoteJWKSet(new URL(`${url}/oauth2/jwks`), { cacheMaxAge: 2_000, cooldownDuration: 1_000 }),
+      );
+      const kids = new Set<string>();
+      let verified = 0;
+      const verify = async () => {
+        for (const { tokens, accessExpiresAt } of load.sessions) {
+          if (performance.now() > accessExpiresAt - 5_000) continue;
+          kids.add(String(decodeProtectedHeader(tokens.access_token).kid));
+          for (const keys of verifiers) {
+            await jwtVerify(tokens.access_token, keys).catch((error: Error) =>
+              check(false, `refused: ${error.message}`),
+            );
+            verified++;
+          }
+        }
+      };
+      load.start({ ...MIXED, refreshes: 12 });
+      for (let rotation = 1; rotation <= rotations; rotation++) {
+        progress(`${rotation} of ${rotations}`);
+        await auth(replica.env, "key", "rotate");
+        verifiers.push(createRemoteJWKSet(new URL(`${replica.url}/oauth2/jwks`), { cacheMaxAge: 2_000 }));
+        const known = kids.size;
+        // until a token of the new key is there
+        await waitUntil(async () => {
+          await verify();
+          return kids.size > known;
+        }, 30_000);
+      }
+      await verify();
+      await load.stop();
+      return {
+        did: `${rotations} rotations under load, ${verifiers.length} verifiers with jose`,
+        counted: `${verified} verifications with ${kids.size} keys`,
+      };
+    },
+  },
+  {
+    id: "F-53",
+    section,
+    title: "a key is revoked in an emergency",
+    async run(system, { load, check }) {
+      const [replica] = system.replicas;
+      if (replica === undefined) throw new Error("no replica");
+      await load.prepare(4);
+      const kid = String(decodeProtectedHeader(load.sessions[0]?.tokens.access_token ?? "").kid);
+      const old = load.sessions.map(({ tokens }) => tokens.access_token);
+      await auth(replica.env, "key", "distrust", kid);
+      const distrusted = performance.now();
+      const { introspect } = await import("../../support/flow.ts");
+      await waitUntil(async () => {
+        const answers = system.urls.flatMap((url) => old.map((token) => introspect(url, token)));
+        return (await Promise.all(answers)).every(({ active }) => active === false);
+      });
+      const took = Math.round(performance.now() - distrusted);
+      check(took <= 2_000, `its tokens were active for ${took} ms`);
+      // the audit refreshes every session, whose tokens then bear the new key
+      return { did: "key distrust of the active key", counted: `its tokens inactive after ${took} ms` };
+    },
+  },
+  {
+    id: "F-55",
+    section,
+    title: "two migrations at once; one is killed",
+    starts: true,
+    system: { brokers: 0 },
+    async run(system, { load, long, progress, check }) {
+      const trials = long ? 20 : 4;
+      let killed = 0;
+      for (let trial = 1; trial <= trials; trial++) {
+        progress(`${trial} of ${trials}`);
+        const url = trial === trials ? system.parts.databaseUrl : await system.database.createDatabase();
+        const env = { ...system.replicas[0]?.env, DATABASE_URL: url };
+        const [ended, other] = await Promise.all([
+          killedCommand(env, 400 + randomInt(1_200), "migrate"),
+          auth(env, "migrate").then(
+            () => "",
+            (error: Error) => error.message,
+          ),
+        ]);
+        if (ended) killed++;
+        check(other === "", `the migration beside the killed one failed: ${other}`);
+        await auth(env, "migrate");
+      }
+      await system.start();
+      await load.prepare(2);
+      return {
+        did: "migrate twice at once on a fresh database, one killed, then again",
+        counted: `${killed} of ${trials} killed midway`,
+      };
+    },
+  },
+  {
+    id: "F-59",
+    section,
+    title: "what is not needed for an answer dies",
+    async run(system, { load, ledger, progress, check }) {
+      const second = system.replicas[1];
+      await load.prepare(6);
+      load.start();
+      await sleep(3_000);
+      progress("without Kafka");
+      await system.kafka.kill();
+      await sleep(5_000);
+      await load.stop();
+      progress("without Kafka and the second replica");
+      await second?.kill();
+      await load.during(5);
+      const failed = ledger.calls.filter(({ outcome }) => outcome === "unknown" || outcome === "wrong");
+      check(failed.length === 0, `${failed.length} calls failed: ${failed[0]?.detail}`);
+      await system.kafka.restart();
+      return { did: "Kafka, then also the second replica killed under load", counted: "" };
+    },
+  },
+];
+
+async function waitUntil(condition: () => Promise<boolean>, withinMs = 10_000): Promise<void> {
+  for (const giveUp = performance.now() + withinMs; !(await condition()); await sleep(50)) {
+    if (performance.now() > giveUp) throw new Error(`not within ${withinMs} ms`);
+  }
+}

@@ -136,7 +136,7 @@ export const DEPLOYMENT: readonly Row[] = [
         const url = trial === trials ? system.parts.databaseUrl : await system.database.createDatabase();
         const env = { ...system.replicas[0]?.env, DATABASE_URL: url };
         const [ended, other] = await Promise.all([
-          killedCommand(env, 400 + randomInt(1_200), "migrate"),
+          killedCommand(env, 300 + randomInt(800), "migrate"),
           auth(env, "migrate").then(
             () => "",
             (error: Error) => error.message,

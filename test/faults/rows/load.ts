@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "../harness/client.ts";
 import { EVERYTHING, percentile, slowest } from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
 import type { Row } from "../harness/row.ts";
@@ -16,19 +17,25 @@ export const LOAD: readonly Row[] = [
     title: "many users sign in at once",
     async run(system, { load, ledger, check }) {
       await load.prepare(10);
+      const accounts = load.sessions.map(({ account }) => account);
+      const patient = new Client(ledger, 120_000);
+      const signIn = (n: number) => {
+        const account = accounts[n % accounts.length];
+        return account && patient.authorize(system.urls[n % 2] ?? "", account, "rotating");
+      };
+      const alone = performance.now();
+      for (let n = 0; n < 4; n++) await signIn(n);
+      const each = (performance.now() - alone) / 4;
       const from = performance.now();
-      const logins = Array.from({ length: 300 }, (_, n) => {
-        const account = load.sessions[n % 10]?.account;
-        return account && load.client.authorize(system.urls[n % 2] ?? "", account, "rotating");
-      });
-      await Promise.all(logins);
+      await Promise.all(Array.from({ length: 300 }, (_, n) => signIn(n)));
       const calls = ledger.between(from);
-      const full = calls.filter(({ detail }) => detail.startsWith("429"));
-      const unanswered = calls.filter(({ detail }) => detail.startsWith("no answer"));
-      check(unanswered.length === 0, `${unanswered.length} were not answered within 10 s`);
+      // 64 hashes wait at each replica, others are refused: on a slow machine those take longer
+      const barMs = Math.max(10_000, 2 * 64 * each);
+      check(slowest(calls) <= barMs, `an answer took ${slowest(calls)} ms`);
+      const refused = calls.filter(({ detail }) => detail.startsWith("429"));
       return {
         did: "300 logins at once",
-        counted: `slowest answer ${slowest(calls)} ms; ${full.length} times 429`,
+        counted: `slowest answer ${slowest(calls)} ms, of one login alone ${Math.round(each)} ms; ${refused.length} times 429`,
       };
     },
   },

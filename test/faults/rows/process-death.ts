@@ -128,7 +128,7 @@ export const PROCESS_DEATH: readonly Row[] = [
       let killed = 0;
       for (let kill = 1; kill <= kills; kill++) {
         progress(`kill ${kill} of ${kills}`);
-        if (await killedCommand(env, 600 + randomInt(900), "key", "rotate")) killed++;
+        if (await killedCommand(env, 600 + randomInt(2_000), "key", "rotate")) killed++;
       }
       await auth(env, "key", "rotate");
       await sleep(3_000);

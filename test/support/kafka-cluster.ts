@@ -4,7 +4,9 @@ import { closeSync, openSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import kafkajs from "kafkajs";
 import { answers, jars, requireJava } from "./kafka.ts";
 import { freePorts } from "./ports.ts";
 
@@ -18,6 +20,9 @@ export interface KafkaCluster {
   restart(broker: number): Promise<void>;
   /** SIGKILL. `restart` starts it again. */
   kill(broker: number): Promise<void>;
+  pid(broker: number): number;
+  /** Makes each partition of the topics change its leader. */
+  moveLeaders(topics: readonly string[]): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -103,6 +108,30 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
       child?.kill("SIGKILL");
       await ended(child);
     },
+    pid: (index) => children[index]?.pid ?? 0,
+    moveLeaders: (topics) => moveLeaders(brokers, topics),
     stop,
   };
+}
+
+/** A leader that is no replica any more gives way to another one; afterwards it is the last replica again. */
+async function moveLeaders(brokers: readonly string[], topics: readonly string[]): Promise<void> {
+  const admin = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();
+  await admin.connect();
+  try {
+    const before = await admin.fetchTopicMetadata({ topics: [...topics] });
+    for (const isBack of [false, true]) {
+      const reassigned = before.topics.map(({ name, partitions }) => ({
+        topic: name,
+        partitionAssignment: partitions.map(({ partitionId, leader, replicas }) => {
+          const others = replicas.filter((replica) => replica !== leader);
+          return { partition: partitionId, replicas: isBack ? [...others, leader] : others };
+        }),
+      }));
+      await admin.alterPartitionReassignments({ topics: reassigned });
+      while ((await admin.listPartitionReassignments({})).topics.length > 0) await sleep(100);
+    }
+  } finally {
+    await admin.disconnect();
+  }
 }

@@ -11,10 +11,11 @@ export const SECTIONS = [
   "Time",
   "Concurrency and load",
   "Deployment",
+  "Clusters",
 ] as const;
 
 interface Named {
-  /** Of the fault, such as `F-20`. */
+  /** Of the fault, such as `F-20`; a word for several faults together. */
   readonly id: string;
   readonly section: (typeof SECTIONS)[number];
   /** The fault. */

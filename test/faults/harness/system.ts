@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { readMysqlUrl } from "../../../src/net/mysql-url.ts";
 import { testEnvironment } from "../../support/app.ts";
+import { type Galera, startGalera } from "../../support/galera.ts";
 import { type KafkaRecord, readTopics, startKafka, type TestKafka } from "../../support/kafka.ts";
 import { type KafkaCluster, startKafkaCluster } from "../../support/kafka-cluster.ts";
 import { execute, type MariaDb, startMariaDb } from "../../support/mariadb.ts";
@@ -18,6 +20,8 @@ export interface SystemOptions {
   readonly databaseOptions?: readonly string[];
   /** Servers that are not this system's own, such as the nodes of a cluster: DATABASE_URL of each replica; the first is also audited. */
   readonly databaseUrls?: readonly string[];
+  /** Three Galera nodes instead of MariaDB, and a replica for each, which lists this node first. */
+  readonly galera?: boolean;
 }
 
 const clients = [
@@ -83,6 +87,7 @@ export class Servers {
   #database: Promise<MariaDb> | null = null;
   #kafka: Promise<TestKafka> | null = null;
   #cluster: Promise<KafkaCluster> | null = null;
+  #galera: Promise<Galera> | null = null;
 
   database(): Promise<MariaDb> {
     this.#database ??= startMariaDb();
@@ -99,8 +104,13 @@ export class Servers {
     return this.#cluster;
   }
 
+  galera(): Promise<Galera> {
+    this.#galera ??= startGalera();
+    return this.#galera;
+  }
+
   async stop(): Promise<void> {
-    const started = [this.#kafka, this.#cluster, this.#database];
+    const started = [this.#kafka, this.#cluster, this.#database, this.#galera];
     await Promise.all(started.map(async (server) => (await server?.catch(() => null))?.stop()));
   }
 }
@@ -111,6 +121,7 @@ interface Parts {
   readonly database: MariaDb | null;
   readonly kafka: TestKafka | null;
   readonly cluster: KafkaCluster | null;
+  readonly galera: Galera | null;
   readonly databaseRelay: TcpRelay | null;
   /** Past the relay, for the auditor and for faults. */
   readonly databaseUrl: string;
@@ -131,14 +142,17 @@ export class System {
 
   /** Does not start the replicas. */
   static async prepare(servers: Servers, options: SystemOptions = {}): Promise<System> {
-    const { databaseUrls, databaseOptions, brokers: count = 1 } = options;
+    const { databaseOptions, brokers: count = 1 } = options;
+    const galera = options.galera ? await servers.galera() : null;
+    const databaseUrls = (await galera?.createDatabase()) ?? options.databaseUrls;
     const own = databaseOptions === undefined ? servers.database() : startMariaDb(databaseOptions);
     const [database, kafka, cluster] = await Promise.all([
       databaseUrls === undefined ? own : null,
       count === 1 ? servers.kafka() : null,
       count === 3 ? servers.cluster() : null,
     ]);
-    const databaseUrl = databaseUrls?.[0] ?? (await database?.createDatabase()) ?? "";
+    const url = databaseUrls?.[0] ?? (await database?.createDatabase()) ?? "";
+    const databaseUrl = readMysqlUrl(url)?.first.href ?? url;
     const relay = options.databaseRelay ? await TcpRelay.start(addressOf(databaseUrl)) : null;
     const brokers = kafka?.brokers ?? cluster?.brokers.join(",") ?? "";
     const common = {
@@ -161,7 +175,7 @@ export class System {
     }
     const issuer = replicas[0]?.env["ISSUER"] ?? "";
     const ownsDatabase = databaseOptions !== undefined;
-    const processes = { database, kafka, cluster, databaseRelay: relay };
+    const processes = { database, kafka, cluster, galera, databaseRelay: relay };
     return new System({ ...processes, replicas, databaseUrl, issuer, brokers, ownsDatabase });
   }
 
@@ -180,6 +194,10 @@ export class System {
 
   get cluster(): KafkaCluster {
     return present(this.parts.cluster, "three brokers");
+  }
+
+  get galera(): Galera {
+    return present(this.parts.galera, "Galera nodes");
   }
 
   get databaseRelay(): TcpRelay {

@@ -1,4 +1,5 @@
 import type { Row, TestedRow, UnshownRow } from "../harness/row.ts";
+import { CLUSTERS } from "./clusters.ts";
 import { DATABASE } from "./database.ts";
 import { DEPLOYMENT } from "./deployment.ts";
 import { KAFKA } from "./kafka.ts";
@@ -104,7 +105,7 @@ const OTHERS: readonly Row[] = [
   ),
 ];
 
-const RUN: readonly Row[] = [...PROCESS_DEATH, ...KAFKA, ...DATABASE, ...TIME, ...LOAD, ...DEPLOYMENT];
+const RUN: readonly Row[] = [...PROCESS_DEATH, ...KAFKA, ...DATABASE, ...TIME, ...LOAD, ...DEPLOYMENT, ...CLUSTERS];
 
 /** Every fault, in the order of the page. */
 export const ROWS: readonly Row[] = [...RUN, ...OTHERS].sort((a, b) => (a.id < b.id ? -1 : 1));

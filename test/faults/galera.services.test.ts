@@ -14,12 +14,14 @@ import {
   signUp,
   type Tokens,
 } from "../support/flow.ts";
-import { findGalera, type Galera, startGalera } from "../support/galera.ts";
+import { findGalera, type Galera, type GaleraNode, startGalera } from "../support/galera.ts";
 
 const long = process.env["LONG"] === "1";
 const passwordRounds = long ? 200 : 30;
 const raceRounds = long ? 50 : 10;
 const parallel = 12;
+/** Two seconds of it are Galera's, until the others drop a node. */
+const boundMs = 5_000;
 
 const rotating = { clientId: "rotating", redirectUri: "http://localhost:4100/callback", scope: "openid profile" };
 const clients = [
@@ -121,6 +123,52 @@ describe("over three Galera nodes", () => {
     },
     raceRounds * 20_000,
   );
+
+  const losses: [string, number, (node: GaleraNode) => Promise<void>][] = [
+    ["is cut off from the others", 2, (node) => node.isolate(true)],
+    ["dies", 0, (node) => node.kill()],
+  ];
+  for (const [loss, n, lose] of losses) {
+    onGalera(
+      `F-21 a replica whose Galera node ${loss} writes again within 5 s and answers nothing but 503 meanwhile`,
+      async () => {
+        const account = await signUp(urlOf(n));
+        const { browser } = await getTokens(urlOf(n), account, rotating);
+        const clients = await Promise.all(
+          Array.from({ length: 8 }, () => getTokens(urlOf(n), account, { ...rotating, browser })),
+        );
+        const node = galera?.nodes[n];
+        if (node === undefined) throw new Error("no node");
+        await lose(node);
+        const from = performance.now();
+        const failures = await Promise.all(
+          clients.map((tokens) => refreshUntil(urlOf(n), tokens.refresh_token, from + boundMs)),
+        );
+        const all = failures.flat();
+        expect(all.filter(({ status }) => status !== 503)).toEqual([]);
+        expect(Math.max(0, ...all.map(({ at }) => at - from))).toBeLessThan(boundMs);
+        if (loss !== "dies") {
+          await node.isolate(false);
+          await node.synced();
+        }
+      },
+      120_000,
+    );
+  }
+
+  /** Refreshes again and again until a refresh succeeds that was asked for after `end`. @returns what did not succeed, and when */
+  async function refreshUntil(base: string, first: string, end: number): Promise<{ status: number; at: number }[]> {
+    const failures: { status: number; at: number }[] = [];
+    for (let token = first; ; await sleep(20)) {
+      const asked = performance.now();
+      const answer = await refresh(base, token, { client_id: "rotating" });
+      const at = performance.now();
+      if (answer.status !== 200) failures.push({ status: answer.status, at });
+      else if (asked > end) return failures;
+      else token = ((await answer.json()) as Tokens).refresh_token;
+      if (at > end + 20_000) return failures;
+    }
+  }
 
   /** As a client does that takes 503 for "not now". @returns when it was answered */
   async function changePassword(base: string, token: string, currentPassword: string, newPassword: string) {

@@ -40,7 +40,7 @@ const cleanUpRounds = 200;
 const expiredRows = 20;
 const mostRowsRead = 10;
 const mostTimesSlower = 1.3;
-/** Both databases are held in memory, as an operator sizes it. */
+/** Smaller than the large database, which takes about 14 GiB: some of the pages are read from disk, as in service. */
 const bufferPool = "8G";
 
 const password = "correct horse battery";
@@ -168,7 +168,7 @@ export async function growth(size = LARGE_SIZE): Promise<readonly Figure[]> {
     return [
       { name: "authorizations, small and large database", value: smallSize, unit: `, ${size}`, bar: null },
       { name: "users, small and large database", value: small.users, unit: `, ${large.users}`, bar: null },
-      { name: "buffer pool, which holds both", value: Number.parseInt(bufferPool, 10), unit: "GiB", bar: null },
+      { name: "buffer pool", value: Number.parseInt(bufferPool, 10), unit: "GiB", bar: null },
       ...Object.entries(times).flatMap(([name, taken]) => figuresOf(name, taken)),
       ...(await bytesOf(large)),
       ...(await readFigures(large)),
@@ -298,5 +298,9 @@ function readByOne({ statement, most, read, affected }: StatementReads): { state
   return { statement, rows: inBatches ? Math.ceil(read / affected) : most };
 }
 
-/** The feed's poll runs beside every operation. It reads what was revoked within its overlap, whatever else the tables hold. */
-const isOfOperation = ({ statement }: StatementReads) => !/FROM `revocation` WHERE ID > \?/i.test(statement);
+/**
+ * Not of an operation: the feed's poll, which runs beside it and reads what was revoked within its overlap, whatever else the tables hold;
+ * and what this bench inserts.
+ */
+const isOfOperation = ({ statement }: StatementReads) =>
+  !/FROM `revocation` WHERE ID > \?/i.test(statement) && !/FROM `?seq_/i.test(statement);

@@ -83,7 +83,7 @@ if (values.help || unknown !== undefined || !isSize) {
   if (unknown !== undefined) console.error(`there is no bench ${unknown[0]}\n`);
   if (!isSize) console.error(`--size ${values.size} is not a number of at least 10000\n`);
   console.log(
-    "Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS]\n\nWithout a name all of them but those marked *, which takes about ten minutes on a quiet machine. --size is for growth:\n",
+    "Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS]\n\nWithout a name all of them but those marked *, which takes about sixteen minutes. --size is for growth:\n",
   );
   for (const [name, { description, notPinned }] of Object.entries(benches)) {
     const marked = benches[name]?.onlyNamed ? `${name} *` : name;

@@ -28,6 +28,5 @@ export function authorizeEndpoint(app: FastifyInstance, ctx: OAuthContext): void
 async function answer(visit: Visit, given: Parameters): Promise<FastifyReply> {
   const { ctx } = visit;
   const { parameters, pushedHash } = await resolvePushedRequest(ctx, given);
-  const session = await sessionOf(visit);
-  return goOn(visit, await authorize(ctx, parameters, session, browserOf(visit), pushedHash));
+  return goOn(visit, await authorize(ctx, parameters, () => sessionOf(visit), browserOf(visit), pushedHash));
 }

@@ -6,6 +6,7 @@ import {
   getCode,
   getTokens,
   introspect,
+  patiently,
   postJson,
   redeem,
   refresh,
@@ -48,7 +49,8 @@ describe("F-33 fifty at once over two replicas", () => {
       const spellings = [email, email.toUpperCase(), ` ${email}`];
       let n = 0;
       const statuses = await storm(async (base) => {
-        const response = await postJson(`${base}/api/users/signup`, { ...body, email: spellings[n++ % 3] });
+        const mine = { ...body, email: spellings[n++ % 3] };
+        const response = await patiently(() => postJson(`${base}/api/users/signup`, mine));
         await response.arrayBuffer();
         return response.status;
       });
@@ -65,7 +67,7 @@ describe("F-33 fifty at once over two replicas", () => {
       const { code, verifier } = await getCode(d.bases, account, { browser });
       const answers = await inOneMoment(d.apps, () =>
         storm(async (base) => {
-          const response = await redeem(base, code, verifier);
+          const response = await patiently(() => redeem(base, code, verifier));
           return { status: response.status, body: (await response.json()) as Tokens & { error: string } };
         }),
       );
@@ -88,7 +90,7 @@ describe("F-33 fifty at once over two replicas", () => {
       const tokens = await getTokens(d.bases, account, { ...rotating, browser });
       const answers = await inOneMoment(d.apps, () =>
         storm(async (base) => {
-          const response = await refresh(base, tokens.refresh_token, { client_id: "rotating" });
+          const response = await patiently(() => refresh(base, tokens.refresh_token, { client_id: "rotating" }));
           return { status: response.status, body: (await response.json()) as Tokens };
         }, 2 * parallel),
       );
@@ -114,7 +116,7 @@ describe("F-33 fifty at once over two replicas", () => {
     const token = event.payload["resetToken"];
     const statuses = await storm(async (base) => {
       const body = { token, newPassword: "another good password" };
-      return (await postJson(`${base}/api/users/password-reset/confirm`, body)).status;
+      return (await patiently(() => postJson(`${base}/api/users/password-reset/confirm`, body))).status;
     });
     expect([count(statuses, 204), count(statuses, 400)]).toEqual([1, parallel - 1]);
   }, 60_000);
@@ -127,7 +129,8 @@ describe("F-33 fifty at once over two replicas", () => {
         const { TestBrowser, authorizeUrl } = await import("../support/flow.ts");
         const browser = new TestBrowser({ "x-forwarded-for": `192.0.2.${Math.floor(Math.random() * 250)}` });
         await browser.get(authorizeUrl(base));
-        return (await browser.submit(`${base}/login`, { email: account.email, password: "wrong password" })).status;
+        const wrong = { email: account.email, password: "wrong password" };
+        return (await patiently(() => browser.submit(`${base}/login`, wrong))).status;
       }),
     );
     expect([count(outcomes, 401), count(outcomes, 429)]).toEqual([10, 30]);

@@ -37,6 +37,17 @@ export function postJson(url: string, body: unknown, headers: Record<string, str
   });
 }
 
+/** As a client of a busy service: a 503 with `Retry-After` is tried again, and is no answer (C-21). */
+export async function patiently(call: () => Promise<Response>): Promise<Response> {
+  for (let tries = 0; ; tries++) {
+    const response = await call();
+    const hint = response.headers.get("retry-after");
+    if (response.status !== 503 || hint === null || tries > 60) return response;
+    await response.arrayBuffer();
+    await new Promise((resolve) => setTimeout(resolve, Number(hint) * 1_000 * (0.5 + Math.random())));
+  }
+}
+
 export function postForm(
   url: string,
   form: Record<string, string>,

@@ -33,13 +33,14 @@ interface Waiting {
  * The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1): a signed-in browser gets its code,
  * another one a login, through which the request travels with it.
  * @param parameters each stood there once, none is empty
+ * @param findSession looks up the browser's session: if that fails, the client is told, as its redirect URI is known by then
  * @param pushedHash of the request_uri that brought them (`resolvePushedRequest`); null: they came by the browser
  * @throws AuthError invalid_request, invalid_client, invalid_request_uri: shown on a page, never sent to a redirect URI that is not registered
  */
 export async function authorize(
   ctx: OAuthContext,
   parameters: Parameters,
-  session: BrowserSession | null,
+  findSession: () => Promise<BrowserSession | null>,
   browser: Browser,
   pushedHash: string | null = null,
 ): Promise<Next> {
@@ -49,6 +50,7 @@ export async function authorize(
   }
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, parameters);
+    const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
     if (fresh !== null) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
@@ -112,7 +114,7 @@ export async function continueRequest(
   allowed?: boolean,
 ): Promise<Next> {
   if (isOfDevicePage(pending)) return { to: session?.userId == null ? "login" : "device", session, request: pending };
-  if (isOver(ctx, pending)) return authorize(ctx, pending.parameters, session, browser, pending.pushedHash);
+  if (isOver(ctx, pending)) return authorize(ctx, pending.parameters, async () => session, browser, pending.pushedHash);
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, pending.parameters);

@@ -27,7 +27,7 @@ export function statementsContract(opened: () => OpenedStore): void {
       ({ database, store } = opened());
     });
 
-    it("finds every row by an index", async () => {
+    it("C-22 finds every row by an index, counted by what the server read: its plans differ by version", async () => {
       const statements = await recordStatements(database, async () => {
         const busy = await busyUser(store);
         await walk(store, busy.user);

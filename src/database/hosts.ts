@@ -23,6 +23,9 @@ const headStartMs = 300;
 /** At the start, where nothing is lost by waiting. */
 const firstAnswerMs = 4_000;
 
+/** Errors of MySQL: no such database, no such table. */
+const absent = new Set([1049, 1146]);
+
 export interface HostLog {
   warn(fields: object, message: string): void;
 }
@@ -64,8 +67,27 @@ export class Hosts {
     return new Hosts(hosts, chosen, chosen.state, access, log);
   }
 
+  get several(): boolean {
+    return this.#hosts.length > 1;
+  }
+
   get current(): MysqlHost {
     return this.#current;
+  }
+
+  /** Rows of every server that answers. A server without the database or the table has none. */
+  async rowsOfEach<Row>(sql: string): Promise<{ host: MysqlHost; rows: Row[] }[]> {
+    const answers = this.#hosts.map(async (host) => {
+      const connection = open(host, this.#access);
+      try {
+        return [{ host, rows: await askRows<Row>(connection, firstAnswerMs, sql) }];
+      } catch (error) {
+        return absent.has((error as { errno?: number }).errno ?? 0) ? [{ host, rows: [] }] : [];
+      } finally {
+        cut(connection);
+      }
+    });
+    return (await Promise.all(answers)).flat();
   }
 
   /** A socket to the server in use, for mysql2's `stream` option. */
@@ -185,14 +207,18 @@ async function stateOf(connection: Connection, ms: number): Promise<ServerState>
   };
 }
 
-function askPairs(connection: Connection, ms: number, sql: string): Promise<Map<string, string>> {
-  const answer = new Promise<Map<string, string>>((done, fail) => {
+async function askPairs(connection: Connection, ms: number, sql: string): Promise<Map<string, string>> {
+  const rows = await askRows<{ Variable_name: string; Value: string }>(connection, ms, sql);
+  return new Map(rows.map((row) => [row.Variable_name, row.Value]));
+}
+
+function askRows<Row>(connection: Connection, ms: number, sql: string): Promise<Row[]> {
+  const answer = new Promise<Row[]>((done, fail) => {
     connection.once("error", fail);
     connection.query(sql, (error, rows) => {
       connection.off("error", fail);
       if (error !== null) return fail(error);
-      const pairs = rows as unknown as { Variable_name: string; Value: string }[];
-      done(new Map(pairs.map((row) => [row.Variable_name, row.Value])));
+      done(rows as unknown as Row[]);
     });
   });
   return within(ms, answer);

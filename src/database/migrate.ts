@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
 import { AuthError, StartRefused } from "../errors.ts";
+import { requireCopies } from "./copies.ts";
 import { type DatabaseLocation, MIGRATIONS, MIGRATIONS_TABLE, openDataSource, POOL_SIZE } from "./data-source.ts";
 import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
@@ -50,6 +51,7 @@ const leaseWaitMs = 120_000;
 /**
  * @param poolSize connections to a database server; SQLite has one
  * @param sharing another pool to the same servers: both are always on the same one
+ * @throws StartRefused: DATABASE_URL names servers with different data
  */
 export async function openDatabase(
   location: DatabaseLocation,
@@ -57,7 +59,12 @@ export async function openDatabase(
   sharing?: Database,
 ): Promise<Database> {
   try {
-    return new Database(await openDataSource(location, poolSize, sharing?.hosts));
+    const opened = await openDataSource(location, poolSize, sharing?.hosts);
+    const database = new Database(opened);
+    if (sharing === undefined && opened.hosts?.several) {
+      await requireCopies(opened.hosts).catch((error) => database.close().finally(() => Promise.reject(error)));
+    }
+    return database;
   } catch (error) {
     throw isAway(error) ? toUnavailable(error) : error;
   }

@@ -35,7 +35,7 @@ export interface StoreOptions extends DatabaseLocation {
 /** Connections for the revocation feed and the readiness probe, which must not wait while the others are busy. */
 const watchPool = 2;
 
-/** @throws ForeignSchemaError, PendingMigrationsError, AuthError("unavailable") while the database is away */
+/** @throws ForeignSchemaError, PendingMigrationsError, StartRefused, AuthError("unavailable") while the database is away */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const database = await openDatabase(options);
   let watch = database;

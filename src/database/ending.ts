@@ -50,15 +50,26 @@ export async function endEverythingOf(
     reason,
     now,
   );
-  if (authorizations.length === oneByOne) {
-    // rows of the release before epochs have none that could have passed
-    await sql.change(
-      `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ?
-       WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL`,
-      [now, reason, userId],
-    );
-  }
+  if (authorizations.length === oneByOne) await revokeWithoutEpoch(sql, userId, reason, now);
   await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
+}
+
+/**
+ * Rows of the release before epochs have none that could have passed. Read first, without a lock: an UPDATE that finds nothing would lock
+ * all rows it looks at, which may be those of all users where one of them has most.
+ */
+async function revokeWithoutEpoch(sql: Sql, userId: string, reason: string, now: number): Promise<void> {
+  const [oldest] = await sql.rows(
+    `SELECT id FROM oauth2_authorization WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL
+     ORDER BY created_at, id LIMIT 1`,
+    [userId],
+  );
+  if (oldest === undefined) return;
+  await sql.change(
+    `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ?
+     WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL`,
+    [now, reason, userId],
+  );
 }
 
 /** Read first: with a subquery MariaDB before 11.1 reads and locks every request of all users. */

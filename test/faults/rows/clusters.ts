@@ -92,7 +92,7 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: "restart all brokers in turn",
+    name: "restart all brokers in turn (counted from the last one)",
     boundMs: eventsBoundMs,
     async inject(system) {
       for (const broker of [0, 1, 2]) await system.cluster.restart(broker);
@@ -100,7 +100,7 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: "move all leaders",
+    name: "move all leaders (counted from the last one)",
     boundMs: eventsBoundMs,
     async inject(system) {
       await system.cluster.moveLeaders(EVENT_TOPICS);

@@ -13,6 +13,9 @@ export interface Writer {
   stop(): Promise<number>;
 }
 
+/** More writes than these do not wait for the database: a machine that cannot keep the rate reaches a lower one. */
+const maxRunning = 256;
+
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Writes sign-ups with their events through the store, at rates that password hashes do not allow. The system's relays send them. */
@@ -49,6 +52,7 @@ export async function startWriter(system: System, ledger: Ledger, perSecond: num
   const from = performance.now();
   const timer = setInterval(() => {
     for (; begun < ((performance.now() - from) * perSecond) / 1_000; begun++) {
+      if (running.size >= maxRunning) continue;
       const work = write().finally(() => running.delete(work));
       running.add(work);
     }

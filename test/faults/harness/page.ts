@@ -48,7 +48,9 @@ export function pageOf(rows: readonly Row[], outcomes: ReadonlyMap<string, Outco
   const earlier = new Map<string, string>();
   for (const line of existsSync(page) ? readFileSync(page, "utf8").split("\n") : []) {
     const id = /^\| ([A-Za-z]+(?:-\d\d)?) \|/.exec(line)?.[1];
-    if (id !== undefined) earlier.set(id, line);
+    // a line from before its row could run says nothing of the row
+    const ran = !/\| (not shown|shown by)[^|]*\|[^|]*\|$/.test(line);
+    if (id !== undefined && ran) earlier.set(id, line);
   }
   const sections = SECTIONS.flatMap((section) => [
     "",

@@ -1,5 +1,6 @@
 import { afterCall } from "../call.ts";
 import type {
+  AnsweredPush,
   Authorization,
   AuthorizationCode,
   AuthorizationStore,
@@ -21,12 +22,26 @@ import { isUniqueViolation } from "./faults.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { holdSession } from "./sessions.ts";
-import { type Database, rollback } from "./transaction.ts";
+import { type Database, rollback, type Sql } from "./transaction.ts";
 import { holdUser } from "./users.ts";
 
 const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
 const rotationsLength = 1000;
+
+/** A form that is sent again comes within this time (milliseconds). */
+const repeatMs = 10_000;
+
+/** Did the same user just get a code for the same request? Its challenge is of this request alone. */
+async function wasJustAnswered(sql: Sql, code: NewAuthorizationCode): Promise<boolean> {
+  if (code.codeChallenge === "") return false;
+  const rows = await sql.rows(
+    `SELECT 1 AS found FROM oauth2_authorization_code
+     WHERE user_id = ? AND client_id = ? AND code_challenge = ? AND created_at > ? LIMIT 1`,
+    [code.userId, code.clientId, code.codeChallenge, code.createdAt - repeatMs],
+  );
+  return rows.length === 1;
+}
 
 export class Authorizations implements AuthorizationStore {
   readonly #database: Database;
@@ -41,17 +56,18 @@ export class Authorizations implements AuthorizationStore {
 
   async createCode(
     code: NewAuthorizationCode,
-    pushedHash: string | null = null,
+    pushed: AnsweredPush | null = null,
   ): Promise<"created" | "session_ended" | "request_used"> {
     return this.#database.transaction(async (sql) => {
       if (!(await holdSession(sql, { idHash: code.sessionHash, userId: code.userId }, code.createdAt)))
         return "session_ended";
-      if (pushedHash !== null) {
+      if (pushed !== null) {
         const first = await sql.change(
           "UPDATE oauth2_pushed_request SET used_at = ? WHERE uri_hash = ? AND used_at IS NULL",
-          [code.createdAt, pushedHash],
+          [code.createdAt, pushed.hash],
         );
-        if (first === 0) return rollback("request_used");
+        const isGood = first === 1 || (pushed.mayRepeat && (await wasJustAnswered(sql, code)));
+        if (!isGood) return rollback("request_used");
       }
       await insertCode(sql, code);
       return "created";

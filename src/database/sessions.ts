@@ -202,8 +202,4 @@ export class Sessions implements SessionStore {
     );
     return row === undefined ? null : requestOf(row);
   }
-
-  async deleteRequest(id: string): Promise<void> {
-    await this.#database.change("DELETE FROM oauth2_authorization_request WHERE id = ?", [id]);
-  }
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { authorize } from "../oauth/authorization/authorize.ts";
 import { resolvePushedRequest } from "../oauth/authorization/pushed-authorization.ts";
+import { withoutUnknown } from "../oauth/authorization/request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/metadata.ts";
 import { goOn } from "./go-on.ts";
@@ -19,7 +20,7 @@ export function authorizeEndpoint(app: FastifyInstance, ctx: OAuthContext): void
     const parameters = readForm(request);
     // a cross-site POST comes without the SameSite=Lax cookie: the GET that follows brings it
     if (request.headers["sec-fetch-site"] === "cross-site") {
-      return reply.redirect(`${pathOf(ctx, PATHS.authorize)}?${new URLSearchParams(parameters)}`, 303);
+      return reply.redirect(`${pathOf(ctx, PATHS.authorize)}?${new URLSearchParams(withoutUnknown(parameters))}`, 303);
     }
     return answer(visit, parameters);
   });

@@ -4,8 +4,8 @@ import { type BrowserSession, csrfToken, isCsrfToken } from "../sessions/session
 import type { Parameters } from "./parameters.ts";
 import { cookieOf, openSession, sessionOf, setCookie, type Visit } from "./visit.ts";
 
-/** A page may wait for this long before its form is sent (seconds). */
-const browserCookieAge = 86_400;
+/** A page may wait for this long before its form is sent (seconds): a month. */
+const browserCookieAge = 30 * 86_400;
 
 /** The hidden fields of a signed-in user's form: `csrf` binds it to the session and to what it is about. */
 export function formFields(session: BrowserSession, purpose: string, fields: Record<string, string>) {
@@ -38,7 +38,7 @@ export async function openFormFields(visit: Visit, purpose: string, fields: Reco
 
 /**
  * A form that `openFormFields` made, for this browser. Of several tabs that were opened at once each got a cookie, and the last one
- * stayed: the forms of the others are taken where the browser proves that they come from a page of this service.
+ * stayed: the forms of the others are taken where the browser says that they come from a page of this service.
  * @returns the browser's session, if it has one @throws FormRefused, CookiesNeeded
  */
 export async function checkOpenForm(visit: Visit, purpose: string, form: Parameters): Promise<BrowserSession | null> {

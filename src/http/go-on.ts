@@ -1,6 +1,6 @@
 import type { FastifyReply } from "fastify";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
-import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
+import { type PendingRequest, withLogin } from "../oauth/authorization/pending-request.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { renderPage } from "./pages/render.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
@@ -34,5 +34,5 @@ export async function goOnSignedIn(
   setDeviceCookie(visit, email);
   if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
   forgetLatest(visit, pending);
-  return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
+  return goOn(visit, await continueRequest(ctx, withLogin(ctx, pending, session), session, browserOf(visit)));
 }

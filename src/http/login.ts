@@ -11,7 +11,7 @@ import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
-import { requestOfForm, requestOfPage } from "./waiting-request.ts";
+import { forgetLatest, requestOfForm, requestOfPage } from "./waiting-request.ts";
 
 /** GET and POST /login. */
 export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -20,12 +20,15 @@ export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
   page.get("/login", async (visit) => {
     const session = await sessionOf(visit);
     const pending = await requestOfPage(visit, session);
-    const isNamed = readQuery(visit.request)["request"] !== undefined;
-    if (isNamed && session !== null && session.userId !== null) {
+    // a HEAD looks at the page only
+    const goesOn = visit.request.method !== "HEAD" && readQuery(visit.request)["request"] !== undefined;
+    if (goesOn && session !== null && session.userId !== null) {
       // signed in meanwhile: in another tab, or the browser went back to this page
       if (pending === null) return visit.reply.redirect(pathOf(ctx, "/"), 302);
       const next = await continueRequest(ctx, pending, session, browserOf(visit));
-      return next.to === "login" ? showLogin(visit, next.request, {}) : goOn(visit, next);
+      if (next.to === "login") return showLogin(visit, next.request, {});
+      forgetLatest(visit, pending);
+      return goOn(visit, next);
     }
     return showLogin(visit, pending, {});
   });

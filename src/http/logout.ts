@@ -6,7 +6,7 @@ import { checkForm, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import { clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
+import { clearCookie, clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 /** GET and POST /connect/logout (OpenID Connect RP-Initiated Logout 1.0). */
 export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
@@ -26,7 +26,9 @@ async function answer(visit: Visit, parameters: Parameters): Promise<FastifyRepl
   const { ctx, reply } = visit;
   const asked = await readLogoutRequest(ctx, parameters);
   const answered = parameters["csrf"] !== undefined;
-  const session = answered ? await checkForm(visit, "logout", parameters) : await sessionOf(visit);
+  const own = await sessionOf(visit);
+  // sent again, or after the session ended elsewhere: there is nothing left to sign out of, and nothing to prove
+  const session = answered && own !== null ? await checkForm(visit, "logout", parameters) : own;
   if (!answered && session !== null && mustAsk(session, asked)) {
     const { post_logout_redirect_uri: uri, state } = parameters;
     const fields = Object.entries({ post_logout_redirect_uri: uri, client_id: asked.clientId, state });
@@ -38,8 +40,9 @@ async function answer(visit: Visit, parameters: Parameters): Promise<FastifyRepl
   }
   await logOut(ctx, session, asked);
   if (session !== null) clearSessionCookie(visit);
+  clearCookie(visit, "auth_request");
   // no one was signed in or asked: shows a page instead of redirecting, so that this is no open redirector
-  const direct = answered || asked.hint !== null;
+  const direct = (answered && session !== null) || asked.hint !== null;
   if (asked.location !== null && direct) return reply.redirect(asked.location, 303);
   return renderPage(visit, "logged-out", { location: asked.location });
 }

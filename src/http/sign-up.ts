@@ -4,7 +4,7 @@ import { describeRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
-import { signUp } from "../users/users.ts";
+import { isNewAccount, signUp } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
@@ -12,7 +12,7 @@ import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { requestOfForm, requestOfPage } from "./waiting-request.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
@@ -35,18 +35,20 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     try {
       await signUp(ctx, { email, password, nickname });
     } catch (error) {
-      // the button was pressed twice, or the account was made in another tab: its password opens it here too
-      if (isTaken(error)) {
-        const signedIn = await orNull(signInHere);
-        if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
-      }
+      // the button was pressed twice, or the account was just made in another tab: its password opens it here too
+      const signedIn = isTaken(error) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;
+      if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
       setRetryAfter(reply, error.retryAfter);
       reply.code(ANSWERS[error.code].status);
       return showSignUp(visit, pending, { form, error });
     }
-    return goOnSignedIn(visit, await signInHere(), { email, pending });
+    const signedIn = await orNull(signInHere);
+    if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
+    // too many wrong passwords came for this address before it had an account
+    const query = pending === null ? "" : `?request=${pending.carried}`;
+    return reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
   });
 }
 
@@ -81,5 +83,6 @@ async function showSignUp(
     minLength: ctx.config.passwordMinLength,
     carried,
     redirectOrigin: about?.redirectOrigin ?? null,
+    languages: about?.languages ?? [],
   });
 }

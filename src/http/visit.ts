@@ -10,7 +10,6 @@ export interface Visit {
   readonly reply: FastifyReply;
 }
 
-/** All cookies there are. */
 type CookieName = "auth_session" | "auth_device" | "auth_browser" | "auth_request";
 
 /** For how long a browser is known after a login (seconds); browsers allow 400 days at most. */
@@ -24,12 +23,9 @@ function cookieOptions(ctx: OAuthContext) {
   return { path: "/", httpOnly: true, sameSite: "lax", secure: ctx.config.issuer.startsWith("https:") } as const;
 }
 
-/** The live session of the browser's cookie, or null. A cookie that opens no session is taken from the browser. */
-export async function sessionOf(visit: Visit): Promise<BrowserSession | null> {
-  const cookie = cookieOf(visit, "auth_session");
-  const session = await findSession(visit.ctx, cookie);
-  if (session === null && cookie !== undefined) clearSessionCookie(visit);
-  return session;
+/** The live session of the browser's cookie, or null. */
+export function sessionOf(visit: Visit): Promise<BrowserSession | null> {
+  return findSession(visit.ctx, cookieOf(visit, "auth_session"));
 }
 
 /** This browser is one that the account signs in with. */
@@ -54,7 +50,6 @@ export function browserOf(visit: Visit): Browser {
   return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
-/** A cookie of a browser in which no one needs to be signed in. */
 export function cookieOf({ ctx, request }: Visit, name: CookieName): string | undefined {
   return request.cookies[cookieName(ctx, name)];
 }

@@ -1,3 +1,5 @@
+import { AuthError } from "../errors.ts";
+import { describeRequest } from "../oauth/authorization/authorize.ts";
 import {
   latestStoredRequest,
   openPendingRequest,
@@ -37,13 +39,25 @@ export async function requestOfForm(
 }
 
 async function latest(visit: Visit, session: BrowserSession | null): Promise<PendingRequest | null> {
-  const found = await requestOf(visit, session, cookieOf(visit, "auth_request"));
-  return found === null && session !== null ? latestStoredRequest(visit.ctx, session) : found;
+  const { ctx } = visit;
+  const remembered = await requestOf(visit, session, cookieOf(visit, "auth_request"));
+  const found = remembered === null && session !== null ? await latestStoredRequest(ctx, session) : remembered;
+  if (found === null) return null;
+  try {
+    await describeRequest(ctx, found);
+    return found;
+  } catch (error) {
+    if (!(error instanceof AuthError) || error.code === "unavailable") throw error;
+    // its client is gone or has changed: the page is shown without it
+    clearCookie(visit, "auth_request");
+    return null;
+  }
 }
 
 /** For pages and forms that name no request. */
 export function rememberLatest(visit: Visit, { carried }: PendingRequest): void {
   if (carried.length <= longestCookie) setCookie(visit, "auth_request", carried, cookieAge);
+  else clearCookie(visit, "auth_request");
 }
 
 /** The browser goes on with this request: it waits no longer. */

@@ -13,7 +13,8 @@ export class Replicas {
   /** Of this process, unique to its run. */
   readonly ownName = `${release}${randomUUID()}`;
   readonly #monotonic: () => number;
-  #olderSeenAt = Number.NEGATIVE_INFINITY;
+  /** Null: nothing is known yet. */
+  #olderSeenAt: number | null = null;
 
   /** @param monotonic milliseconds that only ever grow */
   constructor(monotonic: () => number = () => performance.now()) {
@@ -22,11 +23,13 @@ export class Replicas {
 
   /** @param names of every replica that is up now, this one among them */
   saw(names: readonly string[]): void {
-    if (names.some((name) => !name.startsWith(release))) this.#olderSeenAt = this.#monotonic();
+    const isOlder = names.some((name) => !name.startsWith(release));
+    if (isOlder) this.#olderSeenAt = this.#monotonic();
+    else this.#olderSeenAt ??= Number.NEGATIVE_INFINITY;
   }
 
-  /** Is a replica of the previous release up, or may one return? It must understand what this one gives to browsers. */
+  /** Is a replica of the previous release up, as far as is known, or may one return? It must understand what this one gives to browsers. */
   get hasOlder(): boolean {
-    return this.#monotonic() - this.#olderSeenAt < mayReturnMs;
+    return this.#olderSeenAt === null || this.#monotonic() - this.#olderSeenAt < mayReturnMs;
   }
 }

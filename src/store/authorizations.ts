@@ -95,15 +95,22 @@ export function endsWithSession(scope: string): boolean {
 /** Live authorizations of one user that one client may have, or a few more. A client that signs its user in again and again ends the oldest. */
 export const KEPT_PER_CLIENT = 2_000;
 
+/** The pushed request (RFC 9126) that a code answers. */
+export interface AnsweredPush {
+  /** SHA-256 of its request_uri. */
+  readonly hash: string;
+  /** A form may be sent twice: within seconds the same user gets another code for the same challenge. */
+  readonly mayRepeat: boolean;
+}
+
 export interface AuthorizationStore {
   /**
    * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
    * `request_used`: it was before.
-   * @param pushedHash of the pushed request it answers, if any
    */
   createCode(
     code: NewAuthorizationCode,
-    pushedHash?: string | null,
+    pushed?: AnsweredPush | null,
   ): Promise<"created" | "session_ended" | "request_used">;
   findCode(codeHash: string): Promise<AuthorizationCode | null>;
   /**

@@ -50,5 +50,4 @@ export interface SessionStore {
   saveRequest(request: StoredRequest, keep: number): Promise<void>;
   findRequest(id: string, sessionHash: string, now: number): Promise<StoredRequest | null>;
   latestRequest(sessionHash: string, now: number): Promise<StoredRequest | null>;
-  deleteRequest(id: string): Promise<void>;
 }

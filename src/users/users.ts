@@ -51,6 +51,15 @@ export async function signUp(
   return user;
 }
 
+/** For so long after it was made an account counts as new (milliseconds): as long as a form of the sign-up page may be sent again. */
+const newAccountMs = 3_600_000;
+
+/** Is there an account of this address that was made within the last hour? */
+export async function isNewAccount(ctx: Context, email: string): Promise<boolean> {
+  const user = await ctx.store.users.findByEmail(normaliseEmail(email));
+  return user !== null && user.createdAt > ctx.clock.now() - newAccountMs;
+}
+
 /**
  * Is this the account's password? Ten wrong ones within 15 minutes close the account's login until those minutes are over, except for
  * devices it signed in with before: each of them has ten attempts of its own, so that an attacker cannot lock the owner out.

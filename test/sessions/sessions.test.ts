@@ -94,8 +94,9 @@ describe("the session cookie", () => {
     // a value that somebody else chose is not taken over
     const fixed = new TestBrowser();
     fixed.cookies.set(cookieName, "A".repeat(43));
-    await fixed.get(`${app.url}/login`);
+    await login(fixed, ada);
     expect(fixed.cookies.get(cookieName)).not.toBe("A".repeat(43));
+    expect(await leadsTo("A".repeat(43))).toMatch(/^\/login/);
   });
 
   it("S-036 belongs to this host alone with an https issuer, unread by scripts and unsent by other sites", async () => {

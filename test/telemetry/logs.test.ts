@@ -213,7 +213,8 @@ describe("the log at its most verbose level", () => {
       );
       const body = { email: "fault@example.test", password: "a password at the fault", nickname: "n" };
       expect((await postJson(`${app.url}/api/users/signup`, body)).status).toBe(500);
-      expect((await fetch(`${app.url}/login`)).status).toBe(500);
+      const { email, password } = account;
+      expect((await new TestBrowser().submit(`${app.url}/login`, { email, password })).status).toBe(500);
     } finally {
       database.exec("DROP TRIGGER refusing; DROP TRIGGER refusing2");
       database.close();

@@ -11,11 +11,11 @@ export function onErrorPage(ctx: OAuthContext) {
     const { error, status } = toAuthError(ctx, thrown);
     setRetryAfter(reply, error.retryAfter);
     reply.code(status === 401 ? 400 : status);
-    const refused = thrown instanceof FormRefused;
+    const own = pageCode(thrown);
     renderPage({ ctx, request, reply }, "error", {
-      code: pageCode(thrown) ?? error.code,
+      code: own ?? error.code,
       description: error.description,
-      retry: refused && request.method === "POST" ? retryPath(request) : null,
+      retry: own !== null && request.method === "POST" ? retryPath(request) : null,
       // a flood ends here: its page is not made again and again
       ...(error.code === "rate_limited" ? { sameForAll: error.code } : {}),
     });
@@ -36,5 +36,9 @@ function retryPath(request: FastifyRequest): string | null {
   if (path === "/password-reset/confirm") return "/password-reset";
   if (path !== "/login" && path !== "/signup" && path !== "/consent") return path;
   const { request: carried } = readForm(request);
-  return carried !== undefined && /^[A-Za-z0-9_.-]+$/.test(carried) ? `${path}?request=${carried}` : "/login";
+  return carried !== undefined && /^[A-Za-z0-9_.-]+$/.test(carried)
+    ? `${path}?request=${carried}`
+    : path === "/consent"
+      ? "/login"
+      : path;
 }

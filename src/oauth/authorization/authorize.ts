@@ -1,9 +1,10 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
+import type { AnsweredPush } from "../../store/authorizations.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
-import { isOver, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
+import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
 import { invalidRequestUri } from "./pushed-authorization.ts";
 import {
   type AuthorizationRequest,
@@ -54,14 +55,14 @@ export async function authorize(
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
     if (fresh !== null) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
-      if (consented) return issueCode(ctx, request, fresh, browser, pushedHash);
+      if (consented) return issueCode(ctx, request, { session: fresh, browser, pushed: pushedOf(pushedHash, false) });
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
       throw new ClientError("consent_required", "the user has not consented to this request");
     }
     const to = fresh === null ? "login" : "consent";
-    return wait(ctx, to, { session, browser, parameters: request.carried, pushedHash });
+    return wait(ctx, to, { session, browser, parameters: request.kept, pushedHash });
   });
 }
 
@@ -101,8 +102,7 @@ function isOfDevicePage({ parameters }: PendingRequest): boolean {
 }
 
 /**
- * Goes on with a request after a login or a consent. One that waited for too long starts again: its tab reaches its application all the
- * same.
+ * Goes on with a request after a login or a consent, however long it waited. Its form may be sent again: it ends where it ended before.
  * @param allowed the user's answer on the consent page; undefined: it was not asked
  * @throws AuthError as `authorize`
  */
@@ -114,16 +114,12 @@ export async function continueRequest(
   allowed?: boolean,
 ): Promise<Next> {
   if (isOfDevicePage(pending)) return { to: session?.userId == null ? "login" : "device", session, request: pending };
-  if (isOver(ctx, pending)) return authorize(ctx, pending.parameters, async () => session, browser, pending.pushedHash);
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, pending.parameters);
+    if (allowed === false) throw new ClientError("access_denied", "the user denied the request");
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
       return { to: "login", session, request: pending };
-    }
-    if (allowed === false) {
-      await forget(ctx, pending);
-      throw new ClientError("access_denied", "the user denied the request");
     }
     if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
@@ -133,21 +129,19 @@ export async function continueRequest(
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
     }
-    const next = await issueCode(ctx, request, session, browser, pending.pushedHash);
-    await forget(ctx, pending);
-    return next;
+    return issueCode(ctx, request, { session, browser, pushed: pushedOf(pending.pushedHash, true) });
   });
 }
 
-/** `prompt=login` and `max_age` are met by a login later than the request. */
+/** `prompt=login` and `max_age` are met by a login for this very request. */
 function meets(
   ctx: OAuthContext,
   pending: PendingRequest,
   session: BrowserSession,
   request: AuthorizationRequest,
 ): boolean {
-  const loggedInSince = session.authTime !== null && session.authTime >= pending.createdAt;
-  return loggedInSince ? isExpectedUser(session, request) : !asksForLogin(request) && fits(ctx, session, request);
+  if (isLoginOf(ctx, pending, session)) return isExpectedUser(session, request);
+  return !asksForLogin(request) && fits(ctx, session, request);
 }
 
 /** Did the consent page show every one of these scopes? The client's registration may have changed since. */
@@ -155,10 +149,6 @@ function wereShown({ shownScopes, storedId }: PendingRequest, scopes: readonly s
   // the previous release does not keep what it showed
   if (storedId !== null) return true;
   return shownScopes !== null && scopes.every((scope) => shownScopes.includes(scope));
-}
-
-async function forget(ctx: OAuthContext, { storedId }: PendingRequest): Promise<void> {
-  if (storedId !== null) await ctx.store.sessions.deleteRequest(storedId);
 }
 
 export interface RequestDescription {
@@ -211,12 +201,20 @@ async function hasConsent(ctx: OAuthContext, request: AuthorizationRequest, sess
   return given !== null && request.consentScopes.every((scope) => scopes.includes(scope));
 }
 
+interface Answer {
+  readonly session: BrowserSession;
+  readonly browser: Browser;
+  readonly pushed: AnsweredPush | null;
+}
+
+function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush | null {
+  return hash === null ? null : { hash, mayRepeat };
+}
+
 async function issueCode(
   ctx: OAuthContext,
   request: AuthorizationRequest,
-  session: BrowserSession,
-  browser: Browser,
-  pushedHash: string | null,
+  { session, browser, pushed }: Answer,
 ): Promise<Next> {
   const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
@@ -241,7 +239,7 @@ async function issueCode(
       createdAt: now,
       expiresAt: now + codeLifeMs,
     },
-    pushedHash,
+    pushed,
   );
   if (outcome === "request_used") throw invalidRequestUri();
   if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");

@@ -4,7 +4,7 @@ import type { StoredRequest } from "../../store/sessions.ts";
 import type { OAuthContext } from "../context.ts";
 import type { Parameters } from "./request.ts";
 
-/** A request that waited longer is judged anew when its user is there (milliseconds). */
+/** A stored request ends after this time, and a login counts as one for its request so long (milliseconds). */
 const lifeMs = 3_600_000;
 /** What a sealed request belongs to. */
 const purpose = "authorization request";
@@ -24,13 +24,15 @@ export interface PendingRequest {
   readonly pushedHash: string | null;
   /** Epoch milliseconds. */
   readonly createdAt: number;
+  /** The session that a login with this request's own form began; null: there was none yet. */
+  readonly loginSession: string | null;
   /** The scopes that the consent page showed; null: it was not shown yet. */
   readonly shownScopes: readonly string[] | null;
   /** Its id where it is stored, beside replicas of the previous release. */
   readonly storedId: string | null;
 }
 
-type Content = Pick<PendingRequest, "parameters" | "pushedHash" | "createdAt" | "shownScopes">;
+type Content = Omit<PendingRequest, "carried" | "storedId">;
 
 /** Seals a new request of the authorization endpoint (`AuthorizationRequest.carried`) or of the device page. */
 export function newPendingRequest(
@@ -39,7 +41,20 @@ export function newPendingRequest(
   pushedHash: string | null,
 ): PendingRequest {
   const createdAt = ctx.clock.now();
-  return seal(ctx, { parameters, pushedHash, createdAt, shownScopes: null });
+  return seal(ctx, { parameters, pushedHash, createdAt, loginSession: null, shownScopes: null });
+}
+
+/** The same request once a login with its own form began a session: it meets `prompt=login` and `max_age`. */
+export function withLogin(ctx: OAuthContext, pending: PendingRequest, { idHash }: BrowserSession): PendingRequest {
+  return pending.storedId === null ? seal(ctx, { ...pending, loginSession: idHash }) : pending;
+}
+
+/** Did the user sign in for this request, within the last hour? */
+export function isLoginOf(ctx: OAuthContext, pending: PendingRequest, session: BrowserSession): boolean {
+  if (session.authTime === null || session.authTime + lifeMs <= ctx.clock.now()) return false;
+  // the previous release keeps no more than the order of the two
+  if (pending.storedId !== null) return session.authTime >= pending.createdAt;
+  return pending.loginSession === session.idHash;
 }
 
 /** The same request once the consent page shows these scopes: what is granted later is at most that. */
@@ -63,7 +78,8 @@ export async function openPendingRequest(
 ): Promise<PendingRequest | null> {
   if (isStoredId(carried)) {
     if (session === null) return null;
-    return pendingOf(await ctx.store.sessions.findRequest(carried, session.idHash, ctx.clock.now()));
+    const stored = await ctx.store.sessions.findRequest(carried, session.idHash, ctx.clock.now());
+    return stored === null ? null : pendingOf(stored);
   }
   try {
     const content = JSON.parse(ctx.derivedKeys.pendingRequests.open(carried, purpose).toString()) as Content;
@@ -73,13 +89,9 @@ export async function openPendingRequest(
   }
 }
 
-/** Did it wait for so long that it must be judged as a new one? */
-export function isOver(ctx: OAuthContext, { createdAt }: PendingRequest): boolean {
-  return createdAt + lifeMs <= ctx.clock.now();
-}
-
-function seal(ctx: OAuthContext, { parameters, pushedHash, createdAt, shownScopes }: Content): PendingRequest {
-  const content: Content = { parameters, pushedHash, createdAt, shownScopes };
+function seal(ctx: OAuthContext, given: Content): PendingRequest {
+  const { parameters, pushedHash, createdAt, loginSession, shownScopes } = given;
+  const content: Content = { parameters, pushedHash, createdAt, loginSession, shownScopes };
   const carried = ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
   return { ...content, carried, storedId: null };
 }
@@ -101,20 +113,19 @@ export async function storePendingRequest(
     expiresAt: createdAt + lifeMs,
   };
   await ctx.store.sessions.saveRequest(stored, requestsPerSession);
-  return { ...stored, carried: stored.id, shownScopes: null, storedId: stored.id };
+  return pendingOf(stored);
 }
 
 /** The latest request that is stored for a session. */
 export async function latestStoredRequest(ctx: OAuthContext, session: BrowserSession): Promise<PendingRequest | null> {
-  return pendingOf(await ctx.store.sessions.latestRequest(session.idHash, ctx.clock.now()));
+  const stored = await ctx.store.sessions.latestRequest(session.idHash, ctx.clock.now());
+  return stored === null ? null : pendingOf(stored);
 }
 
 function isStoredId(carried: string): boolean {
   return /^[A-Za-z0-9_-]{22}$/.test(carried);
 }
 
-function pendingOf(stored: StoredRequest | null): PendingRequest | null {
-  if (stored === null) return null;
-  const { id, parameters, pushedHash, createdAt } = stored;
-  return { carried: id, parameters, pushedHash, createdAt, shownScopes: null, storedId: id };
+function pendingOf({ id, parameters, pushedHash, createdAt }: StoredRequest): PendingRequest {
+  return { carried: id, parameters, pushedHash, createdAt, loginSession: null, shownScopes: null, storedId: id };
 }

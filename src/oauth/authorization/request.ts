@@ -13,7 +13,7 @@ export type Parameters = Readonly<Record<string, string>>;
 export const RESPONSE_MODES = ["query", "form_post"] as const;
 export const PROMPTS = ["none", "login", "consent", "select_account"] as const;
 /** Every parameter that is read here or shown on a page; all others are ignored (RFC 6749 section 3.1). */
-const known = [
+const understood = [
   ...["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "claims", "resource"],
   ...["code_challenge", "code_challenge_method", "dpop_jkt", "prompt", "max_age", "id_token_hint", "login_hint"],
   "ui_locales",
@@ -32,7 +32,7 @@ export interface Destination {
 /** A valid authorization request (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2.1). */
 export interface AuthorizationRequest extends Destination {
   /** The parameters that travel with the browser while its user signs in. */
-  readonly carried: Parameters;
+  readonly kept: Parameters;
   readonly scope: string;
   /** What the user has to agree to: the scopes, and those that the claims asked for one by one belong to. */
   readonly consentScopes: readonly string[];
@@ -94,12 +94,18 @@ export function matchesRedirectUri(registered: string, given: string): boolean {
 
 const loopbackUri = /^http:\/\/(?<host>127\.0\.0\.1|\[::1\])(?::(?<port>\d{1,5}))?(?<rest>(?:[/?].*)?)$/;
 
+/** What of a request has a meaning here: its own parameters, and those that stand for others or are refused. */
+export function withoutUnknown(parameters: Parameters): Parameters {
+  const names = [...understood, ...notSupported.map(([name]) => name)];
+  return Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
+}
+
 /** @throws ClientError they are too long */
-function carriedOf(parameters: Parameters, hasValidHint: boolean): Parameters {
+function keptOf(parameters: Parameters, hasValidHint: boolean): Parameters {
   // a hint that cannot be verified counts as none
-  const kept = known.filter((name) => name !== "id_token_hint" || hasValidHint);
-  const carried = Object.fromEntries(Object.entries(parameters).filter(([name]) => kept.includes(name)));
-  if (Buffer.byteLength(JSON.stringify(carried)) <= maxBytes) return carried;
+  const names = hasValidHint ? understood : understood.filter((name) => name !== "id_token_hint");
+  const kept = Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
+  if (Buffer.byteLength(JSON.stringify(kept)) <= maxBytes) return kept;
   throw new ClientError("invalid_request", `the parameters of the request have more than ${maxBytes} bytes`);
 }
 
@@ -140,7 +146,7 @@ export async function readRequest(
   const allowed = userScopesOf(client);
   return {
     ...destination,
-    carried: carriedOf(parameters, hint !== "unknown"),
+    kept: keptOf(parameters, hint !== "unknown"),
     scope: scope.join(" "),
     consentScopes: [...new Set([...scope, ...scopesOfClaims(claims).filter((s) => allowed.includes(s))])],
     nonce: parameters["nonce"] ?? null,

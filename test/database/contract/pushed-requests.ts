@@ -29,7 +29,9 @@ export function pushedRequestsContract(opened: () => OpenedStore): void {
     it("gives a code for a request to exactly one of 20 callers, and does not find the request afterwards", async () => {
       const request = await pushed();
       const session = await signIn(store, await signUp(store));
-      const answers = await times(20, () => store.authorizations.createCode(makeCode(session), request.uriHash));
+      const answers = await times(20, () =>
+        store.authorizations.createCode(makeCode(session), { hash: request.uriHash, mayRepeat: false }),
+      );
       expect(answers.sort()).toEqual(["created", ...Array(19).fill("request_used")]);
       expect(await store.pushedRequests.find(request.uriHash, NOW)).toBeNull();
     });
@@ -38,7 +40,9 @@ export function pushedRequestsContract(opened: () => OpenedStore): void {
       const request = await pushed();
       const session = await signIn(store, await signUp(store));
       await store.sessions.end(session.idHash, NOW);
-      expect(await store.authorizations.createCode(makeCode(session), request.uriHash)).toBe("session_ended");
+      expect(
+        await store.authorizations.createCode(makeCode(session), { hash: request.uriHash, mayRepeat: false }),
+      ).toBe("session_ended");
       expect(await store.pushedRequests.find(request.uriHash, NOW)).toEqual(request);
     });
 

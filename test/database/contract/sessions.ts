@@ -34,8 +34,8 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(await store.sessions.find(after.idHash, after.expiresAt)).toBeNull();
       const moved = await store.sessions.findRequest(request.id, after.idHash, NOW);
       expect(moved?.parameters).toEqual({ state: "ü" });
-      await store.sessions.deleteRequest(request.id);
-      expect(await store.sessions.latestRequest(after.idHash, NOW)).toBeNull();
+      expect(await store.sessions.latestRequest(after.idHash, NOW)).toEqual(moved);
+      expect(await store.sessions.latestRequest(after.idHash, NOW + 1000)).toBeNull();
     });
 
     it("keeps the newest requests of a session only", async () => {

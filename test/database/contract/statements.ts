@@ -91,7 +91,7 @@ async function walk(store: Store, user: User): Promise<void> {
   const pushed = { uriHash: hash(), clientId: "portal", parameters: {}, createdAt: NOW, expiresAt: NOW + 1000 };
   await store.pushedRequests.save(pushed);
   await store.pushedRequests.find(pushed.uriHash, NOW);
-  await store.authorizations.createCode(makeCode(busy.session), pushed.uriHash);
+  await store.authorizations.createCode(makeCode(busy.session), { hash: pushed.uriHash, mayRepeat: true });
   await store.logoutNotices.dueClients(NOW, "c", 5);
   await store.logoutNotices.due("portal", NOW, 5);
   await store.logoutNotices.failed(randomUUID(), "no answer", NOW + 1000);

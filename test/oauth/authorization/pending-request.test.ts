@@ -5,6 +5,7 @@ import {
   type Account,
   type AuthorizeOptions,
   authorizeUrl,
+  getTokens,
   hiddenFields,
   pkce,
   postForm,
@@ -88,23 +89,38 @@ describe("a request that waits in its browser", () => {
     }
   });
 
-  it("one that waited too long is judged as a new one: prompt=login asks again", async () => {
+  it.each([{ extra: { prompt: "login" } }, { extra: { max_age: "1" } }])(
+    "a login counts for the request whose form it was sent with, for an hour: $extra",
+    async (options) => {
+      const by = new TestBrowser();
+      const fields = await loginPage(by, options);
+      app.clock.shift = 2_000;
+      // signed in elsewhere meanwhile: the form is shown all the same
+      await by.post(`${app.url}/login`, { ...login(), csrf: fields["csrf"] ?? "", request: "" });
+      app.clock.shift = 10_000;
+      const shown = await by.get(`${app.url}/login?request=${fields["request"]}`);
+      expect(shown.status).toBe(200);
+      // hours later one login is enough
+      app.clock.shift = 5 * 3_600_000;
+      const done = await by.post(`${app.url}/login`, { ...(await fieldsAt(shown)), ...login() });
+      expect(locationOf(done)).toContain("code=");
+      const back = await by.get(`${app.url}/login?request=${fields["request"]}`);
+      expect(options.extra.prompt === undefined || back.status === 200).toBe(true);
+    },
+  );
+
+  it("a consent form is answered as it was, however old it is: a denial gives no code", async () => {
     const by = new TestBrowser();
-    const fields = await loginPage(by, { extra: { prompt: "login" } });
-    await by.post(`${app.url}/login`, {
-      email: ada.email,
-      password: ada.password,
-      csrf: fields["csrf"] ?? "",
-      request: "",
+    const step = await by.post(`${app.url}/login`, {
+      ...(await loginPage(by, { ...album, scope: "openid" })),
+      ...login(),
     });
-    app.clock.shift = 3_599_000;
-    const soon = await by.get(`${app.url}/login?request=${fields["request"]}`);
-    expect(locationOf(soon)).toContain("code=");
-    app.clock.shift = 3_601_000;
-    const late = await fieldsAt(await by.get(`${app.url}/login?request=${fields["request"]}`));
-    expect(late["request"]).not.toBe(fields["request"]);
-    const done = await by.post(`${app.url}/login`, { ...late, ...login() });
-    expect(locationOf(done)).toContain("code=");
+    const [old, fresh] = [await fieldsAt(await follow(by, step)), await fieldsAt(await follow(by, step))];
+    app.clock.shift = 3_700_000;
+    expect(locationOf(await by.post(`${app.url}/consent`, { ...fresh, decision: "allow" }))).toContain("code=");
+    expect(locationOf(await by.post(`${app.url}/consent`, { ...old, decision: "deny" }))).toContain(
+      "error=access_denied",
+    );
   });
 
   it("C-87 stores nothing for a browser in which no one signed in, whatever it asks for", async () => {
@@ -171,12 +187,83 @@ describe("a request that waits in its browser", () => {
     expect([other.status, await other.text()]).toEqual([409, expect.stringContaining("already")]);
   });
 
+  it("C-30 a pushed request's form that is sent twice gives a code each time, and to no one else", async () => {
+    const { challenge } = pkce();
+    const query = Object.fromEntries(new URL(authorizeUrl(app.url, { challenge })).searchParams);
+    const pushed = await postForm(`${app.url}/oauth2/par`, query);
+    const { request_uri: uri } = (await pushed.json()) as { request_uri: string };
+    const link = `${app.url}/oauth2/authorize?${new URLSearchParams({ client_id: "portal-client", request_uri: uri })}`;
+    const by = new TestBrowser();
+    const fields = await fieldsAt(await follow(by, await by.get(link)));
+    const press = () => by.post(`${app.url}/login`, { ...fields, ...login() });
+    for (const answer of await Promise.all([press(), press()])) expect(locationOf(answer)).toContain("code=");
+    // the link itself was used
+    expect((await by.get(link)).status).toBe(400);
+    app.clock.shift = 11_000;
+    expect((await press()).status).toBe(400);
+  });
+
+  it("a HEAD of the login page gives no code, and a page whose client is gone opens without it", async () => {
+    const by = new TestBrowser();
+    const { request = "" } = await loginPage(by, { state: "head" });
+    const { browser } = await getTokens(app.url, ada);
+    const head = await browser.request(`${app.url}/login?request=${request}`, { method: "HEAD" });
+    expect([head.status, locationOf(head)]).toEqual([200, ""]);
+    const find = app.context.clients.find.bind(app.context.clients);
+    app.context.clients.find = async (id) => (id === "portal-client" ? null : find(id));
+    try {
+      const plain = await by.get(`${app.url}/login`);
+      expect([plain.status, (await fieldsAt(plain))["request"]]).toEqual([200, ""]);
+    } finally {
+      app.context.clients.find = find;
+    }
+    expect(by.cookies.has("auth_request")).toBe(false);
+  });
+
+  it("a form without the field leads to the browser's latest request, unless that was too long to remember", async () => {
+    const by = new TestBrowser();
+    await loginPage(by, { state: "first" });
+    const { csrf = "" } = await loginPage(by, { state: "second" });
+    expect(stateOf(await by.post(`${app.url}/login`, { csrf, ...login() }))).toBe("second");
+    const other = new TestBrowser();
+    await loginPage(other, { state: "short" });
+    const long = await loginPage(other, { state: "l".repeat(2_000), extra: { nonce: "n".repeat(1_500) } });
+    expect(locationOf(await other.post(`${app.url}/login`, { csrf: long["csrf"] ?? "", ...login() }))).toBe("/");
+  });
+
+  it("a second press of the logout's button says the same as the first", async () => {
+    const { browser } = await getTokens(app.url, ada);
+    const form = await fieldsAt(await browser.get(`${app.url}/connect/logout`));
+    const pages = [];
+    for (const _ of [1, 2]) {
+      const answer = await browser.post(`${app.url}/connect/logout`, form);
+      pages.push([answer.status, await answer.text()]);
+    }
+    expect(pages[1]).toEqual(pages[0]);
+  });
+
+  it("a sign-up with an address that has been taken for long costs its owner no attempt", async () => {
+    const owner = await signUp(app.url);
+    app.clock.shift = 3_700_000;
+    for (let n = 0; n < 11; n++) {
+      const by = new TestBrowser();
+      const form = { email: owner.email, password: `another password ${n}`, nickname: "n" };
+      expect((await by.submit(`${app.url}/signup`, form)).status).toBe(409);
+    }
+    const by = new TestBrowser();
+    const answer = await by.submit(`${app.url}/login`, { email: owner.email, password: owner.password });
+    expect(answer.status).toBe(303);
+  });
+
   it("C-32 a browser without cookies is told that cookies are needed", async () => {
     for (const path of ["/login", "/signup", "/password-reset"]) {
       const fields = await fieldsAt(await fetch(app.url + path));
       const answer = await postForm(app.url + path, { ...fields, ...login(), nickname: "n" });
       expect([path, answer.status]).toEqual([path, 403]);
-      expect(await answer.text()).toContain("This page needs cookies");
+      const page = await answer.text();
+      expect(page).toContain("This page needs cookies");
+      // a way on
+      expect(page).toContain(`href="${path}`);
     }
   });
 

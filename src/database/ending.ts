@@ -11,6 +11,8 @@ export interface Tellers {
 
 /** Authorizations that are also revoked one by one, for replicas and verifiers of the release before epochs. */
 const oneByOne = 1_000;
+/** How many of the newest tell whether anything came since the last end. */
+const askedOfNewest = 100;
 /** In one statement. */
 const sessionsAtOnce = 500;
 /** Authorizations of one application whose end it is told, the newest: a session may have thousands. */
@@ -37,21 +39,48 @@ export async function endEverythingOf(
   const applications = await applicationsOf(sql, sessions);
   await sql.change("DELETE FROM browser_session WHERE user_id = ?", [userId]);
   await revokeCodes(sql, "user_id = ?", [userId], now);
-  // what an earlier end left unrevoked is dead by its epoch: a sign-out that is repeated does not write a thousand rows each time
+  const authorizations = (await wasEndedBefore(sql, userId, epoch))
+    ? []
+    : await revokeNewest(sql, feed, { userId, epoch, reason, now });
+  await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
+}
+
+/**
+ * Did the user get nothing since the last end? Whatever that one left unrevoked is dead by its epoch: a sign-out that is repeated need not
+ * look at thousands of rows. The newest ones are asked and not only the last, as replicas' clocks differ.
+ */
+async function wasEndedBefore(sql: Sql, userId: string, epoch: number | null): Promise<boolean> {
+  if (epoch === null) return false;
+  const newest = await sql.rows<{ user_epoch: number | null }>(
+    `SELECT user_epoch FROM oauth2_authorization WHERE subject = ? ORDER BY created_at DESC, id DESC LIMIT ${askedOfNewest}`,
+    [userId],
+  );
+  return newest.every(({ user_epoch }) => user_epoch !== null && Number(user_epoch) < epoch - 1);
+}
+
+interface End {
+  readonly userId: string;
+  readonly epoch: number | null;
+  readonly reason: string;
+  readonly now: number;
+}
+
+/** @returns the newest authorizations that lived, which are revoked one by one; all others end by the epoch */
+async function revokeNewest(
+  sql: TransactionSql,
+  feed: RevocationFeed,
+  { userId, epoch, reason, now }: End,
+): Promise<EndedAuthorization[]> {
   const [ofEpoch, before] = epoch === null ? ["", []] : [" AND (user_epoch IS NULL OR user_epoch = ?)", [epoch - 1]];
   const authorizations = await sql.rows<EndedAuthorization>(
     `SELECT id, client_id, subject FROM oauth2_authorization WHERE subject = ? AND revoked_at IS NULL${ofEpoch}
      ORDER BY created_at DESC, id DESC LIMIT ${oneByOne}`,
     [userId, ...before],
   );
-  await feed.revokeAuthorizations(
-    sql,
-    authorizations.map(({ id }) => id),
-    reason,
-    now,
-  );
+  const ids = authorizations.map(({ id }) => id);
+  await feed.revokeAuthorizations(sql, ids, reason, now);
   if (authorizations.length === oneByOne) await revokeWithoutEpoch(sql, userId, reason, now);
-  await notices.append(sql, eachOnce([...applications, ...authorizations]), now);
+  return authorizations;
 }
 
 /**

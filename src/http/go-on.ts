@@ -1,4 +1,5 @@
 import type { FastifyReply } from "fastify";
+import { originOf } from "../net/origin.ts";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withLogin } from "../oauth/authorization/pending-request.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
@@ -14,9 +15,7 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
   if (next.to === "client") return reply.redirect(next.location, status);
   if (next.to === "client-form") {
     const { action, fields } = next;
-    const { origin, protocol } = new URL(action);
-    const redirectOrigin = origin === "null" ? protocol : origin;
-    return renderPage(visit, "client-form", { action, fields, redirectOrigin, submits: true });
+    return renderPage(visit, "client-form", { action, fields, redirectOrigin: originOf(action), submits: true });
   }
   if (next.session !== null) setSessionCookie(visit, next.session);
   if (next.to === "login") rememberLatest(visit, next.request);

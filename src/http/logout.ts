@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { originOf } from "../net/origin.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { PATHS } from "../oauth/metadata.ts";
@@ -32,10 +33,9 @@ async function answer(visit: Visit, parameters: Parameters): Promise<FastifyRepl
   if (!answered && session !== null && mustAsk(session, asked)) {
     const { post_logout_redirect_uri: uri, state } = parameters;
     const fields = Object.entries({ post_logout_redirect_uri: uri, client_id: asked.clientId, state });
-    const { origin, protocol } = new URL(uri ?? ctx.config.issuer);
     return renderPage(visit, "logout", {
       fields: formFields(session, "logout", Object.fromEntries(fields.filter(isPresent))),
-      redirectOrigin: origin === "null" ? protocol : origin,
+      redirectOrigin: originOf(uri ?? ctx.config.issuer),
     });
   }
   await logOut(ctx, session, asked);

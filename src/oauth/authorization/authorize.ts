@@ -1,5 +1,6 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
 import type { AnsweredPush } from "../../store/authorizations.ts";
 import type { OAuthContext } from "../context.ts";
@@ -269,9 +270,4 @@ function answerTo(ctx: OAuthContext, destination: Destination, answer: Record<st
   if (responseMode === "form_post") return { to: "client-form", action: redirectUri, fields };
   const separator = redirectUri.includes("?") ? "&" : "?";
   return { to: "client", location: `${redirectUri}${separator}${new URLSearchParams(fields)}` };
-}
-
-function originOf(uri: string): string {
-  const { origin, protocol } = new URL(uri);
-  return origin === "null" ? protocol : origin;
 }

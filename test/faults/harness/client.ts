@@ -120,7 +120,7 @@ export class Client {
     const form = { grant_type: "authorization_code", code, code_verifier: verifier };
     const { redirectUri } = APPLICATIONS[clientId];
     const ids = { code, email: account.email };
-    // a client whose answer was lost tries once more, and then signs in anew
+    // a client whose answer was lost tries once more, and then signs in again
     for (const mayBeUsed of [false, true]) {
       const { call, answer } = await this.#call("redeem", ids, () =>
         postForm(`${base}/oauth2/token`, { ...form, client_id: clientId, redirect_uri: redirectUri }),

@@ -180,7 +180,7 @@ export const DEPLOYMENT: readonly Row[] = [
   },
 ];
 
-/** InnoDB looks at its transactions anew only when nothing asked for a tenth of a second. */
+/** InnoDB looks at its transactions again only when nothing asked for a tenth of a second. */
 const pollMs = 150;
 
 async function waitUntil(condition: () => Promise<boolean>, withinMs = 10_000): Promise<void> {

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { continueRequest, describeRequest } from "../oauth/authorization/authorize.ts";
+import { continueRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
@@ -11,7 +11,7 @@ import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
-import { forgetLatest, requestOfForm, requestOfPage } from "./waiting-request.ts";
+import { forgetLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
 /** GET and POST /login. */
 export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -62,15 +62,11 @@ async function showLogin(
   pending: PendingRequest | null,
   shown: { readonly email?: string; readonly problem?: string },
 ): Promise<FastifyReply> {
-  const about = pending === null ? null : await describeRequest(visit.ctx, pending);
-  const carried = pending?.carried ?? "";
+  const request = await shownOf(visit, pending);
   return renderPage(visit, "login", {
-    fields: await openFormFields(visit, "login", { request: carried }),
-    email: shown.email ?? about?.loginHint ?? "",
+    fields: await openFormFields(visit, "login", { request: request.carried }),
+    email: shown.email ?? request.loginHint,
     problem: shown.problem ?? null,
-    clientName: about?.clientName ?? null,
-    carried,
-    redirectOrigin: about?.redirectOrigin ?? null,
-    languages: about?.languages ?? [],
+    ...request,
   });
 }

@@ -1,6 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { describeRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, signIn } from "../sessions/sessions.ts";
@@ -13,7 +12,7 @@ import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
-import { requestOfForm, requestOfPage } from "./waiting-request.ts";
+import { requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
 /** GET and POST /signup: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -72,17 +71,14 @@ async function showSignUp(
   { form, error }: { readonly form: Parameters; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
   const { ctx } = visit;
-  const about = pending === null ? null : await describeRequest(ctx, pending);
-  const carried = pending?.carried ?? "";
+  const request = await shownOf(visit, pending);
   return renderPage(visit, "signup", {
-    fields: await openFormFields(visit, "signup", { request: carried }),
+    fields: await openFormFields(visit, "signup", { request: request.carried }),
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
     problem: error?.code === "rate_limited" ? error.code : null,
     problems: fieldProblems(error),
     minLength: ctx.config.passwordMinLength,
-    carried,
-    redirectOrigin: about?.redirectOrigin ?? null,
-    languages: about?.languages ?? [],
+    ...request,
   });
 }

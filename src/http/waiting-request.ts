@@ -54,6 +54,18 @@ async function latest(visit: Visit, session: BrowserSession | null): Promise<Pen
   }
 }
 
+/** What the login and the sign-up page show of their request, and carry on. */
+export async function shownOf({ ctx }: Visit, pending: PendingRequest | null) {
+  const about = pending === null ? null : await describeRequest(ctx, pending);
+  return {
+    carried: pending?.carried ?? "",
+    clientName: about?.clientName ?? null,
+    loginHint: about?.loginHint ?? "",
+    redirectOrigin: about?.redirectOrigin ?? null,
+    languages: about?.languages ?? [],
+  };
+}
+
 /** For pages and forms that name no request. */
 export function rememberLatest(visit: Visit, { carried }: PendingRequest): void {
   if (carried.length <= longestCookie) setCookie(visit, "auth_request", carried, cookieAge);

@@ -29,6 +29,7 @@ import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
 import { Replicas } from "./oauth/replicas.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
+import { lowerPriority } from "./process/thread-priority.ts";
 import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
@@ -97,7 +98,10 @@ export async function createContext(
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
       derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),
-      passwords: new Passwords((length) => metrics.passwordQueue.set(length)),
+      passwords: new Passwords({
+        queue: (length) => metrics.passwordQueue.set(length),
+        firstHash: () => lowerPriority("libuv-worker"),
+      }),
       replicas: new Replicas(),
       limits: new Limits(store.limits, clock, (rule) => metrics.limitsHit.inc({ limit: rule })),
       log,

@@ -1,9 +1,11 @@
 import cluster from "node:cluster";
+import { availableParallelism } from "node:os";
 import type { Command } from "commander";
 import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { closeAndExit } from "../process/exit.ts";
 import { freeStartMemory } from "../process/start-memory.ts";
+import { lowerPriority } from "../process/thread-priority.ts";
 import { type Runtime, settingsOf } from "./runtime.ts";
 
 export function addServeCommand(program: Command, runtime: Runtime): void {
@@ -25,6 +27,8 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
         const { createApp } = await import("../app.ts");
         const app = await createApp(settings);
         freeStartMemory();
+        // while V8 marks what lives, its four threads would leave the thread that answers a fifth of the core
+        if (availableParallelism() === 1) lowerPriority("V8Worker");
         runtime.stdout.write(greeting(config));
         signal.close(app);
       }

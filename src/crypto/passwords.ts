@@ -1,5 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { availableParallelism, setPriority } from "node:os";
+import { availableParallelism } from "node:os";
 import { hash, needsRehash, verify } from "argon2";
 import { checkCall } from "../call.ts";
 import { AuthError } from "../errors.ts";
@@ -7,8 +6,6 @@ import { AuthError } from "../errors.ts";
 /** OWASP Password Storage: argon2id, 19 MiB, two passes. About 45 a second and core: the ceiling of logins. */
 const parameters = { memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
 const maxQueued = 64;
-/** Lower priority than other threads, but not so low that a login takes many seconds on a busy machine. */
-const hashingNiceness = 10;
 /** What an unknown user's password is compared with, so that it costs the same. No password has this hash. */
 const unknownUserHash =
   "$argon2id$v=19$m=19456,t=2,p=1$bm8tc3VjaC1hY2NvdW50$ZG9lcyBub3QgbWF0Y2ggYW55IHBhc3N3b3JkIGF0IGFsbA";
@@ -21,11 +18,14 @@ export class Passwords {
   readonly #slots = Math.max(1, Math.min(2, availableParallelism()));
   readonly #waiting: (() => void)[] = [];
   readonly #onQueue: (length: number) => void;
+  readonly #onFirstHash: () => void;
   #running = 0;
-  #polite = false;
+  #hasHashed = false;
 
-  constructor(onQueue: (length: number) => void = () => {}) {
-    this.#onQueue = onQueue;
+  /** @param on.firstHash called once, when the threads that hash exist: they are libuv's, started by the first hash */
+  constructor(on: { readonly queue?: (length: number) => void; readonly firstHash?: () => void } = {}) {
+    this.#onQueue = on.queue ?? (() => {});
+    this.#onFirstHash = on.firstHash ?? (() => {});
   }
 
   /** For callers that would do other work first. @throws AuthError rate_limited when too many wait */
@@ -68,9 +68,9 @@ export class Passwords {
       // the call may have ended while it waited
       checkCall();
       const result = await work();
-      if (!this.#polite) {
-        this.#polite = true;
-        yieldToOthers();
+      if (!this.#hasHashed) {
+        this.#hasHashed = true;
+        this.#onFirstHash();
       }
       return result;
     } finally {
@@ -78,22 +78,6 @@ export class Passwords {
       this.#onQueue(this.#waiting.length);
       if (next === undefined) this.#running--;
       else next();
-    }
-  }
-}
-
-/**
- * Lets the threads that hash give way to the thread that answers: under a flood of logins everything else stays quick. They are
- * libuv's, started by the first hash. Linux knows priorities of threads; elsewhere nothing is changed.
- */
-function yieldToOthers(): void {
-  if (process.platform !== "linux") return;
-  for (const thread of readdirSync("/proc/self/task")) {
-    try {
-      const name = readFileSync(`/proc/self/task/${thread}/comm`, "utf8");
-      if (name.startsWith("libuv-worker")) setPriority(Number(thread), hashingNiceness);
-    } catch {
-      // it ended meanwhile
     }
   }
 }

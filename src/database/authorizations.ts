@@ -5,6 +5,7 @@ import type {
   AuthorizationCode,
   AuthorizationStore,
   NewAuthorizationCode,
+  NewConsent,
   Redemption,
   RefreshTokenState,
 } from "../store/authorizations.ts";
@@ -18,11 +19,10 @@ import {
   SELECT_AUTHORIZATION,
 } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
-import { isUniqueViolation } from "./faults.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { holdSession } from "./sessions.ts";
-import { type Database, rollback, type Sql } from "./transaction.ts";
+import { type Database, forUpdate, rollback, type Sql } from "./transaction.ts";
 import { holdUser } from "./users.ts";
 
 const wrongVerifiers = 3;
@@ -170,22 +170,26 @@ export class Authorizations implements AuthorizationStore {
     return row?.scope ?? null;
   }
 
-  async saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void> {
-    const update = () =>
-      this.#database.change(
-        "UPDATE oauth2_authorization_consent SET scope = ?, updated_at = ? WHERE user_id = ? AND client_id = ?",
-        [scope, now, userId, clientId],
-      );
-    if ((await update()) > 0) return;
-    try {
-      await this.#database.change(
-        "INSERT INTO oauth2_authorization_consent (user_id, client_id, scope, updated_at) VALUES (?, ?, ?, ?)",
-        [userId, clientId, scope, now],
-      );
-    } catch (error) {
-      if (!isUniqueViolation(error)) throw error;
-      await update();
-    }
+  addConsent({ userId, sessionHash, clientId, scopes }: NewConsent, now: number): Promise<"saved" | "session_ended"> {
+    return this.#database.transaction(
+      async (sql) => {
+        if (!(await holdSession(sql, { idHash: sessionHash, userId }, now))) return "session_ended";
+        const [known] = await sql.rows<{ scope: string }>(
+          `SELECT scope FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,
+          [userId, clientId],
+        );
+        const before = known === undefined ? [] : known.scope.split(" ").filter((each) => each !== "");
+        const scope = [...new Set([...before, ...scopes])].join(" ");
+        await sql.change(
+          known === undefined
+            ? "INSERT INTO oauth2_authorization_consent (scope, updated_at, user_id, client_id) VALUES (?, ?, ?, ?)"
+            : "UPDATE oauth2_authorization_consent SET scope = ?, updated_at = ? WHERE user_id = ? AND client_id = ?",
+          [scope, now, userId, clientId],
+        );
+        return "saved";
+      },
+      { repeatable: true },
+    );
   }
 
   async listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]> {

@@ -297,6 +297,8 @@ export class Users implements UserStore {
         token.user_id,
       ]);
       await endEverythingOf(sql, this.#tellers, token.user_id, "password_reset", now);
+      // whoever gave them may not be the one who reads the mail; after the sessions, so that none can be given meanwhile
+      await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [token.user_id]);
       return "reset";
     });
   }

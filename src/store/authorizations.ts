@@ -103,6 +103,14 @@ export interface AnsweredPush {
   readonly mayRepeat: boolean;
 }
 
+/** What a user allows a client, in a browser's session. */
+export interface NewConsent {
+  readonly userId: string;
+  readonly sessionHash: string;
+  readonly clientId: string;
+  readonly scopes: readonly string[];
+}
+
 export interface AuthorizationStore {
   /**
    * `session_ended`: the session was logged out or its user lost it since it was read. A pushed request is used up with it;
@@ -148,7 +156,11 @@ export interface AuthorizationStore {
   revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;
   /** The scopes that the user allowed the client, space-separated; null: never asked. */
   findConsent(userId: string, clientId: string): Promise<string | null>;
-  saveConsent(userId: string, clientId: string, scope: string, now: number): Promise<void>;
+  /**
+   * Adds these scopes to what the user allowed the client, in a session that lives: what ends every session of the user either finds the
+   * consent or keeps it from being saved.
+   */
+  addConsent(consent: NewConsent, now: number): Promise<"saved" | "session_ended">;
   listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]>;
   /** What the user's live authorizations are for: one entry a client and scope, since the oldest of them. */
   listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]>;

@@ -85,6 +85,6 @@ export interface UserStore {
   ): Promise<void>;
   /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
   findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
-  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does. One of N callers gets `reset`. */
+  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does, and forgets every consent. One of N callers gets `reset`. */
   redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid">;
 }

@@ -69,7 +69,8 @@ const en = {
   resetNewTitle: "Choose a new password",
   resetSave: "Save password",
   resetDoneTitle: "Your password has been changed",
-  resetDone: "You have been signed out everywhere. Sign in with your new password.",
+  resetDone:
+    "You have been signed out everywhere, and the access that applications had to your account was removed. Sign in with your new password.",
   logoutTitle: "Sign out?",
   logoutIntro: "You will be signed out of every application you signed in to with this browser.",
   signOut: "Sign out",
@@ -91,6 +92,8 @@ const en = {
     "If you don’t recognise one of these, sign out everywhere and change your password. You will have to sign in again in every browser and application.",
   applicationsTitle: "Applications with access",
   applicationsNone: "No application has access to your account.",
+  applicationsAfterReset:
+    "If you reset your password by e-mail, all of this access is removed, and applications have to ask you again. If you only change your password, they keep what you allowed, but you have to sign in to them again.",
   applicationCan: "It can:",
   removeAccess: "Remove access",
   removeAccessOf: (name: string) => `Remove access: ${name}`,
@@ -198,7 +201,8 @@ const ko: Messages = {
   resetNewTitle: "새 비밀번호 설정",
   resetSave: "비밀번호 저장",
   resetDoneTitle: "비밀번호가 변경되었습니다",
-  resetDone: "모든 기기에서 로그아웃되었습니다. 새 비밀번호로 로그인하세요.",
+  resetDone:
+    "모든 기기에서 로그아웃되었고, 애플리케이션의 계정 접근 권한이 삭제되었습니다. 새 비밀번호로 로그인하세요.",
   logoutTitle: "로그아웃하시겠습니까?",
   logoutIntro: "이 브라우저로 로그인한 모든 애플리케이션에서 로그아웃됩니다.",
   signOut: "로그아웃",
@@ -220,6 +224,8 @@ const ko: Messages = {
     "모르는 항목이 있으면 모든 곳에서 로그아웃하고 비밀번호를 변경하세요. 모든 브라우저와 애플리케이션에서 다시 로그인해야 합니다.",
   applicationsTitle: "접근 권한이 있는 애플리케이션",
   applicationsNone: "계정에 접근할 수 있는 애플리케이션이 없습니다.",
+  applicationsAfterReset:
+    "이메일로 비밀번호를 재설정하면 이 접근 권한이 모두 삭제되고, 애플리케이션이 다시 허용을 요청해야 합니다. 비밀번호를 변경하기만 하면 허용한 내용은 유지되지만 애플리케이션에 다시 로그인해야 합니다.",
   applicationCan: "허용된 작업:",
   removeAccess: "접근 권한 삭제",
   removeAccessOf: (name) => `접근 권한 삭제: ${name}`,

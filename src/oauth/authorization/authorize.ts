@@ -124,9 +124,9 @@ export async function continueRequest(
     }
     if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
-      const before = scopesOf((await ctx.store.authorizations.findConsent(session.userId, clientId)) ?? "");
-      const scope = [...new Set([...before, ...request.consentScopes])].join(" ");
-      await ctx.store.authorizations.saveConsent(session.userId, clientId, scope, ctx.clock.now());
+      const consent = { userId: session.userId, sessionHash: session.idHash, clientId, scopes: request.consentScopes };
+      const outcome = await ctx.store.authorizations.addConsent(consent, ctx.clock.now());
+      if (outcome === "session_ended") return { to: "login", session: null, request: pending };
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
     }

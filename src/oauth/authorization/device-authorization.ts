@@ -134,9 +134,10 @@ export async function decideDeviceCode(
 ): Promise<void> {
   const { code, client, userId } = await open(ctx, session, typed);
   if (allowed && !client.metadata.first_party) {
-    const before = scopesOf((await ctx.store.authorizations.findConsent(userId, code.clientId)) ?? "");
-    const scope = [...new Set([...before, ...scopesOf(code.scope)])].join(" ");
-    await ctx.store.authorizations.saveConsent(userId, code.clientId, scope, ctx.clock.now());
+    const { clientId } = code;
+    const consent = { userId, sessionHash: session.idHash, clientId, scopes: scopesOf(code.scope) };
+    const saved = await ctx.store.authorizations.addConsent(consent, ctx.clock.now());
+    if (saved === "session_ended") throw refusalOf(saved);
   }
   const outcome = await ctx.store.deviceCodes.decide(code.userCodeHash, session.idHash, allowed, ctx.clock.now());
   if (outcome !== "decided") throw refusalOf(outcome === "over" ? null : outcome);

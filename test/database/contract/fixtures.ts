@@ -4,7 +4,7 @@ import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import type { Database } from "../../../src/database/transaction.ts";
 import { passwordReset, userLogin, userSignup } from "../../../src/events.ts";
-import type { Authorization, NewAuthorizationCode } from "../../../src/store/authorizations.ts";
+import type { Authorization, NewAuthorizationCode, NewConsent } from "../../../src/store/authorizations.ts";
 import type { Client } from "../../../src/store/clients.ts";
 import type { NewDeviceCode } from "../../../src/store/device-codes.ts";
 import type { Session } from "../../../src/store/sessions.ts";
@@ -70,6 +70,10 @@ export function makeCode(session: Session, over: Partial<NewAuthorizationCode> =
     expiresAt: NOW + 60_000,
     ...over,
   };
+}
+
+export function consentIn(session: Session, clientId: string, scope: string): NewConsent {
+  return { userId: session.userId ?? "", sessionHash: session.idHash, clientId, scopes: scope.split(" ") };
 }
 
 export function makeDeviceCode(over: Partial<NewDeviceCode> = {}): NewDeviceCode {

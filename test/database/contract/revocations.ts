@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Store } from "../../../src/store/store.ts";
-import { NOW, type OpenedStore, signUp, times } from "./fixtures.ts";
+import { consentIn, NOW, type OpenedStore, signIn, signUp, times } from "./fixtures.ts";
 
 /** @param opened gives the store once the tests run */
 export function revocationsContract(opened: () => OpenedStore): void {
@@ -33,8 +33,12 @@ export function revocationsContract(opened: () => OpenedStore): void {
       expect(await store.revocations.after(feed[0]?.id ?? 0, 10, NOW)).toEqual([]);
       const user = await signUp(store);
       expect(await store.authorizations.findConsent(user.uuid, "c")).toBeNull();
-      await times(5, () => store.authorizations.saveConsent(user.uuid, "c", "openid", NOW));
-      await store.authorizations.saveConsent(user.uuid, "c", "openid profile", NOW);
+      const session = await signIn(store, user);
+      const add = (scope: string) => store.authorizations.addConsent(consentIn(session, "c", scope), NOW);
+      expect(await times(5, () => add("openid"))).toEqual(Array(5).fill("saved"));
+      expect(await add("profile")).toBe("saved");
+      const foreign = { ...consentIn(session, "c", "email"), userId: (await signUp(store)).uuid };
+      expect(await store.authorizations.addConsent(foreign, NOW)).toBe("session_ended");
       expect(await store.authorizations.findConsent(user.uuid, "c")).toBe("openid profile");
       const consent = { clientId: "c", scope: "openid profile", updatedAt: NOW };
       expect(await store.authorizations.listConsents(user.uuid)).toEqual([consent]);

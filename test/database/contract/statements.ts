@@ -6,6 +6,7 @@ import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
   busyUser,
+  consentIn,
   DAY,
   hash,
   makeCode,
@@ -66,6 +67,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.authorizations.listOfUser(user.uuid, { createdAt: NOW, id: sid }, 5, NOW);
   await store.authorizations.rotateRefreshToken(sid, 0, { jti: "j", iat: 1, exp: 2, kid: "k" }, NOW);
   await store.revocations.after(0, 10, NOW);
+  await store.authorizations.addConsent(consentIn(session, "c", "openid"), NOW);
   await store.authorizations.findConsent(user.uuid, "c");
   await store.authorizations.listConsents(user.uuid);
   await store.authorizations.listGrants(user.uuid, NOW);
@@ -167,7 +169,11 @@ async function fill(database: Database, store: Store): Promise<void> {
     }),
   );
   await times(100, () => store.usedOnce.use(hash(), NOW + 1000));
-  await times(100, () => store.authorizations.saveConsent(randomUUID(), "c", "openid", NOW));
+  await times(100, async () => {
+    const session = makeSession(randomUUID());
+    await store.sessions.create(session);
+    await store.authorizations.addConsent(consentIn(session, "c", "openid"), NOW);
+  });
   await times(100, (n) =>
     store.clients.create(
       { clientId: `fill-${randomUUID()}-${n}`, metadata, source: "command", createdAt: NOW, fileSecretHash: null },

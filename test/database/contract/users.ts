@@ -6,6 +6,7 @@ import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
   busyUser,
+  consentIn,
   DAY,
   expectAllEnded,
   hash,
@@ -95,13 +96,29 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("deletes a user with everything but the events still to be told", async () => {
       const busy = await busyUser(store);
-      await store.authorizations.saveConsent(busy.user.uuid, "portal", "openid", NOW);
+      expect(await store.authorizations.addConsent(consentIn(busy.session, "portal", "openid"), NOW)).toBe("saved");
       expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(true);
       await expectAllEnded(store, database, busy);
       expect(await store.users.find(busy.user.uuid)).toBeNull();
       expect(await store.authorizations.findConsent(busy.user.uuid, "portal")).toBeNull();
       expect(await seqs(database, busy.user)).toEqual([1, 2, 3]);
       expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(false);
+    });
+
+    it("C-40 forgets every consent when the password is reset, keeps them when it is changed, and takes none after either", async () => {
+      const [reset, changed] = [await busyUser(store), await busyUser(store)];
+      const consented = ({ user }: typeof reset) => store.authorizations.findConsent(user.uuid, "portal");
+      for (const { session } of [reset, changed]) {
+        const consent = consentIn(session, "portal", "openid");
+        expect(await store.authorizations.addConsent(consent, NOW)).toBe("saved");
+      }
+      expect(await store.users.redeemPasswordReset(reset.reset.tokenHash, "hash-2", NOW + 5)).toBe("reset");
+      expect(await store.users.changePassword(changed.user.uuid, "hash-1", "hash-2", NOW + 5)).toBe("changed");
+      for (const { session } of [reset, changed]) {
+        const late = consentIn(session, "portal", "openid profile");
+        expect(await store.authorizations.addConsent(late, NOW + 6)).toBe("session_ended");
+      }
+      expect([await consented(reset), await consented(changed)]).toEqual([null, "openid"]);
     });
 
     it("lets only the newest reset token work, once, for one of 20 callers", async () => {

@@ -5,14 +5,25 @@ import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
 import type { LimitStore } from "./store/limits.ts";
 
+/** So long a link for a new password works (milliseconds). */
+export const RESET_LINK_LIFE_MS = 10 * 60_000;
+
 /** Uses allowed in a window, counted in the store over all replicas. */
 const rules = {
-  /** Per account. */
+  /** At the login: per account, and per account and known device. */
   wrong_password: { limit: 10, windowMs: 15 * 60_000 },
+  /** Given to change it, per account: only who is signed in to the account can use these up. */
+  wrong_current_password: { limit: 10, windowMs: 15 * 60_000 },
+  /** Logins without a known device, per account and the network from which its password was set; opened by that. */
+  login_after_new_password: { limit: 10, windowMs: 3_600_000 },
   /** Per e-mail address. */
   sign_up: { limit: 100, windowMs: 3_600_000 },
-  /** Per account. */
+  /** Per account and network that asks. */
   password_reset: { limit: 5, windowMs: 3_600_000 },
+  /** Per account, whoever asks. */
+  password_reset_of_account: { limit: 15, windowMs: 3_600_000 },
+  /** Per account, beyond those: one in the life of a link. */
+  password_reset_link: { limit: 1, windowMs: RESET_LINK_LIFE_MS },
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /** Clients that register themselves, per network. */
@@ -21,8 +32,11 @@ const rules = {
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;
 
-/** Another replica may clear these, as a right password or its reset does. */
-const cleared: ReadonlySet<LimitRule> = new Set(["wrong_password", "wrong_user_code"]);
+/** Another replica may clear these or give a use back, as a right password or its reset does. */
+const cleared: ReadonlySet<LimitRule> = new Set([
+  ...(["wrong_password", "wrong_current_password", "wrong_user_code"] as const),
+  ...(["password_reset", "password_reset_of_account", "password_reset_link"] as const),
+]);
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
 
@@ -50,14 +64,19 @@ export class Limits {
 
   /** Counts one use. @throws AuthError rate_limited when the window's uses are used up */
   async take(rule: LimitRule, subject: string): Promise<void> {
-    this.refuseWhenUsedUp(rule, subject);
+    const endsAt = await this.#count(rule, subject);
+    if (endsAt !== null) throw this.#refused(rule, endsAt - this.#clock.now());
+  }
+
+  /** @returns null when counted, else when the window ends */
+  async #count(rule: LimitRule, subject: string): Promise<number | null> {
+    const known = this.#usedUpUntil(rule, subject);
+    if (known !== null) return known;
     const { limit, windowMs } = rules[rule];
-    const now = this.#clock.now();
     const key = keyOf(rule, subject);
-    const endsAt = await this.#store.take(key, limit, windowMs, now);
-    if (endsAt === null) return;
-    this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
-    throw this.#refused(rule, endsAt - now);
+    const endsAt = await this.#store.take(key, limit, windowMs, this.#clock.now());
+    if (endsAt !== null) this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
+    return endsAt;
   }
 
   /**
@@ -106,26 +125,48 @@ export class Limits {
     if (endsAt !== null) throw this.#refused("request", endsAt - now);
   }
 
-  /** Like `take` for what must answer the same either way. */
-  async tryTake(rule: LimitRule, subject: string): Promise<boolean> {
-    try {
-      await this.take(rule, subject);
-      return true;
-    } catch (error) {
-      if (error instanceof AuthError && error.code === "rate_limited") return false;
-      throw error;
-    }
+  /**
+   * Like `take` for what must answer the same either way.
+   * @returns null when counted, else for how long the window has run (milliseconds)
+   */
+  async tryTake(rule: LimitRule, subject: string): Promise<number | null> {
+    const endsAt = await this.#count(rule, subject);
+    if (endsAt === null) return null;
+    this.#hit(rule);
+    return this.#clock.now() - (endsAt - rules[rule].windowMs);
+  }
+
+  /** Opens the uses of a limit that has none unless it was opened (`takeOpened`). */
+  async open(rule: LimitRule, subject: string): Promise<void> {
+    const key = keyOf(rule, subject);
+    this.#usedUp.delete(key);
+    await this.#store.open(key, rules[rule].windowMs, this.#clock.now());
+  }
+
+  /** Counts one use of a limit that was opened. @returns false: it was not, or its uses are used up */
+  async takeOpened(rule: LimitRule, subject: string): Promise<boolean> {
+    const key = keyOf(rule, subject);
+    const now = this.#clock.now();
+    if (this.#usedUp.has(key)) return false;
+    if (await this.#store.takeOpened(key, rules[rule].limit, now)) return true;
+    this.#usedUp.set(key, now, { ttl: rememberedMs });
+    return false;
   }
 
   /** Refuses what this replica has already seen used up; costs no query. @throws AuthError rate_limited */
   refuseWhenUsedUp(rule: LimitRule, subject: string): void {
-    if (this.#usedUp.size === 0) return;
+    const endsAt = this.#usedUpUntil(rule, subject);
+    if (endsAt !== null) throw this.#refused(rule, endsAt - this.#clock.now());
+  }
+
+  #usedUpUntil(rule: LimitRule, subject: string): number | null {
+    if (this.#usedUp.size === 0) return null;
     const key = keyOf(rule, subject);
     const endsAt = this.#usedUp.get(key);
-    if (endsAt === undefined) return;
-    const left = endsAt - this.#clock.now();
-    if (left > 0) throw this.#refused(rule, left);
+    if (endsAt === undefined) return null;
+    if (endsAt > this.#clock.now()) return endsAt;
     this.#usedUp.delete(key);
+    return null;
   }
 
   #refused(rule: LimitRule | "request", leftMs: number): AuthError {

@@ -11,17 +11,13 @@ export function limitStore(database: Database): LimitStore {
       const hash = hashOf(key);
       // each way to count is one conditional statement; where another call was faster in all of them, they are tried again
       for (;;) {
-        const counted = await database.change(
-          "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND used < ?",
-          [hash, now, limit],
-        );
-        if (counted === 1) return null;
+        if (await countOne(database, hash, limit, now)) return null;
         const [row] = await database.rows<{ used: number; window_ends_at: number }>(
           "SELECT used, window_ends_at FROM rate_limit WHERE limit_key = ?",
           [hash],
         );
         if (row === undefined) {
-          if (await insert(database, hash, now + windowMs)) return null;
+          if (await insert(database, hash, now + windowMs, 1)) return null;
         } else if (Number(row.window_ends_at) <= now) {
           const restarted = await database.change(
             "UPDATE rate_limit SET used = 1, window_ends_at = ? WHERE limit_key = ? AND window_ends_at <= ?",
@@ -33,6 +29,13 @@ export function limitStore(database: Database): LimitStore {
         }
       }
     },
+    async open(key, windowMs, now) {
+      const hash = hashOf(key);
+      const restart = "UPDATE rate_limit SET used = 0, window_ends_at = ? WHERE limit_key = ?";
+      if ((await database.change(restart, [now + windowMs, hash])) === 1) return;
+      if (!(await insert(database, hash, now + windowMs, 0))) await database.change(restart, [now + windowMs, hash]);
+    },
+    takeOpened: (key, limit, now) => countOne(database, hashOf(key), limit, now),
     async giveBack(key) {
       await database.change("UPDATE rate_limit SET used = used - 1 WHERE limit_key = ? AND used > 0", [hashOf(key)]);
     },
@@ -42,9 +45,18 @@ export function limitStore(database: Database): LimitStore {
   };
 }
 
-async function insert(database: Database, hash: string, endsAt: number): Promise<boolean> {
+async function countOne(database: Database, hash: string, limit: number, now: number): Promise<boolean> {
+  const counted = await database.change(
+    "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND used < ?",
+    [hash, now, limit],
+  );
+  return counted === 1;
+}
+
+async function insert(database: Database, hash: string, endsAt: number, used: number): Promise<boolean> {
   try {
-    await database.change("INSERT INTO rate_limit (limit_key, used, window_ends_at) VALUES (?, 1, ?)", [hash, endsAt]);
+    const row = "INSERT INTO rate_limit (limit_key, used, window_ends_at) VALUES (?, ?, ?)";
+    await database.change(row, [hash, used, endsAt]);
     return true;
   } catch (error) {
     if (isUniqueViolation(error)) return false;

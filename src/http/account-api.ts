@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
 import { findClient } from "../oauth/clients/clients.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
@@ -30,7 +31,7 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
     if (client?.metadata.first_party !== true) throw new AuthError("forbidden", "only first-party clients may do this");
     const { currentPassword, newPassword } = readJson(request);
     const { uuid } = await ownerOf(ctx, claims.sub);
-    await changePassword(ctx, { uuid, currentPassword, newPassword });
+    await changePassword(ctx, { uuid, currentPassword, newPassword, network: networkOf(request.ip) });
     return reply.code(204).send();
   });
 
@@ -41,7 +42,7 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
 
   app.post("/api/users/password-reset/confirm", async (request, reply) => {
     const { token, newPassword } = readJson(request);
-    await resetPassword(ctx, { token, newPassword });
+    await resetPassword(ctx, { token, newPassword, network: networkOf(request.ip) });
     return reply.code(204).send();
   });
 }

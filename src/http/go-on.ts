@@ -2,7 +2,7 @@ import type { FastifyReply } from "fastify";
 import { originOf } from "../net/origin.ts";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withLogin } from "../oauth/authorization/pending-request.ts";
-import type { BrowserSession } from "../sessions/sessions.ts";
+import type { SignedIn } from "../sessions/sessions.ts";
 import { renderPage } from "./pages/render.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
 import { forgetLatest, rememberLatest } from "./waiting-request.ts";
@@ -25,12 +25,12 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
 /** Signs the browser in with a new session and sends it to where it was going: its pending request, or its account. */
 export async function goOnSignedIn(
   visit: Visit,
-  session: BrowserSession,
-  { email, pending }: { readonly email: string; readonly pending: PendingRequest | null },
+  { session, deviceProof }: SignedIn,
+  pending: PendingRequest | null,
 ): Promise<FastifyReply> {
   const { ctx, reply } = visit;
   setSessionCookie(visit, session);
-  setDeviceCookie(visit, email);
+  setDeviceCookie(visit, deviceProof);
   if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
   forgetLatest(visit, pending);
   return goOn(visit, await continueRequest(ctx, withLogin(ctx, pending, session), session, browserOf(visit)));

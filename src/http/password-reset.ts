@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { rememberDevice } from "../sessions/known-devices.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
@@ -8,7 +10,7 @@ import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { setDeviceCookie, type Visit } from "./visit.ts";
+import { browserOf, setDeviceCookie, type Visit } from "./visit.ts";
 
 /** GET /password-reset asks for the address, or with the mail's token for a new password. */
 export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): void {
@@ -39,8 +41,9 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     await checkOpenForm(visit, "password-reset-confirm", form);
     const { token = "", password = "" } = form;
     try {
-      const { email } = await resetPassword(ctx, { token, newPassword: password });
-      setDeviceCookie(visit, email);
+      const network = networkOf(visit.request.ip);
+      const user = await resetPassword(ctx, { token, newPassword: password, network });
+      setDeviceCookie(visit, rememberDevice(ctx, browserOf(visit).deviceProof, user));
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, signIn } from "../sessions/sessions.ts";
+import { type SignedIn, signIn } from "../sessions/sessions.ts";
 import { isNewAccount, signUp } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
@@ -36,7 +36,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     } catch (error) {
       // the button was pressed twice, or the account was just made in another tab: its password opens it here too
       const signedIn = isTaken(error) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;
-      if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
+      if (signedIn !== null) return goOnSignedIn(visit, signedIn, pending);
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
       setRetryAfter(reply, error.retryAfter);
@@ -44,7 +44,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
       return showSignUp(visit, pending, { form, error });
     }
     const signedIn = await orNull(signInHere);
-    if (signedIn !== null) return goOnSignedIn(visit, signedIn, { email, pending });
+    if (signedIn !== null) return goOnSignedIn(visit, signedIn, pending);
     // too many wrong passwords came for this address before it had an account
     const query = pending === null ? "" : `?request=${pending.carried}`;
     return reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
@@ -56,7 +56,7 @@ function isTaken(error: unknown): boolean {
 }
 
 /** @returns null: the password is wrong, or too many wrong ones came for this account */
-async function orNull(work: () => Promise<BrowserSession>): Promise<BrowserSession | null> {
+async function orNull(work: () => Promise<SignedIn>): Promise<SignedIn | null> {
   try {
     return await work();
   } catch (error) {

@@ -1,6 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
-import { rememberDevice } from "../sessions/known-devices.ts";
 import { type Browser, type BrowserSession, findSession, startSession } from "../sessions/sessions.ts";
 
 /** One request of a browser for a page, and the reply to it. */
@@ -28,9 +27,8 @@ export function sessionOf(visit: Visit): Promise<BrowserSession | null> {
   return findSession(visit.ctx, cookieOf(visit, "auth_session"));
 }
 
-/** This browser is one that the account signs in with. */
-export function setDeviceCookie(visit: Visit, email: string): void {
-  const proof = rememberDevice(visit.ctx, cookieOf(visit, "auth_device"), email);
+/** @param proof that this browser is one that the account signs in with */
+export function setDeviceCookie(visit: Visit, proof: string): void {
   setCookie(visit, "auth_device", proof, deviceCookieAge);
 }
 

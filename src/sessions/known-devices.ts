@@ -1,29 +1,38 @@
 import { randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
-import { normaliseEmail } from "../users/input.ts";
+import type { UserWithPassword } from "../store/users.ts";
 
 /**
  * A browser with which an account has signed in carries a proof of that in a cookie (OWASP device cookies). Its login attempts are
  * counted separately, so that an attacker's wrong passwords cannot lock the owner out. A proof does not replace the password.
- * The value is a random id, followed by one seal for each of the last accounts: `id.seal.seal`.
+ * The value is a random id, followed by one seal for each of the last accounts: `id.seal.seal`. A seal is bound to the account and to its
+ * password: once that is another, whoever knew the old one has no attempts of their own left.
  */
 
 const accountsPerDevice = 4;
 const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
 
+/** Whose device it is: the account, and the hash of the password it has now. */
+type Account = Pick<UserWithPassword, "uuid" | "passwordHash">;
+
+/** Has it the form of a proof? */
+export function isDeviceProof(proof: string | undefined): proof is string {
+  return proof !== undefined && form.test(proof);
+}
+
 /** @param proof the browser's cookie, if any @returns the id of the device, or null when this account never signed in with it */
-export function knownDevice(ctx: Context, proof: string | undefined, email: string): string | null {
-  if (proof === undefined || !form.test(proof)) return null;
+export function knownDevice(ctx: Context, proof: string | undefined, user: Account): string | null {
+  if (!isDeviceProof(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const text = textOf(id, email);
+  const text = textOf(id, user);
   return seals.some((seal) => ctx.derivedKeys.knownDevices.verifies(text, seal)) ? id : null;
 }
 
 /** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */
-export function rememberDevice(ctx: Context, proof: string | undefined, email: string): string {
-  const [id = "", ...seals] = proof !== undefined && form.test(proof) ? proof.split(".") : [randomId()];
+export function rememberDevice(ctx: Context, proof: string | undefined, user: Account): string {
+  const [id = "", ...seals] = isDeviceProof(proof) ? proof.split(".") : [randomId()];
   const { knownDevices } = ctx.derivedKeys;
-  const text = textOf(id, email);
+  const text = textOf(id, user);
   const others = seals.filter((seal) => !knownDevices.verifies(text, seal));
   return [id, ...[knownDevices.of(text), ...others].slice(0, accountsPerDevice)].join(".");
 }
@@ -32,6 +41,6 @@ function randomId(): string {
   return randomBytes(16).toString("base64url");
 }
 
-function textOf(id: string, email: string): string {
-  return `${id}\n${normaliseEmail(email)}`;
+function textOf(id: string, { uuid, passwordHash }: Account): string {
+  return `${id}\n${uuid}\n${passwordHash}`;
 }

@@ -2,10 +2,12 @@ import { createHmac } from "node:crypto";
 import type { Context } from "../context.ts";
 import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
 import { LONGEST_SESSION_MS, type Session } from "../store/sessions.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { normaliseEmail } from "../users/input.ts";
 import { checkPassword } from "../users/users.ts";
-import { knownDevice } from "./known-devices.ts";
+import { isDeviceProof, knownDevice, rememberDevice } from "./known-devices.ts";
 
 /** An anonymous session expires after this long without a login (milliseconds). */
 const anonymousMs = 3_600_000;
@@ -45,6 +47,12 @@ export async function startSession(ctx: Context, browser: Browser): Promise<Brow
   return session;
 }
 
+/** What a login gives the browser: a session, and the proof that the account signed in with it. */
+export interface SignedIn {
+  readonly session: BrowserSession;
+  readonly deviceProof: string;
+}
+
 /**
  * Signs in with a password. A new session with a new cookie replaces the old one and takes over its pending requests.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
@@ -57,9 +65,10 @@ export async function signIn(
     readonly browser: Browser;
     readonly replaces: Session | null;
   },
-): Promise<BrowserSession> {
-  const device = knownDevice(ctx, login.browser.deviceProof, login.email);
-  const user = await checkPassword(ctx, login.email, login.password, device);
+): Promise<SignedIn> {
+  const { deviceProof, ipAddress } = login.browser;
+  const device = await deviceOf(ctx, login.browser, login.email);
+  const user = await checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
   const session = newSession(ctx, login.browser, user.uuid);
   const outcome = await ctx.store.sessions.signIn(withoutCookie(session), {
     replaces: login.replaces?.idHash ?? null,
@@ -67,7 +76,14 @@ export async function signIn(
   });
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   securityEvent(ctx, "login", { sub: user.uuid });
-  return session;
+  return { session, deviceProof: rememberDevice(ctx, deviceProof, user) };
+}
+
+/** The account is read for a browser that brings something alone, so that a flood of logins costs little. */
+async function deviceOf(ctx: Context, { deviceProof }: Browser, email: string): Promise<string | null> {
+  if (!isDeviceProof(deviceProof)) return null;
+  const user = await ctx.store.users.findByEmail(normaliseEmail(email).slice(0, 300));
+  return user === null ? null : knownDevice(ctx, deviceProof, user);
 }
 
 /** A signed-in browser, as its user sees it. */

@@ -3,18 +3,18 @@ import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
-import type { User } from "../store/users.ts";
+import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
+import type { UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword, resetToken } from "./input.ts";
+import { openLoginFrom } from "./users.ts";
 
-/** Lifetime of a reset token (milliseconds). */
-const tokenLifeMs = 10 * 60_000;
 /** The response takes at least this long, with or without an account, so that its time does not tell which (milliseconds). */
 const answerAfterMs = 100;
 
 /**
  * Publishes a `password-reset` event for the account of this address. The response and its time do not tell whether there is an account,
- * whether it is disabled, and whether its five resets of this hour are used up.
+ * whether it is disabled, and whether its resets of this hour are used up (`mayPublish`).
  * @throws AuthError invalid_input, unavailable
  */
 export async function requestPasswordReset(
@@ -26,12 +26,12 @@ export async function requestPasswordReset(
 }
 
 async function publishReset(ctx: Context, email: string, ipAddress: string): Promise<void> {
-  const counted = await ctx.limits.tryTake("password_reset", email);
+  const allowed = await mayPublish(ctx, email, networkOf(ipAddress));
   const user = await ctx.store.users.findByEmail(email);
-  if (!counted || user === null || user.disabledAt !== null) return;
+  if (!allowed || user === null || user.disabledAt !== null) return;
   const now = ctx.clock.now();
   const resetToken = randomToken();
-  const expiresAt = now + tokenLifeMs;
+  const expiresAt = now + RESET_LINK_LIFE_MS;
   const resetUrl = new URL(ctx.config.passwordResetUrl);
   resetUrl.searchParams.set("token", resetToken);
   const event = passwordReset(
@@ -50,15 +50,39 @@ async function publishReset(ctx: Context, email: string, ipAddress: string): Pro
 }
 
 /**
- * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session and
- * authorization of the account.
+ * Five an hour for each network that asks, fifteen for all together. Beyond that one more as soon as no link can be alive: others who ask
+ * for all of them leave the owner a mail with a link that works, or the next request sends one.
+ */
+async function mayPublish(ctx: Context, email: string, network: string): Promise<boolean> {
+  const windowAgeMs =
+    (await ctx.limits.tryTake("password_reset", `${email}\n${network}`)) ??
+    (await ctx.limits.tryTake("password_reset_of_account", email));
+  if (windowAgeMs === null) return true;
+  // all of them were sent since the window began
+  if (windowAgeMs < RESET_LINK_LIFE_MS) return false;
+  return (await ctx.limits.tryTake("password_reset_link", email)) === null;
+}
+
+/** The owner is there: their next login and their next reset do not wait for what others used up. */
+async function welcomeOwner(ctx: Context, email: string, network: string | null): Promise<void> {
+  await ctx.limits.clear("wrong_password", email);
+  await ctx.limits.clear("password_reset_of_account", email);
+  await ctx.limits.clear("password_reset_link", email);
+  if (network !== null) await ctx.limits.clear("password_reset", `${email}\n${network}`);
+  await openLoginFrom(ctx, email, network);
+}
+
+/**
+ * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session,
+ * authorization and consent of the account.
+ * @param reset network: of the user who sets it, where that is known
  * @returns the user whose password was set
  * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
  */
 export async function resetPassword(
   ctx: Context,
-  reset: { readonly token: unknown; readonly newPassword: unknown },
-): Promise<User> {
+  reset: { readonly token: unknown; readonly newPassword: unknown; readonly network?: string },
+): Promise<UserWithPassword> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
   if (typeof reset.token !== "string")
@@ -71,7 +95,7 @@ export async function resetPassword(
   const passwordHash = await ctx.passwords.hash(newPassword);
   const outcome = await ctx.store.users.redeemPasswordReset(tokenHash, passwordHash, ctx.clock.now());
   if (outcome === "invalid") throw invalid();
-  await ctx.limits.clear("wrong_password", user.email);
+  await welcomeOwner(ctx, user.email, reset.network ?? null);
   securityEvent(ctx, "password_reset", { sub: user.uuid });
-  return user;
+  return { ...user, passwordHash };
 }

@@ -60,39 +60,74 @@ export async function isNewAccount(ctx: Context, email: string): Promise<boolean
   return user !== null && user.createdAt > ctx.clock.now() - newAccountMs;
 }
 
+/** From where a password comes. */
+export interface PasswordSource {
+  /** Id of a device that this account signed in with since it has its password; null: any other. */
+  readonly device: string | null;
+  readonly network: string;
+}
+
 /**
- * Is this the account's password? Ten wrong ones within 15 minutes close the account's login until those minutes are over, except for
- * devices it signed in with before: each of them has ten attempts of its own, so that an attacker cannot lock the owner out.
- * Unknown and disabled accounts get the same response as a wrong password, after the same work.
- * @param device id of a device that this account signed in with before; null: any other
+ * Is this the account's password? Ten wrong ones within 15 minutes close the account's login until those minutes are over, but not for who
+ * others cannot be: each device that it signed in with has ten attempts of its own, and so has, for an hour, the network from which its
+ * password was set. Right passwords are not counted. Unknown and disabled accounts get the same response as a wrong password, after the
+ * same work.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkPassword(
   ctx: Context,
   email: string,
   password: string,
-  device: string | null = null,
+  { device, network }: PasswordSource,
 ): Promise<UserWithPassword> {
   // before anything is counted or read, so that a flood of logins costs very little
   ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
-  // counted before the check, so that parallel guesses at several replicas cannot exceed the limit
+  const check = async () => verify(ctx, await ctx.store.users.findByEmail(address), password);
   const subject = device === null ? address : `${address}\n${device}`;
-  const user = await ctx.limits.during("wrong_password", subject, async () => {
-    const found = await ctx.store.users.findByEmail(address);
-    const active = found !== null && found.disabledAt === null;
-    const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
-    if (!active || !right) {
-      securityEvent(ctx, "login_failed", { sub: found?.uuid });
-      throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
-    }
-    await ctx.limits.clear("wrong_password", subject);
-    return found;
+  try {
+    return await counted(ctx, "wrong_password", subject, check);
+  } catch (error) {
+    const isClosed = error instanceof AuthError && error.code === "rate_limited" && device === null;
+    const ofOwner = `${address}\n${network}`;
+    if (!isClosed || !(await ctx.limits.takeOpened("login_after_new_password", ofOwner))) throw error;
+    const user = await check();
+    await ctx.limits.giveBack("login_after_new_password", ofOwner);
+    return user;
+  }
+}
+
+/** Counts before the check, so that parallel guesses at several replicas cannot exceed the limit; a right password is taken back. */
+async function counted(
+  ctx: Context,
+  rule: "wrong_password" | "wrong_current_password",
+  subject: string,
+  check: () => Promise<UserWithPassword>,
+): Promise<UserWithPassword> {
+  return ctx.limits.during(rule, subject, async () => {
+    const user = await check();
+    // not cleared: a stranger's guesses count on, however often the owner signs in meanwhile
+    await ctx.limits.giveBack(rule, subject);
+    return user;
   });
-  if (!ctx.passwords.isOutdated(user.passwordHash)) return user;
+}
+
+async function verify(ctx: Context, found: UserWithPassword | null, password: string): Promise<UserWithPassword> {
+  const active = found !== null && found.disabledAt === null;
+  const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
+  if (!active || !right) {
+    securityEvent(ctx, "login_failed", { sub: found?.uuid });
+    throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  }
+  if (!ctx.passwords.isOutdated(found.passwordHash)) return found;
   const passwordHash = await ctx.passwords.hash(password);
-  await ctx.store.users.rehash(user.uuid, user.passwordHash, passwordHash);
-  return { ...user, passwordHash };
+  await ctx.store.users.rehash(found.uuid, found.passwordHash, passwordHash);
+  return { ...found, passwordHash };
+}
+
+/** Gives the network from which the account's owner set its password ten logins that others cannot use up. */
+export async function openLoginFrom(ctx: Context, email: string, network: string | null): Promise<void> {
+  if (network !== null) await ctx.limits.open("login_after_new_password", `${email}\n${network}`);
 }
 
 /** @throws AuthError not_found */
@@ -155,17 +190,27 @@ export async function updateUser(
 }
 
 /**
- * Changes a password, given the current one, and ends every session and authorization of the account.
+ * Changes a password, given the current one, and ends every session and authorization of the account. Consents stay.
+ * @param change network: of the user who changes it, where that is known
  * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
  */
 export async function changePassword(
   ctx: Context,
-  change: { readonly uuid: string; readonly currentPassword: unknown; readonly newPassword: unknown },
+  change: {
+    readonly uuid: string;
+    readonly currentPassword: unknown;
+    readonly newPassword: unknown;
+    readonly network?: string;
+  },
 ): Promise<void> {
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
-  const { passwordHash } = await checkPassword(ctx, user.email, current);
+  ctx.passwords.refuseWhenFull();
+  // by the account's id: strangers who know its address cannot use these up
+  const { passwordHash } = await counted(ctx, "wrong_current_password", user.uuid, async () =>
+    verify(ctx, await ctx.store.users.findWithPassword(user.uuid), current),
+  );
   const outcome = await ctx.store.users.changePassword(
     user.uuid,
     passwordHash,
@@ -173,6 +218,7 @@ export async function changePassword(
     ctx.clock.now(),
   );
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
+  await openLoginFrom(ctx, user.email, change.network ?? null);
   securityEvent(ctx, "password_changed", { sub: user.uuid });
 }
 

@@ -65,7 +65,7 @@ describe("a service that is sent values of the wrong type", () => {
         for (const field of Object.keys(body)) {
           for (const wrong of [null, ...Object.values(wrongValues).flat()]) {
             // too many wrong passwords would be refused for that
-            await app.context.limits.clear("wrong_password", account.email);
+            await app.context.limits.clear("wrong_current_password", account.uuid);
             const headers = { authorization: `Bearer ${tokens.access_token}` };
             const response = await postJson(app.url + path, { ...body, [field]: wrong }, headers);
             const answer = (await response.json()) as { success: boolean; error: { code: string } };

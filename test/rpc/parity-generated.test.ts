@@ -241,7 +241,7 @@ const kinds: Record<string, (draw: Draw) => Prepare> = {
     const cleared = draw.from({ "count cleared": true, "count kept": false });
     return async (edge) => {
       const owner = changing[edge];
-      if (cleared) await app.context.limits.clear("wrong_password", owner.email);
+      if (cleared) await app.context.limits.clear("wrong_current_password", owner.uuid);
       const change = {
         currentPassword: current ?? owner.password,
         newPassword: newPassword === "ADDRESS" ? owner.email : newPassword,

@@ -22,5 +22,18 @@ export function limitsContract(opened: () => OpenedStore): void {
       await store.limits.clear("key");
       expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
     });
+
+    it("counts uses of what was opened alone, exactly 3 of 20 at once, until its window ends", async () => {
+      const { limits } = store;
+      const taken = async (now: number) =>
+        (await times(20, () => limits.takeOpened("opened", 3, now))).filter((counted) => counted).length;
+      expect(await taken(NOW)).toBe(0);
+      await times(5, () => limits.open("opened", 1000, NOW));
+      expect([await taken(NOW + 999), await taken(NOW + 999)]).toEqual([3, 0]);
+      await limits.giveBack("opened");
+      expect(await taken(NOW + 999)).toBe(1);
+      await limits.open("opened", 1000, NOW + 500);
+      expect([await taken(NOW + 1499), await taken(NOW + 1500)]).toEqual([3, 0]);
+    });
   });
 }

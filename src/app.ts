@@ -8,7 +8,7 @@ import { MigrationsWait } from "./database/migrate.ts";
 import { openStore } from "./database/open-store.ts";
 import { AuthError, StartRefused } from "./errors.ts";
 import { startHttpServer } from "./http/server.ts";
-import { startClockSync } from "./jobs/clock-sync.ts";
+import { syncClock } from "./jobs/clock-sync.ts";
 import { startEndedSecrets } from "./jobs/ended-secrets.ts";
 import { startHousekeeping } from "./jobs/housekeeping.ts";
 import { startLogoutNotices } from "./jobs/logout-notices.ts";
@@ -58,7 +58,7 @@ export interface App {
 /** A replica whose clock differs more from the database's is not ready (milliseconds). */
 const maxClockOffset = 60_000;
 const grpcGraceMs = 4_000;
-/** How often gRPC health follows readiness. */
+/** How often gRPC health follows readiness, and the service clock the database's. */
 const readinessMs = 1_000;
 /** In production the listeners close this long after the replica became not ready, so that load balancers notice (milliseconds). */
 const drainMs = 2_000;
@@ -134,7 +134,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   try {
     const context = await openPatiently(settings, { ...overrides, log }, room);
     closers.push(() => context[Symbol.asyncDispose]());
-    closers.push((await startClockSync(context)).close);
+    await syncClock(context);
     // before anything is signed; the command line signs nothing
     await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
@@ -224,16 +224,16 @@ function startJobs(context: OAuthContext, closers: Closers): void {
 
 type Ready = () => Promise<{ ready: boolean; reason?: string }>;
 
-function readiness({ clock, store }: OAuthContext, state: { readonly draining: boolean }): Ready {
+function readiness(context: OAuthContext, state: { readonly draining: boolean }): Ready {
   return async () => {
     if (state.draining) return { ready: false, reason: "shutting down" };
-    if (Math.abs(clock.offset) > maxClockOffset) return { ready: false, reason: "this machine's clock is wrong" };
     try {
-      await store.time();
-      return { ready: true };
+      await syncClock(context);
     } catch {
       return { ready: false, reason: "the database is away" };
     }
+    const isClockWrong = Math.abs(context.clock.offset) > maxClockOffset;
+    return isClockWrong ? { ready: false, reason: "this machine's clock is wrong" } : { ready: true };
   };
 }
 
@@ -281,7 +281,7 @@ export async function prepare(settings: Settings, overrides: Overrides = {}): Pr
   const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
   try {
     await using context = await openPatiently(settings, { ...overrides, log }, room);
-    await (await startClockSync(context)).close();
+    await syncClock(context);
     await applyConfiguredClients(context, settings.secrets.clients);
   } finally {
     await room.close();

@@ -27,14 +27,14 @@ function levelOf(runtime: Runtime, config: Config): string {
 /** Runs one command on the domain, without listeners, and closes the database afterwards. */
 export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
   const settings = await settingsOf(runtime);
-  const [{ createContext }, { createLogger }, { startClockSync }] = await Promise.all([
+  const [{ createContext }, { createLogger }, { syncClock }] = await Promise.all([
     import("../app.ts"),
     import("../telemetry/log.ts"),
     import("../jobs/clock-sync.ts"),
   ]);
   const log = createLogger(levelOf(runtime, settings.config), runtime.stderr);
   await using ctx = await createContext(settings, { log, migrate: false });
-  await (await startClockSync(ctx)).close();
+  await syncClock(ctx);
   return await work(ctx);
 }
 

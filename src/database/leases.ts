@@ -6,6 +6,7 @@ export function leaseStore(database: Database): LeaseStore {
   return {
     acquire: (name, owner, ttlMs) => acquireLease(database, name, owner, ttlMs),
     renew: (lease, ttlMs) => renewLease(database, lease, ttlMs),
+    renewAll: (leases, ttlMs) => renewLeases(database, leases, ttlMs),
     // the row stays: its epoch must never be given twice
     release: async (lease) => {
       await renewLease(database, lease, 0);
@@ -49,11 +50,20 @@ export async function acquireLease(
 }
 
 export async function renewLease(database: Database, lease: Lease, ttlMs: number): Promise<boolean> {
-  const changed = await database.change(
-    `UPDATE lease SET expires_at = ${databaseTime(database)} + ? WHERE name = ? AND owner = ? AND epoch = ?`,
-    [ttlMs, lease.name, lease.owner, lease.epoch],
-  );
-  return changed === 1;
+  return (await renewLeases(database, [lease], ttlMs)).size === 1;
+}
+
+async function renewLeases(database: Database, leases: readonly Lease[], ttlMs: number): Promise<ReadonlySet<string>> {
+  if (leases.length === 0) return new Set();
+  const held = leases.map(() => "(name = ? AND owner = ? AND epoch = ?)").join(" OR ");
+  const parameters = leases.flatMap(({ name, owner, epoch }) => [name, owner, epoch]);
+  const changed = await database.change(`UPDATE lease SET expires_at = ${databaseTime(database)} + ? WHERE ${held}`, [
+    ttlMs,
+    ...parameters,
+  ]);
+  if (changed === leases.length) return new Set(leases.map(({ name }) => name));
+  const rows = await database.rows<{ name: string }>(`SELECT name FROM lease WHERE ${held}`, parameters);
+  return new Set(rows.map(({ name }) => name));
 }
 
 /** Whether the lease is still ours, and stays so until the end of the transaction. */

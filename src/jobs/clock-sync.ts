@@ -1,18 +1,16 @@
 import type { Context } from "../context.ts";
-import { every } from "./every.ts";
 
-const everyMs = 5_000;
-
-/** Keeps the service clock at the database's time, so that replicas whose machines disagree use the same time. */
-export async function startClockSync(ctx: Context): Promise<{ close(): Promise<void> }> {
-  if (!ctx.config.databaseHasClock) return { close: async () => {} };
-  const measure = async () => {
-    const before = performance.now();
-    const local = Date.now();
-    const database = await ctx.store.time();
-    const halfway = (performance.now() - before) / 2;
-    ctx.clock.offset = Math.round(database - local - halfway);
-  };
-  await measure();
-  return every(everyMs, measure, (error) => ctx.log.debug({ err: error }, "the database's clock was not read"));
+/**
+ * Reads the database's clock and sets the service clock to it, so that replicas whose machines disagree use the same time.
+ * @throws AuthError unavailable: the database does not answer
+ */
+export async function syncClock({ store, clock, config }: Context): Promise<void> {
+  const before = performance.now();
+  const local = Date.now();
+  const database = await store.time();
+  if (!config.databaseHasClock) return;
+  const halfway = (performance.now() - before) / 2;
+  const offset = Math.round(database - local - halfway);
+  // a smaller difference is within the uncertainty of this reading
+  if (Math.abs(offset - clock.offset) > halfway) clock.offset = offset;
 }

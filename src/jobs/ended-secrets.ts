@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import { every } from "./every.ts";
 
-const everyMs = 1_000;
+const everyMs = 10_000;
 
 /**
  * Revokes the tokens of rotated secrets when their overlap ends. Introspection compares times and needs no such row; verifiers learn it

@@ -4,6 +4,8 @@ import { EVENT_TYPES } from "../events.ts";
 import { every } from "./every.ts";
 
 const everyMs = 30_000;
+/** At every second turn. */
+const cleanUpEveryMs = 45_000;
 const leaseMs = 60_000;
 const declareMs = 3_600_000;
 const batch = 500;
@@ -18,6 +20,7 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
   const owner = randomUUID();
   let closing = false;
   let declaredAt = performance.now();
+  let cleanUpDueAt = 0;
   const turn = async () => {
     if (performance.now() - declaredAt > declareMs) {
       await ctx.store.revocations.declareLifetime(ctx.config.accessTokenTtl * 1000, ctx.clock.now());
@@ -35,6 +38,8 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
       const at = oldest.get(eventType) ?? ctx.clock.now();
       ctx.metrics.outboxQueueAge.set({ event_type: eventType }, Math.max(0, ctx.clock.now() - at) / 1000);
     }
+    if (performance.now() < cleanUpDueAt) return;
+    cleanUpDueAt = performance.now() + cleanUpEveryMs;
     const lease = await ctx.store.leases.acquire("clean-up", owner, leaseMs);
     if (lease === null) return;
     for (let done = 0; done < batchesPerTurn && !closing; done++) {

@@ -4,6 +4,9 @@ import type { Lease } from "../store/leases.ts";
 import type { LogoutNotice } from "../store/logout-notices.ts";
 
 const everyMs = 1_000;
+/** While none was sent, or tried, for `busyMs`, they are asked for less often. */
+const restingMs = 5_000;
+const busyMs = 60_000;
 const leaseMs = 15_000;
 const clientsAtOnce = 64;
 /** Of one client. */
@@ -12,7 +15,8 @@ const noticesAtOnce = 4;
 const roundsInTurn = 8;
 
 /**
- * Delivers back-channel logout notices, in one replica at a time: every second, and at once after a logout in this replica. Each client's
+ * Delivers back-channel logout notices, in one replica at a time: every second, every five while there are none, and at once after a
+ * logout in this replica. Each client's
  * are delivered by themselves, so that one that does not answer keeps no other waiting.
  * @param deliver sends one notice and writes down what became of it
  */
@@ -27,6 +31,8 @@ export function startLogoutNotices(
   let last = "";
   let lease: Lease | null = null;
   let closing = false;
+  let askedAt = 0;
+  let busyUntil = 0;
 
   const warn = (error: unknown) =>
     ctx.log.warn({ err: error }, "delivering back-channel logout notices failed; it is tried again later");
@@ -35,6 +41,7 @@ export function startLogoutNotices(
     for (let round = 0; round < roundsInTurn && !closing && lease !== null; round++) {
       const due = await logoutNotices.due(clientId, ctx.clock.now(), noticesAtOnce);
       if (due.length === 0) return;
+      busyUntil = performance.now() + busyMs;
       const results = await Promise.allSettled(due.map(deliver));
       for (const result of results) if (result.status === "rejected") throw result.reason;
     }
@@ -42,9 +49,11 @@ export function startLogoutNotices(
 
   /** The clients after the one that was served last, and then those before it. */
   async function waitingClients(room: number): Promise<string[]> {
+    askedAt = performance.now();
     const now = ctx.clock.now();
     const behind = await logoutNotices.dueClients(now, last, room + turns.size);
-    const before = behind.length < room + turns.size ? await logoutNotices.dueClients(now, "", room + turns.size) : [];
+    const isRoundDone = behind.length < room + turns.size && last !== "";
+    const before = isRoundDone ? await logoutNotices.dueClients(now, "", room + turns.size) : [];
     return [...new Set([...behind, ...before])].filter((clientId) => !turns.has(clientId)).slice(0, room);
   }
 
@@ -70,6 +79,7 @@ export function startLogoutNotices(
   }
 
   async function giveBack(): Promise<void> {
+    last = "";
     if (lease !== null) await leases.release(lease);
     lease = null;
   }
@@ -87,7 +97,10 @@ export function startLogoutNotices(
       .catch(warn);
   };
   const stop = logoutNotices.onAppend(wake);
-  const timer = setInterval(wake, everyMs);
+  const timer = setInterval(() => {
+    const now = performance.now();
+    if (now < busyUntil || now - askedAt >= restingMs) wake();
+  }, everyMs);
   timer.unref();
   return {
     close: async () => {

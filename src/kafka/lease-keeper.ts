@@ -82,31 +82,38 @@ export class LeaseKeeper {
     }
   }
 
-  /** Renews what is due; shares the lanes out when that is due. */
+  /** Renews every lease when one is due; shares the lanes out when that is due. */
   async #turn(): Promise<void> {
-    const renewed = await Promise.allSettled(this.lanes.map((lane) => this.#renew(lane)));
-    for (const result of renewed) if (result.status === "rejected") throw result.reason;
+    const { timing, database } = this.#options;
     const now = performance.now();
-    if (now - this.#sharedOutAt < this.#options.timing.renew && !this.#isShort) return;
+    for (const lane of this.lanes) if (now >= lane.validUntil) lane.lose();
+    const sharesOut = now - this.#sharedOutAt >= timing.renew || this.#isShort;
+    const isDue = ({ validUntil }: Lane) => validUntil - now <= timing.leaseTtl - timing.renew;
+    if (!sharesOut && !this.lanes.some(isDue)) return;
+    await this.#renew(now);
+    if (!sharesOut) return;
     this.#sharedOutAt = now;
     await this.#announce();
     await this.#shareOut();
-    this.#options.database.answered();
+    database.answered();
   }
 
-  async #renew(lane: Lane): Promise<void> {
+  /** Renews the leases of the announcement and of all lanes, in one statement. */
+  async #renew(now: number): Promise<void> {
     const { leases, timing } = this.#options;
-    const now = performance.now();
-    if (now >= lane.validUntil) return lane.lose();
-    if (lane.validUntil - now > timing.leaseTtl - timing.renew) return;
-    if (await leases.renew(lane.lease, timing.leaseTtl)) lane.extend(now + timing.leaseTtl);
-    else lane.lose();
+    const lanes = this.lanes.filter(({ isLost }) => !isLost);
+    const announced = this.#announcement === null ? [] : [this.#announcement];
+    const held = await leases.renewAll([...announced, ...lanes.map(({ lease }) => lease)], timing.leaseTtl);
+    for (const lane of lanes) {
+      if (held.has(lane.lease.name)) lane.extend(now + timing.leaseTtl);
+      else lane.lose();
+    }
+    if (this.#announcement !== null && !held.has(this.#announcement.name)) this.#announcement = null;
   }
 
   async #announce(): Promise<void> {
     const { leases, owner, timing } = this.#options;
-    if (this.#announcement !== null && (await leases.renew(this.#announcement, timing.leaseTtl))) return;
-    this.#announcement = await leases.acquire(relayPrefix + owner, owner, timing.leaseTtl);
+    this.#announcement ??= await leases.acquire(relayPrefix + owner, owner, timing.leaseTtl);
   }
 
   /** Gives back what exceeds the share of this relay, or takes what is missing and free. */

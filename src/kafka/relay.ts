@@ -96,21 +96,30 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
+/** Polls follow quickly as long as an event was committed within this time (milliseconds). */
+const busyMs = 3_000;
+
 /** Wakes idle queues for what other replicas committed, which tells this process nothing. One query asks for all of them. */
 async function pollOutbox(
-  { outbox, timing, database }: RelayContext,
+  { outbox, timing, database, clock }: RelayContext,
   keeper: LeaseKeeper,
   closing: AbortSignal,
 ): Promise<void> {
+  let busyUntil = 0;
   for (let failures = 0; ; ) {
-    const wait = failures === 0 ? timing.poll : Math.max(timing.poll, backoff(failures, timing.maxBackoff));
+    const usual = clock.now() < busyUntil ? timing.busyPoll : timing.poll;
+    const wait = failures === 0 ? usual : Math.max(timing.poll, backoff(failures, timing.maxBackoff));
     await pause(wait, closing);
     if (closing.aborted) return;
     if (keeper.lanes.every((lane) => lane.isDue)) continue;
     try {
       const queues = await outbox.queues();
       failures = 0;
-      for (const { lane, eventType } of queues) keeper.lane(lane)?.wake(eventType);
+      for (const { lane, eventType, oldestAt } of queues) {
+        keeper.lane(lane)?.wake(eventType);
+        // not for events that wait for long: they are held back
+        busyUntil = Math.max(busyUntil, oldestAt + busyMs);
+      }
     } catch (error) {
       failures += 1;
       database.failed(error);

@@ -6,6 +6,8 @@ export interface RelayTiming {
   readonly renew: number;
   /** How often the relay looks for events that other replicas committed. */
   readonly poll: number;
+  /** The same while they commit some. */
+  readonly busyPoll: number;
   /** Deadline of one send, well below `leaseTtl`. */
   readonly send: number;
   readonly maxBackoff: number;
@@ -15,6 +17,7 @@ export const DEFAULT_TIMING: RelayTiming = {
   leaseTtl: 10_000,
   renew: 3_000,
   poll: 1_000,
+  busyPoll: 100,
   send: 5_000,
   maxBackoff: 3_000,
 };

@@ -14,7 +14,7 @@ import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
 /** Leases run out, and sends are given up, long after a test has ended. */
-const FAST: RelayTiming = { leaseTtl: 120_000, renew: 300, poll: 100, send: 60_000, maxBackoff: 150 };
+const FAST: RelayTiming = { leaseTtl: 120_000, renew: 300, poll: 100, send: 60_000, maxBackoff: 150, busyPoll: 100 };
 const SHORT: RelayTiming = { ...FAST, leaseTtl: 1_500, send: 500 };
 
 /** Lanes times topics: each reads once when it starts. */
@@ -360,7 +360,7 @@ test("F-04 a relay that died between the broker's answer and the mark costs repe
     (...args: A) =>
       isDead ? dead : verb(...args);
   const outbox = { ...dying.outbox, markSent: stopped(dying.outbox.markSent), pending: stopped(dying.outbox.pending) };
-  const leases = { ...dying.leases, renew: stopped(dying.leases.renew), acquire: stopped(dying.leases.acquire) };
+  const leases = { ...dying.leases, renewAll: stopped(dying.leases.renewAll), acquire: stopped(dying.leases.acquire) };
   relay({ outbox, leases }, SHORT);
   const everyone = users(10);
   fill(everyone, 5);

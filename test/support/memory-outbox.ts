@@ -152,11 +152,16 @@ export function memoryOutbox(): MemoryOutbox {
           return { name, owner, epoch };
         },
         async renew(lease, ttlMs) {
+          return (await leases.renewAll([lease], ttlMs)).size === 1;
+        },
+        async renewAll(asked, ttlMs) {
           await verb("renew");
-          const row = held.get(lease.name);
-          if (row === undefined || !isOurs(lease)) return false;
-          row.until = Date.now() + ttlMs;
-          return true;
+          const ours = asked.filter(isOurs);
+          for (const { name } of ours) {
+            const row = held.get(name);
+            if (row !== undefined) row.until = Date.now() + ttlMs;
+          }
+          return new Set(ours.map(({ name }) => name));
         },
         async release(lease) {
           await verb("release");

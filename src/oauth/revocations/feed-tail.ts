@@ -6,8 +6,12 @@ import type { Logger } from "../../telemetry/log.ts";
 import { KnownRevocations } from "./known-revocations.ts";
 import { RevokedSet } from "./revoked-set.ts";
 
-/** How often the feed is polled, or a fifth of the bound where that is less (milliseconds). */
+/** How often the feed is polled while it is used, or a fifth of the bound where that is less (milliseconds). */
 const pollMs = 100;
+/** It counts as used for this long after the newest question, and while someone watches (milliseconds). */
+const usedMs = 3_000;
+/** Unused, it is polled after this share of the bound: the first question finds it fresh. */
+const unusedShare = 0.75;
 /** A row may become visible this much later than one with a higher id: twice the longest transaction, as a safe margin. */
 const overlapMs = 2 * LONGEST_TRANSACTION_MS;
 /** Rows of one read. */
@@ -50,6 +54,9 @@ export class FeedTail {
   /** Something was committed during the current poll: poll again after it. */
   #again = false;
   #timer: NodeJS.Timeout | undefined;
+  /** When it was last asked, by `performance.now()`. */
+  #usedAt = performance.now();
+  #isResting = false;
   #closed = false;
   readonly #stopListening: () => void;
 
@@ -88,9 +95,15 @@ export class FeedTail {
     await this.#polling?.done.catch(() => {});
   }
 
-  /** Is the state fresh enough to decide? Starts no poll. */
+  /** Is the state fresh enough to decide? Does not wait for a poll. */
   get fresh(): boolean {
-    return performance.now() - this.#freshAt <= this.#maxStalenessMs;
+    this.#usedAt = performance.now();
+    if (this.#isResting) this.#schedule(0);
+    return this.#isFresh;
+  }
+
+  get #isFresh(): boolean {
+    return this.ageMs <= this.#maxStalenessMs;
   }
 
   /** How long ago the state was asked for (milliseconds). */
@@ -121,13 +134,16 @@ export class FeedTail {
     // the result of a poll that takes longer than the bound is not fresh
     const left = (this.#polling?.sentAt ?? 0) + this.#maxStalenessMs - performance.now();
     if (left > 0) await within(left, polled).catch(() => undefined);
-    if (this.fresh) return;
+    if (this.#isFresh) return;
     throw new AuthError("unavailable", "the revocation state is unavailable", { cause, retryAfter: 1 });
   }
 
-  #schedule(): void {
+  #schedule(ms = this.#pause()): void {
     if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#isResting = ms > this.#pollMs;
     this.#timer = setTimeout(async () => {
+      this.#isResting = false;
       try {
         const overlapDue = performance.now() - this.#freshAt >= this.#maxStalenessMs * overlapShare;
         await this.#poll(overlapDue);
@@ -135,8 +151,13 @@ export class FeedTail {
         this.#log.debug({ err: error }, "the revocation feed was not read");
       }
       this.#schedule();
-    }, this.#pollMs);
+    }, ms);
     this.#timer.unref();
+  }
+
+  #pause(): number {
+    const isUsed = this.known.watchers > 0 || performance.now() - this.#usedAt < usedMs;
+    return isUsed ? this.#pollMs : this.#maxStalenessMs * unusedShare;
   }
 
   /** One poll at a time: calls during a poll share it. A call that wants the overlap gets a poll of its own if this one omits it. */

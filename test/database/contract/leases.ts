@@ -30,5 +30,18 @@ export function leasesContract(opened: () => OpenedStore): void {
         third = await store.leases.acquire(name, "third", 1000);
       expect(third?.epoch).toBe(lease.epoch + 2);
     });
+
+    it("renews many leases at once and tells which of them were lost", async () => {
+      const owner = `owner-${randomUUID()}`;
+      const leases = await times(4, (n) => store.leases.acquire(`lane-${n}-${owner}`, owner, 60_000));
+      const held = leases.filter((lease) => lease !== null);
+      expect(await store.leases.renewAll(held, 60_000)).toEqual(new Set(held.map(({ name }) => name)));
+      const [lost, ...kept] = held;
+      if (lost === undefined) throw new Error("no lease was taken");
+      expect(await store.leases.renewAll([{ ...lost, epoch: lost.epoch + 1 }, ...kept], 60_000)).toEqual(
+        new Set(kept.map(({ name }) => name)),
+      );
+      expect(await store.leases.renewAll([], 60_000)).toEqual(new Set());
+    });
   });
 }

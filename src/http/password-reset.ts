@@ -3,7 +3,8 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
-import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
+import { normaliseEmail } from "../users/input.ts";
+import { findReset, requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -33,7 +34,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
       visit.reply.code(400);
       return showRequest(visit, { email, error });
     }
-    return renderPage(visit, "reset-sent", {});
+    return renderPage(visit, "reset-sent", { email: normaliseEmail(email) });
   });
 
   page.post("/password-reset/confirm", async (visit) => {
@@ -63,13 +64,21 @@ async function showRequest(
   return renderPage(visit, "reset-request", { fields, email, problems: fieldProblems(error) });
 }
 
+/** The form for a new password, or at once that the link leads to none. */
 async function showNewPassword(
   visit: Visit,
   { token, error }: { readonly token: string; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
+  const { ctx, reply } = visit;
+  const user = await findReset(ctx, token);
+  if (user === null) {
+    reply.code(ANSWERS.reset_token_invalid.status);
+    return renderPage(visit, "reset-password", { problem: "reset_token_invalid" });
+  }
   return renderPage(visit, "reset-password", {
     fields: await openFormFields(visit, "password-reset-confirm", { token }),
-    minLength: visit.ctx.config.passwordMinLength,
+    email: user.email,
+    minLength: ctx.config.passwordMinLength,
     problem: error === null || error.code === "invalid_input" ? null : error.code,
     problems: fieldProblems(error),
   });

@@ -1,3 +1,4 @@
+import { domainToASCII, domainToUnicode } from "node:url";
 import { z } from "zod";
 import type { Config } from "../config/config.ts";
 import { AuthError, type FieldRule, type FieldViolation, type FormRules } from "../errors.ts";
@@ -11,9 +12,28 @@ const maxPassword = 128;
 
 const length = (text: string) => [...text].length;
 
-/** The one form in which an address is stored and compared: trimmed, NFKC, lower case. */
+/** Characters of a domain. */
+const maxDomain = 255;
+
+/**
+ * The one form in which an address is stored and compared: trimmed, NFKC, lower case, and an internationalised domain in its ASCII form
+ * (RFC 5890), in which browsers send it.
+ */
 export function normaliseEmail(text: string): string {
-  return text.normalize("NFKC").trim().toLowerCase();
+  const plain = text.normalize("NFKC").trim().toLowerCase().normalize("NFKC");
+  const at = plain.lastIndexOf("@") + 1;
+  const domain = plain.slice(at);
+  // what is ASCII stays as it is: as the host of a URL `1` would become 0.0.0.1
+  const isInternational = /^[a-z0-9.\-\u0080-\u{10ffff}]+$/u.test(domain) && /[^\0-\x7f]/.test(domain);
+  if (at === 0 || !isInternational || domain.length > maxDomain) return plain;
+  const ascii = domainToASCII(domain);
+  return ascii === "" ? plain : plain.slice(0, at) + ascii;
+}
+
+/** An address as people read it: its domain in Unicode. */
+export function readableEmail(email: string): string {
+  const at = email.lastIndexOf("@") + 1;
+  return email.slice(0, at) + (domainToUnicode(email.slice(at)) || email.slice(at));
 }
 
 /** A message of a zod check on a field that carries its rule. */
@@ -30,7 +50,12 @@ const email = z
     (text) => text.length > maxEmail || z.regexes.html5Email.test(text),
     broken("email", "not_an_email", "must be an e-mail address"),
   )
-  .meta({ minLength: 3, maxLength: maxEmail, description: "Compared without case and without spaces around it." });
+  .meta({
+    minLength: 3,
+    maxLength: maxEmail,
+    description:
+      "Compared without case and without spaces around it; an internationalised domain is answered and sent on in its ASCII form.",
+  });
 
 const nickname = z
   .string("must be a string")

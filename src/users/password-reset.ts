@@ -4,7 +4,7 @@ import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { passwordReset } from "../events.ts";
 import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
-import type { UserWithPassword } from "../store/users.ts";
+import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword, resetToken } from "./input.ts";
 import { openLoginFrom } from "./users.ts";
@@ -72,6 +72,12 @@ async function welcomeOwner(ctx: Context, email: string, network: string | null)
   await openLoginFrom(ctx, email, network);
 }
 
+/** The user whose password this reset token would set; null: it is unknown, used or expired. */
+export async function findReset(ctx: Context, token: string): Promise<User | null> {
+  if (!resetToken.safeParse(token).success) return null;
+  return ctx.store.users.findPasswordReset(hashOf(token), ctx.clock.now());
+}
+
 /**
  * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session,
  * authorization and consent of the account.
@@ -87,13 +93,11 @@ export async function resetPassword(
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
   if (typeof reset.token !== "string")
     throw invalidInput([{ field: "token", rule: "wrong_type", message: "must be a string" }]);
-  if (!resetToken.safeParse(reset.token).success) throw invalid();
-  const tokenHash = hashOf(reset.token);
-  const user = await ctx.store.users.findPasswordReset(tokenHash, ctx.clock.now());
+  const user = await findReset(ctx, reset.token);
   if (user === null) throw invalid();
   const newPassword = await readNewPassword(ctx.config, "newPassword", reset.newPassword, [user.email]);
   const passwordHash = await ctx.passwords.hash(newPassword);
-  const outcome = await ctx.store.users.redeemPasswordReset(tokenHash, passwordHash, ctx.clock.now());
+  const outcome = await ctx.store.users.redeemPasswordReset(hashOf(reset.token), passwordHash, ctx.clock.now());
   if (outcome === "invalid") throw invalid();
   await welcomeOwner(ctx, user.email, reset.network ?? null);
   securityEvent(ctx, "password_reset", { sub: user.uuid });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { requestPasswordReset } from "../../src/users/password-reset.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
@@ -89,8 +90,44 @@ describe("the password reset", () => {
       [],
     ]);
     expect(await isSignedIn(browser)).toBe(false);
-    expect((await browser.submit(link, { password: "a third good password" })).status).toBe(400);
+    expect((await browser.get(link)).status).toBe(400);
     expect(await login(account, newPassword, browser)).toBe(303);
+  });
+
+  it("C-38 the page behind a link names the account for password managers, and says at once when the link is dead", async () => {
+    const account = await signUp(app.url);
+    const older = await resetTokenFor(app, account.email);
+    const token = await resetTokenFor(app, account.email);
+    const page = async (value: string) => {
+      const answer = await fetch(`${app.url}/password-reset?token=${value}`);
+      return { status: answer.status, html: await answer.text() };
+    };
+    const live = await page(token);
+    const username = /<input id="username"[^>]*>/.exec(live.html)?.[0] ?? "";
+    expect([live.status, username.includes('autocomplete="username"')]).toEqual([200, true]);
+    expect(username).toContain(`value="${account.email}"`);
+    expect(username).toContain("readonly");
+    const dead = { unknown: "x".repeat(43), malformed: "x", replaced: older };
+    for (const [why, value] of Object.entries(dead)) {
+      const { status, html } = await page(value);
+      expect([why, status, html.includes("<form"), html.includes(account.email)]).toEqual([why, 400, false, false]);
+      expect(html).toContain(MESSAGES.en.errors["reset_token_invalid"]);
+    }
+    app.clock.shift = 10 * 60_000;
+    expect((await page(token)).status).toBe(400);
+    app.clock.shift = 0;
+    expect((await confirm(token)).status).toBe(204);
+    expect((await page(token)).status).toBe(400);
+  });
+
+  it("C-38 the page after a request names the address that was typed, whether it has an account or not", async () => {
+    const { email } = await signUp(app.url);
+    for (const typed of [email, "<b>nobody@example.com", "nobody@example.com"]) {
+      const answer = await new TestBrowser().submit(`${app.url}/password-reset`, { email: typed });
+      const isAddress = !typed.startsWith("<");
+      expect([typed, answer.status]).toEqual([typed, isAddress ? 200 : 400]);
+      if (isAddress) expect(await answer.text()).toContain(`<strong>${typed}</strong>`);
+    }
   });
 
   it("S-172 publishes five of a thousand resets in an hour, and locks out neither the account nor others", async () => {
@@ -109,7 +146,7 @@ describe("the password reset", () => {
     for (const [path, autocomplete, others] of [
       ["/login", "current-password", ["email"]],
       ["/signup", "new-password", ["email", "nickname"]],
-      [`/password-reset?token=${token}`, "new-password", []],
+      [`/password-reset?token=${token}`, "new-password", ["username"]],
     ] as const) {
       const html = await (await fetch(app.url + path)).text();
       const inputs = (html.match(/<(?:input|textarea|select)\b[^>]*>/g) ?? []).filter(

@@ -63,10 +63,14 @@ const en = {
   resetIntro: "Enter your e-mail address and we will send you a link. It expires after ten minutes.",
   resetSend: "Send the link",
   resetSentTitle: "Check your e-mail",
-  resetSent: "If there is an account for this address, a link to choose a new password is on its way.",
-  resetSentHint: "It can take a few minutes. Please look in your spam folder, too.",
+  // around the address
+  resetSentBefore: "If there is an account for ",
+  resetSentAfter: ", a link to choose a new password is on its way.",
+  resetSentHint:
+    "It can take a few minutes. Please look in your spam folder, too. If you have asked several times, only the link of the newest mail works.",
   resetAgain: "Request a new link",
   resetNewTitle: "Choose a new password",
+  resetAccount: "Account",
   resetSave: "Save password",
   resetDoneTitle: "Your password has been changed",
   resetDone:
@@ -195,10 +199,13 @@ const ko: Messages = {
   resetIntro: "이메일 주소를 입력하시면 재설정 링크를 보내 드립니다. 링크는 10분 동안 사용할 수 있습니다.",
   resetSend: "링크 보내기",
   resetSentTitle: "이메일을 확인하세요",
-  resetSent: "입력하신 주소로 가입된 계정이 있으면 비밀번호 재설정 링크를 보내 드립니다.",
-  resetSentHint: "도착하기까지 몇 분 걸릴 수 있습니다. 스팸 메일함도 확인해 주세요.",
+  resetSentBefore: "",
+  resetSentAfter: " 주소로 가입된 계정이 있으면 비밀번호 재설정 링크를 보내 드립니다.",
+  resetSentHint:
+    "도착하기까지 몇 분 걸릴 수 있습니다. 스팸 메일함도 확인해 주세요. 여러 번 요청하셨다면 가장 최근 메일의 링크만 사용할 수 있습니다.",
   resetAgain: "새 링크 요청하기",
   resetNewTitle: "새 비밀번호 설정",
+  resetAccount: "계정",
   resetSave: "비밀번호 저장",
   resetDoneTitle: "비밀번호가 변경되었습니다",
   resetDone:

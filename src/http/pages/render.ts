@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Eta } from "eta";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
+import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
@@ -64,6 +65,7 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
     wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
     firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
+    emailText: readableEmail,
     browserText: (userAgent: string) => nameBrowser(t, userAgent),
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),

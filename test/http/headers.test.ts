@@ -13,6 +13,7 @@ import {
   TestBrowser,
   uniqueEmail,
 } from "../support/flow.ts";
+import { resetTokenFor } from "../support/resets.ts";
 
 const partner = { clientId: "partner", redirectUri: "https://partner.example/cb", scope: "openid profile" };
 const clients = [
@@ -237,12 +238,10 @@ describe("headers of the public listener", () => {
     await look("sign-up refused", 400, browser.submit(`${app.url}/signup`, { email: "x", password: "y" }));
     await look("reset", 200, browser.get(`${app.url}/password-reset`));
     await look("reset sent", 200, browser.submit(`${app.url}/password-reset`, { email: uniqueEmail() }));
-    await look("reset's link", 200, browser.get(`${app.url}/password-reset?token=x`));
-    await look(
-      "reset refused",
-      400,
-      browser.submit(`${app.url}/password-reset?token=x`, { password: "a good password" }),
-    );
+    const resetLink = `${app.url}/password-reset?token=${await resetTokenFor(app, (await signUp(app.url)).email)}`;
+    await look("reset's link", 200, browser.get(resetLink));
+    await look("reset refused", 400, browser.submit(resetLink, { password: "short" }));
+    await look("a reset's dead link", 400, browser.get(`${app.url}/password-reset?token=x`));
     await look("a method that is not allowed", 405, fetch(`${app.url}/consent`, { method: "DELETE" }));
 
     const toLogin = await look("to the login", 302, browser.get(authorizeUrl(app.url, partner)));

@@ -30,7 +30,7 @@ function spellingsOf(name: string): [string, ...string[]] {
     `${name}@bücher\u3002example`,
     `${name}@bücher\uff0eexample`,
     ` ${name}@b\u00adücher.example`,
-    [...name].map((c) => String.fromCodePoint(c.charCodeAt(0) + 0xfee0)).join("") + "@bücher.example",
+    `${[...name].map((c) => String.fromCodePoint(c.charCodeAt(0) + 0xfee0)).join("")}@bücher.example`,
   ];
 }
 

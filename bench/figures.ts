@@ -4,6 +4,12 @@ export interface Figure {
   readonly unit: string;
   /** What it must stay under; null where there is no such promise. */
   readonly bar: number | null;
+  /** What it must reach. */
+  readonly atLeast?: number;
+}
+
+export function isMissed({ value, bar, atLeast }: Figure): boolean {
+  return (bar !== null && value > bar) || (atLeast !== undefined && value < atLeast);
 }
 
 /** A rate of the service against that of a bare program that does the same work, and the share that must be reached. */

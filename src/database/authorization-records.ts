@@ -102,7 +102,10 @@ export interface JudgedRow extends AuthorizationRow {
   epoch_since: number | null;
 }
 
-export const SELECT_AUTHORIZATION = `SELECT a.*, CASE WHEN u.uuid IS NULL THEN NULL ELSE COALESCE(u.epoch, 0) END AS current_epoch, u.updated_at AS epoch_since
+/** The columns that tell whether the user's epoch has passed, of a join with `users u`. */
+export const CURRENT_EPOCH =
+  "CASE WHEN u.uuid IS NULL THEN NULL ELSE COALESCE(u.epoch, 0) END AS current_epoch, u.updated_at AS epoch_since";
+export const SELECT_AUTHORIZATION = `SELECT a.*, ${CURRENT_EPOCH}
   FROM oauth2_authorization a LEFT JOIN users u ON u.uuid = a.subject`;
 /** Of rows selected so: not revoked, whether alone or with everything of the user. */
 export const IS_LIVE = `a.revoked_at IS NULL AND (a.user_epoch IS NULL OR (u.uuid IS NOT NULL AND a.user_epoch = COALESCE(u.epoch, 0)))`;

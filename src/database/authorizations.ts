@@ -9,9 +9,11 @@ import type {
   Redemption,
   RefreshTokenState,
 } from "../store/authorizations.ts";
+import type { User } from "../store/users.ts";
 import {
   authorizationOf,
   type CodeRow,
+  CURRENT_EPOCH,
   codeOf,
   IS_LIVE,
   insertCode,
@@ -23,7 +25,7 @@ import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { holdSession } from "./sessions.ts";
 import { type Database, forUpdate, rollback, type Sql } from "./transaction.ts";
-import { holdUser } from "./users.ts";
+import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf } from "./users.ts";
 
 const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
@@ -81,6 +83,15 @@ export class Authorizations implements AuthorizationStore {
     return row === undefined ? null : codeOf(row);
   }
 
+  async findCodeWithUser(codeHash: string): Promise<{ code: AuthorizationCode; user: User | null } | null> {
+    const [row] = await this.#database.rows<CodeRow & JoinedUserRow>(
+      `SELECT c.*, ${JOINED_USER} FROM oauth2_authorization_code c
+       LEFT JOIN users u ON u.uuid = c.user_id LEFT JOIN user_profiles p ON p.user_id = u.uuid WHERE c.code_hash = ?`,
+      [codeHash],
+    );
+    return row === undefined ? null : { code: codeOf(row), user: joinedUserOf(row) };
+  }
+
   async redeemCode(
     codeHash: string,
     redemption: Redemption,
@@ -102,6 +113,15 @@ export class Authorizations implements AuthorizationStore {
   async find(sid: string): Promise<Authorization | null> {
     const [row] = await this.#database.rows<JudgedRow>(`${SELECT_AUTHORIZATION} WHERE a.id = ?`, [sid]);
     return row === undefined ? null : authorizationOf(row);
+  }
+
+  async findWithUser(sid: string): Promise<{ authorization: Authorization; user: User | null } | null> {
+    const [row] = await this.#database.rows<JudgedRow & JoinedUserRow>(
+      `SELECT a.*, ${CURRENT_EPOCH}, ${JOINED_USER} FROM oauth2_authorization a
+       LEFT JOIN users u ON u.uuid = a.subject LEFT JOIN user_profiles p ON p.user_id = u.uuid WHERE a.id = ?`,
+      [sid],
+    );
+    return row === undefined ? null : { authorization: authorizationOf(row), user: joinedUserOf(row) };
   }
 
   async listOfUser(

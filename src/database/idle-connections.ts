@@ -4,6 +4,7 @@ import { within } from "../deadline.ts";
 export interface PooledConnection {
   destroy(): void;
   ping(done: (error: Error | null) => void): void;
+  query(sql: string, values: readonly unknown[], done: (error: Error | null, result: unknown) => void): void;
 }
 
 /** A connection that was unused for longer is asked before it is used (milliseconds). */

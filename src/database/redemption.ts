@@ -18,7 +18,6 @@ export interface OneTimeCode {
 }
 
 interface Found {
-  user_id: string | null;
   session_hash: string | null;
   redeemed_at: number | null;
   attempt_id: string | null;
@@ -43,38 +42,53 @@ export async function redeemOnce(
   { attemptId, authorization, event }: Redemption,
   now: number,
 ): Promise<"redeemed" | "replayed" | "refused"> {
-  const { table, key, hash, condition = "", also = {} } = code;
-  const find = `SELECT user_id, session_hash, redeemed_at, attempt_id FROM ${table} WHERE ${key} = ?`;
-  const [known] = await database.rows<Found>(find, [hash]);
-  const userId = known?.user_id ?? null;
-  if (userId === null) return "refused";
-  const columns = { redeemed_at: now, attempt_id: attemptId, ...also };
-  const assignments = Object.keys(columns).map((column) => `${column} = ?`);
+  const userId = authorization.subject;
   return database.transaction(
     async (sql): Promise<"redeemed" | "replayed" | "refused"> => {
-      const user = await takeEventSeq(sql, userId);
-      // everything of the user was ended after the authorization was signed
-      if (user === null || user.epoch !== authorization.userEpoch) return rollback("refused");
-      const won = await sql.change(
-        `UPDATE ${table} SET ${assignments.join(", ")}
-         WHERE ${key} = ? AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?${condition}`,
-        [...Object.values(columns), hash, now],
-      );
-      const [row] = await sql.rows<Found>(find, [hash]);
-      if (won === 0) {
-        if (row === undefined || row.redeemed_at === null) return rollback("refused");
-        return rollback(row.attempt_id === attemptId ? "redeemed" : "replayed");
-      }
-      // the browser may have signed in again since the code was read, which moved the code to its new session
-      const sessionHash = row?.session_hash ?? authorization.sessionHash;
+      const seq = await takeEventSeq(sql, userId, authorization.userEpoch);
+      // gone, disabled, or everything of the user was ended after the authorization was signed
+      if (seq === null) return rollback("refused");
+      const claimed = await claim(sql, code, { userId, sessionHash: authorization.sessionHash, attemptId }, now);
+      if (typeof claimed === "string") return rollback(claimed);
+      const { sessionHash } = claimed;
       await insertAuthorization(sql, { ...authorization, sessionHash });
       if (sessionHash !== null) await joinSession(sql, sessionHash, authorization, now);
-      if (user.seq % CHECKED_EVERY === 0) await revokeBeyondLimit(sql, feed, authorization, now);
-      await outbox.append(sql, userId, user.seq, event);
+      if (seq % CHECKED_EVERY === 0) await revokeBeyondLimit(sql, feed, authorization, now);
+      await outbox.append(sql, userId, seq, event);
       return "redeemed";
     },
     { repeatable: true },
   );
+}
+
+/** Uses the code up if it is still good. @returns the session that it belongs to, or what became of the code */
+async function claim(
+  sql: Sql,
+  { table, key, hash, condition = "", also = {} }: OneTimeCode,
+  by: { readonly userId: string; readonly sessionHash: string | null; readonly attemptId: string },
+  now: number,
+): Promise<{ readonly sessionHash: string | null } | "redeemed" | "replayed" | "refused"> {
+  const columns = { redeemed_at: now, attempt_id: by.attemptId, ...also };
+  const assignments = Object.keys(columns).map((column) => `${column} = ?`);
+  const inSession = sql.dialect === "mysql" ? "session_hash <=> ?" : "session_hash IS ?";
+  let { sessionHash } = by;
+  for (;;) {
+    const won = await sql.change(
+      `UPDATE ${table} SET ${assignments.join(", ")} WHERE ${key} = ? AND user_id = ? AND ${inSession}
+         AND redeemed_at IS NULL AND revoked_at IS NULL AND expires_at > ?${condition}`,
+      [...Object.values(columns), hash, by.userId, sessionHash, now],
+    );
+    if (won === 1) return { sessionHash };
+    const [row] = await sql.rows<Found>(
+      `SELECT session_hash, redeemed_at, attempt_id FROM ${table} WHERE ${key} = ? AND user_id = ?`,
+      [hash, by.userId],
+    );
+    if (row === undefined) return "refused";
+    if (row.redeemed_at !== null) return row.attempt_id === by.attemptId ? "redeemed" : "replayed";
+    if (row.session_hash === sessionHash) return "refused";
+    // the browser has signed in again since the code was read, which moved the code to its new session
+    sessionHash = row.session_hash;
+  }
 }
 
 /** The application takes part in the browser session from now on, whatever becomes of the authorization. */

@@ -4,7 +4,7 @@ import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } fr
 import { endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Database, forUpdate, placeholders, rollback, type Sql } from "./transaction.ts";
+import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 
 interface UserRow {
   uuid: string;
@@ -25,7 +25,7 @@ const selectUser = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_ve
   FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
 
-function userOf(row: UserRow): User {
+function userOf(row: Omit<UserRow, "password_hash">): User {
   return {
     uuid: row.uuid,
     email: row.email,
@@ -38,6 +38,42 @@ function userOf(row: UserRow): User {
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
+}
+
+/** Of a user, their columns in a join that has other tables too. */
+export const JOINED_USER = `u.uuid AS user_uuid, u.email AS user_email, u.roles AS user_roles, u.email_verified_at AS user_verified_at,
+  u.epoch AS user_current_epoch, u.disabled_at AS user_disabled_at, u.created_at AS user_created_at, p.nickname AS user_nickname,
+  p.claims AS user_claims, p.updated_at AS user_updated_at`;
+
+export interface JoinedUserRow {
+  user_uuid: string | null;
+  user_email: string;
+  user_roles: string;
+  user_verified_at: number | null;
+  user_current_epoch: number | null;
+  user_disabled_at: number | null;
+  user_created_at: number;
+  user_nickname: string;
+  user_claims: string | null;
+  user_updated_at: number;
+}
+
+/** Null: the join found no user. */
+export function joinedUserOf(row: JoinedUserRow): User | null {
+  const { user_uuid: uuid } = row;
+  if (uuid === null) return null;
+  return userOf({
+    uuid,
+    email: row.user_email,
+    roles: row.user_roles,
+    email_verified_at: row.user_verified_at,
+    epoch: row.user_current_epoch,
+    disabled_at: row.user_disabled_at,
+    created_at: row.user_created_at,
+    nickname: row.user_nickname,
+    claims: row.user_claims,
+    updated_at: row.user_updated_at,
+  });
 }
 
 function userWithPasswordOf(row: UserRow): UserWithPassword {
@@ -53,17 +89,15 @@ export async function holdUser(sql: Sql, uuid: string): Promise<boolean> {
   return (await sql.change(hold, [uuid])) === 1;
 }
 
-/** The number of the user's next event, and their epoch; holds the user's row like `holdUser`. Null: gone or disabled. */
-export async function takeEventSeq(sql: Sql, uuid: string): Promise<{ seq: number; epoch: number } | null> {
-  const found = await sql.change("UPDATE users SET event_seq = event_seq + 1 WHERE uuid = ? AND disabled_at IS NULL", [
-    uuid,
-  ]);
-  if (found === 0) return null;
-  const [row] = await sql.rows<{ event_seq: number; epoch: number | null }>(
-    "SELECT event_seq, epoch FROM users WHERE uuid = ?",
-    [uuid],
-  );
-  return row === undefined ? null : { seq: row.event_seq, epoch: row.epoch ?? 0 };
+/**
+ * The number of the user's next event; holds the user's row like `holdUser`.
+ * @param epoch that the user must be at; null: any
+ * @returns null: the user is gone, disabled or at another epoch
+ */
+export async function takeEventSeq(sql: TransactionSql, uuid: string, epoch: number | null): Promise<number | null> {
+  const atEpoch = epoch === null ? "" : " AND COALESCE(epoch, 0) = ?";
+  const parameters = epoch === null ? [uuid] : [uuid, epoch];
+  return sql.count("users", "event_seq", `uuid = ? AND disabled_at IS NULL${atEpoch}`, parameters);
 }
 
 export class Users implements UserStore {
@@ -246,8 +280,8 @@ export class Users implements UserStore {
   ): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
-        const taken = await takeEventSeq(sql, reset.userId);
-        if (taken === null) throw new AuthError("not_found", "no such user");
+        const seq = await takeEventSeq(sql, reset.userId, null);
+        if (seq === null) throw new AuthError("not_found", "no such user");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
         if (own.length > 0) rollback(undefined);
@@ -256,7 +290,7 @@ export class Users implements UserStore {
           "INSERT INTO password_reset_token (token_hash, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
           [reset.tokenHash, reset.userId, reset.createdAt, reset.expiresAt],
         );
-        await this.#outbox.append(sql, reset.userId, taken.seq, event);
+        await this.#outbox.append(sql, reset.userId, seq, event);
       },
       { repeatable: true },
     );

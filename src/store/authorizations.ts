@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { User } from "./users.ts";
 
 /** A pending authorization code (RFC 6749 section 4.1.2), known by the SHA-256 of what the browser carries. */
 export interface AuthorizationCode {
@@ -121,6 +122,8 @@ export interface AuthorizationStore {
     pushed?: AnsweredPush | null,
   ): Promise<"created" | "session_ended" | "request_used">;
   findCode(codeHash: string): Promise<AuthorizationCode | null>;
+  /** The code with its user, who is null once deleted. */
+  findCodeWithUser(codeHash: string): Promise<{ readonly code: AuthorizationCode; readonly user: User | null } | null>;
   /**
    * Uses the code up and writes the authorization and its event, in one transaction under the user's lock.
    * One of N callers gets `redeemed`. `attemptId` names the call: repeated after a connection lost at COMMIT it gets
@@ -131,6 +134,8 @@ export interface AuthorizationStore {
   /** Counts a wrong code verifier, even if the call that sent it has ended; at the third the code is revoked. */
   countWrongVerifier(codeHash: string, now: number): Promise<void>;
   find(sid: string): Promise<Authorization | null>;
+  /** The authorization with its user, who is null once deleted, or where a client acts for itself. */
+  findWithUser(sid: string): Promise<{ readonly authorization: Authorization; readonly user: User | null } | null>;
   /** Live ones of a user, newest first, after the given position. */
   listOfUser(
     userId: string,

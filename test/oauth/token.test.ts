@@ -244,7 +244,7 @@ describe("an answer of the token endpoint", () => {
       [500, "server_error", fault],
       [503, "temporarily_unavailable", toUnavailable(fault)],
     ] as const) {
-      jest.spyOn(app.context.store.authorizations, "findCode").mockRejectedValueOnce(thrown);
+      jest.spyOn(app.context.store.authorizations, "findCodeWithUser").mockRejectedValueOnce(thrown);
       await expectError(await postForm(endpoint(), parameters), status, error);
     }
     expect((await postForm(endpoint(), parameters)).status).toBe(200);

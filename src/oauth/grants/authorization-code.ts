@@ -26,8 +26,9 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
     throw new AuthError("invalid_request", "code_verifier must be 43 to 128 characters of A-Z a-z 0-9 - . _ ~");
   }
   const codeHash = hashOf(presented);
-  const code = await ctx.store.authorizations.findCode(codeHash);
-  if (code === null || code.clientId !== client.clientId) throw refused();
+  const found = await ctx.store.authorizations.findCodeWithUser(codeHash);
+  if (found === null || found.code.clientId !== client.clientId) throw refused();
+  const { code, user } = found;
   // with PKCE, which binds the code to its request, the URI may be omitted (OAuth 2.1 section 4.1.3), but not differ
   const bound = code.codeChallenge !== "";
   if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) throw refused();
@@ -43,7 +44,6 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   if (code.redeemedAt !== null) throw await replayed(ctx, code);
   if (code.revokedAt !== null || code.expiresAt <= ctx.clock.now()) throw refused();
 
-  const user = await ctx.store.users.find(code.userId);
   if (user === null || user.disabledAt !== null) throw refused();
   const { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent } = code;
   const allowed = { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent };

@@ -37,8 +37,9 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
   const claims = await readRefreshToken(ctx, presented);
   if (claims === null || claims.exp <= ctx.clock.seconds()) throw new RefreshRejected(ctx, client);
-  const authorization = await ctx.store.authorizations.find(claims.sid);
-  if (authorization === null || !isLive(ctx, authorization)) throw new RefreshRejected(ctx, client);
+  const found = await ctx.store.authorizations.findWithUser(claims.sid);
+  if (found === null || !isLive(ctx, found.authorization)) throw new RefreshRejected(ctx, client);
+  const { authorization, user } = found;
   if (claims.aud !== authorization.clientId) throw new RefreshRejected(ctx, client);
   if (authorization.clientId !== client.clientId) {
     securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });
@@ -48,7 +49,6 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
     securityEvent(ctx, "refresh_token_with_other_key", { client_id: client.clientId, sid: authorization.id });
     throw new RefreshRejected(ctx, client);
   }
-  const user = await ctx.store.users.find(authorization.subject);
   if (user === null || user.disabledAt !== null) throw new RefreshRejected(ctx, client);
 
   if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);

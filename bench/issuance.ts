@@ -1,0 +1,219 @@
+import { execFileSync } from "node:child_process";
+import { testEnvironment } from "../test/support/app.ts";
+import {
+  authorizeUrl,
+  claimsOf,
+  getTokens,
+  internalBasic,
+  pkce,
+  portal,
+  postForm,
+  signUp,
+  TestBrowser,
+} from "../test/support/flow.ts";
+import { type MariaDb, startMariaDb } from "../test/support/mariadb.ts";
+import { freePorts } from "../test/support/ports.ts";
+import type { Figure } from "./figures.ts";
+import { cpuSeconds, type Load, loadCpu, median, runLoad, serverCpu, startPinned, stop } from "./support/processes.ts";
+
+const connections = 16;
+const turns = 6;
+const secondsOfATurn = 2;
+const codesOfATurn = 700;
+
+const spa = {
+  client_id: "bench-spa",
+  token_endpoint_auth_method: "none",
+  redirect_uris: [portal.redirectUri],
+  grant_types: ["authorization_code", "refresh_token"],
+  scope: "openid profile",
+  first_party: true,
+};
+
+/** What is measured: a process, and how it is loaded. */
+interface Side {
+  readonly port: number;
+  readonly pid: number;
+  readonly load: () => Promise<object>;
+  /** Told the requests that the load ended with. */
+  readonly kept?: (last: readonly string[]) => void;
+}
+
+interface Cost {
+  /** Milliseconds of processor an operation, of the program and of the database. */
+  readonly program: number;
+  readonly database: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/**
+ * Tokens issued, against a bare program that asks the same statements and signs as many tokens on the same database, by turns: processor
+ * time an operation, the program on one core, load and database on the other.
+ */
+export async function issuance(): Promise<readonly Figure[]> {
+  const database = await startMariaDb();
+  if (database.pid !== null) pin(database.pid);
+  const url = await database.createDatabase();
+  const env = await testEnvironment({ DATABASE_URL: url, LOG_LEVEL: "error", ACCESS_TOKEN_TTL: "3600" }, [spa]);
+  const [barePort = 0] = await freePorts(1);
+  const service = await startPinned(serverCpu, "../../src/main.ts", ["serve"], env);
+  const bare = await startPinned(serverCpu, "bare-issuer.ts", [String(barePort), url]);
+  try {
+    const base = env["ISSUER"] ?? "";
+    const sides = {
+      service: { port: Number(new URL(base).port), pid: service.pid ?? 0 },
+      bare: { port: barePort, pid: bare.pid ?? 0 },
+    };
+    return [
+      ...(await clientCredentials(database, sides)),
+      ...(await refreshes(database, sides, base)),
+      ...(await redemptions(database, sides, base)),
+    ];
+  } finally {
+    await Promise.all([stop(service), stop(bare)]);
+    await database.stop();
+  }
+}
+
+type Sides = Record<"service" | "bare", { readonly port: number; readonly pid: number }>;
+
+function pin(pid: number): void {
+  execFileSync("taskset", ["-a", "-c", "-p", loadCpu, String(pid)], { stdio: "ignore" });
+}
+
+async function clientCredentials(database: MariaDb, { service, bare }: Sides): Promise<Figure[]> {
+  const body = new URLSearchParams({ grant_type: "client_credentials", scope: "auth.introspect" }).toString();
+  const load = async () => ({ bodies: [body], headers: { authorization: internalBasic } });
+  return compare("client credentials", database, 0.6, { ...service, load }, { ...bare, load });
+}
+
+async function refreshes(database: MariaDb, { service, bare }: Sides, base: string): Promise<Figure[]> {
+  const account = await signUp(base);
+  const browser = new TestBrowser();
+  const options = { clientId: spa.client_id, scope: spa.scope, browser };
+  const tokens: string[] = [];
+  for (let n = 0; n < 2 * connections; n++) tokens.push((await getTokens(base, account, options)).refresh_token);
+  const form = (token: string) =>
+    new URLSearchParams({ grant_type: "refresh_token", client_id: spa.client_id, refresh_token: token }).toString();
+  let current = tokens.slice(0, connections).map(form);
+  let currentOfBare: string[] = [];
+  for (const token of tokens.slice(connections)) {
+    const answer = await postForm(`http://127.0.0.1:${bare.port}/first`, { sid: String(claimsOf(token)["sid"]) });
+    currentOfBare.push(form(((await answer.json()) as { refresh_token: string }).refresh_token));
+  }
+  return compare(
+    "refresh, rotated",
+    database,
+    0.65,
+    {
+      ...service,
+      load: async () => ({ bodies: current, next: "refresh_token" }),
+      kept: (last) => {
+        current = [...last];
+      },
+    },
+    {
+      ...bare,
+      load: async () => ({ bodies: currentOfBare, next: "refresh_token" }),
+      kept: (last) => {
+        currentOfBare = [...last];
+      },
+    },
+  );
+}
+
+async function redemptions(database: MariaDb, { service, bare }: Sides, base: string): Promise<Figure[]> {
+  const account = await signUp(base);
+  const browser = new TestBrowser();
+  await getTokens(base, account, { clientId: spa.client_id, scope: spa.scope, browser });
+  const load = async () => {
+    const bodies: string[] = [];
+    const make = async () => {
+      while (bodies.length < codesOfATurn) {
+        const { challenge, verifier } = pkce();
+        const url = authorizeUrl(base, { clientId: spa.client_id, scope: spa.scope, challenge });
+        const code = new URL((await browser.get(url)).headers.get("location") ?? "").searchParams.get("code") ?? "";
+        const redirect = { redirect_uri: portal.redirectUri, client_id: spa.client_id };
+        bodies.push(
+          new URLSearchParams({
+            grant_type: "authorization_code",
+            code,
+            code_verifier: verifier,
+            ...redirect,
+          }).toString(),
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, make));
+    return { bodies, once: true, seconds: 60 };
+  };
+  return compare("redemption of a code", database, 0.6, { ...service, load }, { ...bare, load });
+}
+
+/** Both sides by turns; the ratio is the median of those of the turns. */
+async function compare(what: string, database: MariaDb, bar: number, service: Side, bare: Side): Promise<Figure[]> {
+  await cost(database, service);
+  await cost(database, bare);
+  const costs: { readonly ours: Cost; readonly theirs: Cost }[] = [];
+  for (let turn = 0; turn < turns; turn++) {
+    costs.push({ ours: await cost(database, service), theirs: await cost(database, bare) });
+  }
+  const middle = (pick: (each: (typeof costs)[number]) => number) => Math.round(median(costs.map(pick)) * 1000) / 1000;
+  const figure = (name: string, value: number, unit: string): Figure => ({
+    name: `${what}: ${name}`,
+    value,
+    unit,
+    bar: null,
+  });
+  return [
+    figure(
+      "processor",
+      middle(({ ours }) => ours.program),
+      "ms",
+    ),
+    figure(
+      "processor of the bare program",
+      middle(({ theirs }) => theirs.program),
+      "ms",
+    ),
+    {
+      ...figure(
+        "bare against service",
+        middle(({ ours, theirs }) => theirs.program / ours.program),
+        "",
+      ),
+      atLeast: bar,
+    },
+    figure(
+      "database",
+      middle(({ ours }) => ours.database),
+      "ms",
+    ),
+    figure(
+      "database of the bare program",
+      middle(({ theirs }) => theirs.database),
+      "ms",
+    ),
+    figure(
+      "p50",
+      middle(({ ours }) => ours.p50),
+      "ms",
+    ),
+    figure(
+      "p99",
+      middle(({ ours }) => ours.p99),
+      "ms",
+    ),
+  ];
+}
+
+async function cost(database: MariaDb, { port, pid, load, kept }: Side): Promise<Cost> {
+  const options = { port, path: "/oauth2/token", headers: {}, connections, seconds: secondsOfATurn, ...(await load()) };
+  const before = { program: cpuSeconds(pid), database: database.pid === null ? 0 : cpuSeconds(database.pid) };
+  const { answered, p50, p99, last } = (await runLoad("issuance-load.ts", options)) as Load & { last: string[] };
+  kept?.(last);
+  const program = ((cpuSeconds(pid) - before.program) / answered) * 1000;
+  const used = database.pid === null ? 0 : cpuSeconds(database.pid) - before.database;
+  return { program, database: (used / answered) * 1000, p50, p99 };
+}

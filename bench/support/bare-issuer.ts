@@ -1,0 +1,150 @@
+import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from "node:crypto";
+import { fastify } from "fastify";
+import { createPool, type Pool, type PoolConnection, type ResultSetHeader, type RowDataPacket } from "mysql2/promise";
+
+/**
+ * The baseline of the token endpoint: a bare Fastify route that asks the database the same statements and signs as many tokens, with the
+ * same algorithms, and does nothing else: no client, no limits, no checks beyond what the answer needs.
+ * Run as `bare-issuer.ts PORT [DATABASE_URL]`.
+ */
+const [, , port = "0", url] = process.argv;
+const pool: Pool | null = url === undefined ? null : createPool({ uri: url, connectionLimit: 10 });
+const access = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+const renewing = generateKeyPairSync("ed25519");
+const encoded = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+const accessHeader = encoded({ alg: "ES256", typ: "at+jwt", kid: "a" });
+const refreshHeader = encoded({ alg: "EdDSA", typ: "rt+jwt", kid: "r" });
+
+function signed(header: string, key: KeyObject, claims: object): string {
+  const text = `${header}.${encoded(claims)}`;
+  const signature =
+    key === access
+      ? sign("sha256", Buffer.from(text), { key, dsaEncoding: "ieee-p1363" })
+      : sign(null, Buffer.from(text), key);
+  return `${text}.${signature.toString("base64url")}`;
+}
+
+function claimsOf(token: string): { sid: string; gen: number } {
+  const end = token.lastIndexOf(".");
+  const signature = Buffer.from(token.slice(end + 1), "base64url");
+  if (!verify(null, Buffer.from(token.slice(0, end)), renewing.publicKey, signature)) throw new Error("bad signature");
+  return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as { sid: string; gen: number };
+}
+
+const seconds = () => Math.floor(Date.now() / 1000);
+
+function answer(sub: string, sid: string, gen: number) {
+  const common = { iss: "http://localhost", sub, aud: "bench", iat: seconds(), exp: seconds() + 120, sid };
+  const more = { jti: randomUUID(), client_id: "bench", scope: "openid profile", epoch: 0 };
+  const token = signed(accessHeader, access, { ...common, ...more, roles: ["ROLE_USER"], nickname: "nick" });
+  const at_hash = createHash("sha256").update(token).digest().subarray(0, 16).toString("base64url");
+  return {
+    access_token: token,
+    refresh_token: signed(refreshHeader, renewing.privateKey, { ...common, gen, token_type: "refresh" }),
+    id_token: signed(accessHeader, access, { ...common, at_hash, auth_time: seconds(), amr: ["pwd"] }),
+    expires_in: 120,
+    token_type: "Bearer",
+    scope: "openid profile",
+  };
+}
+
+async function refresh(database: Pool, token: string) {
+  const { sid, gen } = claimsOf(token);
+  const [[row]] = await database.query<RowDataPacket[]>(
+    `SELECT a.*, u.email, u.roles, u.epoch, u.disabled_at, p.nickname FROM oauth2_authorization a
+     JOIN users u ON u.uuid = a.subject JOIN user_profiles p ON p.user_id = u.uuid WHERE a.id = ?`,
+    [sid],
+  );
+  if (row === undefined || row["generation"] !== gen) throw new Error("refused");
+  const response = answer(row["subject"], sid, gen + 1);
+  await database.query(
+    `UPDATE oauth2_authorization SET generation = generation + 1, rotations = RIGHT(CONCAT(rotations, ?), 1000), refresh_jti = ?,
+     refresh_iat = ?, refresh_exp = ?, refresh_kid = ? WHERE id = ? AND generation = ? AND refresh_jti IS NOT NULL AND revoked_at IS NULL
+     AND expires_at > ?`,
+    [`;${gen}:${Date.now()}`, randomUUID(), seconds(), seconds() + 2_592_000, "r", sid, gen, Date.now()],
+  );
+  return response;
+}
+
+async function redeem(database: Pool, code: string, verifier: string) {
+  const hash = createHash("sha256").update(code).digest("hex");
+  const [[row]] = await database.query<RowDataPacket[]>(
+    `SELECT c.*, u.email, u.roles, u.epoch, u.disabled_at, p.nickname FROM oauth2_authorization_code c
+     JOIN users u ON u.uuid = c.user_id JOIN user_profiles p ON p.user_id = u.uuid WHERE c.code_hash = ?`,
+    [hash],
+  );
+  if (row === undefined) throw new Error("refused");
+  if (createHash("sha256").update(verifier).digest("base64url") !== row["code_challenge"]) throw new Error("refused");
+  const sid = randomUUID();
+  const response = answer(row["user_id"], sid, 0);
+  const connection = await database.getConnection();
+  try {
+    await connection.query("START TRANSACTION");
+    await write(connection, row, sid);
+    await connection.query("COMMIT");
+  } finally {
+    connection.release();
+  }
+  return response;
+}
+
+async function write(connection: PoolConnection, row: RowDataPacket, sid: string): Promise<void> {
+  const now = Date.now();
+  const [{ insertId: seq }] = await connection.query<ResultSetHeader>(
+    "UPDATE users SET event_seq = LAST_INSERT_ID(event_seq + 1) WHERE uuid = ?",
+    [row["user_id"]],
+  );
+  await connection.query(
+    "UPDATE oauth2_authorization_code SET redeemed_at = ?, attempt_id = ?, authorization_id = ? WHERE code_hash = ? AND redeemed_at IS NULL",
+    [now, randomUUID(), sid, row["code_hash"]],
+  );
+  await insert(connection, "oauth2_authorization", {
+    ...{ id: sid, grant_type: "authorization_code", client_id: row["client_id"], subject: row["user_id"] },
+    ...{ session_hash: row["session_hash"], scope: row["scope"], resource: null, nonce: null, claims: null },
+    ...{ dpop_jkt: null, auth_time: row["auth_time"], ip_address: row["ip_address"], user_agent: row["user_agent"] },
+    ...{ created_at: now, expires_at: now + 2_592_000_000, last_used_at: null, user_epoch: row["epoch"] ?? 0 },
+    ...{ revoked_at: null, refresh_jti: randomUUID(), refresh_iat: seconds(), refresh_exp: seconds() + 2_592_000 },
+    ...{ refresh_kid: "r", generation: 0, rotations: "" },
+  });
+  await insert(connection, "session_application", {
+    ...{ sid, session_hash: row["session_hash"], client_id: row["client_id"], subject: row["user_id"] },
+    ...{ created_at: now, expires_at: now + 1_209_600_000 },
+  });
+  // sent already, so that the service's relay leaves it alone
+  await insert(connection, "outbox", {
+    ...{ event_id: `evt-${randomUUID()}`, event_type: "USER_LOGIN", user_id: row["user_id"], seq, lane: 0 },
+    ...{ status: "sent", attempts: 0, reason: null, created_at: now, sent_at: now, payload: "x".repeat(600) },
+  });
+}
+
+async function insert(connection: PoolConnection, table: string, row: Record<string, unknown>): Promise<void> {
+  const columns = Object.keys(row);
+  await connection.query(
+    `INSERT INTO ${table} (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`,
+    Object.values(row),
+  );
+}
+
+const app = fastify();
+app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) =>
+  done(null, Object.fromEntries(new URLSearchParams(body as string))),
+);
+app.post("/oauth2/token", async (request, reply) => {
+  const form = request.body as Record<string, string>;
+  reply.header("cache-control", "no-store");
+  if (form["grant_type"] === "client_credentials" || pool === null) {
+    const claims = { iss: "http://localhost", sub: "bench", aud: "bench", iat: seconds(), exp: seconds() + 120 };
+    const more = { jti: randomUUID(), client_id: "bench", sid: randomUUID(), scope: "auth.introspect" };
+    const token = signed(accessHeader, access, { ...claims, ...more });
+    return { access_token: token, expires_in: 120, token_type: "Bearer", scope: "auth.introspect" };
+  }
+  if (form["grant_type"] === "refresh_token") return refresh(pool, form["refresh_token"] ?? "");
+  return redeem(pool, form["code"] ?? "", form["code_verifier"] ?? "");
+});
+/** The first refresh token of an authorization that the service made. */
+app.post("/first", async (request) => {
+  const { sid = "", gen = "0" } = request.body as Record<string, string>;
+  return { refresh_token: signed(refreshHeader, renewing.privateKey, { sid, gen: Number(gen) }) };
+});
+await app.listen({ host: "127.0.0.1", port: Number(port) });
+process.stdout.write("up\n");

@@ -27,6 +27,7 @@ const spa = {
   redirect_uris: [portal.redirectUri],
   grant_types: ["authorization_code", "refresh_token"],
   scope: "openid profile",
+  id_token_signed_response_alg: "ES256",
   first_party: true,
 };
 

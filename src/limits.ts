@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
+import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
 import type { LimitStore } from "./store/limits.ts";
@@ -40,7 +41,7 @@ const cleared: ReadonlySet<LimitRule> = new Set([
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
 
-/** More callers than these do not wait for a use of the same limit. */
+/** More guesses than these do not wait for those at the same subject. */
 const maxWaiting = 50;
 
 export type LimitRule = keyof typeof rules;
@@ -52,8 +53,8 @@ export class Limits {
   /** What was found used up, and until when: refused without asking the store again. Bounded. */
   readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
 
-  /** What runs for a use of a limit here, and how many wait for it. */
-  readonly #running = new Map<string, { readonly work: Set<Promise<void>>; waiting: number }>();
+  /** The guesses that run here or wait, by subject, and when the last of them is done. */
+  readonly #guessing = new Map<string, { last: Promise<void>; count: number }>();
 
   /** @param hit told of each refusal */
   constructor(store: LimitStore, clock: Clock, hit: (rule: LimitRule | "request") => void = () => {}) {
@@ -75,47 +76,61 @@ export class Limits {
     const { limit, windowMs } = rules[rule];
     const key = keyOf(rule, subject);
     const endsAt = await this.#store.take(key, limit, windowMs, this.#clock.now());
-    if (endsAt !== null) this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
+    if (endsAt !== null) this.#remember(rule, key, endsAt);
     return endsAt;
   }
 
-  /**
-   * Runs `work` for one use. Where the uses are used up by work that still runs here, it waits for that: right passwords, however many at
-   * once, clear the limit. @throws AuthError rate_limited
-   */
-  async during<T>(rule: LimitRule, subject: string, work: () => Promise<T>): Promise<T> {
-    const key = keyOf(rule, subject);
-    for (;;) {
-      try {
-        await this.take(rule, subject);
-        break;
-      } catch (error) {
-        const running = this.#running.get(key);
-        const waits = error instanceof AuthError && error.code === "rate_limited" && running !== undefined;
-        if (!waits || running.waiting >= maxWaiting) throw error;
-        running.waiting++;
-        await Promise.race(running.work);
-        running.waiting--;
-      }
-    }
-    return this.#run(key, work);
+  #remember(rule: LimitRule, key: string, endsAt: number): void {
+    this.#usedUp.set(key, endsAt, cleared.has(rule) ? { ttl: rememberedMs } : {});
   }
 
-  async #run<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const running = this.#running.get(key) ?? { work: new Set(), waiting: 0 };
-    this.#running.set(key, running);
-    const result = work();
-    const settled = result.then(
-      () => {},
-      () => {},
-    );
-    running.work.add(settled);
-    try {
-      return await result;
-    } finally {
-      running.work.delete(settled);
-      if (running.work.size === 0) this.#running.delete(key);
+  /**
+   * Runs `guess`, and counts it where it turns out wrong: a right one writes nothing. The guesses at one subject run one at a time here, so
+   * that with guesses in flight at several replicas at most one a replica is let through beyond the limit.
+   * @param isWrong whether an error of `guess` says so
+   * @throws AuthError rate_limited: the uses are used up, or too many guesses wait
+   */
+  async guess<T>(
+    rule: LimitRule,
+    subject: string,
+    guess: () => Promise<T>,
+    isWrong: (error: unknown) => boolean,
+  ): Promise<T> {
+    const key = keyOf(rule, subject);
+    this.refuseWhenUsedUp(rule, subject);
+    using _turn = await this.#turnOf(rule, key);
+    this.refuseWhenUsedUp(rule, subject);
+    const endsAt = await this.#store.usedUp(key, rules[rule].limit, this.#clock.now());
+    if (endsAt !== null) {
+      this.#remember(rule, key, endsAt);
+      throw this.#refused(rule, endsAt - this.#clock.now());
     }
+    try {
+      return await guess();
+    } catch (error) {
+      // counted even if the call has ended: a guess is one whether its caller waits for the answer or not
+      if (isWrong(error)) await afterCall(() => this.#count(rule, subject));
+      throw error;
+    }
+  }
+
+  /** Waits for the guesses before it. Dispose it to let the next one run. */
+  async #turnOf(rule: LimitRule, key: string): Promise<Disposable> {
+    const guessing = this.#guessing.get(key) ?? { last: Promise.resolve(), count: 0 };
+    if (guessing.count > maxWaiting) throw this.#refused(rule, 2_000);
+    this.#guessing.set(key, guessing);
+    guessing.count++;
+    const before = guessing.last;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    guessing.last = promise;
+    await before;
+    return {
+      [Symbol.dispose]: () => {
+        guessing.count--;
+        if (guessing.count === 0) this.#guessing.delete(key);
+        resolve();
+      },
+    };
   }
 
   /** Counts one request of a network to the public listener. @throws AuthError rate_limited */

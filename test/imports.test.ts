@@ -80,7 +80,7 @@ const allowed: Record<string, readonly string[]> = {
   // what the domain stands on
   context: ["clock", "config", "crypto", "limits", "store", "telemetry"],
   store: ["events", "token", "net"],
-  limits: ["clock", "errors", "store"],
+  limits: ["call", "clock", "errors", "store"],
   telemetry: ["errors"],
   config: ["net", "store", "token"],
   crypto: ["errors", "store", "call"],

@@ -29,6 +29,13 @@ export function limitStore(database: Database): LimitStore {
         }
       }
     },
+    async usedUp(key, limit, now) {
+      const [row] = await database.rows<{ window_ends_at: number }>(
+        "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND used >= ?",
+        [hashOf(key), now, limit],
+      );
+      return row === undefined ? null : Number(row.window_ends_at);
+    },
     async open(key, windowMs, now) {
       const hash = hashOf(key);
       const restart = "UPDATE rate_limit SET used = 0, window_ends_at = ? WHERE limit_key = ?";

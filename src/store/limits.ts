@@ -4,6 +4,8 @@ export interface LimitStore {
    * @returns null when counted, else when the window ends
    */
   take(key: string, limit: number, windowMs: number, now: number): Promise<number | null>;
+  /** Counts nothing. @returns null while fewer than `limit` uses were counted in the current window, else when the window ends */
+  usedUp(key: string, limit: number, now: number): Promise<number | null>;
   /** Begins a window in which nothing has been used. */
   open(key: string, windowMs: number, now: number): Promise<void>;
   /** Counts one use of a window that was opened. False: there is none now, or `limit` uses were counted. */

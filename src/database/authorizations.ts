@@ -16,34 +16,20 @@ import {
   CURRENT_EPOCH,
   codeOf,
   IS_LIVE,
-  insertCode,
   type JudgedRow,
   SELECT_AUTHORIZATION,
+  writeCode,
 } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { holdSession } from "./sessions.ts";
-import { type Database, forUpdate, rollback, type Sql } from "./transaction.ts";
+import { type Database, forUpdate, rollback } from "./transaction.ts";
 import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf } from "./users.ts";
 
 const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
 const rotationsLength = 1000;
-
-/** A form that is sent again comes within this time (milliseconds). */
-const repeatMs = 10_000;
-
-/** Did the same user just get a code for the same request? Its challenge is of this request alone. */
-async function wasJustAnswered(sql: Sql, code: NewAuthorizationCode): Promise<boolean> {
-  if (code.codeChallenge === "") return false;
-  const rows = await sql.rows(
-    `SELECT 1 AS found FROM oauth2_authorization_code
-     WHERE user_id = ? AND client_id = ? AND code_challenge = ? AND created_at > ? LIMIT 1`,
-    [code.userId, code.clientId, code.codeChallenge, code.createdAt - repeatMs],
-  );
-  return rows.length === 1;
-}
 
 export class Authorizations implements AuthorizationStore {
   readonly #database: Database;
@@ -63,16 +49,7 @@ export class Authorizations implements AuthorizationStore {
     return this.#database.transaction(async (sql) => {
       if (!(await holdSession(sql, { idHash: code.sessionHash, userId: code.userId }, code.createdAt)))
         return "session_ended";
-      if (pushed !== null) {
-        const first = await sql.change(
-          "UPDATE oauth2_pushed_request SET used_at = ? WHERE uri_hash = ? AND used_at IS NULL",
-          [code.createdAt, pushed.hash],
-        );
-        const isGood = first === 1 || (pushed.mayRepeat && (await wasJustAnswered(sql, code)));
-        if (!isGood) return rollback("request_used");
-      }
-      await insertCode(sql, code);
-      return "created";
+      return (await writeCode(sql, code, pushed)) ? "created" : rollback("request_used");
     });
   }
 

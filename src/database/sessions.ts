@@ -1,5 +1,5 @@
-import type { Session, SessionStore, StoredRequest } from "../store/sessions.ts";
-import { insert } from "./authorization-records.ts";
+import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from "../store/sessions.ts";
+import { insert, writeCode } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
 
@@ -118,8 +118,9 @@ export class Sessions implements SessionStore {
 
   async signIn(
     session: Session,
-    proof: { replaces: string | null; passwordHash: string },
-  ): Promise<"signed_in" | "refused"> {
+    proof: LoginProof,
+    first: FirstCode | null = null,
+  ): Promise<"signed_in" | "without_code" | "refused"> {
     return this.#database.transaction(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
       const held = await sql.change(
@@ -130,6 +131,7 @@ export class Sessions implements SessionStore {
       if (held === 0) return "refused";
       await insertSession(sql, session);
       if (proof.replaces !== null) await this.#takeOver(sql, proof.replaces, session);
+      if (first !== null && !(await writeCode(sql, first.code, first.pushed))) return "without_code";
       return "signed_in";
     });
   }

@@ -33,7 +33,7 @@ export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
     const pending = await requestOf(visit, session, form["request"]);
     if (pending === null) throw new FormRefused();
     const allowed = form["decision"] === "allow";
-    return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), allowed));
+    return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), { allowed }));
   });
 }
 

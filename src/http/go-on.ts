@@ -2,7 +2,7 @@ import type { FastifyReply } from "fastify";
 import { originOf } from "../net/origin.ts";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withLogin } from "../oauth/authorization/pending-request.ts";
-import type { SignedIn } from "../sessions/sessions.ts";
+import { type Login, storeLogin } from "../sessions/sessions.ts";
 import { renderPage } from "./pages/render.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
 import { forgetLatest, rememberLatest } from "./waiting-request.ts";
@@ -22,16 +22,29 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
   return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.carried}`, status);
 }
 
-/** Signs the browser in with a new session and sends it to where it was going: its pending request, or its account. */
-export async function goOnSignedIn(
-  visit: Visit,
-  { session, deviceProof }: SignedIn,
-  pending: PendingRequest | null,
-): Promise<FastifyReply> {
+/**
+ * Signs the browser in with a new session and sends it to where it was going: its pending request, or its account.
+ * @throws AuthError invalid_credentials: the password was changed since it was checked
+ */
+export async function goOnSignedIn(visit: Visit, login: Login, pending: PendingRequest | null): Promise<FastifyReply> {
   const { ctx, reply } = visit;
+  const { session, deviceProof } = login;
+  let failure: unknown;
+  const next =
+    pending === null
+      ? null
+      : await continueRequest(ctx, withLogin(ctx, pending, session), session, browserOf(visit), { login }).catch(
+          (error: unknown) => {
+            failure = error;
+            return null;
+          },
+        );
+  // the browser is signed in whatever became of the request
+  if (!login.isStored) await storeLogin(ctx, login);
   setSessionCookie(visit, session);
   setDeviceCookie(visit, deviceProof);
-  if (pending === null) return reply.redirect(pathOf(ctx, "/"), 303);
+  if (failure !== undefined) throw failure;
+  if (pending === null || next === null) return reply.redirect(pathOf(ctx, "/"), 303);
   forgetLatest(visit, pending);
-  return goOn(visit, await continueRequest(ctx, withLogin(ctx, pending, session), session, browserOf(visit)));
+  return goOn(visit, next);
 }

@@ -3,7 +3,7 @@ import { AuthError } from "../errors.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type SignedIn, signIn } from "../sessions/sessions.ts";
+import { checkLogin } from "../sessions/sessions.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
 import { goOn, goOnSignedIn } from "./go-on.ts";
@@ -44,9 +44,9 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
   const session = await checkOpenForm(visit, "login", form);
   const pending = await requestOfForm(visit, session, form);
   const { email = "", password = "" } = form;
-  let signedIn: SignedIn;
   try {
-    signedIn = await signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    const login = await checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
     const { error } = toAuthError(ctx, thrown);
@@ -54,7 +54,6 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
     reply.code(error.code === "rate_limited" ? 429 : 401);
     return showLogin(visit, pending, { email, problem: error.code });
   }
-  return goOnSignedIn(visit, signedIn, pending);
 }
 
 async function showLogin(

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type SignedIn, signIn } from "../sessions/sessions.ts";
+import { checkLogin, type Login } from "../sessions/sessions.ts";
 import { isNewAccount, signUp } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
@@ -30,7 +30,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await checkOpenForm(visit, "signup", form);
     const pending = await requestOfForm(visit, session, form);
     const { email = "", password = "", nickname = "" } = form;
-    const signInHere = () => signIn(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    const signInHere = () => checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session });
     try {
       await signUp(ctx, { email, password, nickname });
     } catch (error) {
@@ -56,7 +56,7 @@ function isTaken(error: unknown): boolean {
 }
 
 /** @returns null: the password is wrong, or too many wrong ones came for this account */
-async function orNull(work: () => Promise<SignedIn>): Promise<SignedIn | null> {
+async function orNull(work: () => Promise<Login>): Promise<Login | null> {
   try {
     return await work();
   } catch (error) {

@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
-import { LONGEST_SESSION_MS, type Session } from "../store/sessions.ts";
+import { type FirstCode, LONGEST_SESSION_MS, type LoginProof, type Session } from "../store/sessions.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "../users/input.ts";
 import { checkPassword } from "../users/users.ts";
@@ -47,17 +47,20 @@ export async function startSession(ctx: Context, browser: Browser): Promise<Brow
   return session;
 }
 
-/** What a login gives the browser: a session, and the proof that the account signed in with it. */
-export interface SignedIn {
+/** A right password, and the session that it opens once `storeLogin` has stored it. */
+export interface Login {
   readonly session: BrowserSession;
+  /** What shows later that the account signed in with this browser. */
   readonly deviceProof: string;
+  readonly proof: LoginProof;
+  isStored: boolean;
 }
 
 /**
- * Signs in with a password. A new session with a new cookie replaces the old one and takes over its pending requests.
+ * Checks a password. Nothing is stored yet: the session goes into the store with the code that it is for, in one transaction.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
-export async function signIn(
+export async function checkLogin(
   ctx: Context,
   login: {
     readonly email: string;
@@ -65,18 +68,30 @@ export async function signIn(
     readonly browser: Browser;
     readonly replaces: Session | null;
   },
-): Promise<SignedIn> {
+): Promise<Login> {
   const { deviceProof, ipAddress } = login.browser;
   const device = await deviceOf(ctx, login.browser, login.email);
   const user = await checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
-  const session = newSession(ctx, login.browser, user.uuid);
-  const outcome = await ctx.store.sessions.signIn(withoutCookie(session), {
-    replaces: login.replaces?.idHash ?? null,
-    passwordHash: user.passwordHash,
-  });
+  return {
+    session: newSession(ctx, login.browser, user.uuid),
+    deviceProof: rememberDevice(ctx, deviceProof, user),
+    proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
+    isStored: false,
+  };
+}
+
+/**
+ * Signs in: the new session, with its new cookie, replaces the old one and takes over its pending requests.
+ * @param first a code that the session gives a client at once
+ * @returns whether the code was stored too; its pushed request may be used up
+ * @throws AuthError invalid_credentials: the password was changed since it was checked; unavailable
+ */
+export async function storeLogin(ctx: Context, login: Login, first: FirstCode | null = null): Promise<boolean> {
+  const outcome = await ctx.store.sessions.signIn(withoutCookie(login.session), login.proof, first);
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
-  securityEvent(ctx, "login", { sub: user.uuid });
-  return { session, deviceProof: rememberDevice(ctx, deviceProof, user) };
+  login.isStored = true;
+  securityEvent(ctx, "login", { sub: login.session.userId ?? undefined });
+  return outcome === "signed_in";
 }
 
 /** The account is read for a browser that brings something alone, so that a flood of logins costs little. */

@@ -1,3 +1,5 @@
+import type { AnsweredPush, NewAuthorizationCode } from "./authorizations.ts";
+
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
 export const LONGEST_SESSION_MS = 14 * 24 * 3_600_000;
 
@@ -30,6 +32,20 @@ export interface StoredRequest {
   readonly expiresAt: number;
 }
 
+/** What a login rests on. */
+export interface LoginProof {
+  /** The browser's session before; null: it had none. */
+  readonly replaces: string | null;
+  /** That the password was checked against. */
+  readonly passwordHash: string;
+}
+
+/** A code that a new session gives a client at once. */
+export interface FirstCode {
+  readonly code: NewAuthorizationCode;
+  readonly pushed: AnsweredPush | null;
+}
+
 export interface SessionStore {
   create(session: Session): Promise<void>;
   /** Unexpired ones only. */
@@ -37,9 +53,14 @@ export interface SessionStore {
   touch(idHash: string, now: number): Promise<void>;
   /**
    * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction.
-   * `refused`: the user is gone, disabled, or has another password by now.
+   * `refused`: the user is gone, disabled, or has another password by now. `without_code`: signed in, but the pushed request of its
+   * code was used before.
    */
-  signIn(session: Session, proof: { replaces: string | null; passwordHash: string }): Promise<"signed_in" | "refused">;
+  signIn(
+    session: Session,
+    proof: LoginProof,
+    first?: FirstCode | null,
+  ): Promise<"signed_in" | "without_code" | "refused">;
   /** Logs out: the session, its requests and codes go, every authorization that came of it is revoked. */
   end(idHash: string, now: number): Promise<void>;
   /** Signed-in, unexpired ones, newest first. */

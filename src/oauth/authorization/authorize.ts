@@ -1,8 +1,8 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
-import { type Browser, type BrowserSession, startSession } from "../../sessions/sessions.ts";
-import type { AnsweredPush } from "../../store/authorizations.ts";
+import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
+import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
@@ -56,7 +56,8 @@ export async function authorize(
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
     if (fresh !== null) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
-      if (consented) return issueCode(ctx, request, { session: fresh, browser, pushed: pushedOf(pushedHash, false) });
+      if (consented)
+        return issueCode(ctx, request, { session: fresh, browser, login: null, pushed: pushedOf(pushedHash, false) });
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
@@ -104,7 +105,8 @@ function isOfDevicePage({ parameters }: PendingRequest): boolean {
 
 /**
  * Goes on with a request after a login or a consent, however long it waited. Its form may be sent again: it ends where it ended before.
- * @param allowed the user's answer on the consent page; undefined: it was not asked
+ * @param step.allowed the user's answer on the consent page; undefined: it was not asked
+ * @param step.login of which `session` is, not stored yet: it is stored with the code, if there is one
  * @throws AuthError as `authorize`
  */
 export async function continueRequest(
@@ -112,7 +114,7 @@ export async function continueRequest(
   pending: PendingRequest,
   session: BrowserSession | null,
   browser: Browser,
-  allowed?: boolean,
+  { allowed, login = null }: { readonly allowed?: boolean; readonly login?: Login | null } = {},
 ): Promise<Next> {
   if (isOfDevicePage(pending)) return { to: session?.userId == null ? "login" : "device", session, request: pending };
   const destination = await readDestination(ctx, pending.parameters);
@@ -130,7 +132,7 @@ export async function continueRequest(
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
     }
-    return issueCode(ctx, request, { session, browser, pushed: pushedOf(pending.pushedHash, true) });
+    return issueCode(ctx, request, { session, browser, login, pushed: pushedOf(pending.pushedHash, true) });
   });
 }
 
@@ -205,6 +207,7 @@ async function hasConsent(ctx: OAuthContext, request: AuthorizationRequest, sess
 interface Answer {
   readonly session: BrowserSession;
   readonly browser: Browser;
+  readonly login: Login | null;
   readonly pushed: AnsweredPush | null;
 }
 
@@ -215,36 +218,47 @@ function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush | null 
 async function issueCode(
   ctx: OAuthContext,
   request: AuthorizationRequest,
-  { session, browser, pushed }: Answer,
+  { session, browser, login, pushed }: Answer,
 ): Promise<Next> {
   const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
   const code = randomToken();
   const now = ctx.clock.now();
-  const outcome = await ctx.store.authorizations.createCode(
-    {
-      codeHash: hashOf(code),
-      clientId: client.clientId,
-      userId: session.userId,
-      sessionHash: session.idHash,
-      redirectUri,
-      scope,
-      nonce,
-      claims: claims === null ? null : JSON.stringify(claims),
-      dpopJkt,
-      codeChallenge,
-      resource,
-      authTime: session.authTime ?? now,
-      ipAddress: browser.ipAddress,
-      userAgent: browser.userAgent.slice(0, 500),
-      createdAt: now,
-      expiresAt: now + codeLifeMs,
-    },
-    pushed,
-  );
+  const record: NewAuthorizationCode = {
+    codeHash: hashOf(code),
+    clientId: client.clientId,
+    userId: session.userId,
+    sessionHash: session.idHash,
+    redirectUri,
+    scope,
+    nonce,
+    claims: claims === null ? null : JSON.stringify(claims),
+    dpopJkt,
+    codeChallenge,
+    resource,
+    authTime: session.authTime ?? now,
+    ipAddress: browser.ipAddress,
+    userAgent: browser.userAgent.slice(0, 500),
+    createdAt: now,
+    expiresAt: now + codeLifeMs,
+  };
+  await storeCode(ctx, record, pushed, login);
+  return answerTo(ctx, request, { code });
+}
+
+async function storeCode(
+  ctx: OAuthContext,
+  code: NewAuthorizationCode,
+  pushed: AnsweredPush | null,
+  login: Login | null,
+): Promise<void> {
+  if (login !== null && !login.isStored) {
+    if (await storeLogin(ctx, login, { code, pushed })) return;
+    throw invalidRequestUri();
+  }
+  const outcome = await ctx.store.authorizations.createCode(code, pushed);
   if (outcome === "request_used") throw invalidRequestUri();
   if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
-  return answerTo(ctx, request, { code });
 }
 
 async function answeringClient(ctx: OAuthContext, destination: Destination, work: () => Promise<Next>): Promise<Next> {

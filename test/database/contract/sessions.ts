@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Store } from "../../../src/store/store.ts";
 import {
   busyUser,
+  hash,
   makeCode,
   makeSession,
   NOW,
@@ -36,6 +37,24 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(moved?.parameters).toEqual({ state: "ü" });
       expect(await store.sessions.latestRequest(after.idHash, NOW)).toEqual(moved);
       expect(await store.sessions.latestRequest(after.idHash, NOW + 1000)).toBeNull();
+    });
+
+    it("stores a login with its first code, or without it where the pushed request was used, or neither", async () => {
+      const user = await signUp(store);
+      const proof = { replaces: null, passwordHash: "hash-1" };
+      const pushed = { uriHash: hash(), clientId: "portal", parameters: {}, createdAt: NOW, expiresAt: NOW + 1000 };
+      await store.pushedRequests.save(pushed);
+      const answered = { hash: pushed.uriHash, mayRepeat: false };
+      const login = async (passwordHash: string) => {
+        const session = makeSession(user.uuid);
+        const code = makeCode(session);
+        const outcome = await store.sessions.signIn(session, { ...proof, passwordHash }, { code, pushed: answered });
+        const found = await store.sessions.find(session.idHash, NOW);
+        return [outcome, found !== null, (await store.authorizations.findCode(code.codeHash)) !== null];
+      };
+      expect(await login("hash-1")).toEqual(["signed_in", true, true]);
+      expect(await login("hash-1")).toEqual(["without_code", true, false]);
+      expect(await login("another hash")).toEqual(["refused", false, false]);
     });
 
     it("keeps the newest requests of a session only", async () => {

@@ -223,6 +223,12 @@ describe("the authorization endpoint's answers", () => {
     const decide = (decision: string) => consent.by.post(`${app.url}/consent`, { ...consent.fields, decision });
     const failing = jest.spyOn(app.context.store.authorizations, "createCode");
     failing.mockRejectedValue(new Error("secret detail"));
+    const { sessions } = app.context.store;
+    const signIn = sessions.signIn.bind(sessions);
+    const failingLogin = jest.spyOn(sessions, "signIn").mockImplementation(async (session, proof, first) => {
+      if (first != null) throw new Error("secret detail");
+      return signIn(session, proof);
+    });
     const login = await atPage(web);
     for (const answer of [
       await browser.get(urlOf()),
@@ -233,6 +239,7 @@ describe("the authorization endpoint's answers", () => {
       expect(locationOf(answer)).not.toMatch(/secret|code=/);
     }
     failing.mockRestore();
+    failingLogin.mockRestore();
     const denied = await decide("deny");
     expect(locationOf(denied)).toMatch(/^https:\/\/album\.example\/cb\?/);
     expect(Object.fromEntries(answerOf(denied))).toMatchObject({ error: "access_denied", ...told });

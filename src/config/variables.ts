@@ -183,6 +183,13 @@ export const SECTIONS = {
     ACCESS_TOKEN_TTL: seconds(120, 3_600, "Lifetime of access tokens (seconds)."),
     REFRESH_TOKEN_TTL: seconds(2_592_000, 31_536_000, "Lifetime of an authorization and its refresh tokens (seconds)."),
     ID_TOKEN_TTL: seconds(600, 86_400, "Lifetime of ID tokens (seconds)."),
+    STRICT_ASSERTION_AUDIENCE: {
+      kind: "flag",
+      default: false,
+      example: "1",
+      meaning:
+        "Refuses client assertions (`private_key_jwt`) whose audience is the token or the pushed authorization endpoint: only the issuer is one. Clients with `profile: fapi2` are always held to that.",
+    },
     REFRESH_REJECTED_STATUS: {
       kind: "choice",
       choices: ["401", "400"],

@@ -70,9 +70,54 @@ describe("private_key_jwt", () => {
     }
   });
 
-  it("S-099 refuses every audience but the issuer as one string", async () => {
+  const endpoints = ["/oauth2/token", "/oauth2/par"];
+
+  it.each(endpoints)(
+    "S-099 takes the URL of %s as audience, where OpenID Connect clients name it, and logs it",
+    async (path) => {
+      const before = app.logs.length;
+      expect(await asked({ aud: app.url + path })).toBe("ok");
+      const line = app.logs.slice(before).find((each) => each.includes("should be the issuer"));
+      expect(JSON.parse(line ?? "{}")).toMatchObject({ client_id: "keyed", aud: app.url + path });
+      // only for whoever has the key
+      expect(await asked({ aud: app.url + path }, {}, stranger)).toBe("invalid_client");
+    },
+  );
+
+  it("S-099 S-154 refuses endpoints as audience with STRICT_ASSERTION_AUDIENCE and from FAPI clients, and says what the audience must be", async () => {
+    const common = { grant_types: ["client_credentials"], scope: "read", jwks: { keys: [keys.ES256.jwk] } };
+    const fapi = { client_id: "fapi", profile: "fapi2", ...common };
+    const keyed = { client_id: "keyed", token_endpoint_auth_method: "private_key_jwt", ...common };
+    const strict = await startApp({ STRICT_ASSERTION_AUDIENCE: "1" }, [keyed]);
+    const lenient = await startApp({}, [fapi]);
+    try {
+      for (const [{ url }, clientId] of [
+        [strict, "keyed"],
+        [lenient, "fapi"],
+      ] as const) {
+        for (const path of endpoints) {
+          const assertion = await assertionOf(keys.ES256, clientId, url, { aud: url + path });
+          const form = { grant_type: "client_credentials", client_assertion_type: assertionType };
+          const answer = await postForm(`${url}/oauth2/token`, { ...form, client_assertion: assertion });
+          expect([path, answer.status, await answer.json()]).toEqual([
+            path,
+            401,
+            { error: "invalid_client", error_description: expect.stringContaining(url) },
+          ]);
+        }
+      }
+      expect(await ask(await assertionOf(keys.ES256, "keyed", strict.url), {}, strict.url)).toBe("ok");
+    } finally {
+      await strict.close();
+      await lenient.close();
+    }
+  });
+
+  it("S-099 refuses every other audience, and lists", async () => {
     const wrong = [
-      `${app.url}/oauth2/token`,
+      `${app.url}/oauth2/introspect`,
+      `${app.url}/oauth2/token/`,
+      [`${app.url}/oauth2/token`],
       `${app.url}/`,
       [app.url],
       [app.url, "https://other.example"],

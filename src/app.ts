@@ -31,6 +31,7 @@ import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { lowerPriority } from "./process/thread-priority.ts";
 import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
+import { RequestLimit } from "./request-limit.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
 import { createLogger, type Logger } from "./telemetry/log.ts";
@@ -85,6 +86,10 @@ export async function createContext(
     const keys = await KeyRing.open({ store: store.keys, clock, sealer, log });
     const maxStalenessMs = config.revocationMaxStaleness;
     const feed = await FeedTail.open({ store: store.revocations, clock, log, maxStalenessMs });
+    const { rateLimitPerMinute } = config;
+    const requestLimit = new RequestLimit(store.limits, clock, rateLimitPerMinute, () =>
+      metrics.limitsHit.inc({ limit: "request" }),
+    );
     feed.revoked.onKeyDistrusted((kid) => keys.distrust(kid));
     return {
       config,
@@ -104,9 +109,11 @@ export async function createContext(
       }),
       replicas: new Replicas(),
       limits: new Limits(store.limits, clock, (rule) => metrics.limitsHit.inc({ limit: rule })),
+      requestLimit,
       log,
       metrics,
       async [Symbol.asyncDispose]() {
+        await requestLimit.close();
         await feed.close();
         // its last reload may be under way
         await keys.close();

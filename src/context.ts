@@ -3,6 +3,7 @@ import type { Config } from "./config/config.ts";
 import type { DerivedKeys } from "./crypto/derived-keys.ts";
 import type { Passwords } from "./crypto/passwords.ts";
 import type { Limits } from "./limits.ts";
+import type { RequestLimit } from "./request-limit.ts";
 import type { Store } from "./store/store.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
@@ -15,6 +16,7 @@ export interface Context {
   readonly derivedKeys: DerivedKeys;
   readonly passwords: Passwords;
   readonly limits: Limits;
+  readonly requestLimit: RequestLimit;
   readonly log: Logger;
   readonly metrics: Metrics;
 }

@@ -49,7 +49,7 @@ export type LimitRule = keyof typeof rules;
 export class Limits {
   readonly #store: LimitStore;
   readonly #clock: Clock;
-  readonly #hit: (rule: LimitRule | "request") => void;
+  readonly #hit: (rule: LimitRule) => void;
   /** What was found used up, and until when: refused without asking the store again. Bounded. */
   readonly #usedUp = new LRUCache<string, number>({ max: 10_000 });
 
@@ -57,7 +57,7 @@ export class Limits {
   readonly #guessing = new Map<string, { last: Promise<void>; count: number }>();
 
   /** @param hit told of each refusal */
-  constructor(store: LimitStore, clock: Clock, hit: (rule: LimitRule | "request") => void = () => {}) {
+  constructor(store: LimitStore, clock: Clock, hit: (rule: LimitRule) => void = () => {}) {
     this.#store = store;
     this.#clock = clock;
     this.#hit = hit;
@@ -133,13 +133,6 @@ export class Limits {
     };
   }
 
-  /** Counts one request of a network to the public listener. @throws AuthError rate_limited */
-  async takeRequest(network: string, perMinute: number): Promise<void> {
-    const now = this.#clock.now();
-    const endsAt = await this.#store.take(keyOf("request", network), perMinute, 60_000, now);
-    if (endsAt !== null) throw this.#refused("request", endsAt - now);
-  }
-
   /**
    * Like `take` for what must answer the same either way.
    * @returns null when counted, else for how long the window has run (milliseconds)
@@ -184,7 +177,7 @@ export class Limits {
     return null;
   }
 
-  #refused(rule: LimitRule | "request", leftMs: number): AuthError {
+  #refused(rule: LimitRule, leftMs: number): AuthError {
     this.#hit(rule);
     return tooMany(leftMs);
   }
@@ -209,7 +202,7 @@ function tooMany(leftMs: number): AuthError {
   return new AuthError("rate_limited", `too many attempts; try again in ${retryAfter} seconds`, { retryAfter });
 }
 
-function keyOf(rule: LimitRule | "request", subject: string): string {
+function keyOf(rule: LimitRule, subject: string): string {
   return createHash("sha256").update(`${rule}\n${subject}`).digest("hex");
 }
 

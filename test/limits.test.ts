@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from "node:crypto";
-import { afterEach, describe, expect, it } from "@jest/globals";
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { networkOf } from "../src/limits.ts";
 import { startApp, type TestApp } from "./support/app.ts";
 import { postForm, signUp, TestBrowser } from "./support/flow.ts";
@@ -31,11 +31,20 @@ afterEach(() => app?.close());
 async function letThrough(count: number, headers: (n: number) => Record<string, string>): Promise<number> {
   const statuses: number[] = [];
   for (let n = 0; n < count; n++) {
-    const response = await fetch(`${app?.url}/.well-known/openid-configuration`, { headers: headers(n) });
+    const response = await fetch(`${app?.url}/login`, { headers: headers(n) });
     await response.arrayBuffer();
     statuses.push(response.status);
   }
   return statuses.filter((status) => status === 200).length;
+}
+
+/** Asks again until the answer is `expected`: the store is told in the background. */
+async function eventually(ask: () => unknown, expected: unknown): Promise<void> {
+  const from = performance.now();
+  while (JSON.stringify(ask()) !== JSON.stringify(expected) && performance.now() - from < 20_000) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect(ask()).toEqual(expected);
 }
 
 describe("the networks of addresses", () => {
@@ -60,6 +69,50 @@ describe("the networks of addresses", () => {
       "true-client-ip": someone(),
     });
     expect(await letThrough(40, headers)).toBe(20);
+  });
+
+  it("C-86 answers documents that every verifier needs without counting them, however much a network asks", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "1" });
+    for (const path of [
+      "/oauth2/jwks",
+      "/.well-known/openid-configuration",
+      "/.well-known/oauth-authorization-server",
+      "/api/openapi.json?again",
+    ]) {
+      const answers = [];
+      for (let n = 0; n < 3; n++) answers.push((await fetch(app.url + path)).status);
+      expect([path, answers]).toEqual([path, [200, 200, 200]]);
+    }
+    expect(await letThrough(3, () => ({}))).toBe(1);
+  });
+
+  it("C-86 asks the store for a network as often as three times a second, and not at all for what is refused", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "100" });
+    const { limits } = app.context.store;
+    const add = jest.spyOn(limits, "add");
+    const take = jest.spyOn(limits, "take");
+    const from = performance.now();
+    expect(await letThrough(400, () => ({}))).toBe(100);
+    const seconds = (performance.now() - from) / 1_000;
+    expect(add.mock.calls.length).toBeGreaterThan(0);
+    expect(add.mock.calls.length).toBeLessThanOrEqual(1 + Math.ceil(seconds / 0.3));
+    expect(take).not.toHaveBeenCalled();
+    await eventually(() => add.mock.calls.reduce((sum, [, uses]) => sum + uses, 0), 100);
+    add.mockClear();
+    expect(await letThrough(50, () => ({}))).toBe(0);
+    expect(add).not.toHaveBeenCalled();
+  });
+
+  it("C-86 counts in memory alone while the database is away, and lets requests go on", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "20" });
+    const { limits } = app.context.store;
+    const add = jest.spyOn(limits, "add").mockRejectedValue(new Error("the database is away"));
+    expect(await letThrough(40, () => ({}))).toBe(20);
+    expect(add).toHaveBeenCalledTimes(1);
+    add.mockRestore();
+    // what was counted meanwhile is told later
+    const told = jest.spyOn(limits, "add");
+    await eventually(() => told.mock.calls.map(([, uses]) => uses), [20]);
   });
 
   it("S-046 counts by the address that our proxy saw, not by those that were sent to it", async () => {

@@ -253,7 +253,8 @@ export const SECTIONS = {
       min: 0,
       max: 10_000_000,
       example: "6000",
-      meaning: "Requests a minute and network on the public listener, over all replicas; `0`: not limited.",
+      meaning:
+        "Requests a minute and network on the public listener, over all replicas; `0`: not limited. Counted in memory and told to the database in the background, so each replica lets up to a twentieth more through. The key set and the metadata are not counted.",
     },
     CALLER_RATE_LIMIT: {
       kind: "integer",

@@ -29,6 +29,22 @@ export function limitStore(database: Database): LimitStore {
         }
       }
     },
+    async add(key, uses, windowMs, now) {
+      const hash = hashOf(key);
+      const more = "UPDATE rate_limit SET used = used + ? WHERE limit_key = ? AND window_ends_at > ?";
+      const again = "UPDATE rate_limit SET used = ?, window_ends_at = ? WHERE limit_key = ? AND window_ends_at <= ?";
+      // where another call was faster in all of them, they are tried again
+      for (;;) {
+        if ((await database.change(more, [uses, hash, now])) === 1) break;
+        if ((await database.change(again, [uses, now + windowMs, hash, now])) === 1) break;
+        if (await insert(database, hash, now + windowMs, uses)) break;
+      }
+      const [row] = await database.rows<{ used: number; window_ends_at: number }>(
+        "SELECT used, window_ends_at FROM rate_limit WHERE limit_key = ?",
+        [hash],
+      );
+      return { used: Number(row?.used ?? uses), endsAt: Number(row?.window_ends_at ?? now + windowMs) };
+    },
     async usedUp(key, limit, now) {
       const [row] = await database.rows<{ window_ends_at: number }>(
         "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND used >= ?",

@@ -5,7 +5,6 @@ import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
-import { networkOf } from "../limits.ts";
 import { closeHttp } from "../net/close-http.ts";
 import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
@@ -30,7 +29,7 @@ import { revokeEndpoint } from "./revoke.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
-import { OPEN_API_PATH, wellKnownEndpoints } from "./well-known.ts";
+import { isPublicDocument, wellKnownEndpoints } from "./well-known.ts";
 
 type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
 
@@ -106,9 +105,10 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
   refuseTwins(app);
-  const { rateLimitPerMinute } = config;
-  if (rateLimitPerMinute !== null) {
-    app.addHook("onRequest", (request) => ctx.limits.takeRequest(networkOf(request.ip), rateLimitPerMinute));
+  if (config.rateLimitPerMinute !== null) {
+    app.addHook("onRequest", async (request) => {
+      if (!isPublicDocument(request.url)) ctx.requestLimit.take(request.ip);
+    });
   }
   let closing = false;
   // an answer under way when the closing begins tells its client that the connection ends
@@ -224,7 +224,7 @@ function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
   return (request: FastifyRequest, done) => {
     const { origin } = request.headers;
     // the same for everyone: any origin may read them, with whatever headers its client library sends
-    if (request.url === PATHS.jwks || request.url === OPEN_API_PATH || request.url.startsWith("/.well-known/")) {
+    if (isPublicDocument(request.url)) {
       return done(null, { origin: "*", methods: ["GET"], strictPreflight: false, maxAge: 600 });
     }
     done(null, {

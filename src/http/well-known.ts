@@ -6,6 +6,12 @@ import { apiDocument } from "./api-document.ts";
 
 export const OPEN_API_PATH = "/api/openapi.json";
 
+/** Is this one of the documents below? They cost nothing and every verifier needs them. */
+export function isPublicDocument(url: string): boolean {
+  const [path = ""] = url.split("?", 1);
+  return path === PATHS.jwks || path === OPEN_API_PATH || path.startsWith("/.well-known/");
+}
+
 const withHead = { exposeHeadRoute: true };
 
 /** Discovery documents, the account API's description and the key set: public, cacheable, answered from memory. */

@@ -4,6 +4,8 @@ export interface LimitStore {
    * @returns null when counted, else when the window ends
    */
   take(key: string, limit: number, windowMs: number, now: number): Promise<number | null>;
+  /** Counts `uses` of `key` at once, however many were counted. @returns what all replicas counted in the current window, and its end */
+  add(key: string, uses: number, windowMs: number, now: number): Promise<{ used: number; endsAt: number }>;
   /** Counts nothing. @returns null while fewer than `limit` uses were counted in the current window, else when the window ends */
   usedUp(key: string, limit: number, now: number): Promise<number | null>;
   /** Begins a window in which nothing has been used. */

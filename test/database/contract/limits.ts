@@ -23,6 +23,15 @@ export function limitsContract(opened: () => OpenedStore): void {
       expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
     });
 
+    it("C-86 adds uses of many callers at once, and tells what all counted, until the window ends", async () => {
+      const { limits } = store;
+      for (const now of [NOW, NOW + 1000]) {
+        const answers = await times(20, () => limits.add("added", 3, 1000, now));
+        expect(Math.max(...answers.map(({ used }) => used))).toBe(60);
+        expect(new Set(answers.map(({ endsAt }) => endsAt))).toEqual(new Set([now + 1000]));
+      }
+    });
+
     it("tells when uses are used up, and counts nothing by that", async () => {
       const { limits } = store;
       expect(await limits.usedUp("asked", 2, NOW)).toBeNull();

@@ -5,7 +5,7 @@ import { createServer, type Server } from "node:http";
 import path from "node:path";
 import { expect, it } from "@jest/globals";
 import { parse } from "yaml";
-import { PATHS } from "../src/oauth/metadata.ts";
+import { PATHS } from "../src/oauth/paths.ts";
 import { freePorts } from "./support/app.ts";
 import { checkConfiguration, itWithHaproxy, startHaproxy } from "./support/haproxy.ts";
 

@@ -3,7 +3,7 @@ import { authorize } from "../oauth/authorization/authorize.ts";
 import { resolvePushedRequest } from "../oauth/authorization/pushed-authorization.ts";
 import { withoutUnknown } from "../oauth/authorization/request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";

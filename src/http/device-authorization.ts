@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { networkOf } from "../limits.ts";
 import { authorizeDevice } from "../oauth/authorization/device-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { readForm } from "./parameters.ts";
 
 /** POST /oauth2/device_authorization (RFC 8628 section 3.1). */

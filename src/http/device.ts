@@ -8,7 +8,7 @@ import {
   verificationUriComplete,
 } from "../oauth/authorization/device-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";

@@ -4,7 +4,7 @@ import type { Caller } from "../oauth/callers/caller-memory.ts";
 import { authenticateHttpCaller } from "../oauth/callers/callers.ts";
 import type { ClientCredentials } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { introspect, isReused, signIntrospection } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
 import { type Parameters, readForm } from "./parameters.ts";

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { originOf } from "../net/origin.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { checkForm, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";

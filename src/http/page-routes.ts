@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, RouteShorthandOptions } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import type { Visit } from "./visit.ts";
 

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { networkOf } from "../limits.ts";
 import { pushAuthorizationRequest } from "../oauth/authorization/pushed-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { proofOf } from "./dpop.ts";
 import { readForm } from "./parameters.ts";
 

@@ -8,7 +8,7 @@ import {
   replaceRegistration,
 } from "../oauth/clients/registration.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { readJson } from "./parameters.ts";
 
 /** POST /oauth2/register (RFC 7591), and GET, PUT, DELETE /oauth2/register/:client_id (RFC 7592). */

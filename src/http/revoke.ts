@@ -3,7 +3,7 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { authenticateClient } from "../oauth/clients/authentication.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { revokeToken } from "../oauth/tokens/revocation.ts";
 import { readForm } from "./parameters.ts";
 

@@ -9,7 +9,7 @@ import { closeHttp } from "../net/close-http.ts";
 import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";

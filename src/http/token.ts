@@ -4,7 +4,7 @@ import { hashOf } from "../crypto/hashes.ts";
 import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { RefreshRejected } from "../oauth/grants/refresh-token.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
 import { setRetryAfter } from "./error-table.ts";

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { requireBearer } from "../oauth/tokens/bearer.ts";
 import { userinfo } from "../oauth/userinfo.ts";
 import { proofOf } from "./dpop.ts";

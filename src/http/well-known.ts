@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
-import { authorizationServerMetadata, openidConfiguration, PATHS } from "../oauth/metadata.ts";
+import { authorizationServerMetadata, openidConfiguration } from "../oauth/metadata.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { apiDocument } from "./api-document.ts";
 
 export const OPEN_API_PATH = "/api/openapi.json";

@@ -7,23 +7,9 @@ import {
 import { DPOP_ALGS } from "../token/dpop-proof.ts";
 import { PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import type { OAuthContext } from "./context.ts";
+import { PATHS } from "./paths.ts";
 import { ACR } from "./tokens/issuer.ts";
 import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
-
-/** Paths of the public listener, below the issuer. */
-export const PATHS = {
-  authorize: "/oauth2/authorize",
-  pushedAuthorization: "/oauth2/par",
-  token: "/oauth2/token",
-  deviceAuthorization: "/oauth2/device_authorization",
-  device: "/device",
-  register: "/oauth2/register",
-  introspect: "/oauth2/introspect",
-  revoke: "/oauth2/revoke",
-  jwks: "/oauth2/jwks",
-  userinfo: "/userinfo",
-  logout: "/connect/logout",
-} as const;
 
 /** RFC 8414 metadata: what is named here works, what is not is refused. */
 export function authorizationServerMetadata(ctx: OAuthContext): Record<string, unknown> {

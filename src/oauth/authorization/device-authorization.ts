@@ -9,7 +9,7 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { PATHS } from "../metadata.ts";
+import { PATHS } from "../paths.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
 

@@ -11,7 +11,7 @@ import {
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
-import { PATHS } from "../metadata.ts";
+import { PATHS } from "../paths.ts";
 import { scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
 

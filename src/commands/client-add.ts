@@ -18,6 +18,7 @@ interface AddOptions {
   rotation: boolean;
   reuseWindow?: string;
   resource?: string[];
+  defaultResource?: string[];
   resourceServerFor?: string[];
   accessTokenTyp?: string;
   accessTokenAlg?: string;
@@ -48,7 +49,8 @@ export function addClientAdd(client: Command, runtime: Runtime): void {
     .option("--no-rotation", "refresh tokens stay the same (RFC 9700 advises against it)")
     .option("--reuse-window <seconds>", "how long a replaced refresh token is still accepted (0 to 60)")
     .option("--resource <uri>", "resource that the client may request tokens for (RFC 8707); repeatable", collect)
-    .option("--resource-server-for <uri>", "audience whose tokens the client may introspect; repeatable", collect)
+    .option("--default-resource <uri>", "what its tokens are for where it asks for no resource; repeatable", collect)
+    .option("--resource-server-for <audience>", "audience whose tokens the client may introspect; repeatable", collect)
     .option("--access-token-typ <typ>", "at+jwt or JWT")
     .option("--access-token-alg <alg>", "ES256 or RS256")
     .option("--id-token-alg <alg>", "RS256 or ES256")
@@ -101,6 +103,7 @@ function registrationOf(clientId: string, options: AddOptions): object {
     refresh_token_reuse_window:
       options.reuseWindow === undefined ? undefined : wholeNumber("--reuse-window", options.reuseWindow, 60),
     resources: options.resource,
+    default_resource: options.defaultResource,
     resource_server_for: options.resourceServerFor,
     access_token_typ: options.accessTokenTyp,
     access_token_signed_response_alg: options.accessTokenAlg,

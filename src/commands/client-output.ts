@@ -34,6 +34,7 @@ export function clientText({ clientId, metadata, source, createdAt, disabledAt, 
     ["rotation", metadata.refresh_token_rotation ? `on, reuse window ${metadata.refresh_token_reuse_window} s` : "off"],
     ["access token", `${metadata.access_token_typ}, ${metadata.access_token_signed_response_alg}`],
     ["resources", metadata.resources.join(" ")],
+    ["default_resource", (metadata.default_resource ?? []).join(" ")],
     ["resource_server_for", metadata.resource_server_for.join(" ")],
     ["tls subject", metadata.tls_client_auth_subject_dn ?? ""],
     [

@@ -6,6 +6,7 @@ import { isLoopback } from "../net/loopback.ts";
 import { nameOfHost, readMysqlUrl } from "../net/mysql-url.ts";
 import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
+import { isResourceUri } from "../net/uri.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 import { type Environment, Reader } from "./reader.ts";
 
@@ -37,6 +38,8 @@ export interface Config {
   readonly idTokenTtl: number;
   /** Null: by client. */
   readonly refreshRejectedStatus: 400 | 401 | null;
+  /** Resources that every client may ask tokens for (RFC 8707). */
+  readonly resources: readonly string[];
   /** `loopback`: any origin on this machine. */
   readonly corsOrigins: "loopback" | readonly string[];
   readonly trustProxy: readonly string[];
@@ -310,6 +313,16 @@ function readCorsOrigins(read: Reader, production: boolean): "loopback" | string
   return origins.length === 0 && !production ? "loopback" : origins;
 }
 
+function readResources(read: Reader): string[] {
+  const resources = read.list("RESOURCES");
+  for (const resource of resources) {
+    if (!isResourceUri(resource)) {
+      read.problem("RESOURCES", `${JSON.stringify(resource)} is no absolute URI without fragment (RFC 8707)`);
+    }
+  }
+  return resources;
+}
+
 /** Besides http and https, apps with an embedded browser send origins with custom schemes, such as `capacitor://localhost`. */
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text)) return false;
@@ -391,6 +404,7 @@ export function readConfig(env: Environment): Settings {
     refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
+    resources: readResources(read),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
     keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,

@@ -190,6 +190,12 @@ export const SECTIONS = {
       meaning:
         "Refuses client assertions (`private_key_jwt`) whose audience is the token or the pushed authorization endpoint: only the issuer is one. Clients with `profile: fapi2` are always held to that.",
     },
+    RESOURCES: {
+      kind: "list",
+      example: "https://mcp.example.com/mcp,https://api.example.com/",
+      meaning:
+        "Resources that every client may request tokens for (RFC 8707), also one that registered itself; the `resources` of a client add to them.",
+    },
     REFRESH_REJECTED_STATUS: {
       kind: "choice",
       choices: ["401", "400"],

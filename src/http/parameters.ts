@@ -15,6 +15,8 @@ const formType = /^application\/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?
 const jsonType = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const maxMembers = 100;
+/** Parameters that a request may repeat: resources (RFC 8707 section 2), and the services of a token exchange (RFC 8693 section 2.1). */
+export const REPEATABLE = { resource: ["resource"], target: ["resource", "audience"] } as const;
 /** Characters of a scope: some hundred values. */
 const maxScope = 4_000;
 
@@ -54,11 +56,15 @@ function unsupported(description: string): AuthError {
   return new UnsupportedMediaType("invalid_request", description);
 }
 
-/** The form of a request. @throws AuthError invalid_request (415 for another content type) */
-export function readForm(request: FastifyRequest): Parameters {
+/**
+ * The form of a request.
+ * @param repeatable parameters that may come several times: their values are joined by spaces, which none of them may have
+ * @throws AuthError invalid_request (415 for another content type)
+ */
+export function readForm(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const body = rawBody(request);
   if (body.type !== "form") throw unsupported("send application/x-www-form-urlencoded");
-  return readPairs(pairsOf(body.text));
+  return readPairs(pairsOf(body.text), repeatable);
 }
 
 /** Does the form have this field, with or without a value? */
@@ -66,15 +72,20 @@ export function hasField(request: FastifyRequest, name: string): boolean {
   return pairsOf(rawBody(request).text).some(([each]) => each === name);
 }
 
-/** The token endpoint's body: a form, or the same as a JSON object of strings. */
-export function readFormOrJson(request: FastifyRequest): Parameters {
+/** The token endpoint's body: a form, or the same as a JSON object of strings, and of lists of strings where they are repeatable. */
+export function readFormOrJson(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const body = rawBody(request);
-  if (body.type === "form") return readForm(request);
-  const members = readJson(request);
-  for (const [name, value] of Object.entries(members)) {
-    if (typeof value !== "string") throw new AuthError("invalid_request", `${printable(name)} must be a string`);
-  }
-  return readPairs(Object.entries(members) as [string, string][]);
+  if (body.type === "form") return readForm(request, repeatable);
+  const pairs = Object.entries(readJson(request)).flatMap(([name, value]): [string, string][] => {
+    if (typeof value === "string") return [[name, value]];
+    if (repeatable.includes(name) && isListOfStrings(value)) return value.map((one) => [name, one]);
+    throw new AuthError("invalid_request", `${printable(name)} must be a string`);
+  });
+  return readPairs(pairs, repeatable);
+}
+
+function isListOfStrings(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
 }
 
 /** The JSON object of a request. @throws AuthError invalid_request (415 for another content type) */
@@ -98,10 +109,10 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
   return Object.assign(Object.create(null), json) as Record<string, unknown>;
 }
 
-/** The query of a request. @throws AuthError invalid_request */
-export function readQuery(request: FastifyRequest): Parameters {
+/** The query of a request. @param repeatable as in `readForm` @throws AuthError invalid_request */
+export function readQuery(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const at = request.url.indexOf("?");
-  return readPairs(pairsOf(at < 0 ? "" : request.url.slice(at + 1)));
+  return readPairs(pairsOf(at < 0 ? "" : request.url.slice(at + 1)), repeatable);
 }
 
 /** The pairs of application/x-www-form-urlencoded text; what does not decode to UTF-8 is refused, not replaced. */
@@ -128,22 +139,23 @@ function formDecode(text: string): string {
   }
 }
 
-/** RFC 6749 section 3.1: no parameter twice, `p[]` not either, which other readers take for `p`; one without a value is absent. */
-function readPairs(pairs: readonly [string, string][]): Parameters {
+/** RFC 6749 section 3.1: no parameter twice unless an extension says so, `p[]` not either, which other readers take for `p`; one without a value is absent. */
+function readPairs(pairs: readonly [string, string][], repeatable: readonly string[]): Parameters {
   const parameters = Object.create(null) as Parameters;
   if (pairs.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
   const seen = new Set<string>();
   for (const [name, value] of pairs) {
-    if (seen.has(name)) {
-      const code = name === "resource" ? "invalid_target" : "invalid_request";
-      throw new AuthError(code, `duplicate parameter ${printable(name)}`);
+    if (seen.has(name) && !repeatable.includes(name)) {
+      throw new AuthError("invalid_request", `duplicate parameter ${printable(name)}`);
     }
     seen.add(name);
     if (name.includes("[") || name.includes("]"))
       throw new AuthError("invalid_request", `${printable(name)}: array parameters are not supported`);
     if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} must not contain NUL`);
     if (name === "scope" && value.length > maxScope) throw new AuthError("invalid_request", "scope is too long");
-    if (value !== "") parameters[name] = value;
+    if (value === "") continue;
+    const before = repeatable.includes(name) ? parameters[name] : undefined;
+    parameters[name] = before === undefined ? value : `${before} ${value}`;
   }
   return parameters;
 }

@@ -4,12 +4,12 @@ import { pushAuthorizationRequest } from "../oauth/authorization/pushed-authoriz
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import { proofOf } from "./dpop.ts";
-import { readForm } from "./parameters.ts";
+import { REPEATABLE, readForm } from "./parameters.ts";
 
 /** POST /oauth2/par (RFC 9126 section 2). */
 export function pushedAuthorizationEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(PATHS.pushedAuthorization, async (request, reply) => {
-    const parameters = readForm(request);
+    const parameters = readForm(request, REPEATABLE.resource);
     const authorization = request.headers.authorization ?? null;
     const network = networkOf(request.ip);
     const credentials = { parameters, authorization, network };

@@ -8,7 +8,7 @@ import { PATHS } from "../oauth/paths.ts";
 import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
 import { setRetryAfter } from "./error-table.ts";
-import { readFormOrJson } from "./parameters.ts";
+import { REPEATABLE, readFormOrJson } from "./parameters.ts";
 
 /** A client that answers every 401 with a refresh would call without end: the third refusal of one token says 429. */
 const refusalsBefore429 = 2;
@@ -19,7 +19,7 @@ export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const refusals = new LRUCache<string, number>({ max: 10_000, ttl: refusalMemoryMs, noUpdateTTL: true });
 
   app.post(PATHS.token, async (request, reply) => {
-    const parameters = readFormOrJson(request);
+    const parameters = readFormOrJson(request, REPEATABLE.target);
     try {
       const authorization = request.headers.authorization ?? null;
       const network = networkOf(request.ip);

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
+import { userinfoAudience } from "../oauth/resources.ts";
 import { requireBearer } from "../oauth/tokens/bearer.ts";
 import { userinfo } from "../oauth/userinfo.ts";
 import { proofOf } from "./dpop.ts";
@@ -10,7 +11,7 @@ import { readForm } from "./parameters.ts";
 /** GET and POST /userinfo (OpenID Connect Core section 5.3). */
 export function userinfoEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   const handler = async (request: FastifyRequest) => {
-    const claims = await requireBearer(ctx, bearerOf(request), "openid", proofOf(ctx, request));
+    const claims = await requireBearer(ctx, bearerOf(request), "openid", proofOf(ctx, request), userinfoAudience(ctx));
     return userinfo(ctx, claims);
   };
   app.get(PATHS.userinfo, handler);

@@ -16,6 +16,7 @@ export interface AuthorizationCode {
   readonly dpopJkt: string | null;
   /** Empty: the client asked without one. */
   readonly codeChallenge: string;
+  /** Resources that its tokens may be for (RFC 8707), space-separated; null: the client itself. */
   readonly resource: string | null;
   readonly authTime: number;
   readonly ipAddress: string;
@@ -50,6 +51,7 @@ export interface Authorization {
   /** The browser's session it came from. */
   readonly sessionHash: string | null;
   readonly scope: string;
+  /** Resources that its tokens may be for (RFC 8707), space-separated; null: the client itself. */
   readonly resource: string | null;
   readonly nonce: string | null;
   /** The `claims` parameter, JSON. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isLoopback } from "../net/loopback.ts";
+import { isResourceUri } from "../net/uri.ts";
 import { readPublicKey } from "../token/public-key.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
@@ -68,13 +69,10 @@ const scope = z
   .max(2000)
   .regex(/^$|^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/, "must be scopes separated by single spaces");
 
-const resource = z
-  .string()
-  .max(500)
-  .refine(
-    (value) => URL.canParse(value) && !value.includes("#"),
-    "must be an absolute URI without fragment (RFC 8707)",
-  );
+const resource = z.string().max(500).refine(isResourceUri, "must be an absolute URI without fragment (RFC 8707)");
+
+/** A resource, a client id, or a name that resource servers agreed on. */
+const audience = z.string().regex(/^[\x21-\x7e]{1,500}$/, "must be printable ASCII without spaces");
 
 const webPage = z.string().max(2000).refine(isWebPage, "must be an https URL (http only on loopback)");
 
@@ -150,10 +148,12 @@ const metadata = z.object({
   refresh_token_idle_ttl: z.int().min(60).max(31_536_000).optional(),
   /** Resources it may ask tokens for (RFC 8707). */
   resources: z.array(resource).max(50).default([]),
-  /** Audiences whose tokens it may introspect. */
-  resource_server_for: z.array(resource).max(50).default([]),
+  /** What its tokens are for where it asks for no resource: one or several, which it may ask for too. */
+  default_resource: z.union([resource.transform((one) => [one]), z.array(resource).min(1).max(50)]).optional(),
+  /** Audiences whose tokens it may introspect and exchange: resources, or the ids of other clients. */
+  resource_server_for: z.array(audience).max(50).default([]),
   /** Audiences it may exchange tokens for (RFC 8693); none unless named. */
-  token_exchange_audiences: z.array(z.string().min(1).max(500)).max(50).default([]),
+  token_exchange_audiences: z.array(audience).max(50).default([]),
   /** Subject of the TLS certificate (RFC 8705 section 2.1.2) that authenticates it on the internal listeners. */
   tls_client_auth_subject_dn: z.string().min(1).max(500).optional(),
 });

@@ -6,6 +6,7 @@ export interface DeviceCode {
   readonly userCodeHash: string;
   readonly clientId: string;
   readonly scope: string;
+  /** Resources that its tokens may be for (RFC 8707), space-separated; null: the client itself. */
   readonly resource: string | null;
   /** Thumbprint of the DPoP key that may redeem it. */
   readonly dpopJkt: string | null;

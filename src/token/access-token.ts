@@ -5,8 +5,8 @@ export interface AccessTokenClaims {
   readonly iss: string;
   /** User UUID, or the client id where a client acts for itself. */
   readonly sub: string;
-  /** One audience: the client, or the resource that the token is for (RFC 8707). */
-  readonly aud: string;
+  /** The client, or the resource that the token is for (RFC 8707); several as a list. */
+  readonly aud: string | readonly string[];
   readonly exp: number;
   readonly iat: number;
   readonly jti: string;
@@ -55,7 +55,7 @@ export function tokenTypeOf(dpopJkt: string | null): TokenType {
 
 /** Claims that only ID tokens, logout tokens and refresh tokens carry (RFC 8725 section 3.11). */
 const foreignClaims = ["nonce", "at_hash", "c_hash", "events", "token_type", "gen"];
-const required = ["iss", "sub", "aud", "jti", "client_id", "sid", "scope"];
+const required = ["iss", "sub", "jti", "client_id", "sid", "scope"];
 
 export interface AccessTokenRules {
   readonly issuer: string;
@@ -67,7 +67,7 @@ export interface AccessTokenRules {
 
 /**
  * The claims of a JWS that has the form of an access token of this issuer (RFC 9068 section 4). Signature, audience, expiry and
- * revocation are not checked here. `aud` is one string, as the issuer writes it: a list is refused.
+ * revocation are not checked here.
  * @param now seconds since 1970
  * @returns null for anything else
  */
@@ -77,7 +77,8 @@ export function readAccessTokenClaims(jws: ParsedJws, rules: AccessTokenRules, n
   if (header.typ !== "at+jwt" && !(rules.allowJwtTyp && header.typ === "JWT")) return null;
   for (const name of required) if (typeof claims[name] !== "string") return null;
   for (const name of foreignClaims) if (Object.hasOwn(claims, name)) return null;
-  const { iss, sub, jti, epoch, roles, nickname, cnf, act, exchanged_from } = claims;
+  const { iss, sub, aud, jti, epoch, roles, nickname, cnf, act, exchanged_from } = claims;
+  if (!isAudience(aud)) return null;
   if (iss !== rules.issuer || sub === "" || jti === "") return null;
   if (!hasTimes(claims, now + rules.clockToleranceSeconds)) return null;
   if (epoch !== undefined && !Number.isSafeInteger(epoch)) return null;
@@ -102,6 +103,12 @@ export function hasTimes({ exp, iat, nbf }: Readonly<Record<string, unknown>>, l
 /** This service writes no fractions, though a NumericDate may have one (RFC 7519 section 2). */
 function isWholeSeconds(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+/** One string, or a list of several, as the issuer writes it. */
+function isAudience(aud: unknown): boolean {
+  if (!Array.isArray(aud)) return typeof aud === "string" && aud !== "";
+  return aud.length > 1 && aud.every((one) => typeof one === "string" && one !== "");
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

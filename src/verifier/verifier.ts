@@ -297,7 +297,7 @@ class LocalVerifier implements Verifier {
   /** Audience and binding, checked at every call and never remembered. */
   #isForUs({ claims }: RememberedToken, options: VerifyOptions | undefined): boolean {
     const audience = options?.audience ?? this.#settings.audience;
-    if (typeof audience === "string" ? audience !== claims.aud : !audience.includes(claims.aud)) return false;
+    if (!isFor(claims, audience)) return false;
     return claims.cnf === undefined || this.#isBound(claims, options?.proof);
   }
 
@@ -337,6 +337,12 @@ class LocalVerifier implements Verifier {
       });
     }
   }
+}
+
+/** Is one of these audiences among those of the token? */
+function isFor({ aud }: VerifiedClaims, accepted: string | readonly string[]): boolean {
+  const isAccepted = (one: string) => (typeof accepted === "string" ? accepted === one : accepted.includes(one));
+  return typeof aud === "string" ? isAccepted(aud) : aud.some(isAccepted);
 }
 
 function deepFreeze(value: object): void {

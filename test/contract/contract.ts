@@ -683,7 +683,8 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
           scope: "openid profile",
           extra: { resource: "https://orders.example" },
         });
-        expect(claimsOf(tokens.access_token)["aud"]).toBe("https://orders.example");
+        const { issuer } = await json(await fetch(`${next()}/.well-known/openid-configuration`));
+        expect(claimsOf(tokens.access_token)["aud"]).toEqual(["https://orders.example", `${issuer}/userinfo`]);
         expect(await introspect(next(), tokens.access_token, ordersBasic)).toMatchObject({ active: true });
         // S-132: a caller that is not that resource's server learns nothing; nor is the token good for the account
         expect(await introspect(next(), tokens.access_token, internalBasic)).toEqual({ active: false });

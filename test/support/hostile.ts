@@ -352,7 +352,7 @@ function issuerAndAudience({ header, claims, signer }: Model): Record<string, st
       "with a slash": `${aud}/`,
       missing: undefined,
       "a list": [aud],
-      "a list with another": [aud, "other"],
+      "a list of others": ["other", "another"],
       empty: "",
     },
   };

@@ -311,15 +311,19 @@ test("S-112 iat and nbf may be 8 s ahead, not 61 s; what is over is over at once
   expect(() => verifierWith({ expiryToleranceSeconds: 11 })).toThrow("expiryToleranceSeconds must be 0 to 10");
 });
 
-test("S-113 iss and aud match exactly; a list of audiences is refused though it holds ours", async () => {
+test("S-113 iss and aud match exactly, and one audience of a list is enough", async () => {
   await refusedAll({
     "other iss": issuer.token({ iss: "http://other.example" }),
     "iss with a slash": issuer.token({ iss: `${issuer.url}/` }),
     "other aud": issuer.token({ aud: "other" }),
     "empty aud": issuer.token({ aud: "" }),
     "aud in capitals": issuer.token({ aud: "PORTAL-CLIENT" }),
-    "list with ours": issuer.token({ aud: ["portal-client", "other"] }),
+    "list without ours": issuer.token({ aud: ["https://api.example", "other"] }),
+    "list of one": issuer.token({ aud: ["portal-client"] }),
+    "list with a number": issuer.token({ aud: ["portal-client", 1] }),
+    "empty list": issuer.token({ aud: [] }),
   });
+  expect(await verifier.verify(issuer.token({ aud: ["other", "portal-client"] }))).toMatchObject({ allowed: true });
   expect(
     await verifier.verify(issuer.token({ aud: "https://api.example" }), { audience: "https://api.example" }),
   ).toMatchObject({

@@ -10,6 +10,7 @@ import { authenticateClient, type ClientCredentials } from "../clients/authentic
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
+import { readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
 
@@ -46,15 +47,13 @@ export async function authorizeDevice(
   if (!client.metadata.grant_types.includes(DEVICE_CODE_GRANT)) {
     throw new AuthError("unauthorized_client", "this client is not registered for the device authorization grant");
   }
-  const { scope, resource = null } = credentials.parameters;
+  const { scope } = credentials.parameters;
   const allowed = userScopesOf(client);
   const asked = scope === undefined ? allowed : scopesOf(scope);
   if (!asked.every((each) => allowed.includes(each))) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
-  if (resource !== null && !client.metadata.resources.includes(resource)) {
-    throw new AuthError("invalid_target", "the client may not request this resource");
-  }
+  const resource = readResources(ctx, client, credentials.parameters["resource"]);
   const deviceCode = randomToken();
   const now = ctx.clock.now();
   let userCode: string;

@@ -3,6 +3,7 @@ import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { readIdTokenHint } from "../tokens/claims.ts";
 import { ACR } from "../tokens/issuer.ts";
@@ -42,6 +43,7 @@ export interface AuthorizationRequest extends Destination {
   readonly codeChallenge: string;
   /** Thumbprint of the key that the code is for (RFC 9449 section 10). */
   readonly dpopJkt: string | null;
+  /** Space-separated; null: the client itself. */
   readonly resource: string | null;
   readonly prompt: readonly string[];
   /** Seconds. */
@@ -153,7 +155,7 @@ export async function readRequest(
     claims: claims === null ? null : withinScopes(claims, allowed),
     codeChallenge: readChallenge(client, parameters),
     dpopJkt: readThumbprint(parameters["dpop_jkt"]),
-    resource: readResource(client, parameters["resource"]),
+    resource: readTarget(ctx, client, parameters["resource"]),
     prompt,
     maxAge: readMaxAge(parameters["max_age"]) ?? client.metadata.default_max_age ?? null,
     subject: hinted ?? (typeof named === "string" ? named : null),
@@ -190,10 +192,12 @@ function readThumbprint(given: string | undefined): string | null {
   throw new ClientError("invalid_request", "dpop_jkt must be 43 characters of base64url");
 }
 
-function readResource(client: Client, resource: string | undefined): string | null {
-  if (resource === undefined) return null;
-  if (client.metadata.resources.includes(resource)) return resource;
-  throw new ClientError("invalid_target", "the client may not request this resource");
+function readTarget(ctx: OAuthContext, client: Client, resource: string | undefined): string | null {
+  try {
+    return readResources(ctx, client, resource);
+  } catch (error) {
+    throw error instanceof AuthError ? new ClientError(error.code, error.description) : error;
+  }
 }
 
 function readPrompt(given: string | undefined): string[] {

@@ -5,7 +5,7 @@ import type { Client } from "../../store/clients.ts";
 import type { ClientAssertionAlg } from "../../token/foreign-jwt.ts";
 import { isTime, parseForeignJwt } from "../../token/foreign-jwt.ts";
 import type { OAuthContext } from "../context.ts";
-import { PATHS } from "../metadata.ts";
+import { PATHS } from "../paths.ts";
 
 export const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

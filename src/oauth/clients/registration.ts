@@ -20,6 +20,7 @@ const operatorsOnly: readonly string[] = [
   "first_party",
   "require_pkce",
   "resources",
+  "default_resource",
   "resource_server_for",
   "token_exchange_audiences",
   "access_token_typ",

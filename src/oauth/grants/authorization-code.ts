@@ -47,7 +47,13 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   if (user === null || user.disabledAt !== null) throw refused();
   const { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent } = code;
   const allowed = { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent };
-  const { redemption, response } = firstTokens(ctx, grantee, user, { grantType: "authorization_code", ...allowed });
+  const { redemption, response } = firstTokens(
+    ctx,
+    grantee,
+    user,
+    { grantType: "authorization_code", ...allowed },
+    parameters["resource"],
+  );
   const outcome = await ctx.store.authorizations.redeemCode(codeHash, redemption, ctx.clock.now());
   if (outcome === "replayed") {
     const used = await ctx.store.authorizations.findCode(codeHash);

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
+import { readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { issueAccessToken } from "../tokens/issuer.ts";
 import type { Grant } from "./grant.ts";
@@ -23,10 +24,7 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
   if (refused.length > 0) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
-  const resource = parameters["resource"] ?? null;
-  if (resource !== null && !client.metadata.resources.includes(resource)) {
-    throw new AuthError("invalid_target", "the client may not request this resource");
-  }
+  const resource = readResources(ctx, client, parameters["resource"]);
   const now = ctx.clock.now();
   const fresh: Authorization = {
     id: randomUUID(),

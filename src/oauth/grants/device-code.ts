@@ -34,7 +34,13 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
     throw new AuthError("access_denied", "the user was disabled or deleted");
   const { sessionHash, scope, resource, authTime, ipAddress, userAgent } = code;
   const allowed = { sessionHash, scope, resource, nonce: null, claims: null, authTime, ipAddress, userAgent };
-  const { redemption, response } = firstTokens(ctx, grantee, user, { grantType: "device_code", ...allowed });
+  const { redemption, response } = firstTokens(
+    ctx,
+    grantee,
+    user,
+    { grantType: "device_code", ...allowed },
+    parameters["resource"],
+  );
   if ((await deviceCodes.redeem(hash, redemption, now)) !== "redeemed") throw refused();
   return response;
 };

@@ -4,6 +4,7 @@ import type { Authorization, Redemption } from "../../store/authorizations.ts";
 import type { User } from "../../store/users.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
+import { grantedResources } from "../resources.ts";
 import { permittedScope, scopesOf } from "../scopes.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../tokens/issuer.ts";
 import type { Grantee } from "./grant.ts";
@@ -17,12 +18,15 @@ export type Allowed = Pick<
 /**
  * The authorization that replaces a code, and the response with its first tokens. Everything is signed before the transaction, which
  * then only decides which redemption wins, and so holds the row's lock for a short time.
+ * @param asked the `resource` parameters of the request, space-separated
+ * @throws AuthError invalid_target
  */
 export function firstTokens(
   ctx: OAuthContext,
   { client, dpopJkt }: Grantee,
   user: User,
   allowed: Allowed,
+  asked: string | undefined,
 ): { redemption: Redemption; response: TokenResponse } {
   const { resource, nonce, ipAddress, userAgent } = allowed;
   // the client may have lost a scope since the user agreed
@@ -47,7 +51,8 @@ export function firstTokens(
     generation: 0,
     rotations: [],
   };
-  const accessToken = issueAccessToken(ctx, client, authorization, user, scope, dpopJkt);
+  const granted = { ...authorization, resource: grantedResources(ctx, client, resource, asked) };
+  const accessToken = issueAccessToken(ctx, client, granted, user, scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,
     ...(refresh === null ? {} : { refresh_token: refresh.token }),

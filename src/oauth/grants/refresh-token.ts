@@ -4,6 +4,7 @@ import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
+import { grantedResources } from "../resources.ts";
 import { narrowedScope, permittedScope, scopesOf } from "../scopes.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
 import { isIdle } from "../tokens/idle-limit.ts";
@@ -56,13 +57,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const permitted = permittedScope(authorization.scope, client.metadata.scope);
   if (permitted === "") throw new RefreshRejected(ctx, client);
   const scope = narrowedScope(permitted, parameters["scope"]);
-  const resource = parameters["resource"];
-  if (resource !== undefined && resource !== authorization.resource) {
-    throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
-  }
-  if (authorization.resource !== null && !client.metadata.resources.includes(authorization.resource)) {
-    throw new AuthError("invalid_target", "the client may no longer request this resource");
-  }
+  const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
   // (FAPI 2.0 section 5.3.2.1-9)
   const constrained = dpopJkt !== null && client.metadata.token_endpoint_auth_method !== "none";
@@ -73,7 +68,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   if (client.metadata.refresh_token_idle_ttl !== undefined) {
     await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
   }
-  const accessToken = issueAccessToken(ctx, client, authorization, user, scope, dpopJkt);
+  const accessToken = issueAccessToken(ctx, client, { ...authorization, resource }, user, scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,
     refresh_token: refreshToken,

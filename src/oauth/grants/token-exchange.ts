@@ -5,6 +5,7 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
+import { type Audience, findNames, isServedBy, toAudience } from "../resources.ts";
 import { narrowedScope } from "../scopes.ts";
 import { readAccessToken } from "../tokens/claims.ts";
 import { standingOf } from "../tokens/introspection.ts";
@@ -12,6 +13,8 @@ import type { VerifiedToken } from "../tokens/verified-tokens.ts";
 import type { Grant } from "./grant.ts";
 
 const accessTokenType = "urn:ietf:params:oauth:token-type:access_token";
+/** What an access token may be called as well, because it is a JWT (RFC 8693 section 3). */
+const jwtType = "urn:ietf:params:oauth:token-type:jwt";
 /** The number of exchanges a token may come from. */
 const longestChain = 5;
 
@@ -29,7 +32,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   const requested = parameters["requested_token_type"] ?? accessTokenType;
   if (requested !== accessTokenType) throw invalid(`requested_token_type must be ${accessTokenType}`);
   const { claims: subject, kid } = await readToken(ctx, parameters, "subject_token", dpopJkt);
-  if (subject.aud !== client.clientId && !client.metadata.resource_server_for.includes(subject.aud)) {
+  if (!isServedBy(client, subject.aud)) {
     throw invalid("subject_token is not intended for this client");
   }
   await checkActor(ctx, client, parameters, dpopJkt);
@@ -77,7 +80,8 @@ async function readToken(
 ): Promise<VerifiedToken> {
   const token = parameters[name];
   if (token === undefined) throw invalid(`${name} is missing`);
-  if (parameters[`${name}_type`] !== accessTokenType) throw invalid(`${name}_type must be ${accessTokenType}`);
+  const type = parameters[`${name}_type`];
+  if (type !== accessTokenType && type !== jwtType) throw invalid(`${name}_type must be ${accessTokenType}`);
   const known = await readAccessToken(ctx, token);
   if (known === null || (await standingOf(ctx, known)) !== "valid") {
     throw invalid(`${name} is not an access token of this server, or is expired or revoked`);
@@ -104,11 +108,10 @@ async function checkActor(
   }
 }
 
-/** @returns the one audience of the new token */
-function readTarget(client: Client, { audience, resource }: Readonly<Record<string, string>>): string {
-  const target = audience ?? resource;
-  if (target === undefined) throw invalid("audience or resource is missing");
-  const one = resource === undefined || resource === target;
-  if (one && client.metadata.token_exchange_audiences.includes(target)) return target;
+/** What the new token is for: everything that `audience` and `resource` name (RFC 8693 section 2.1). */
+function readTarget(client: Client, { audience = "", resource = "" }: Readonly<Record<string, string>>): Audience {
+  const targets = findNames(client.metadata.token_exchange_audiences, `${audience} ${resource}`);
+  if (targets?.length === 0) throw invalid("audience or resource is missing");
+  if (targets !== null) return toAudience(targets);
   throw new AuthError("invalid_target", "the client may not exchange tokens for this audience");
 }

@@ -11,9 +11,10 @@ import { standingOf } from "./introspection.ts";
 
 /**
  * Checks the Authorization header of a request to one of this service's own protected resources, by the gateway's table. Only
- * tokens for the client itself are accepted, not those for a resource (RFC 8707). A token that is bound to a key needs scheme DPoP
- * and a proof, any other one Bearer (RFC 9449 section 7).
+ * tokens for the client itself are accepted, not those for a resource (RFC 8707), unless they name this one as well. A token that is
+ * bound to a key needs scheme DPoP and a proof, any other one Bearer (RFC 9449 section 7).
  * @param proof null: the request has none, or its protocol has no place for one
+ * @param ownAudience by which a token for other resources may name this one; null: none
  * @throws AuthError unauthorized, invalid_token, token_expired, forbidden, invalid_dpop_proof, use_dpop_nonce
  */
 export async function requireBearer(
@@ -21,12 +22,13 @@ export async function requireBearer(
   authorization: string | null,
   requiredScope: string | null,
   proof: PresentedProof | null = null,
+  ownAudience: string | null = null,
 ): Promise<AccessTokenClaims> {
   if (authorization === null) throw new AuthError("unauthorized", "an access token is required");
   const [, scheme, token] = /^(bearer|dpop) +([A-Za-z0-9\-._~+/]+=*)$/i.exec(authorization) ?? [];
   const known = token === undefined ? null : await readAccessToken(ctx, token);
   const claims = known?.claims ?? null;
-  if (known === null || claims === null || claims.aud !== claims.client_id) {
+  if (known === null || claims === null || !isForUs(claims, ownAudience)) {
     throw new AuthError("invalid_token", "not a valid access token for this resource");
   }
   const standing = await standingOf(ctx, known);
@@ -37,6 +39,10 @@ export async function requireBearer(
     throw new AuthError("forbidden", `scope ${requiredScope} is required`);
   }
   return claims;
+}
+
+function isForUs({ aud, client_id: clientId }: AccessTokenClaims, ownAudience: string | null): boolean {
+  return aud === clientId || (ownAudience !== null && typeof aud !== "string" && aud.includes(ownAudience));
 }
 
 /** @param presented the token, where it came with scheme DPoP */

@@ -5,6 +5,7 @@ import { GATEWAY, type GatewayRow } from "../../token/gateway.ts";
 import type { Caller } from "../callers/caller-memory.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
+import { audiencesOf, isServedBy } from "../resources.ts";
 import { readAccessToken, readRefreshToken } from "./claims.ts";
 import { isIdle } from "./idle-limit.ts";
 import type { ActiveIntrospection, Introspection } from "./introspection-answer.ts";
@@ -85,7 +86,7 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
     exp,
     iat,
     sub,
-    aud: [aud],
+    aud: audiencesOf(aud),
     iss,
     jti,
     sid,
@@ -101,8 +102,7 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
  * client it was issued to (RFC 7662 section 2.2).
  */
 function mayIntrospect({ client, scopes }: Caller, { aud, client_id }: AccessTokenClaims): boolean {
-  if (aud === client.clientId || client.metadata.resource_server_for.includes(aud)) return true;
-  return aud === client_id && scopes.has("auth.introspect");
+  return (scopes.has("auth.introspect") && audiencesOf(aud).includes(client_id)) || isServedBy(client, aud);
 }
 
 async function introspectRefreshToken(ctx: OAuthContext, caller: Client, token: string): Promise<Introspection> {

@@ -5,6 +5,7 @@ import type { User } from "../../store/users.ts";
 import type { AccessTokenClaims, TokenType } from "../../token/access-token.ts";
 import { askedClaims } from "../authorization/claims-request.ts";
 import type { OAuthContext } from "../context.ts";
+import { audienceOf } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import type { RefreshTokenClaims } from "./claims.ts";
 import { userClaims } from "./user-claims.ts";
@@ -27,6 +28,7 @@ export interface TokenResponse {
 
 /**
  * An access token of an authorization (RFC 9068).
+ * @param authorization its `resource`: what this token is for, space-separated
  * @param user null where the client acts for itself
  * @param dpopJkt thumbprint of the key it is bound to, as the client proved it with this request
  */
@@ -42,7 +44,7 @@ export function issueAccessToken(
   const claims: AccessTokenClaims = {
     iss: ctx.config.issuer,
     sub: authorization.subject,
-    aud: authorization.resource ?? client.clientId,
+    aud: audienceOf(ctx, client, authorization.resource, user !== null && scopesOf(scope).includes("openid")),
     exp: now + ctx.config.accessTokenTtl,
     iat: now,
     jti: randomUUID(),

@@ -163,7 +163,7 @@ describe("a chain of refresh tokens", () => {
       code_verifier: verifier,
     });
     const { refresh_token } = (await exchanged.json()) as Tokens;
-    expect(claimsOf((await renewed(refresh_token)).access_token)["aud"]).toBe(resource);
+    expect(claimsOf((await renewed(refresh_token)).access_token)["aud"]).toEqual([resource, `${app.url}/userinfo`]);
     await changeMetadata("spa", { resources: [] });
     const next = await getTokens(app.url, account, spa);
     expect(await outcome(renew(refresh_token))).toEqual([400, "invalid_target"]);

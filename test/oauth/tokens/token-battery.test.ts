@@ -158,7 +158,8 @@ const modelsFor = ({ takes }: Verifier): Modelled[] => {
 };
 /** A client revokes what it was given, whatever resource it is for. */
 const excepted = (verifier: string, token: string) =>
-  ["revocation", "RevokeToken"].includes(verifier) && /^S-113 aud (other|with a slash|empty)$/.test(token);
+  ["revocation", "RevokeToken"].includes(verifier) &&
+  /^S-113 aud (other|with a slash|a list of others|empty)$/.test(token);
 
 /** Also where it only lacks a scope. */
 const isRefused = ({ refusal }: Verifier, answer: string | null) =>

@@ -1,0 +1,97 @@
+import { AuthError } from "../errors.ts";
+import { normalizedUri } from "../net/uri.ts";
+import type { Client } from "../store/clients.ts";
+import type { OAuthContext } from "./context.ts";
+import { PATHS } from "./paths.ts";
+import { scopesOf } from "./scopes.ts";
+
+/** What a token is for: one audience as a string, several as a list (RFC 7519 section 4.1.3). */
+export type Audience = string | readonly string[];
+
+/** What a client may ask tokens for (RFC 8707): its own resources, and those that any client may ask for. */
+function resourcesFor(ctx: OAuthContext, { metadata }: Client): readonly string[] {
+  return [...metadata.resources, ...(metadata.default_resource ?? []), ...ctx.config.resources];
+}
+
+/**
+ * Finds each name in a list, by RFC 3986 section 6.2.3 where both are URIs.
+ * @param names space-separated: a resource has no spaces
+ * @returns as the list spells them, each once; null: one is not there
+ */
+export function findNames(list: readonly string[], names: string): string[] | null {
+  const found = scopesOf(names).map((name) => {
+    const uri = normalizedUri(name);
+    return list.find((each) => each === name) ?? list.find((each) => uri !== null && normalizedUri(each) === uri);
+  });
+  return found.every((name) => name !== undefined) ? [...new Set(found)] : null;
+}
+
+/**
+ * The resources of a request to the token, device or authorization endpoint.
+ * @param asked the `resource` parameters, space-separated; undefined: the client's `default_resource`
+ * @returns as registered, space-separated; null: the token is for the client itself
+ * @throws AuthError invalid_target
+ */
+export function readResources(ctx: OAuthContext, client: Client, asked: string | undefined): string | null {
+  if (asked === undefined) return client.metadata.default_resource?.join(" ") ?? null;
+  const found = findNames(resourcesFor(ctx, client), asked);
+  if (found === null) throw new AuthError("invalid_target", "the client may not request this resource");
+  return found.length === 0 ? null : found.join(" ");
+}
+
+/**
+ * The resources of a token of an authorization: those asked for now, else all that were agreed to and that the client still may have.
+ * @param agreed of the authorization, space-separated
+ * @param asked the `resource` parameters, space-separated
+ * @throws AuthError invalid_target: one was not agreed to, or the client lost it (RFC 8707 section 2.2)
+ */
+export function grantedResources(
+  ctx: OAuthContext,
+  client: Client,
+  agreed: string | null,
+  asked: string | undefined,
+): string | null {
+  const wanted = asked === undefined ? scopesOf(agreed ?? "") : findNames(scopesOf(agreed ?? ""), asked);
+  if (wanted === null) throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
+  const allowed = resourcesFor(ctx, client);
+  const granted = wanted.flatMap((each) => findNames(allowed, each) ?? []);
+  const lost = asked === undefined ? wanted.length > 0 && granted.length === 0 : granted.length < wanted.length;
+  if (lost) throw new AuthError("invalid_target", "the client may no longer request this resource");
+  return granted.length === 0 ? null : granted.join(" ");
+}
+
+/**
+ * The audience of an access token: the client, or its resources. That of a user's token with scope openid opens userinfo as well (OpenID
+ * Connect Core section 5.3.1).
+ * @param resource space-separated
+ */
+export function audienceOf(
+  ctx: OAuthContext,
+  client: Client,
+  resource: string | null,
+  opensUserinfo: boolean,
+): Audience {
+  const resources = scopesOf(resource ?? "");
+  if (resources.length === 0) return client.clientId;
+  return toAudience(opensUserinfo ? [...resources, userinfoAudience(ctx)] : resources);
+}
+
+export function userinfoAudience({ config }: OAuthContext): string {
+  return config.issuer + PATHS.userinfo;
+}
+
+/** One audience is written as a string, as most resource servers expect it. */
+export function toAudience(audiences: readonly string[]): Audience {
+  const [only] = audiences;
+  return audiences.length === 1 && only !== undefined ? only : audiences;
+}
+
+export function audiencesOf(audience: Audience): readonly string[] {
+  return typeof audience === "string" ? [audience] : audience;
+}
+
+/** Is a token for this client, or for a resource or another client that it serves? */
+export function isServedBy({ clientId, metadata }: Client, audience: Audience): boolean {
+  const served = metadata.resource_server_for;
+  return audiencesOf(audience).some((one) => one === clientId || served.includes(one));
+}

@@ -296,6 +296,22 @@ describe("OpenID Foundation conformance: oidcc-basic-certification-test-plan", (
     expect(module.errorOf(visit)).toBe("request_not_supported");
   });
 
+  it("S-027 S-129 the form post plan's request object is refused by form_post, also where only the object names that", async () => {
+    const inside = { client_id: basic.clientId, redirect_uri: basic.redirectUri };
+    for (const [object, outside, mode] of [
+      [{ response_mode: "form_post" }, undefined, "form_post"],
+      [{ response_mode: "form_post" }, "query", "query"],
+      [{ response_mode: "fragment" }, undefined, "query"],
+      [{}, undefined, "query"],
+    ] as const) {
+      const module = start();
+      const request = objectOf({ ...inside, ...object });
+      const visit = await module.authorize({ request, response_mode: outside });
+      expect([object, outside, visit.mode]).toEqual([object, outside, mode]);
+      expect(module.errorOf(visit)).toBe("request_not_supported");
+    }
+  });
+
   it("S-129 oidcc-ensure-request-object-with-redirect-uri: a page, not the URI inside", async () => {
     const request = objectOf({ client_id: basic.clientId, redirect_uri: basic.redirectUri });
     const visit = await start().authorize({ request, redirect_uri: `${basic.redirectUri}_invalid` });

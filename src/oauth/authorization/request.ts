@@ -1,6 +1,7 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
+import { readForeignJson } from "../../token/strict-json.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readResources } from "../resources.ts";
@@ -70,7 +71,7 @@ export async function readDestination(ctx: OAuthContext, parameters: Parameters)
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
   const client = await findClient(ctx, clientId);
   if (client === null) throw new AuthError("invalid_client", "the client is unknown");
-  const responseMode = parameters["response_mode"] === "form_post" ? "form_post" : "query";
+  const responseMode = responseModeOf(parameters) === "form_post" ? "form_post" : "query";
   const registered = client.metadata.redirect_uris;
   const [only] = registered;
   if (redirectUri === undefined) {
@@ -81,6 +82,15 @@ export async function readDestination(ctx: OAuthContext, parameters: Parameters)
     throw new AuthError("invalid_request", "redirect_uri is not registered for this client");
   }
   return { client, redirectUri, responseMode, state };
+}
+
+/**
+ * A request object (RFC 9101) is refused, but where the client wants its answers may stand there alone: the refusal goes that way, or the
+ * client would not see it.
+ */
+function responseModeOf({ response_mode: mode, request }: Parameters): unknown {
+  if (mode !== undefined || request === undefined) return mode;
+  return readForeignJson(request.split(".", 3)[1] ?? "")?.["response_mode"];
 }
 
 /**

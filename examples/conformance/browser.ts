@@ -9,8 +9,13 @@ interface Task {
 }
 interface Automation {
   readonly match: string;
+  /** For so many visits; then the next one that matches. */
+  readonly "match-limit"?: number;
   readonly tasks: readonly Task[];
 }
+
+/** The module in which the user denies. */
+export const userRejects = "fapi2-security-profile-final-user-rejects-authentication";
 
 const didNotWork = "That didn.t work";
 
@@ -62,6 +67,26 @@ export function automationOf(issuer: string, account: { email: string; password:
   };
   const confirmed = { browser: [signIn, logout([asksFirst, page(`${issuer}/connect/logout*`, "You are signed out")])] };
   const denied = { browser: [authorization([login(), consent("deny"), back])] };
+  // the first visit ends at the client, the second one at a page
+  const refusedLater = { browser: [{ ...signIn, "match-limit": 1 }, ...refused.browser] };
+  // the first visit ends at the login page
+  const looked: Task = {
+    task: "Look at the login page",
+    match: `${issuer}/login*`,
+    commands: [["wait", "xpath", "//*", 10, "Sign in"]],
+  };
+  const signsInLater = { browser: [{ ...authorization([looked]), "match-limit": 1 }, signIn] };
+  // a person looks for the logo or the link in the screenshot; nobody has to sign in for that
+  const seen = { browser: [authorization([{ ...looked, commands: [screenshot("Sign in")] }])] };
+  // a page, or an error that the client gets
+  const refusedAnyhow = {
+    browser: [
+      authorization([
+        { ...page(`${issuer}/oauth2/authorize*`, didNotWork), optional: true },
+        { ...back, optional: true },
+      ]),
+    ],
+  };
   return {
     browser: [signIn, logout([{ task: "Back at the suite", match: "*/test/a/*/post_logout_redirect*" }])],
     override: {
@@ -80,7 +105,15 @@ export function automationOf(issuer: string, account: { email: string; password:
       "oidcc-rp-initiated-logout-no-params": confirmed,
       "oidcc-rp-initiated-logout-only-state": confirmed,
       "oidcc-rp-initiated-logout-no-post-logout-redirect-uri": loggedOut,
-      "fapi2-security-profile-final-user-rejects-authentication": denied,
+      "oidcc-registration-logo-uri": seen,
+      "oidcc-registration-policy-uri": seen,
+      "oidcc-registration-tos-uri": seen,
+      [userRejects]: denied,
+      "fapi2-security-profile-final-par-attempt-reuse-request_uri": refusedLater,
+      "fapi2-security-profile-final-par-attempt-to-use-expired-request_uri": refused,
+      "fapi2-security-profile-final-par-attempt-to-use-request_uri-for-different-client": refused,
+      "fapi2-security-profile-final-par-ensure-reused-request-uri-prior-to-auth-completion-succeeds": signsInLater,
+      "fapi2-security-profile-final-ensure-unsigned-authorization-request-without-using-par-fails": refusedAnyhow,
     },
   };
 }

@@ -21,6 +21,13 @@ export function clientsOf(options: ConformanceOptions, { clients, fapiKeys }: Se
       client_id: "logout",
       client_secret: clients.logout,
       post_logout_redirect_uris: [`${base}/post_logout_redirect`],
+    },
+    {
+      // of its own: the modules of the other logout plan listen at no back-channel URI, and fail when something is sent there
+      ...common,
+      client_id: "backchannel",
+      client_secret: clients.backchannel,
+      post_logout_redirect_uris: [`${base}/post_logout_redirect`],
       backchannel_logout_uri: `${base}/backchannel_logout`,
       backchannel_logout_session_required: true,
     },
@@ -38,6 +45,14 @@ export function clientsOf(options: ConformanceOptions, { clients, fapiKeys }: Se
       redirect_uris: [`${base}/callback?dummy1=lorem&dummy2=ipsum`],
       scope: everyScope,
       jwks: { keys: [publicPart(fapiKeys[1])] },
+    },
+    {
+      // of its own: the user whose consent to the first one is remembered is not asked again
+      client_id: "fapi-rejected",
+      profile: "fapi2",
+      redirect_uris: [`${base}/callback`],
+      scope: everyScope,
+      jwks: { keys: [publicPart(fapiKeys[2])] },
     },
   ];
 }

@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { automationOf } from "./browser.ts";
+import type { JWK } from "jose";
+import { automationOf, userRejects } from "./browser.ts";
 import { type ConformanceOptions, email, issuerOf, type Secrets, writePrivately } from "./settings.ts";
 
 export interface Plan {
@@ -27,11 +28,18 @@ export function plansOf(options: ConformanceOptions, secrets: Secrets, registrat
     client2: secret("basic-2"),
     client_secret_post: secret("post"),
   };
-  const fapi = (scope: string) => ({
-    client: { client_id: "fapi-1", scope, jwks: { keys: [fapiKeys[0]] }, dpop_signing_alg: "ES256" },
-    client2: { client_id: "fapi-2", scope, jwks: { keys: [fapiKeys[1]] }, dpop_signing_alg: "ES256" },
-  });
-  const logout = { client: secret("logout") };
+  const fapiClient = (id: string, key: JWK, scope: string) => {
+    return { client_id: id, scope, jwks: { keys: [key] }, dpop_signing_alg: "ES256" };
+  };
+  const fapi = (scope: string) => {
+    const automation = automationOf(issuer, { email, password });
+    const rejected = { ...automation.override[userRejects], client: fapiClient("fapi-rejected", fapiKeys[2], scope) };
+    return {
+      client: fapiClient("fapi-1", fapiKeys[0], scope),
+      client2: fapiClient("fapi-2", fapiKeys[1], scope),
+      override: { ...automation.override, [userRejects]: rejected },
+    };
+  };
   const dynamic = (name: string) => ({ client_name: name, initial_access_token: registrationToken });
   const certification = (name: string, variants: string) => `${name}-certification-test-plan${variants}`;
   const fapiPlan = (openid: string) =>
@@ -51,8 +59,12 @@ export function plansOf(options: ConformanceOptions, secrets: Secrets, registrat
       client2: dynamic("suite 2"),
     }),
     plan("oidcc-formpost-basic", certification("oidcc-formpost-basic", withStaticClients), staticClients),
-    plan("oidcc-rp-initiated-logout", certification("oidcc-rp-initiated-logout", code), logout),
-    plan("oidcc-backchannel-rp-initiated-logout", certification("oidcc-backchannel-rp-initiated-logout", code), logout),
+    plan("oidcc-rp-initiated-logout", certification("oidcc-rp-initiated-logout", code), {
+      client: secret("logout"),
+    }),
+    plan("oidcc-backchannel-rp-initiated-logout", certification("oidcc-backchannel-rp-initiated-logout", code), {
+      client: secret("backchannel"),
+    }),
     plan("fapi2-plain-oauth", fapiPlan("plain_oauth"), {
       ...fapi("profile"),
       server: { discoveryUrl: `${issuer}/.well-known/oauth-authorization-server` },

@@ -28,11 +28,11 @@ export interface Secrets {
   readonly password: string;
   /** Of each client with a secret. */
   readonly clients: Readonly<Record<(typeof clientsWithSecret)[number], string>>;
-  /** Private keys of the two FAPI clients. */
-  readonly fapiKeys: readonly [JWK, JWK];
+  /** Private keys of the FAPI clients. */
+  readonly fapiKeys: readonly [JWK, JWK, JWK];
 }
 
-export const clientsWithSecret = ["basic-1", "basic-2", "post", "logout"] as const;
+export const clientsWithSecret = ["basic-1", "basic-2", "post", "logout", "backchannel"] as const;
 export const email = "suite@example.test";
 
 export const issuerOf = ({ host, port }: ConformanceOptions) => `https://${host}${port === 443 ? "" : `:${port}`}`;
@@ -43,13 +43,19 @@ export const suiteBaseOf = ({ suite, alias }: ConformanceOptions) => `${suite}/t
 export async function readSecrets(folder: string): Promise<Secrets> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const file = join(folder, "secrets.json");
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Secrets;
+  const kept = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Partial<Secrets>) : {};
   const secret = () => randomBytes(32).toString("base64url");
+  const clients = Object.fromEntries(clientsWithSecret.map((id) => [id, kept.clients?.[id] ?? secret()]));
+  const [first, second, third] = kept.fapiKeys ?? [];
   const secrets: Secrets = {
-    keyEncryptionKey: randomBytes(32).toString("base64"),
-    password: secret(),
-    clients: { "basic-1": secret(), "basic-2": secret(), post: secret(), logout: secret() },
-    fapiKeys: [await privateKey("fapi-1"), await privateKey("fapi-2")],
+    keyEncryptionKey: kept.keyEncryptionKey ?? randomBytes(32).toString("base64"),
+    password: kept.password ?? secret(),
+    clients: clients as Secrets["clients"],
+    fapiKeys: [
+      first ?? (await privateKey("fapi-1")),
+      second ?? (await privateKey("fapi-2")),
+      third ?? (await privateKey("fapi-rejected")),
+    ],
   };
   writePrivately(file, secrets);
   return secrets;

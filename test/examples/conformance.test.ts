@@ -28,7 +28,7 @@ interface PlanFile {
   readonly client_secret_post: PlanClient;
   readonly resource: { readonly resourceUrl: string };
   readonly browser: readonly { tasks: readonly { task: string; commands: readonly (string | number)[][] }[] }[];
-  readonly override: Record<string, Pick<PlanFile, "browser">>;
+  readonly override: Record<string, Pick<PlanFile, "browser"> & { readonly client?: PlanClient }>;
 }
 
 describe("examples/conformance", () => {
@@ -292,8 +292,61 @@ describe("examples/conformance", () => {
     },
   );
 
+  it("S-128 the client of the RP-initiated logout plan gets no logout token: the suite has no such path in its modules", async () => {
+    const [one, other] = [plan("oidcc-rp-initiated-logout"), plan("oidcc-backchannel-rp-initiated-logout")];
+    expect(one.client.client_id).not.toBe(other.client.client_id);
+    const clients = JSON.parse(readFileSync(join(folder, "clients.json"), "utf8")) as Record<string, string>[];
+    const uriOf = (id: string) => clients.find((each) => each["client_id"] === id)?.["backchannel_logout_uri"];
+    expect([uriOf(one.client.client_id), uriOf(other.client.client_id)]).toEqual([
+      undefined,
+      `${base}/backchannel_logout`,
+    ]);
+  });
+
+  it("S-154 the user of user-rejects is asked for consent, whatever was allowed to the other clients before", async () => {
+    const { override, client: usual } = plan("fapi2-openid-connect");
+    const { client: own } = override["fapi2-security-profile-final-user-rejects-authentication"] ?? {};
+    expect(own?.client_id).not.toBe(usual.client_id);
+    const [jwk] = own?.jwks.keys ?? [];
+    const key = (await importJWK(jwk ?? {}, "PS256")) as client.CryptoKey;
+    const authentication = client.PrivateKeyJwt({ key, kid: jwk?.kid ?? "" });
+    const config = await client.discovery(new URL(issuer), own?.client_id ?? "", undefined, authentication);
+    const DPoP = client.getDPoPHandle(config, await generateKeyPair("ES256"));
+    const parameters = {
+      redirect_uri: `${base}/callback`,
+      scope: own?.scope ?? "",
+      code_challenge: await client.calculatePKCECodeChallenge(client.randomPKCECodeVerifier()),
+      code_challenge_method: "S256",
+    };
+    const url = await client.buildAuthorizationUrlWithPAR(config, parameters, { DPoP });
+    const module = moduleOf({ ...suiteClient(own as PlanClient), redirectUri: parameters.redirect_uri });
+    const { forms, answer } = await module.follow(await module.browser.get(url.href));
+    expect(forms).toContain("/consent");
+    expect(answer?.["code"]).toBeTruthy();
+  });
+
+  it("the FAPI modules that end at a page have the steps to it", () => {
+    const { override } = plan("fapi2-plain-oauth");
+    const of = (name: string) => override[`fapi2-security-profile-final-${name}`]?.browser ?? [];
+    for (const name of [
+      "par-attempt-reuse-request_uri",
+      "par-attempt-to-use-expired-request_uri",
+      "par-attempt-to-use-request_uri-for-different-client",
+      "ensure-unsigned-authorization-request-without-using-par-fails",
+    ]) {
+      const last = of(name).at(-1)?.tasks[0]?.commands.flat() ?? [];
+      expect([name, last]).toEqual([name, expect.arrayContaining(["That didn.t work", "update-image-placeholder"])]);
+    }
+    const visits = of("par-ensure-reused-request-uri-prior-to-auth-completion-succeeds");
+    expect(visits.map((visit) => (visit as { "match-limit"?: number })["match-limit"])).toEqual([1, undefined]);
+    for (const uri of ["logo", "policy", "tos"]) {
+      const [steps] = plan("oidcc-dynamic").override[`oidcc-registration-${uri}-uri`]?.browser ?? [];
+      expect(steps?.tasks.flatMap(({ commands }) => commands.flat())).toContain("update-image-placeholder");
+    }
+  });
+
   it("S-128 S-129 the logout plans' client gets its logout token over TLS, and the browser goes back to the suite", async () => {
-    const module = moduleOf(suiteClient(plan("oidcc-rp-initiated-logout").client));
+    const module = moduleOf(suiteClient(plan("oidcc-backchannel-rp-initiated-logout").client));
     const { id_token: hint, claims } = await module.signIn();
     const request = new URLSearchParams({
       id_token_hint: hint,

@@ -47,10 +47,10 @@ export async function authorize(
   pushedHash: string | null = null,
 ): Promise<Next> {
   const destination = await readDestination(ctx, parameters);
-  if (destination.client.metadata.require_pushed_authorization_requests && pushedHash === null) {
-    throw new AuthError("invalid_request", "this client must push its authorization requests (RFC 9126 section 5)");
-  }
   return answeringClient(ctx, destination, async () => {
+    if (destination.client.metadata.require_pushed_authorization_requests && pushedHash === null) {
+      throw new ClientError("invalid_request", "this client must push its authorization requests (RFC 9126 section 5)");
+    }
     const request = await readRequest(ctx, destination, parameters);
     const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;

@@ -227,12 +227,33 @@ describe("pushed authorization requests", () => {
     expect((await decide("deny")).get("error")).toBe("access_denied");
   });
 
+  it("C-69 tells a client that has to push of its plain request, by GET, POST and form_post", async () => {
+    const browser = new TestBrowser();
+    const plain = requestOf("must-push");
+    const url = (more: Record<string, string> = {}) =>
+      `${app.url}/oauth2/authorize?${new URLSearchParams({ ...plain, state: "s", ...more })}`;
+    const posted = await browser.post(`${app.url}/oauth2/authorize`, { ...plain, state: "s" });
+    for (const answer of [await browser.get(url()), posted]) {
+      const told = new URL(answer.headers.get("location") ?? "");
+      expect(told.origin + told.pathname).toBe(plain["redirect_uri"]);
+      expect(Object.fromEntries(told.searchParams)).toEqual({
+        error: "invalid_request",
+        error_description: expect.stringContaining("must push"),
+        state: "s",
+        iss: app.url,
+      });
+    }
+    const form = await browser.get(url({ response_mode: "form_post" }));
+    expect(hiddenFields(await form.text())).toMatchObject({ error: "invalid_request", state: "s" });
+    // what is in doubt is never redirected to
+    await expectRefusedOnPage(await browser.get(url({ redirect_uri: "https://evil.example/" })));
+    await expectRefusedOnPage(await browser.get(url({ client_id: "nobody" })));
+  });
+
   it("S-142 refuses a plain request of a client that has to push, and takes its pushed one", async () => {
     const browser = new TestBrowser();
-    const plain = `${app.url}/oauth2/authorize?${new URLSearchParams(requestOf("must-push"))}`;
-    await expectRefusedOnPage(await browser.get(plain));
-    const posted = await browser.post(`${app.url}/oauth2/authorize`, requestOf("must-push"));
-    await expectRefusedOnPage(posted);
+    const plain = await browser.get(`${app.url}/oauth2/authorize?${new URLSearchParams(requestOf("must-push"))}`);
+    expect(new URL(plain.headers.get("location") ?? "").searchParams.get("code")).toBeNull();
     const answer = await follow(browser, urlOf("must-push", await push(requestOf("must-push"))));
     expect(answer.searchParams.get("code")).not.toBeNull();
   });

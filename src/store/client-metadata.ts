@@ -119,6 +119,8 @@ const metadata = z.object({
   jwks: z.object({ keys: z.array(publicKey).min(1).max(20) }).optional(),
   jwks_uri: webPage.optional(),
   id_token_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
+  /** Its ID tokens have the claims of their scopes too, for a client that reads no userinfo (OpenID Connect Core section 5.4). */
+  id_token_claims: z.boolean().default(false),
   /** RFC 9701: signs introspection answers to this client when it asks for a JWT. */
   introspection_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
   access_token_signed_response_alg: z.enum(["ES256", "RS256"]).default("ES256"),

@@ -28,6 +28,13 @@ const clients = [
   },
   { client_id: "mail-only", redirect_uris: ["https://mail.example/cb"], scope: "openid email", first_party: true },
   {
+    client_id: "reader",
+    redirect_uris: ["https://reader.example/cb"],
+    scope: everyScope,
+    first_party: true,
+    id_token_claims: true,
+  },
+  {
     client_id: "careful",
     redirect_uris: ["https://careful.example/cb"],
     scope: "openid profile",
@@ -36,6 +43,7 @@ const clients = [
     id_token_signed_response_alg: "ES256",
   },
 ];
+const reader = { clientId: "reader", redirectUri: "https://reader.example/cb", scope: everyScope };
 const partner = { clientId: "partner", redirectUri: "https://partner.example/callback?x=1", scope: everyScope };
 const mailOnly = { clientId: "mail-only", redirectUri: "https://mail.example/cb", scope: "openid email" };
 
@@ -165,6 +173,31 @@ describe("OpenID Connect", () => {
     const refreshed = await refresh(app.url, tokens.refresh_token, { client_id: partner.clientId });
     const again = (await refreshed.json()) as { id_token: string };
     expect(claimsOf(again.id_token)["email"]).toBe(ada.email);
+  });
+
+  const ofToken = "acr amr at_hash aud auth_time exp iat iss sid sub".split(" ");
+  const releasedIn = (token: string) => Object.keys(claimsOf(token)).filter((name) => !ofToken.includes(name));
+
+  it("C-68 keeps the claims of the scopes out of ID tokens, of a login and of a refresh, and has them at userinfo", async () => {
+    const tokens = await tokensOf({ scope: everyScope });
+    const refreshed = await refresh(app.url, tokens.refresh_token, { client_id: partner.clientId });
+    const again = (await refreshed.json()) as { id_token: string };
+    for (const { id_token: token } of [tokens, again]) expect(releasedIn(token)).toEqual([]);
+    expect(await userinfo(tokens.access_token)).toMatchObject({ ...standardClaims, email: ada.email });
+  });
+
+  it("C-68 puts a claim that was asked for in the ID token there, roles too, and no other one of its scope", async () => {
+    const claims = JSON.stringify({ id_token: { email: null, roles: null }, userinfo: { name: null } });
+    const tokens = await tokensOf({ scope: everyScope, extra: { claims } });
+    expect(releasedIn(tokens.id_token).sort()).toEqual(["email", "roles"]);
+  });
+
+  it("C-68 puts the claims of the scopes into the ID tokens of a client that is registered so, without roles", async () => {
+    const tokens = await getTokens(app.url, ada, reader);
+    expect(claimsOf(tokens.id_token)).toMatchObject({ ...standardClaims, email: ada.email });
+    expect(claimsOf(tokens.id_token)).not.toHaveProperty("roles");
+    const mail = await getTokens(app.url, ada, { ...reader, scope: "openid email" });
+    expect(releasedIn(mail.id_token).sort()).toEqual(["email", "email_verified"]);
   });
 
   it("C-52 records the claims that the user agreed to: a scope that the client gets later releases none of them", async () => {

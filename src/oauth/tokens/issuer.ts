@@ -119,7 +119,18 @@ export function issueIdToken(
     sid: authorization.id,
     acr: ACR,
     amr: ["pwd"],
-    ...userClaims(user, authorization.scope, askedClaims(authorization, "id_token"), scopesOf(client.metadata.scope)),
+    ...idTokenClaims(client, authorization, user),
   };
   return ctx.keys.sign("access", alg, "JWT", claims).token;
+}
+
+/**
+ * Where there is an access token, the claims of the scopes are at userinfo (OpenID Connect Core section 5.4), and the ID token has those that
+ * were asked for in it (section 5.5). A client may be registered to find the others there too, but for `roles`.
+ */
+function idTokenClaims(client: Client, authorization: Authorization, user: User): Record<string, unknown> {
+  const asked = askedClaims(authorization, "id_token");
+  const scope = client.metadata.id_token_claims ? authorization.scope : "";
+  const { roles, ...claims } = userClaims(user, scope, asked, scopesOf(client.metadata.scope));
+  return asked.includes("roles") && roles !== undefined ? { ...claims, roles } : claims;
 }

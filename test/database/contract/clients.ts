@@ -54,6 +54,7 @@ export function clientsContract(opened: () => OpenedStore): void {
         jwks: { keys: [{ kty: "OKP", crv: "Ed25519", x: "x" }] },
         jwks_uri: "https://client.example/jwks",
         id_token_signed_response_alg: "ES256",
+        id_token_claims: true,
         introspection_signed_response_alg: "ES256",
         access_token_signed_response_alg: "RS256",
         access_token_typ: "JWT",

@@ -127,6 +127,7 @@ export const metadata: Client["metadata"] = {
   scope: "openid",
   token_endpoint_auth_method: "none",
   id_token_signed_response_alg: "ES256",
+  id_token_claims: false,
   access_token_signed_response_alg: "ES256",
   access_token_typ: "at+jwt",
   first_party: true,

@@ -17,7 +17,7 @@ const clientsFile = `## The clients file
 
 \`CLIENTS_FILE\` holds [RFC 7591](https://www.rfc-editor.org/rfc/rfc7591) metadata plus \`first_party\`, \`profile\` (\`fapi2\`), \`require_pkce\`,
 \`refresh_token_rotation\`, \`refresh_rejected_status\`, \`refresh_token_reuse_window\`, \`refresh_token_idle_ttl\`, \`access_token_typ\`,
-\`access_token_signed_response_alg\`, \`resources\`, \`default_resource\`, \`resource_server_for\`, \`token_exchange_audiences\`;
+\`access_token_signed_response_alg\`, \`id_token_claims\`, \`resources\`, \`default_resource\`, \`resource_server_for\`, \`token_exchange_audiences\`;
 [\`deploy/clients.json\`](../deploy/clients.json) is one. Clients from the file are changed only there; the command line may disable them or
 rotate their secret, which the file never undoes. A client that is gone from the file is disabled.
 

@@ -12,6 +12,8 @@ export interface DerivedKeys {
   readonly pageTokens: Mac;
   /** Authenticates the forms of browsers that have not signed in. */
   readonly browserForms: Mac;
+  /** Makes the session cookie of a form that is sent twice within seconds: the same one. */
+  readonly loginForms: Mac;
   /** Seals the authorization requests that wait in a browser for its login. */
   readonly pendingRequests: Sealer;
   /** Seals the resume tokens of the revocation feed's watchers. */
@@ -29,6 +31,7 @@ export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8A
     dpopNonces: derive("dpop nonce"),
     pageTokens: derive("page tokens"),
     browserForms: derive("browser forms"),
+    loginForms: derive("login forms"),
     pendingRequests: new Sealer(keysFor("pending requests", keyEncryptionKeys)),
     resumeTokens: derive("resume tokens"),
   };

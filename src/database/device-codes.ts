@@ -128,6 +128,16 @@ export class DeviceCodes implements DeviceCodeStore {
     );
   }
 
+  async findDecision(userCodeHash: string, userId: string): Promise<"allowed" | "denied" | null> {
+    const [row] = await this.#database.rows<{ allowed_at: number | null }>(
+      `SELECT allowed_at FROM oauth2_device_code WHERE user_code_hash = ? AND user_id = ? AND revoked_at IS NULL
+       AND (allowed_at IS NOT NULL OR denied_at IS NOT NULL)`,
+      [userCodeHash, userId],
+    );
+    if (row === undefined) return null;
+    return row.allowed_at === null ? "denied" : "allowed";
+  }
+
   async decide(
     userCodeHash: string,
     sessionHash: string,

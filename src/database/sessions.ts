@@ -1,5 +1,6 @@
 import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from "../store/sessions.ts";
 import { insert, writeCode } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
 
@@ -79,6 +80,19 @@ export async function holdSession(
   return held === 1;
 }
 
+/** @returns false: the same user's session is there already, from the first of two presses of a button */
+async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
+  try {
+    await insertSession(sql, session);
+    return true;
+  } catch (error) {
+    const { idHash, userId, createdAt } = session;
+    if (!isUniqueViolation(error) || userId === null) throw error;
+    if (await holdSession(sql, { idHash, userId }, createdAt)) return false;
+    throw error;
+  }
+}
+
 export class Sessions implements SessionStore {
   readonly #database: Database;
   readonly #tellers: Tellers;
@@ -129,8 +143,9 @@ export class Sessions implements SessionStore {
         [session.userId, proof.passwordHash],
       );
       if (held === 0) return "refused";
-      await insertSession(sql, session);
-      if (proof.replaces !== null) await this.#takeOver(sql, proof.replaces, session);
+      const isNew = await insertOrHold(sql, session);
+      const { replaces } = proof;
+      if (isNew && replaces !== null && replaces !== session.idHash) await this.#takeOver(sql, replaces, session);
       if (first !== null && !(await writeCode(sql, first.code, first.pushed))) return "without_code";
       return "signed_in";
     });

@@ -2,9 +2,10 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { listApplications, withdrawConsent } from "../oauth/authorization/consents.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { PATHS } from "../oauth/paths.ts";
 import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
-import { checkForm, FormRefused, formFields } from "./forms.ts";
+import { checkForm, FormRefused, formFields, isOfEndedSession } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
@@ -35,10 +36,14 @@ export function accountPage(app: FastifyInstance, ctx: OAuthContext): void {
   });
 
   page.post(everywherePath, async (visit) => {
+    // the page that says so is one that can be loaded again
+    const signedOut = () => visit.reply.redirect(pathOf(ctx, PATHS.logout), 303);
+    // pressed twice: the first press signed this browser out
+    if (await isOfEndedSession(visit, everywherePath, readForm(visit.request))) return signedOut();
     const { session } = await ownForm(visit, () => everywherePath);
     await endSessions(ctx, session.userId);
     clearSessionCookie(visit);
-    return renderPage(visit, "logged-out", {});
+    return signedOut();
   });
 
   page.post(removePath, async (visit) => {

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { requestDeviceLogin } from "../oauth/authorization/authorize.ts";
 import {
+  type DeviceDecision,
   decideDeviceCode,
   openDeviceCode,
   readUserCode,
@@ -44,6 +45,7 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
     const typed = form["user_code"] ?? "";
     return orForm(visit, { session, typed }, async () => {
       const asked = await openDeviceCode(ctx, session, typed);
+      if ("decided" in asked) return showDone(visit, asked);
       const account = session.userId === null ? "" : (await getUser(ctx, session.userId)).email;
       const fields = formFields(session, purposeOf(asked.userCode), { user_code: asked.userCode });
       return renderPage(visit, "device-confirm", { ...asked, account, fields, action: decisionPath });
@@ -56,8 +58,7 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await checkForm(visit, purposeOf(typed), form);
     const allowed = form["decision"] === "allow";
     return orForm(visit, { session, typed }, async () => {
-      await decideDeviceCode(ctx, session, typed, allowed);
-      return renderPage(visit, "device-done", { allowed });
+      return showDone(visit, await decideDeviceCode(ctx, session, typed, allowed));
     });
   });
 
@@ -70,6 +71,10 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
     const svg = await qrCode.toString(verificationUriComplete(ctx, userCode), { type: "svg", margin: 4 });
     return reply.header("content-security-policy", "default-src 'none'; sandbox").type("image/svg+xml").send(svg);
   });
+}
+
+function showDone(visit: Visit, { decided }: DeviceDecision): FastifyReply {
+  return renderPage(visit, "device-done", { allowed: decided === "allowed" });
 }
 
 /** The confirmation's form is good for its code alone. */

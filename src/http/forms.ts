@@ -23,6 +23,13 @@ export async function checkForm(visit: Visit, purpose: string, form: Parameters)
   return session;
 }
 
+/** Was this form made for the session whose cookie the browser still sends, though that has ended? @throws FormRefused */
+export async function isOfEndedSession(visit: Visit, purpose: string, form: Parameters): Promise<boolean> {
+  refuseOtherSites(visit);
+  const cookie = cookieOf(visit, "auth_session");
+  return cookie !== undefined && isOfSession({ cookie }, purpose, form) && (await sessionOf(visit)) === null;
+}
+
 /**
  * The hidden fields of a form for which no one needs to be signed in: `csrf` is bound to a random cookie of the browser. Beside replicas
  * of the previous release it is bound to an anonymous session, as those know it.
@@ -34,6 +41,17 @@ export async function openFormFields(visit: Visit, purpose: string, fields: Reco
   setCookie(visit, "auth_browser", cookie, browserCookieAge);
   const browser = hashOf(cookie);
   return { ...fields, csrf: `${browser}.${visit.ctx.derivedKeys.browserForms.of(`${purpose}\n${browser}`)}` };
+}
+
+/** The hidden fields of a form that signs in: it has an id of its own, by which a second press of its button is known. */
+export async function loginFormFields(visit: Visit, purpose: string, fields: Record<string, string>) {
+  return { ...(await openFormFields(visit, purpose, fields)), form: randomToken() };
+}
+
+/** The id of a form that `loginFormFields` made. */
+export function formIdOf(form: Parameters): string | null {
+  const id = form["form"] ?? "";
+  return /^[A-Za-z0-9_-]{43}$/.test(id) ? id : null;
 }
 
 /**
@@ -53,7 +71,7 @@ export async function checkOpenForm(visit: Visit, purpose: string, form: Paramet
   return session;
 }
 
-function isOfSession(session: BrowserSession, purpose: string, form: Parameters): boolean {
+function isOfSession(session: Pick<BrowserSession, "cookie">, purpose: string, form: Parameters): boolean {
   return isCsrfToken(session, `${purpose}\n${form["request"] ?? ""}`, form["csrf"] ?? "");
 }
 

@@ -5,7 +5,7 @@ import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin } from "../sessions/sessions.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
-import { checkOpenForm, openFormFields } from "./forms.ts";
+import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOn, goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
@@ -45,7 +45,7 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
   const pending = await requestOfForm(visit, session, form);
   const { email = "", password = "" } = form;
   try {
-    const login = await checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    const login = await checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
@@ -63,7 +63,7 @@ async function showLogin(
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
   return renderPage(visit, "login", {
-    fields: await openFormFields(visit, "login", { request: request.carried }),
+    fields: await loginFormFields(visit, "login", { request: request.carried }),
     email: shown.email ?? request.loginHint,
     problem: shown.problem ?? null,
     ...request,

@@ -44,7 +44,7 @@ async function answer(visit: Visit, parameters: Parameters): Promise<FastifyRepl
   // no one was signed in or asked: shows a page instead of redirecting, so that this is no open redirector
   const direct = (answered && session !== null) || asked.hint !== null;
   if (asked.location !== null && direct) return reply.redirect(asked.location, 303);
-  return renderPage(visit, "logged-out", { location: asked.location });
+  return renderPage(visit, "logged-out", { location: asked.location, clientName: asked.clientName });
 }
 
 function isPresent(field: [string, string | null | undefined]): field is [string, string] {

@@ -3,14 +3,16 @@ import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
+import type { UserWithPassword } from "../store/users.ts";
 import { normaliseEmail } from "../users/input.ts";
 import { findReset, requestPasswordReset, resetPassword } from "../users/password-reset.ts";
+import { checkCurrentPassword } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
-import { readForm, readQuery } from "./parameters.ts";
+import { type Parameters, readForm, readQuery } from "./parameters.ts";
 import { browserOf, setDeviceCookie, type Visit } from "./visit.ts";
 
 /** GET /password-reset asks for the address, or with the mail's token for a new password. */
@@ -40,10 +42,9 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
   page.post("/password-reset/confirm", async (visit) => {
     const form = readForm(visit.request);
     await checkOpenForm(visit, "password-reset-confirm", form);
-    const { token = "", password = "" } = form;
+    const { token = "" } = form;
     try {
-      const network = networkOf(visit.request.ip);
-      const user = await resetPassword(ctx, { token, newPassword: password, network });
+      const user = await setPassword(visit, form);
       setDeviceCookie(visit, rememberDevice(ctx, browserOf(visit).deviceProof, user));
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
@@ -54,6 +55,37 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     }
     return renderPage(visit, "reset-done", {});
   });
+}
+
+/**
+ * Sets the password. A form that is sent again finds its link used: it ends where the first press ended, as long as the account has the
+ * password that it brings. @throws AuthError as `resetPassword`
+ */
+async function setPassword(visit: Visit, form: Parameters): Promise<UserWithPassword> {
+  const { ctx, request } = visit;
+  const { token = "", password = "", account = "" } = form;
+  try {
+    return await resetPassword(ctx, { token, newPassword: password, network: networkOf(request.ip) });
+  } catch (error) {
+    if (!(error instanceof AuthError) || error.code !== "reset_token_invalid") throw error;
+    const uuid = openAccount(ctx, account);
+    if (uuid === null) throw error;
+    return await checkCurrentPassword(ctx, uuid, password).catch((refused: unknown) => {
+      const isWrong = refused instanceof AuthError && ["invalid_credentials", "rate_limited"].includes(refused.code);
+      throw isWrong ? error : refused;
+    });
+  }
+}
+
+/** The form names its account in a way that only this service can read and make: for the time when its link is used. */
+const accountPurpose = "account of a reset form";
+
+function openAccount(ctx: OAuthContext, sealed: string): string | null {
+  try {
+    return ctx.derivedKeys.pendingRequests.open(sealed, accountPurpose).toString();
+  } catch {
+    return null;
+  }
 }
 
 async function showRequest(
@@ -76,7 +108,10 @@ async function showNewPassword(
     return renderPage(visit, "reset-password", { problem: "reset_token_invalid" });
   }
   return renderPage(visit, "reset-password", {
-    fields: await openFormFields(visit, "password-reset-confirm", { token }),
+    fields: await openFormFields(visit, "password-reset-confirm", {
+      token,
+      account: ctx.derivedKeys.pendingRequests.seal(user.uuid, accountPurpose),
+    }),
     email: user.email,
     minLength: ctx.config.passwordMinLength,
     problem: error === null || error.code === "invalid_input" ? null : error.code,

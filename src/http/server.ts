@@ -21,6 +21,7 @@ import { sendError } from "./error-table.ts";
 import { introspectEndpoint } from "./introspect.ts";
 import { loginPage } from "./login.ts";
 import { logoutEndpoint } from "./logout.ts";
+import { showError } from "./pages/error-page.ts";
 import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
@@ -101,7 +102,14 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     letOriginRead(ctx, request, reply);
     return sendError(ctx, request, reply, error);
   });
-  app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: "not_found" }));
+  // decorates requests of every path: a page may answer any of them
+  await app.register(accepts);
+  app.setNotFoundHandler((request, reply) => {
+    reply.code(404);
+    if (!asksForPage(request)) return reply.send({ error: "not_found" });
+    reply.headers(pageHeaders);
+    return showError({ ctx, request, reply }, "not_found", {});
+  });
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
   refuseTwins(app);
@@ -120,9 +128,8 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   await app.register(async (scope) => {
     sayClosing(scope);
     sendHeaders(scope, pageHeaders);
-    await scope.register(accepts);
     await scope.register(cookie);
-    addEndpoints(scope, ctx, pages);
+    addEndpoints(scope, ctx, pages, true);
   });
   await app.register(async (scope) => {
     sayClosing(scope);
@@ -270,8 +277,14 @@ function observe(app: FastifyInstance, ctx: OAuthContext): void {
   });
 }
 
+/** Does a browser open this address, and not a program call it? */
+function asksForPage({ headers, url }: FastifyRequest): boolean {
+  if (browserPaths.some((path) => url.startsWith(path))) return false;
+  return /(^|[\s,])text\/html\s*($|[;,])/i.test(headers.accept ?? "");
+}
+
 /** Adds endpoints; their paths answer methods they do not know with 405 and the ones they do. */
-function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readonly Endpoint[]): void {
+function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readonly Endpoint[], arePages = false): void {
   const known = new Map<string, Set<string>>();
   let adding = true;
   app.addHook("onRoute", ({ url, method }) => {
@@ -279,21 +292,26 @@ function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readon
   });
   for (const endpoint of endpoints) endpoint(app, ctx);
   adding = false;
-  refuseOtherMethods(app, known);
+  refuseOtherMethods(app, known, arePages ? ctx : null);
 }
 
-function refuseOtherMethods(app: FastifyInstance, known: ReadonlyMap<string, ReadonlySet<string>>): void {
+/** @param ctx of pages, which answer browsers with one; null: data alone */
+function refuseOtherMethods(
+  app: FastifyInstance,
+  known: ReadonlyMap<string, ReadonlySet<string>>,
+  ctx: OAuthContext | null,
+): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
   const answer = { error: "invalid_request", error_description: "method not allowed" };
   for (const [url, methods] of known) {
     app.route({
       method: all.filter((method) => !methods.has(method)),
       url,
-      handler: (_request, reply) =>
-        reply
-          .code(405)
-          .header("allow", [...methods].join(", "))
-          .send(answer),
+      handler: (request, reply) => {
+        reply.code(405).header("allow", [...methods].join(", "));
+        if (ctx === null || !asksForPage(request)) return reply.send(answer);
+        return showError({ ctx, request, reply }, "method_not_allowed", {});
+      },
     });
   }
 }

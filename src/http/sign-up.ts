@@ -5,7 +5,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, type Login } from "../sessions/sessions.ts";
 import { isNewAccount, signUp } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
-import { checkOpenForm, openFormFields } from "./forms.ts";
+import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -30,7 +30,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await checkOpenForm(visit, "signup", form);
     const pending = await requestOfForm(visit, session, form);
     const { email = "", password = "", nickname = "" } = form;
-    const signInHere = () => checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session });
+    const signInHere = () => checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
     try {
       await signUp(ctx, { email, password, nickname });
     } catch (error) {
@@ -73,7 +73,7 @@ async function showSignUp(
   const { ctx } = visit;
   const request = await shownOf(visit, pending);
   return renderPage(visit, "signup", {
-    fields: await openFormFields(visit, "signup", { request: request.carried }),
+    fields: await loginFormFields(visit, "signup", { request: request.carried }),
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
     problem: error?.code === "rate_limited" ? error.code : null,

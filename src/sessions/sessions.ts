@@ -4,6 +4,7 @@ import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { networkOf } from "../limits.ts";
 import { type FirstCode, LONGEST_SESSION_MS, type LoginProof, type Session } from "../store/sessions.ts";
+import type { UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "../users/input.ts";
 import { checkPassword } from "../users/users.ts";
@@ -13,6 +14,9 @@ import { isDeviceProof, knownDevice, rememberDevice } from "./known-devices.ts";
 const anonymousMs = 3_600_000;
 /** A signed-in session ends after this long without use (milliseconds), and after `LONGEST_SESSION_MS` in any case. */
 const idleMs = 24 * 3_600_000;
+/** A form that is sent again within this time gets the same session, and one that is sent in the same period (milliseconds). */
+const repeatMs = 5_000;
+const periodMs = 15_000;
 /** How often the use of a session is stored (milliseconds). */
 const touchMs = 60_000;
 
@@ -57,7 +61,9 @@ export interface Login {
 }
 
 /**
- * Checks a password. Nothing is stored yet: the session goes into the store with the code that it is for, in one transaction.
+ * Checks a password. Nothing is stored yet: the session goes into the store with the code that it is for, in one transaction. A form that is
+ * sent again within seconds, as by a double click, gets the same session, in whatever order the two are answered.
+ * @param login formId: random, of the form that was sent; null: it names none
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkLogin(
@@ -67,17 +73,36 @@ export async function checkLogin(
     readonly password: string;
     readonly browser: Browser;
     readonly replaces: Session | null;
+    readonly formId: string | null;
   },
 ): Promise<Login> {
   const { deviceProof, ipAddress } = login.browser;
   const device = await deviceOf(ctx, login.browser, login.email);
   const user = await checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
+  const [cookie, before] = cookiesOfForm(ctx, login.formId, user);
+  const repeated = before === null ? null : await findSession(ctx, before);
   return {
-    session: newSession(ctx, login.browser, user.uuid),
+    session: repeated ?? newSession(ctx, login.browser, user.uuid, cookie),
     deviceProof: rememberDevice(ctx, deviceProof, user),
     proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
-    isStored: false,
+    isStored: repeated !== null,
   };
+}
+
+/**
+ * The session cookie that a form gives to who signs in with it in this quarter of a minute; and, where that has just begun, the one of the
+ * quarter before. Later the same form gives another one, so that no cookie comes back long after a logout.
+ */
+function cookiesOfForm(
+  ctx: Context,
+  formId: string | null,
+  { uuid, passwordHash }: UserWithPassword,
+): [string, string | null] {
+  if (formId === null) return [randomToken(), null];
+  const now = ctx.clock.now();
+  const period = Math.floor(now / periodMs);
+  const cookieIn = (n: number) => ctx.derivedKeys.loginForms.of(`${n}\n${formId}\n${uuid}\n${passwordHash}`);
+  return [cookieIn(period), now - period * periodMs < repeatMs ? cookieIn(period - 1) : null];
 }
 
 /**
@@ -151,17 +176,21 @@ export async function endSession(ctx: Context, idHash: string): Promise<void> {
 }
 
 /** The CSRF token of a form, bound to the session's cookie and to the purpose of the form. */
-export function csrfToken(session: BrowserSession, purpose: string): string {
+export function csrfToken(session: Pick<BrowserSession, "cookie">, purpose: string): string {
   return createHmac("sha256", session.cookie).update(purpose).digest("base64url");
 }
 
-export function isCsrfToken(session: BrowserSession, purpose: string, token: string): boolean {
+export function isCsrfToken(session: Pick<BrowserSession, "cookie">, purpose: string, token: string): boolean {
   return isSameSecret(token, csrfToken(session, purpose));
 }
 
-function newSession(ctx: Context, browser: Browser, userId: string | null): BrowserSession {
+function newSession(
+  ctx: Context,
+  browser: Browser,
+  userId: string | null,
+  cookie: string = randomToken(),
+): BrowserSession {
   const now = ctx.clock.now();
-  const cookie = randomToken();
   return {
     cookie,
     idHash: hashOf(cookie),

@@ -46,6 +46,8 @@ export interface DeviceCodeStore {
     session: { idHash: string; userId: string; authTime: number },
     now: number,
   ): Promise<DeviceCode | "opened_elsewhere" | "session_ended" | null>;
+  /** What this user decided about a code that was not revoked since; null: nothing. */
+  findDecision(userCodeHash: string, userId: string): Promise<"allowed" | "denied" | null>;
   /** The decision of the session that opened the code, once. */
   decide(
     userCodeHash: string,

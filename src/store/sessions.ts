@@ -52,7 +52,8 @@ export interface SessionStore {
   find(idHash: string, now: number): Promise<Session | null>;
   touch(idHash: string, now: number): Promise<void>;
   /**
-   * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction.
+   * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction. A session that this
+   * user has already stays as it is.
    * `refused`: the user is gone, disabled, or has another password by now. `without_code`: signed in, but the pushed request of its
    * code was used before.
    */

@@ -97,6 +97,17 @@ export async function checkPassword(
   }
 }
 
+/**
+ * Is this the password of an account that was proven otherwise, by a session or a reset link? Counted by the account's id, apart from the
+ * login: strangers who know its address cannot use these up.
+ * @throws AuthError invalid_credentials, rate_limited, unavailable
+ */
+export async function checkCurrentPassword(ctx: Context, uuid: string, password: string): Promise<UserWithPassword> {
+  ctx.passwords.refuseWhenFull();
+  const check = async () => verify(ctx, await ctx.store.users.findWithPassword(uuid), password);
+  return counted(ctx, "wrong_current_password", uuid, check);
+}
+
 /** A right password is not counted, and clears nothing: a stranger's guesses count on, however often the owner signs in meanwhile. */
 function counted(
   ctx: Context,
@@ -202,11 +213,7 @@ export async function changePassword(
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
-  ctx.passwords.refuseWhenFull();
-  // by the account's id: strangers who know its address cannot use these up
-  const { passwordHash } = await counted(ctx, "wrong_current_password", user.uuid, async () =>
-    verify(ctx, await ctx.store.users.findWithPassword(user.uuid), current),
-  );
+  const { passwordHash } = await checkCurrentPassword(ctx, user.uuid, current);
   const outcome = await ctx.store.users.changePassword(
     user.uuid,
     passwordHash,

@@ -317,7 +317,9 @@ describe("the account page", () => {
     const { one, two, three, tokens } = await threeBrowsers(ada);
     const [everywhere] = formsOf(await pageOf(one), "/account/sign-out-everywhere");
     const answer = await one.post(`${app.url}/account/sign-out-everywhere`, everywhere?.fields ?? {});
-    expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining("You are signed out")]);
+    expect(answer.status).toBe(303);
+    const said = await one.get(new URL(answer.headers.get("location") ?? "", app.url).href);
+    expect([said.status, await said.text()]).toEqual([200, expect.stringContaining("You are signed out")]);
     expect(one.cookies.has(cookieName)).toBe(false);
     for (const by of [one, two, three]) expect(await isSignedIn(by)).toBe(false);
     for (const each of tokens) expect((await refresh(app.url, each.refresh_token)).status).toBe(401);

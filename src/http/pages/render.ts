@@ -16,6 +16,9 @@ const styleHash = createHash("sha256").update(style).digest("base64");
 const script = "document.forms[0].submit()";
 const scriptHash = createHash("sha256").update(script).digest("base64");
 
+/** Where the reference number goes, which differs where the page is the same for everybody. */
+const referencePlace = "<!--reference-->";
+
 export interface PageData extends Record<string, unknown> {
   /** Where a form of the page may lead: Chromium checks every hop of a form's answer against form-action. */
   redirectOrigin?: string | null;
@@ -25,6 +28,8 @@ export interface PageData extends Record<string, unknown> {
   languages?: readonly string[];
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
   sameForAll?: string;
+  /** By which the log's line about an error is found. */
+  reference?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
   problems?: readonly FieldProblem[];
 }
@@ -37,7 +42,8 @@ export function renderPage({ ctx, request, reply }: Visit, name: string, data: P
   const language = languageOf(request, data.languages ?? []);
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
   const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";
-  const html = data.sameForAll === undefined ? htmlOf(ctx, language, name, data) : madeOnce(ctx, language, name, data);
+  const made = data.sameForAll === undefined ? htmlOf(ctx, language, name, data) : madeOnce(ctx, language, name, data);
+  const html = data.reference === undefined ? made : made.replace(referencePlace, data.reference);
   return reply
     .header(
       "content-security-policy",
@@ -66,6 +72,7 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
     firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
     emailText: readableEmail,
+    referenceText: referencePlace,
     browserText: (userAgent: string) => nameBrowser(t, userAgent),
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),

@@ -105,17 +105,25 @@ export interface DeviceRequest {
   readonly ipAddress: string;
 }
 
+/** What the user decided about a code already: its form was sent again. */
+export interface DeviceDecision {
+  readonly decided: "allowed" | "denied";
+}
+
 /**
  * Opens the code that a signed-in user typed in, which binds it to this browser's session (RFC 8628 section 5.5). Ten wrong ones
  * in a quarter of an hour are all that an account has (section 5.1).
- * @throws AuthError expired_token: unknown, decided or expired; forbidden: another session opened it; rate_limited, login_required
+ * @returns the request, or this user's decision about it
+ * @throws AuthError expired_token: unknown, decided by another user or expired; forbidden: another session opened it; rate_limited, login_required
  */
 export async function openDeviceCode(
   ctx: OAuthContext,
   session: BrowserSession,
   typed: string,
-): Promise<DeviceRequest> {
-  const { code, client, userCode } = await open(ctx, session, typed);
+): Promise<DeviceRequest | DeviceDecision> {
+  const opened = await open(ctx, session, typed);
+  if ("decided" in opened) return opened;
+  const { code, client, userCode } = opened;
   return {
     userCode,
     clientName: client.metadata.client_name ?? client.clientId,
@@ -124,14 +132,20 @@ export async function openDeviceCode(
   };
 }
 
-/** The user's decision about a code that this session opened. @throws AuthError as `openDeviceCode` */
+/**
+ * The user's decision about a code that this session opened.
+ * @returns the decision that holds, which is the first one
+ * @throws AuthError as `openDeviceCode`
+ */
 export async function decideDeviceCode(
   ctx: OAuthContext,
   session: BrowserSession,
   typed: string,
   allowed: boolean,
-): Promise<void> {
-  const { code, client, userId } = await open(ctx, session, typed);
+): Promise<DeviceDecision> {
+  const opened = await open(ctx, session, typed);
+  if ("decided" in opened) return opened;
+  const { code, client, userId } = opened;
   if (allowed && !client.metadata.first_party) {
     const { clientId } = code;
     const consent = { userId, sessionHash: session.idHash, clientId, scopes: scopesOf(code.scope) };
@@ -139,9 +153,15 @@ export async function decideDeviceCode(
     if (saved === "session_ended") throw refusalOf(saved);
   }
   const outcome = await ctx.store.deviceCodes.decide(code.userCodeHash, session.idHash, allowed, ctx.clock.now());
-  if (outcome !== "decided") throw refusalOf(outcome === "over" ? null : outcome);
+  if (outcome !== "decided") {
+    // the button was pressed twice, and the other press was faster
+    const decided = outcome === "over" ? await ctx.store.deviceCodes.findDecision(code.userCodeHash, userId) : null;
+    if (decided !== null) return { decided };
+    throw refusalOf(outcome === "over" ? null : outcome);
+  }
   const event = allowed ? "device_code_allowed" : "device_code_denied";
   securityEvent(ctx, event, { client_id: code.clientId, sub: userId });
+  return { decided: allowed ? "allowed" : "denied" };
 }
 
 interface OpenedCode {
@@ -151,7 +171,7 @@ interface OpenedCode {
   readonly userId: string;
 }
 
-async function open(ctx: OAuthContext, session: BrowserSession, typed: string): Promise<OpenedCode> {
+async function open(ctx: OAuthContext, session: BrowserSession, typed: string): Promise<OpenedCode | DeviceDecision> {
   const { idHash, userId, authTime } = session;
   if (userId === null) throw refusalOf("session_ended");
   const userCode = readUserCode(typed);
@@ -161,6 +181,11 @@ async function open(ctx: OAuthContext, session: BrowserSession, typed: string): 
   const now = ctx.clock.now();
   const opener = { idHash, userId, authTime: authTime ?? now };
   const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
+  const decided = opened === null ? await ctx.store.deviceCodes.findDecision(hashOf(userCode), userId) : null;
+  if (decided !== null) {
+    await ctx.limits.giveBack("wrong_user_code", userId);
+    return { decided };
+  }
   const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
   if (opened === null || typeof opened === "string" || client === null) {
     securityEvent(ctx, "device_code_refused", {});

@@ -12,6 +12,8 @@ export interface LogoutRequest {
   readonly location: string | null;
   /** Named by the hint or the request. */
   readonly clientId: string | null;
+  /** Of the client that the browser goes back to. */
+  readonly clientName: string | null;
   /** From an ID token of this issuer: its subject and its authorization. */
   readonly hint: { readonly sub: string; readonly sid: string } | null;
 }
@@ -32,6 +34,7 @@ export async function readLogoutRequest(
   }
   const named = claims?.aud ?? clientId;
   let location: string | null = null;
+  let clientName: string | null = null;
   if (uri !== undefined) {
     const client = named === undefined ? null : await findClient(ctx, named);
     if (client === null || !client.metadata.post_logout_redirect_uris.some((each) => matchesRedirectUri(each, uri))) {
@@ -39,8 +42,9 @@ export async function readLogoutRequest(
     }
     const query = state === undefined ? "" : `${uri.includes("?") ? "&" : "?"}${new URLSearchParams({ state })}`;
     location = `${uri}${query}`;
+    clientName = client.metadata.client_name ?? client.clientId;
   }
-  return { location, clientId: named ?? null, hint: claims };
+  return { location, clientId: named ?? null, clientName, hint: claims };
 }
 
 /**

@@ -71,6 +71,18 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
       expect(await store.deviceCodes.find(code.deviceCodeHash)).toMatchObject({ allowedAt: NOW, deniedAt: null });
     });
 
+    it("C-30 tells the user who decided what they decided, until it is revoked, and others nothing", async () => {
+      const [allowed, denied, waiting] = [await openedCode(), await openedCode(), await openedCode()];
+      await store.deviceCodes.decide(allowed.code.userCodeHash, allowed.session.idHash, true, NOW);
+      await store.deviceCodes.decide(denied.code.userCodeHash, denied.session.idHash, false, NOW);
+      const decisionOf = ({ code, user }: typeof allowed, by = user) =>
+        store.deviceCodes.findDecision(code.userCodeHash, by.uuid);
+      expect([await decisionOf(allowed), await decisionOf(denied)]).toEqual(["allowed", "denied"]);
+      expect([await decisionOf(waiting), await decisionOf(allowed, denied.user)]).toEqual([null, null]);
+      await store.sessions.end(allowed.session.idHash, NOW);
+      expect(await decisionOf(allowed)).toBeNull();
+    });
+
     it("S-147 redeems an allowed code for exactly one of 20 callers, and again for the same attempt", async () => {
       const { code, user, session } = await openedCode();
       const early = await store.deviceCodes.redeem(code.deviceCodeHash, redemptionOf(user), NOW);

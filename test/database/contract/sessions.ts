@@ -57,6 +57,18 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(await login("another hash")).toEqual(["refused", false, false]);
     });
 
+    it("C-30 makes one session of 20 sign-ins with the same one, and takes none of another user for it", async () => {
+      const user = await signUp(store);
+      const session = makeSession(user.uuid);
+      const proof = { replaces: session.idHash, passwordHash: "hash-1" };
+      const outcomes = await times(20, () => store.sessions.signIn(session, proof));
+      expect(new Set(outcomes)).toEqual(new Set(["signed_in"]));
+      const stored = await store.sessions.listOfUser(user.uuid, NOW);
+      expect(stored.map(({ idHash }) => idHash)).toEqual([session.idHash]);
+      const foreign = { ...session, userId: (await signUp(store)).uuid };
+      await expect(store.sessions.signIn(foreign, { ...proof, replaces: null })).rejects.toThrow();
+    });
+
     it("keeps the newest requests of a session only", async () => {
       const session = makeSession(null);
       await store.sessions.create(session);

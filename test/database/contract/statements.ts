@@ -86,6 +86,7 @@ async function walk(store: Store, user: User): Promise<void> {
   const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW };
   await store.deviceCodes.open(device.userCodeHash, by, NOW);
   await store.deviceCodes.decide(device.userCodeHash, session.idHash, true, NOW);
+  await store.deviceCodes.findDecision(device.userCodeHash, user.uuid);
   const again = makeSession(session.userId);
   await store.sessions.signIn(again, { replaces: session.idHash, passwordHash: "hash-1" });
   await store.sessions.end(again.idHash, NOW);
@@ -100,6 +101,8 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.logoutNotices.delivered(randomUUID());
   await store.limits.take("walk", 5, 1000, NOW);
   await store.limits.take("walk", 5, 1000, NOW + 5000);
+  await store.limits.open("walk", 1000, NOW);
+  await store.limits.takeOpened("walk", 5, NOW);
   const lease = await store.leases.acquire("walk", "me", 1000);
   await store.outbox.queues();
   const logins = (lane: number, end: OutboxPage["end"]) =>

@@ -1,0 +1,246 @@
+import { readdirSync, readFileSync } from "node:fs";
+import type { BrowserContext, Page } from "playwright-core";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
+import type { TestApp } from "../support/app.ts";
+import type { ClientServer } from "../support/browser.ts";
+import { type Account, authorizeUrl, getTokens, postForm, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
+import { resetTokenFor } from "../support/resets.ts";
+
+const t = MESSAGES.en;
+const folder = new URL("../../src/http/pages/", import.meta.url);
+export const APPLICATION = "Photo Album";
+const newPassword = "another horse battery";
+
+/** Where a browser is. */
+export interface Place {
+  readonly url: URL;
+  readonly heading: string;
+  readonly text: string;
+  readonly links: readonly string[];
+}
+
+export type End = (place: Place, at: World) => boolean;
+
+/** One browser profile and its user. */
+export interface Run {
+  readonly context: BrowserContext;
+  readonly account: Account & { readonly uuid: string };
+  /** What the user types in or opens, the same in every tab. */
+  readonly typed: Record<string, string>;
+}
+
+export interface World {
+  readonly app: TestApp;
+  readonly client: ClientServer;
+}
+
+export interface Entry {
+  /** Once for a profile: who is signed in, and what there is. */
+  prepare?(world: World, run: Run): Promise<void>;
+  /** Opens the page that has the button. */
+  open(page: Page, world: World, run: Run): Promise<unknown>;
+  fill?(page: Page, run: Run): Promise<unknown>;
+  readonly button: string;
+  /** Where one press leads. */
+  readonly end: End;
+  /** What else a later press may lead to: a page that says what happened. */
+  readonly later?: readonly End[];
+  /** The page carries the request of an application, which a page that says what happened then names. */
+  readonly isOfApplication?: boolean;
+  /** Sessions that the user has at the end. */
+  readonly sessions?: number;
+}
+
+/** The buttons of every form of every page, as the templates have them. */
+export function buttonsOfPages(): string[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".eta"))
+    .flatMap((name) => {
+      const template = readFileSync(new URL(name, folder), "utf8");
+      const forms = [
+        ...template.matchAll(/<form[^>]*? action="<%= (?:it\.path\()?"?([^")]+?)"?\)? %>"[\s\S]*?<\/form>/g),
+      ];
+      if (forms.length !== template.split("<form").length - 1) throw new Error(`a form of ${name} is not understood`);
+      return forms.flatMap(([form, action]) =>
+        [...form.matchAll(/<button[^>]*>/g)].map(([button]) => {
+          const value = / value="([^"]*)"/.exec(button)?.[1];
+          return [name.replace(".eta", ""), action, ...(value === undefined ? [] : [value])].join(" ");
+        }),
+      );
+    })
+    .sort();
+}
+
+const titled =
+  (title: string, link?: string): End =>
+  ({ heading, links }) =>
+    heading === title && (link === undefined || links.includes(link));
+const atClient =
+  (path: string, parameter?: string): End =>
+  ({ url }, { client }) =>
+    url.origin === client.origin &&
+    url.pathname === path &&
+    (parameter === undefined || url.searchParams.has(parameter));
+
+/** The page that refuses a form that is out of date: it says why, and leads on by name. */
+export function outOfDate(isOfApplication: boolean): End {
+  return ({ heading, text, links }) =>
+    heading === t.errorTitle &&
+    text.includes(t.errors["form"] ?? "") &&
+    links.includes(isOfApplication ? t.continueTo(APPLICATION) : t.continue);
+}
+
+/** Signs the profile in as this user. */
+export async function signIn({ app }: World, { context }: Pick<Run, "context">, account: Account): Promise<void> {
+  const browser = new TestBrowser();
+  await browser.submit(`${app.url}/login`, account as unknown as Record<string, string>);
+  const cookies = [...browser.cookies].map(([name, value]) => ({ name, value, url: app.url }));
+  await context.addCookies(cookies);
+}
+
+const request = ({ app, client }: World, clientId: string, extra: Record<string, string> = {}) =>
+  authorizeUrl(app.url, { clientId, redirectUri: `${client.origin}/${clientId}`, scope: "openid profile", extra });
+
+async function startDevice({ app }: World, run: Run): Promise<void> {
+  const answer = await postForm(`${app.url}/oauth2/device_authorization`, { client_id: "tv", scope: "openid" });
+  run.typed["code"] = ((await answer.json()) as { user_code: string }).user_code;
+}
+
+const signedIn = (world: World, run: Run) => signIn(world, run, run.account);
+const typeCode = (page: Page, { typed }: Run) => page.locator("#user_code").fill(typed["code"] ?? "");
+
+const consent = (decision: string, end: End): Entry => ({
+  prepare: signedIn,
+  open: (page, world) => page.goto(request(world, "album")),
+  button: `button[value="${decision}"]`,
+  end,
+  isOfApplication: true,
+});
+
+const deviceDecision = (decision: string, title: string): Entry => ({
+  prepare: async (world, run) => {
+    await signedIn(world, run);
+    await startDevice(world, run);
+  },
+  open: async (page, { app }, run) => {
+    await page.goto(`${app.url}/device`);
+    await typeCode(page, run);
+    await page.locator("button").click();
+    await page.locator("button[name=decision]").first().waitFor();
+  },
+  button: `button[value="${decision}"]`,
+  end: titled(title),
+  later: [titled(t.deviceTitle)],
+});
+
+/** Each button as `buttonsOfPages` names it. */
+export const ENTRIES: Readonly<Record<string, Entry>> = {
+  "login /login": {
+    open: (page, world) => page.goto(request(world, "own")),
+    fill: async (page, { account }) => {
+      await page.locator("#email").fill(account.email);
+      await page.locator("#password").fill(account.password);
+    },
+    button: 'form[action$="/login"] button',
+    end: atClient("/own", "code"),
+    isOfApplication: true,
+    sessions: 1,
+  },
+  "signup /signup": {
+    open: async (page, world) => {
+      await page.goto(request(world, "own"));
+      await page.getByRole("link", { name: t.signUp }).click();
+      await page.locator("#nickname").waitFor();
+    },
+    fill: async (page, { typed }) => {
+      typed["email"] ??= uniqueEmail();
+      await page.locator("#email").fill(typed["email"]);
+      await page.locator("#nickname").fill("Ann");
+      await page.locator("#password").fill(newPassword);
+    },
+    button: 'form[action$="/signup"] button',
+    end: atClient("/own", "code"),
+    isOfApplication: true,
+  },
+  "consent /consent allow": consent("allow", atClient("/album", "code")),
+  "consent /consent deny": consent("deny", atClient("/album", "error")),
+  "client-form it.action": {
+    prepare: signedIn,
+    open: (page, world) => page.goto(request(world, "own", { response_mode: "form_post" })),
+    button: "form button",
+    end: atClient("/own"),
+  },
+  "device /device": {
+    prepare: async (world, run) => {
+      await signedIn(world, run);
+      await startDevice(world, run);
+    },
+    open: (page, { app }) => page.goto(`${app.url}/device`),
+    fill: typeCode,
+    button: 'form[action$="/device"] button',
+    end: titled(t.deviceConfirmTitle),
+    later: [({ text }) => text.includes(t.errors["device_elsewhere"] ?? "")],
+  },
+  "device-confirm it.action allow": deviceDecision("allow", t.deviceAllowedTitle),
+  "device-confirm it.action deny": deviceDecision("deny", t.deviceDeniedTitle),
+  "reset-request /password-reset": {
+    open: (page, { app }) => page.goto(`${app.url}/password-reset`),
+    fill: (page, { account }) => page.locator("#email").fill(account.email),
+    button: 'form[action$="/password-reset"] button',
+    end: titled(t.resetSentTitle),
+  },
+  "reset-password /password-reset/confirm": {
+    prepare: async ({ app }, run) => {
+      run.typed["link"] = `${app.url}/password-reset?token=${await resetTokenFor(app, run.account.email)}`;
+    },
+    open: (page, _world, { typed }) => page.goto(typed["link"] ?? ""),
+    fill: (page) => page.locator("#password").fill(newPassword),
+    button: 'form[action$="/confirm"] button',
+    end: titled(t.resetDoneTitle),
+    later: [({ text, links }) => text.includes(t.errors["reset_token_invalid"] ?? "") && links.includes(t.resetAgain)],
+  },
+  "logout /connect/logout": {
+    prepare: signedIn,
+    open: (page, { app, client }) => {
+      const query = new URLSearchParams({ client_id: "own", post_logout_redirect_uri: `${client.origin}/bye` });
+      return page.goto(`${app.url}/connect/logout?${query}`);
+    },
+    button: 'form[action$="/connect/logout"] button',
+    end: atClient("/bye"),
+    later: [titled(t.loggedOutTitle, t.continueTo(APPLICATION))],
+    sessions: 0,
+  },
+  "account /account/sessions/end": {
+    prepare: async (world, run) => {
+      await signIn(world, { context: { addCookies: async () => {} } as unknown as BrowserContext }, run.account);
+      await signedIn(world, run);
+    },
+    open: (page, { app }) => page.goto(`${app.url}/`),
+    button: 'form[action$="/account/sessions/end"] button',
+    end: titled(t.homeSignedIn),
+    sessions: 1,
+  },
+  "account /account/sign-out-everywhere": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/`),
+    button: 'form[action$="/account/sign-out-everywhere"] button',
+    end: titled(t.loggedOutTitle),
+    later: [titled(t.homeSignedOut)],
+    sessions: 0,
+  },
+  "account /account/applications/remove": {
+    prepare: async (world, run) => {
+      await signedIn(world, run);
+      const redirectUri = `${world.client.origin}/own`;
+      await getTokens(world.app.url, run.account, { clientId: "own", redirectUri, scope: "openid" });
+      await signIn(world, run, run.account);
+    },
+    open: (page, { app }) => page.goto(`${app.url}/`),
+    button: 'form[action$="/account/applications/remove"] button',
+    end: titled(t.homeSignedIn),
+  },
+};
+
+export async function newRun({ app }: World, context: BrowserContext): Promise<Run> {
+  return { context, account: await signUp(app.url), typed: {} };
+}

@@ -1,0 +1,235 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import type { Browser, Page } from "playwright-core";
+import { startApp } from "../support/app.ts";
+import { inBrowser, launchChromium, startClientServer } from "../support/browser.ts";
+import { signUp } from "../support/flow.ts";
+import {
+  APPLICATION,
+  buttonsOfPages,
+  ENTRIES,
+  type End,
+  type Entry,
+  newRun,
+  outOfDate,
+  type Place,
+  type Run,
+  signIn,
+  type World,
+} from "./every-form.ts";
+
+/** Runs at once: most of their time they wait for the network that is slowed down. */
+const atOnce = 8;
+
+let world: World;
+let browser: Browser | null;
+
+beforeAll(async () => {
+  const client = await startClientServer();
+  const scope = "openid profile";
+  const app = await startApp({ LOG_LEVEL: "info" }, [
+    {
+      client_id: "own",
+      client_name: APPLICATION,
+      redirect_uris: [`${client.origin}/own`],
+      post_logout_redirect_uris: [`${client.origin}/bye`],
+      first_party: true,
+      scope,
+    },
+    { client_id: "album", client_name: APPLICATION, redirect_uris: [`${client.origin}/album`], scope },
+    { client_id: "tv", grant_types: ["urn:ietf:params:oauth:grant-type:device_code"], scope },
+  ]);
+  world = { app, client };
+  browser = await launchChromium();
+});
+afterEach(() => {
+  world.app.clock.shift = 0;
+});
+afterAll(async () => {
+  await browser?.close();
+  await world?.app.close();
+  await world?.client.close();
+});
+
+async function placeOf(page: Page): Promise<Place> {
+  const [heading, text, links] = await page.evaluate<[string, string, string[]]>(`[
+    document.querySelector("h1")?.textContent ?? "",
+    document.body?.innerText ?? "",
+    [...document.querySelectorAll("main a")].map((a) => a.textContent),
+  ]`);
+  return { url: new URL(page.url()), heading, text, links };
+}
+
+/** Waits until the page is at one of these. The form's own page may look like the end: its button is gone then. */
+async function reach(page: Page, ends: readonly End[], what: string, pressed?: string): Promise<void> {
+  let last: Place | string = "";
+  for (const until = Date.now() + 20_000; Date.now() < until; ) {
+    try {
+      const place = await placeOf(page);
+      last = place;
+      const isThere = pressed === undefined || !(await page.evaluate<boolean>(`window.pressed === true`));
+      if (isThere && ends.some((end) => end(place, world))) return;
+    } catch (error) {
+      // between two pages
+      last = String(error);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`${what}: ended at ${JSON.stringify(last).slice(0, 1_500)}`);
+}
+
+/** Presses the button where it is still on the page. */
+async function press(page: Page, entry: Entry): Promise<boolean> {
+  const script = `(() => {
+    const button = document.querySelector(${JSON.stringify(entry.button)});
+    window.pressed = button !== null;
+    button?.click();
+    return button !== null;
+  })()`;
+  return page.evaluate<boolean>(script).catch(() => false);
+}
+
+async function slowDown(page: Page, latency: number): Promise<void> {
+  if (latency === 0) return;
+  const session = await page.context().newCDPSession(page);
+  const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
+  await session.send("Network.emulateNetworkConditions", conditions);
+}
+
+interface Try {
+  readonly entry: Entry;
+  readonly run: Run;
+  readonly pages: readonly Page[];
+  readonly latency: number;
+  readonly what: string;
+}
+
+type Way = (each: Try) => Promise<void>;
+
+async function openAndFill({ entry, run, latency }: Try, page: Page): Promise<void> {
+  await entry.open(page, world, run);
+  await entry.fill?.(page, run);
+  await slowDown(page, latency);
+}
+
+const pressTwice =
+  (pauseMs: number): Way =>
+  async (each) => {
+    const { entry, run, what } = each;
+    const [page] = each.pages as [Page];
+    await openAndFill(each, page);
+    await press(page, entry);
+    await page.waitForTimeout(pauseMs);
+    await press(page, entry);
+    await reach(page, [entry.end], what, entry.button);
+    if (entry.sessions === undefined) return;
+    const { store, clock } = world.app.context;
+    const sessions = await store.sessions.listOfUser(run.account.uuid, clock.now());
+    expect([what, sessions.length]).toEqual([what, entry.sessions]);
+  };
+
+const backAndAgain: Way = async (each) => {
+  const { entry, what } = each;
+  const [page] = each.pages as [Page];
+  const ends = [entry.end, ...(entry.later ?? []), outOfDate(entry.isOfApplication === true)];
+  await openAndFill(each, page);
+  await press(page, entry);
+  await reach(page, [entry.end], what, entry.button);
+  // what answered a form is not kept: the browser asks whether to send that form again, and its user begins anew
+  const isKept = await page.goBack().then(
+    () => true,
+    () => false,
+  );
+  if (!isKept) {
+    await page.waitForURL("chrome-error://**", { waitUntil: "commit" });
+    await page.goto(`${world.app.url}/device`);
+  }
+  await page.waitForLoadState();
+  const button = page.locator(entry.button);
+  if ((await button.count().catch(() => 0)) > 0) {
+    await entry.fill?.(page, each.run);
+    await press(page, entry);
+  }
+  await reach(page, ends, what, entry.button);
+};
+
+const reload: Way = async (each) => {
+  const { entry, what } = each;
+  const [page] = each.pages as [Page];
+  await openAndFill(each, page);
+  await page.reload().catch(() => null);
+  await entry.fill?.(page, each.run);
+  await press(page, entry);
+  await reach(page, [entry.end], what, entry.button);
+  await page.reload().catch(() => null);
+  await reach(page, [entry.end, ...(entry.later ?? [])], `${what}, its end`);
+};
+
+const threeTabs: Way = async (each) => {
+  const { entry, pages, what } = each;
+  const ends = [entry.end, ...(entry.later ?? []), outOfDate(entry.isOfApplication === true)];
+  await Promise.all(pages.map((page) => openAndFill(each, page)));
+  for (const [index, page] of pages.entries()) {
+    const found = await press(page, entry);
+    if (found || index === 0) await reach(page, index === 0 ? [entry.end] : ends, `${what} ${index}`, entry.button);
+  }
+};
+
+const elsewhere =
+  (who: "same" | "other"): Way =>
+  async (each) => {
+    const { entry, run, what } = each;
+    const [page] = each.pages as [Page];
+    await openAndFill(each, page);
+    await signIn(world, run, who === "same" ? run.account : await signUp(world.app.url));
+    await press(page, entry);
+    const ends = [entry.end, ...(entry.later ?? []), outOfDate(entry.isOfApplication === true)];
+    await reach(page, ends, what, entry.button);
+  };
+
+async function tryOne(name: string, way: Way, latency: number, tabs: number): Promise<void> {
+  const entry = ENTRIES[name];
+  if (entry === undefined || browser === null) throw new Error(`no entry for ${name}`);
+  const context = await browser.newContext({ locale: "en-US", javaScriptEnabled: false });
+  context.setDefaultTimeout(30_000);
+  try {
+    const run = await newRun(world, context);
+    await entry.prepare?.(world, run);
+    const pages = await Promise.all(Array.from({ length: tabs }, () => context.newPage()));
+    await way({ entry, run, pages, latency, what: `${name}, ${latency} ms` });
+  } finally {
+    await context.close();
+  }
+}
+
+async function tryAll(way: Way, { tabs = 1, latencies = [0, 400] } = {}): Promise<void> {
+  const names = Object.keys(ENTRIES);
+  const all = latencies.flatMap((latency) => names.map((name) => ({ name, latency })));
+  const failures: string[] = [];
+  const worker = async () => {
+    for (let next = all.pop(); next !== undefined; next = all.pop()) {
+      await tryOne(next.name, way, next.latency, tabs).catch((error) => failures.push(String(error)));
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  expect(failures).toEqual([]);
+}
+
+describe("every button of every page", () => {
+  it("C-30 has an entry in the table of forms, and no entry is of a button that is gone", () => {
+    expect(Object.keys(ENTRIES).sort()).toEqual(buttonsOfPages());
+  });
+
+  inBrowser("C-30 pressed twice within 60 ms ends where one press ends", () => tryAll(pressTwice(60)));
+  inBrowser("C-30 pressed twice within 300 ms ends where one press ends", () => tryAll(pressTwice(300)));
+  inBrowser("C-30 pressed again after Back ends there too, or at a page that says what happened", () =>
+    tryAll(backAndAgain),
+  );
+  inBrowser("C-31 of a page that was loaded again works, and so does loading its end again", () => tryAll(reload));
+  inBrowser("C-31 in three tabs that were opened at once works in each", () => tryAll(threeTabs, { tabs: 3 }));
+  inBrowser("C-31 after the same user signed in elsewhere ends there, or says what happened", () =>
+    tryAll(elsewhere("same"), { latencies: [0] }),
+  );
+  inBrowser("C-31 after another user signed in elsewhere ends there, or says what happened", () =>
+    tryAll(elsewhere("other"), { latencies: [0] }),
+  );
+});

@@ -1,0 +1,81 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { AuthError } from "../../src/errors.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import { TestBrowser } from "../support/flow.ts";
+
+const { en, ko } = MESSAGES;
+/** As browsers ask for a page. */
+const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterAll(() => app.close());
+
+const referenceOf = (html: string) => /<code>([0-9A-F]{12})<\/code>/.exec(html)?.[1];
+const get = (path: string, headers: Record<string, string>, method = "GET") =>
+  fetch(app.url + path, { method, headers });
+
+describe("error pages", () => {
+  it("C-30 every one has a reference number of its own, which its line in the log has too", async () => {
+    const seen = new Set<string>();
+    for (const [path, method] of [
+      ["/oauth2/authorize?client_id=unknown", "GET"],
+      ["/consent", "GET"],
+      ["/no-such-page", "GET"],
+      ["/login", "DELETE"],
+      ["/login", "POST"],
+    ] as const) {
+      const answer = await get(path, { accept }, method);
+      const html = await answer.text();
+      const reference = referenceOf(html) ?? "none";
+      expect([path, answer.headers.get("content-type")]).toEqual([path, "text/html; charset=utf-8"]);
+      expect(html).toContain(en.reference);
+      const line = app.logs.map((each) => JSON.parse(each)).find((each) => each.reference === reference);
+      expect(line).toMatchObject({ method, path: path.split("?")[0], status: answer.status });
+      seen.add(reference);
+    }
+    expect(seen.size).toBe(5);
+  });
+
+  it("C-30 the page of a flood, which is made once, has a new number each time", async () => {
+    const { passwords } = app.context;
+    passwords.refuseWhenFull = () => {
+      throw new AuthError("rate_limited", "too many logins at once", { retryAfter: 2 });
+    };
+    const pages = await Promise.all([1, 2, 3].map(async () => (await get("/login", { accept }, "POST")).text()));
+    Reflect.deleteProperty(passwords, "refuseWhenFull");
+    expect(new Set(pages.map(referenceOf)).size).toBe(3);
+    expect(pages.every((html) => html.includes(en.errors["rate_limited"] ?? ""))).toBe(true);
+  });
+
+  it("answers an unknown path and a wrong method with a page where a browser asks, in its language, and with data otherwise", async () => {
+    const missing = await get("/no-such-page", { accept, "accept-language": "ko" });
+    expect([missing.status, await missing.text()]).toEqual([
+      404,
+      expect.stringContaining(ko.errors["not_found"] ?? ""),
+    ]);
+    expect(missing.headers.get("content-security-policy")).toContain("default-src 'none'");
+    expect(missing.headers.get("x-frame-options")).toBe("DENY");
+    const wrong = await get("/login", { accept }, "PUT");
+    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
+    expect(await wrong.text()).toContain(en.errors["method_not_allowed"]);
+
+    for (const [path, headers, method, status] of [
+      ["/no-such-page", {}, "GET", 404],
+      ["/no-such-page", { accept: "application/json" }, "GET", 404],
+      ["/no-such-page", { accept: "*/*" }, "GET", 404],
+      ["/api/users/no-such-call", { accept }, "GET", 404],
+      ["/login", {}, "PUT", 405],
+      ["/oauth2/token", { accept }, "GET", 405],
+      ["/api/users/signup", { accept }, "GET", 405],
+    ] as const) {
+      const answer = await get(path, headers, method);
+      const type = "application/json; charset=utf-8";
+      expect([path, answer.status, answer.headers.get("content-type")]).toEqual([path, status, type]);
+    }
+    expect((await new TestBrowser().get(`${app.url}/no-such-page`)).status).toBe(404);
+  });
+});

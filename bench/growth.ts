@@ -141,7 +141,8 @@ const operations: Record<string, Operation> = {
     const email = emailOf(userOf(side, round));
     const passwords = { refuseWhenFull() {}, verify: async () => true, isOutdated: () => false };
     const ctx = { ...side.ctx, passwords: passwords as unknown as Passwords };
-    const login = async () => storeLogin(ctx, await checkLogin(ctx, { email, password, browser, replaces: null, formId: null }));
+    const login = async () =>
+      storeLogin(ctx, await checkLogin(ctx, { email, password, browser, replaces: null, formId: null }));
     return [(await timed(login)).ms];
   },
   async "sign out everywhere"(side, round) {

@@ -1,7 +1,7 @@
 import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from "../store/sessions.ts";
 import { insert, writeCode } from "./authorization-records.ts";
-import { isUniqueViolation } from "./faults.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
+import { isUniqueViolation } from "./faults.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
 
 interface SessionRow {

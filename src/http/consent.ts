@@ -48,6 +48,7 @@ async function showConsent(
   const { carried } = withShownScopes(ctx, pending, about.scopes);
   return renderPage(visit, "consent", {
     fields: formFields(session, "consent", { request: carried }),
+    carried: pending.carried,
     account: (await getUser(ctx, session.userId)).email,
     ...about,
   });

@@ -18,7 +18,7 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
     return renderPage(visit, "client-form", { action, fields, redirectOrigin: originOf(action), submits: true });
   }
   if (next.session !== null) setSessionCookie(visit, next.session);
-  if (next.to === "login") rememberLatest(visit, next.request);
+  if (next.to !== "consent" && next.to !== "device") rememberLatest(visit, next.request);
   return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.carried}`, status);
 }
 

@@ -21,7 +21,9 @@ export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await sessionOf(visit);
     const pending = await requestOfPage(visit, session);
     // a HEAD looks at the page only
-    const goesOn = visit.request.method !== "HEAD" && readQuery(visit.request)["request"] !== undefined;
+    const { request: carried, account } = readQuery(visit.request);
+    if (account === "other") return showLogin(visit, pending, { email: "" });
+    const goesOn = visit.request.method !== "HEAD" && carried !== undefined;
     if (goesOn && session !== null && session.userId !== null) {
       // signed in meanwhile: in another tab, or the browser went back to this page
       if (pending === null) return visit.reply.redirect(pathOf(ctx, "/"), 302);
@@ -45,7 +47,13 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
   const pending = await requestOfForm(visit, session, form);
   const { email = "", password = "" } = form;
   try {
-    const login = await checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
+    const login = await checkLogin(ctx, {
+      email,
+      password,
+      browser: browserOf(visit),
+      replaces: session,
+      formId: formIdOf(form),
+    });
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;

@@ -11,7 +11,7 @@ type AddPage = (
 ) => void;
 
 /** At these a GET issues a code or signs out: they answer no HEAD. */
-const acting: ReadonlySet<string> = new Set([PATHS.authorize, PATHS.logout]);
+const acting: ReadonlySet<string> = new Set([PATHS.authorize, PATHS.logout, "/cancel"]);
 
 /** Adds pages to the public listener: a handler gets the visit, and what it throws becomes an error page. */
 export function pageRoutes(app: FastifyInstance, ctx: OAuthContext): { readonly get: AddPage; readonly post: AddPage } {

@@ -27,6 +27,7 @@ import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
 import { revokeEndpoint } from "./revoke.ts";
+import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
@@ -41,6 +42,7 @@ const pages: readonly Endpoint[] = [
   loginPage,
   signUpPage,
   consentPage,
+  selectAccountPage,
   devicePages,
   passwordResetPages,
   logoutEndpoint,

@@ -30,7 +30,8 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await checkOpenForm(visit, "signup", form);
     const pending = await requestOfForm(visit, session, form);
     const { email = "", password = "", nickname = "" } = form;
-    const signInHere = () => checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
+    const signInHere = () =>
+      checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
     try {
       await signUp(ctx, { email, password, nickname });
     } catch (error) {

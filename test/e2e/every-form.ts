@@ -164,6 +164,13 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
   },
   "consent /consent allow": consent("allow", atClient("/album", "code")),
   "consent /consent deny": consent("deny", atClient("/album", "error")),
+  "select-account /select-account": {
+    prepare: signedIn,
+    open: (page, world) => page.goto(request(world, "own", { prompt: "select_account" })),
+    button: 'form[action$="/select-account"] button',
+    end: atClient("/own", "code"),
+    isOfApplication: true,
+  },
   "client-form it.action": {
     prepare: signedIn,
     open: (page, world) => page.goto(request(world, "own", { response_mode: "form_post" })),

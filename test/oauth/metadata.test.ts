@@ -264,7 +264,8 @@ describe("metadata", () => {
       const response = await browser.get(authorizeUrl(app.url, { ...everything, extra: { prompt } }));
       const location = response.headers.get("location") ?? "";
       if (prompt === "none") return location.includes("code=");
-      return location.startsWith(prompt === "consent" ? "/consent?" : "/login?");
+      const pages: Record<string, string> = { select_account: "/select-account", create: "/signup" };
+      return location.startsWith(`${pages[prompt] ?? `/${prompt}`}?`);
     },
     acr_values_supported: async (acr_values) => {
       const tokens = await getTokens(app.url, user, { ...everything, extra: { acr_values } });
@@ -327,7 +328,7 @@ describe("metadata", () => {
       [{ response_mode: "jwt" }, "invalid_request"],
       [{ code_challenge_method: "plain" }, "invalid_request"],
       [{ code_challenge_method: "S512" }, "invalid_request"],
-      [{ prompt: "create" }, "invalid_request"],
+      [{ prompt: "register" }, "invalid_request"],
       [{ scope: "openid admin" }, "invalid_scope"],
       [{ scope: "openid auth.introspect" }, "invalid_scope"],
       [{ request: "x.y.z" }, "request_not_supported"],

@@ -347,11 +347,11 @@ describe("OpenID Connect", () => {
     }
   });
 
-  it("S-051 asks for the password again on prompt=login, prompt=select_account and after max_age, the client's own too", async () => {
+  it("S-051 asks for the password again on prompt=login and after max_age, which account on prompt=select_account, the client's own too", async () => {
     const first = await getTokens(app.url, ada, mailOnly);
-    for (const prompt of ["login", "select_account"]) {
+    for (const [prompt, page] of Object.entries({ login: "/login", select_account: "/select-account" })) {
       const again = await first.browser.get(authorizeUrl(app.url, { ...mailOnly, extra: { prompt } }));
-      expect(again.headers.get("location")).toMatch(/^\/login\?/);
+      expect(again.headers.get("location")).toMatch(new RegExp(`^${page}\\?`));
     }
     const careful = { clientId: "careful", redirectUri: "https://careful.example/cb", scope: "openid" };
     expect(answerOf(await first.browser.get(authorizeUrl(app.url, careful))).get("code")).toBeTruthy();

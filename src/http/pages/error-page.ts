@@ -58,7 +58,7 @@ function pageCode(thrown: unknown): "form" | "cookies" | null {
 }
 
 /** The pages whose URL and form carry the request of an application. */
-const carrying: ReadonlySet<string> = new Set(["/login", "/signup", "/consent"]);
+const carrying: ReadonlySet<string> = new Set(["/login", "/signup", "/consent", "/select-account"]);
 
 interface WayBack {
   readonly path: string;
@@ -95,7 +95,7 @@ function retryPath(request: FastifyRequest): string | null {
   if (!carrying.has(path)) return path;
   const { request: carried } = form;
   if (carried !== undefined && /^[A-Za-z0-9_.-]+$/.test(carried)) return `${path}?request=${carried}`;
-  return path === "/consent" ? "/login" : path;
+  return path === "/consent" || path === "/select-account" ? "/login" : path;
 }
 
 function logoutOf(form: Parameters): Parameters {

@@ -26,7 +26,7 @@ export type Next =
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
-  readonly to: "login" | "consent" | "device";
+  readonly to: "login" | "signup" | "select-account" | "consent" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
 }
@@ -63,7 +63,8 @@ export async function authorize(
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
       throw new ClientError("consent_required", "the user has not consented to this request");
     }
-    const to = fresh === null ? "login" : "consent";
+    const to =
+      fresh !== null ? "consent" : request.prompt.includes("create") ? "signup" : loginPageOf(ctx, session, request);
     return wait(ctx, to, { session, browser, parameters: request.kept, pushedHash });
   });
 }
@@ -122,7 +123,7 @@ export async function continueRequest(
     const request = await readRequest(ctx, destination, pending.parameters);
     if (allowed === false) throw new ClientError("access_denied", "the user denied the request");
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
-      return { to: "login", session, request: pending };
+      return { to: loginPageOf(ctx, session, request), session, request: pending };
     }
     if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
@@ -136,6 +137,19 @@ export async function continueRequest(
   });
 }
 
+/** Where a user who has to sign in, or to say who they are, begins: who is signed in and fits may go on as that. */
+function loginPageOf(
+  ctx: OAuthContext,
+  session: BrowserSession | null,
+  request: AuthorizationRequest,
+): "select-account" | "login" {
+  const { prompt } = request;
+  // the previous release knows no choice
+  const mayChoose = prompt.includes("select_account") && !ctx.replicas.hasOlder;
+  const mustSignIn = prompt.includes("login") || prompt.includes("create");
+  return mayChoose && !mustSignIn && session !== null && fits(ctx, session, request) ? "select-account" : "login";
+}
+
 /** `prompt=login` and `max_age` are met by a login for this very request. */
 function meets(
   ctx: OAuthContext,
@@ -144,6 +158,9 @@ function meets(
   request: AuthorizationRequest,
 ): boolean {
   if (isLoginOf(ctx, pending, session)) return isExpectedUser(session, request);
+  const { prompt } = request;
+  const isChosen = pending.chosenSession === session.idHash;
+  if (isChosen && !prompt.includes("login") && !prompt.includes("create")) return fits(ctx, session, request);
   return !asksForLogin(request) && fits(ctx, session, request);
 }
 
@@ -182,7 +199,7 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
 }
 
 function asksForLogin({ prompt }: AuthorizationRequest): boolean {
-  return prompt.includes("login") || prompt.includes("select_account");
+  return ["login", "select_account", "create"].some((each) => prompt.includes(each));
 }
 
 /** Is the session signed in, recently enough, by the user that the request names? */

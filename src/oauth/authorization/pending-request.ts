@@ -26,6 +26,8 @@ export interface PendingRequest {
   readonly createdAt: number;
   /** The session that a login with this request's own form began; null: there was none yet. */
   readonly loginSession: string | null;
+  /** The session with which its user chose to go on (`prompt=select_account`); null: not asked yet. */
+  readonly chosenSession: string | null;
   /** The scopes that the consent page showed; null: it was not shown yet. */
   readonly shownScopes: readonly string[] | null;
   /** Its id where it is stored, beside replicas of the previous release. */
@@ -41,12 +43,17 @@ export function newPendingRequest(
   pushedHash: string | null,
 ): PendingRequest {
   const createdAt = ctx.clock.now();
-  return seal(ctx, { parameters, pushedHash, createdAt, loginSession: null, shownScopes: null });
+  return seal(ctx, { parameters, pushedHash, createdAt, loginSession: null, chosenSession: null, shownScopes: null });
 }
 
 /** The same request once a login with its own form began a session: it meets `prompt=login` and `max_age`. */
 export function withLogin(ctx: OAuthContext, pending: PendingRequest, { idHash }: BrowserSession): PendingRequest {
   return pending.storedId === null ? seal(ctx, { ...pending, loginSession: idHash }) : pending;
+}
+
+/** The same request once its user chose to go on with the session that there is: it meets `prompt=select_account`. */
+export function withChoice(ctx: OAuthContext, pending: PendingRequest, { idHash }: BrowserSession): PendingRequest {
+  return pending.storedId === null ? seal(ctx, { ...pending, chosenSession: idHash }) : pending;
 }
 
 /** Did the user sign in for this request, within the last hour? */
@@ -83,15 +90,16 @@ export async function openPendingRequest(
   }
   try {
     const content = JSON.parse(ctx.derivedKeys.pendingRequests.open(carried, purpose).toString()) as Content;
-    return { ...content, carried, storedId: null };
+    // the previous release seals no choice
+    return { ...content, chosenSession: content.chosenSession ?? null, carried, storedId: null };
   } catch {
     return null;
   }
 }
 
 function seal(ctx: OAuthContext, given: Content): PendingRequest {
-  const { parameters, pushedHash, createdAt, loginSession, shownScopes } = given;
-  const content: Content = { parameters, pushedHash, createdAt, loginSession, shownScopes };
+  const { parameters, pushedHash, createdAt, loginSession, chosenSession, shownScopes } = given;
+  const content: Content = { parameters, pushedHash, createdAt, loginSession, chosenSession, shownScopes };
   const carried = ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
   return { ...content, carried, storedId: null };
 }
@@ -127,5 +135,6 @@ function isStoredId(carried: string): boolean {
 }
 
 function pendingOf({ id, parameters, pushedHash, createdAt }: StoredRequest): PendingRequest {
-  return { carried: id, parameters, pushedHash, createdAt, loginSession: null, shownScopes: null, storedId: id };
+  const notYet = { loginSession: null, chosenSession: null, shownScopes: null };
+  return { carried: id, parameters, pushedHash, createdAt, ...notYet, storedId: id };
 }

@@ -13,7 +13,8 @@ import { type ClaimsRequest, readClaimsRequest, scopesOfClaims, withinScopes } f
 export type Parameters = Readonly<Record<string, string>>;
 
 export const RESPONSE_MODES = ["query", "form_post"] as const;
-export const PROMPTS = ["none", "login", "consent", "select_account"] as const;
+/** OpenID Connect Core section 3.1.2.1, and `create` of Initiating User Registration 1.0. */
+export const PROMPTS = ["none", "login", "consent", "select_account", "create"] as const;
 /** Every parameter that is read here or shown on a page; all others are ignored (RFC 6749 section 3.1). */
 const understood = [
   ...["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "claims", "resource"],
@@ -214,7 +215,10 @@ function readPrompt(given: string | undefined): string[] {
   const prompt = scopesOf(given ?? "");
   const known = prompt.every((value) => (PROMPTS as readonly string[]).includes(value));
   if (known && !(prompt.includes("none") && prompt.length > 1)) return prompt;
-  throw new ClientError("invalid_request", "prompt must be none, or one or more of login, consent and select_account");
+  throw new ClientError(
+    "invalid_request",
+    "prompt must be none, or one or more of login, consent, select_account and create",
+  );
 }
 
 function readMaxAge(given: string | undefined): number | null {

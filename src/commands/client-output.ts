@@ -3,9 +3,10 @@ import { fields, timeOf } from "./output.ts";
 
 /** A client as JSON, with the names of RFC 7591. Hashes of secrets are left out. */
 export function clientJson({ clientId, metadata, source, createdAt, disabledAt, disabledBy, secrets }: Client): object {
+  const { any_secret_method: _, ...registered } = metadata;
   return {
     client_id: clientId,
-    ...metadata,
+    ...registered,
     source,
     created_at: timeOf(createdAt),
     disabled_at: disabledAt === null ? null : timeOf(disabledAt),

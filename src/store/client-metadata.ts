@@ -183,7 +183,12 @@ type Immutable<T> = T extends readonly (infer E)[]
 
 /** The metadata of a client, complete with defaults. */
 export type ClientMetadata = Immutable<
-  Omit<GivenMetadata, Completed> & { [K in Completed]: NonNullable<GivenMetadata[K]> }
+  Omit<GivenMetadata, Completed> & {
+    [K in Completed]: NonNullable<GivenMetadata[K]>;
+  } & {
+    /** It has a secret and its registration named no method: it may send the secret by Basic and in the body. No member of a registration. */
+    any_secret_method: boolean;
+  }
 >;
 
 /** Every member that a registration may have, other than the client's id and secret. */
@@ -240,6 +245,7 @@ function complete(given: GivenMetadata, hasSecret: boolean): ClientMetadata {
   return {
     ...given,
     token_endpoint_auth_method: method,
+    any_secret_method: given.token_endpoint_auth_method === undefined && hasSecret,
     grant_types: grantTypes,
     response_types: grantTypes.includes("authorization_code") ? ["code"] : [],
     scope: given.scope ?? (grantTypes.includes("client_credentials") ? "" : "openid profile email"),
@@ -264,7 +270,8 @@ const defaults = Object.fromEntries(
  * @param stored as `JSON.stringify` wrote it
  */
 export function readStoredMetadata(stored: string): ClientMetadata {
-  return complete({ ...defaults, ...(JSON.parse(stored) as object) } as GivenMetadata, false);
+  const members = JSON.parse(stored) as GivenMetadata & Partial<Pick<ClientMetadata, "any_secret_method">>;
+  return { ...complete({ ...defaults, ...members }, false), any_secret_method: members.any_secret_method ?? false };
 }
 
 /** What does not go together, as `member: what is wrong`. */

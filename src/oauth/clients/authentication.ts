@@ -22,6 +22,8 @@ export interface AuthenticatedClient {
   readonly secret: ClientSecret | null;
 }
 
+type Method = ClientMetadata["token_endpoint_auth_method"];
+
 /** Answers the same for an unknown client and a wrong secret. */
 const refusal = () => new AuthError("invalid_client", "client authentication failed");
 const nothing = hashOf("");
@@ -35,35 +37,84 @@ export async function authenticateClient(
   ctx: OAuthContext,
   credentials: ClientCredentials,
 ): Promise<AuthenticatedClient> {
-  const presented = readCredentials(credentials);
-  const { clientId, method, secrets, assertion } = presented;
-  const subject = `${clientId}\n${credentials.network}`;
+  const { network } = credentials;
+  const { clientId, method, secrets, assertion } = presentedBy(ctx, credentials);
+  const subject = `${clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
   const client = await findClient(ctx, clientId);
   const matching = secrets.length === 0 ? null : matchSecret(client, secrets, ctx.clock.now());
-  if (client?.metadata.token_endpoint_auth_method === method) {
+  if (client !== null && takes(client.metadata, method)) {
     const authentic =
       method === "private_key_jwt"
         ? assertion !== undefined && (await authenticates(ctx, client, assertion))
         : method === "none" || matching !== null;
     if (authentic) return { client, secret: matching };
   }
+  logFailure(ctx, { clientId, client, method, network, reason: reasonOf(client, method, matching !== null) });
   // what a client may send and does not count as a guess: its right secret by another method, a secret where it has none
+  if (client !== null && matching !== null && hasSecret(client.metadata)) throw otherMethod(client);
   if (client !== null && (matching !== null || client.metadata.token_endpoint_auth_method === "none")) throw refusal();
   throw await countedRefusal(ctx, subject);
 }
 
+/** Is a client that says who it is by this method taken at its word? One that named no method sends its secret as it likes. */
+function takes(metadata: ClientMetadata, method: Method): boolean {
+  if (metadata.token_endpoint_auth_method === method) return true;
+  return metadata.any_secret_method && (method === "client_secret_basic" || method === "client_secret_post");
+}
+
+/** Said to a client alone that proved its secret (RFC 6749 section 5.2). */
+function otherMethod({ metadata }: Client): AuthError {
+  return new AuthError("invalid_client", `this client is registered for ${metadata.token_endpoint_auth_method}`);
+}
+
+function reasonOf(client: Client | null, method: Method, isRightSecret: boolean): string {
+  if (client === null) return "no such client, or it is disabled";
+  if (isRightSecret) return "the secret is right, but not sent by the method the client is registered for";
+  const registered = client.metadata.token_endpoint_auth_method;
+  if (registered === "none") return "the client is public and has no secret or key";
+  if (method === "none") return "no secret, or no client assertion, was sent";
+  if (method === "private_key_jwt") {
+    return registered === method ? "the client assertion is not valid" : "the client is not registered for assertions";
+  }
+  return registered === "private_key_jwt" ? "the client authenticates with its key" : "the secret is wrong or over";
+}
+
+/** A failed authentication, as an operator reads of it. */
+interface Failure {
+  /** As it was presented: whatever the sender wrote. */
+  readonly clientId: string;
+  readonly client: Client | null;
+  /** Null: it could not be told. */
+  readonly method: Method | null;
+  readonly network: string;
+  readonly reason: string;
+}
+
+function logFailure(ctx: OAuthContext, { clientId, client, method, network, reason }: Failure): void {
+  securityEvent(ctx, "client_authentication_failed", {
+    client_id: clientId.slice(0, 100),
+    method,
+    registered_method: client?.metadata.token_endpoint_auth_method ?? null,
+    reason,
+    network,
+  });
+}
+
 interface PresentedCredentials {
   readonly clientId: string;
-  readonly method: ClientMetadata["token_endpoint_auth_method"];
+  readonly method: Method;
   /** The presented secret, as it may be read; empty where there is none. */
   readonly secrets: readonly string[];
   /** Undefined where `method` is private_key_jwt: it was of another type, or missing. */
   readonly assertion?: string | undefined;
 }
 
-function readCredentials({ authorization, parameters }: ClientCredentials): PresentedCredentials {
-  const basic = readBasic(authorization);
+function presentedBy(ctx: OAuthContext, credentials: ClientCredentials): PresentedCredentials {
+  return readCredentials(credentials, readBasic(ctx, credentials.authorization, credentials.network));
+}
+
+function readCredentials({ parameters }: ClientCredentials, basic: BasicCredentials | null): PresentedCredentials {
   const { client_id: bodyId, client_secret: bodySecret, client_assertion: assertion } = parameters;
   const type = parameters["client_assertion_type"];
   const asserts = assertion !== undefined || type !== undefined;
@@ -97,22 +148,30 @@ export async function authenticateBasic(
   authorization: string,
   network: string,
 ): Promise<AuthenticatedClient> {
-  const basic = readBasic(authorization);
+  const basic = readBasic(ctx, authorization, network);
   if (basic === null) throw refusal();
-  const subject = `${basic.clientId}\n${network}`;
+  const { clientId } = basic;
+  const subject = `${clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
-  const client = await findClient(ctx, basic.clientId);
+  const client = await findClient(ctx, clientId);
   const secret = matchSecret(client, basic.secrets, ctx.clock.now());
   // a secret from before the client changed to keys is over
   if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
+  const method = "client_secret_basic";
+  logFailure(ctx, { clientId, client, method, network, reason: reasonOf(client, method, false) });
   throw await countedRefusal(ctx, subject);
 }
 
-/** @throws AuthError rate_limited when this client and network failed too often */
+/** Counts a failure of this client and network. @throws AuthError rate_limited when there were too many */
 async function countedRefusal(ctx: OAuthContext, subject: string): Promise<AuthError> {
   await ctx.limits.take("failed_client_authentication", subject);
-  securityEvent(ctx, "client_authentication_failed", { network: subject.split("\n")[1] });
   return refusal();
+}
+
+interface BasicCredentials {
+  readonly clientId: string;
+  /** The presented secret, as it may be read. */
+  readonly secrets: readonly string[];
 }
 
 /**
@@ -120,15 +179,20 @@ async function countedRefusal(ctx: OAuthContext, subject: string): Promise<AuthE
  * both ways.
  * @returns null when it is no Basic header
  */
-function readBasic(authorization: string | null): { clientId: string; secrets: readonly string[] } | null {
+function readBasic(ctx: OAuthContext, authorization: string | null, network: string): BasicCredentials | null {
+  const malformed = () => {
+    const reason = "the Basic header cannot be read";
+    logFailure(ctx, { clientId: "", client: null, method: "client_secret_basic", network, reason });
+    return refusal();
+  };
   const encoded = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization ?? "")?.[1];
   if (encoded === undefined) {
-    if (/^basic\b/i.test(authorization ?? "")) throw refusal();
+    if (/^basic\b/i.test(authorization ?? "")) throw malformed();
     return null;
   }
   const text = Buffer.from(encoded, "base64").toString("utf8");
   const colon = text.indexOf(":");
-  if (colon < 0) throw refusal();
+  if (colon < 0) throw malformed();
   const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)] as const;
   return {
     clientId: formDecoded(clientId) ?? clientId,

@@ -97,7 +97,7 @@ export async function registerClient(
     json;
   const clientId = randomUUID();
   const clientSecret = isSecretMethod(method) ? randomToken() : null;
-  const metadata = readOwnMetadata(ctx, { ...json, token_endpoint_auth_method: method }, clientId, clientSecret);
+  const metadata = readOwnMetadata(ctx, json, clientId, clientSecret);
   const registrationToken = randomToken();
   const client = { clientId, metadata, createdAt: ctx.clock.now() };
   const outcome = await ctx.store.clients.register(client, {
@@ -138,8 +138,7 @@ export async function replaceRegistration(
     throw metadataError(["token_endpoint_auth_method: this client was registered without a secret"]);
   }
   const placeholder = isSecretMethod(method) ? randomToken() : null;
-  const own = { ...json, token_endpoint_auth_method: method };
-  const metadata = readOwnMetadata(ctx, own, client.clientId, placeholder);
+  const metadata = readOwnMetadata(ctx, json, client.clientId, placeholder);
   await ctx.store.clients.replaceMetadata(client.clientId, metadata, "registration", ctx.clock.now());
   return informationOf(ctx, { ...client, metadata }, bearerOf(request.authorization));
 }

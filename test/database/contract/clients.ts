@@ -73,6 +73,7 @@ export function clientsContract(opened: () => OpenedStore): void {
         refresh_token_idle_ttl: 3600,
         resources: ["https://api.example/"],
         default_resource: ["https://api.example/"],
+        any_secret_method: true,
         resource_server_for: ["https://api.example/"],
         token_exchange_audiences: ["orders"],
         tls_client_auth_subject_dn: "CN=client",

@@ -126,6 +126,7 @@ export const metadata: Client["metadata"] = {
   response_types: ["code"],
   scope: "openid",
   token_endpoint_auth_method: "none",
+  any_secret_method: false,
   id_token_signed_response_alg: "ES256",
   id_token_claims: false,
   access_token_signed_response_alg: "ES256",

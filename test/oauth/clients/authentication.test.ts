@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, type TestApp } from "../../support/app.ts";
-import { postForm } from "../../support/flow.ts";
+import { postForm, postJson } from "../../support/flow.ts";
 import { assertionOf, assertionType, makeKey, type TestKey } from "../../support/keys.ts";
 
 const device = "urn:ietf:params:oauth:grant-type:device_code";
@@ -165,6 +165,79 @@ describe("client authentication", () => {
       expect([clientId, [...statuses]]).toEqual([clientId, [401]]);
     }
     expect((await ask("token", {}, { ...basic("client_secret_basic", encoded(secret)), ...from })).status).toBe(200);
+  });
+
+  it("C-58 takes a client that was registered without a method by Basic and with its secret in the body", async () => {
+    for (const endpoint of ["token", "revoke", "introspect"] as const) {
+      const inBody = await ask(endpoint, { client_id: "guessed", client_secret: secret });
+      const byHeader = await ask(endpoint, {}, basic("guessed", encoded(secret)));
+      expect([endpoint, inBody.status, byHeader.status]).toEqual([endpoint, 200, 200]);
+    }
+  });
+
+  it("tells its method to a client whose secret proved right, and to no other, at every endpoint", async () => {
+    for (const endpoint of endpoints) {
+      const described = async (answering: Promise<Response>) => (await (await answering).json()) as object;
+      const form = { client_id: "client_secret_basic", client_secret: secret };
+      expect([endpoint, await described(ask(endpoint, form))]).toEqual([
+        endpoint,
+        { error: "invalid_client", error_description: "this client is registered for client_secret_basic" },
+      ]);
+      const silent = { error: "invalid_client", error_description: "client authentication failed" };
+      for (const [id, password] of [
+        ["client_secret_basic", "wrong"],
+        ["private_key_jwt", secret],
+        ["none", secret],
+        ["nobody", secret],
+      ] as const) {
+        const answer = await described(ask(endpoint, { client_id: id, client_secret: password }));
+        expect([endpoint, id, answer]).toEqual([endpoint, id, silent]);
+      }
+    }
+  });
+
+  it("logs of each failure the client, the method tried, the method registered and the reason", async () => {
+    const failureOf = async (answering: Promise<unknown>) => {
+      const from = app.logs.length;
+      await answering;
+      const lines = app.logs.slice(from).filter((line) => line.includes('"client_authentication_failed"'));
+      return lines.map((line) => {
+        const { client_id, method, registered_method, reason } = JSON.parse(line) as Record<string, string>;
+        return [client_id, method, registered_method, reason];
+      });
+    };
+    const [post, byBasic, keyed] = ["client_secret_post", "client_secret_basic", "private_key_jwt"] as const;
+    const assertion = { client_assertion_type: assertionType, client_assertion: await assertionOf(key, "other", "x") };
+    for (const endpoint of endpoints) {
+      const body = (client_id: string, client_secret: string) => ask(endpoint, { client_id, client_secret });
+      expect(await failureOf(body(byBasic, secret))).toEqual([
+        [byBasic, post, byBasic, "the secret is right, but not sent by the method the client is registered for"],
+      ]);
+      expect(await failureOf(body(byBasic, "wrong"))).toEqual([
+        [byBasic, post, byBasic, "the secret is wrong or over"],
+      ]);
+      expect(await failureOf(body("none", "made up"))).toMatchObject([
+        ["none", post, "none", expect.stringContaining("public")],
+      ]);
+      expect(await failureOf(body("nobody", "made up"))).toMatchObject([
+        ["nobody", post, null, expect.stringContaining("no such client")],
+      ]);
+      expect(await failureOf(body(keyed, "made up"))).toMatchObject([
+        [keyed, post, keyed, expect.stringContaining("with its key")],
+      ]);
+      expect(await failureOf(ask(endpoint, { client_id: byBasic }))).toMatchObject([
+        [byBasic, "none", byBasic, expect.stringContaining("no secret")],
+      ]);
+      expect(await failureOf(ask(endpoint, { client_id: keyed, ...assertion }))).toMatchObject([
+        [keyed, keyed, keyed, "the client assertion is not valid"],
+      ]);
+      const garbage = { authorization: "Basic !" };
+      expect(await failureOf(ask(endpoint, {}, garbage))).toMatchObject([
+        ["", byBasic, null, expect.stringContaining("cannot be read")],
+      ]);
+    }
+    const rpc = postJson(`${app.internalUrl}/auth.v1.IntrospectionService/Introspect`, {}, basic(byBasic, "wrong"));
+    expect(await failureOf(rpc)).toEqual([[byBasic, byBasic, byBasic, "the secret is wrong or over"]]);
   });
 
   it("S-097 refuses a network after 200 wrong secrets a minute for one client, known or not, with one and the same body", async () => {

@@ -15,6 +15,7 @@ import { Call, CallValues, type Credentials, callOf, certificateSubject } from "
 import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
+import { addForwardAuth } from "./forward-auth.ts";
 import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
@@ -37,8 +38,8 @@ export interface InternalListener extends TlsListener {
 }
 
 /**
- * Starts the internal HTTP/1.1 listener: the services over Connect and gRPC-Web, and what operators ask
- * (`/healthz`, `/readyz`, `/metrics`).
+ * Starts the internal HTTP/1.1 listener: the services over Connect and gRPC-Web, what operators ask
+ * (`/healthz`, `/readyz`, `/metrics`), and what proxies ask (`/authorize-request`).
  */
 export async function startInternalListener(
   ctx: OAuthContext,
@@ -64,6 +65,7 @@ export async function startInternalListener(
     return reply.code(statusCode).send({ error: statusCode >= 500 ? "Internal Server Error" : "Bad Request" });
   });
   addOperatorRoutes(server, ctx, options.ready);
+  await addForwardAuth(server, ctx);
   const shutdown = new AbortController();
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
   server.server.maxConnections = maxConnections;

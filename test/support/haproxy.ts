@@ -1,20 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { it } from "@jest/globals";
+import { SERVICES, unpackPackages } from "./debian-packages.ts";
 
 /** Where haproxy is, and where its libraries are, if not with the system's. */
 interface Haproxy {
@@ -31,7 +23,6 @@ export interface RunningProxy {
 const root = join(import.meta.dirname, "../..");
 /** As an operator runs it. */
 export const PROXY_FILE = join(root, "deploy/haproxy.cfg");
-const services = join(root, ".cache", "services");
 /** haproxy, and the libraries it needs that a small Debian does not have. */
 const packages = ["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"];
 
@@ -53,8 +44,8 @@ export function itWithHaproxy(name: string, body: (haproxy: Haproxy) => Promise<
 function findHaproxy(): Haproxy | null {
   const installed = { program: "haproxy", libraries: null };
   if (runs(installed)) return installed;
-  const home = join(services, "haproxy");
-  if (!existsSync(home)) unpackPackages(home);
+  const home = join(SERVICES, "haproxy");
+  if (!existsSync(home)) unpackPackages(home, packages);
   const lib = join(home, "usr", "lib");
   const triplet = existsSync(lib) ? readdirSync(lib).find((name) => name.endsWith("-linux-gnu")) : undefined;
   const unpacked = { program: join(home, "usr", "sbin", "haproxy"), libraries: triplet ? join(lib, triplet) : null };
@@ -72,23 +63,6 @@ function runs(haproxy: Haproxy): boolean {
 
 function environment({ libraries }: Haproxy): NodeJS.ProcessEnv {
   return { PATH: process.env["PATH"], ...(libraries === null ? {} : { LD_LIBRARY_PATH: libraries }) };
-}
-
-/** Leaves nothing where apt, its lists or the network are missing. */
-function unpackPackages(home: string): void {
-  mkdirSync(services, { recursive: true });
-  const scratch = mkdtempSync(join(services, "unpack-"));
-  const run = (program: string, args: string[]) =>
-    execFileSync(program, args, { cwd: scratch, stdio: "ignore", timeout: 120_000 });
-  try {
-    run("apt-get", ["download", ...packages]);
-    for (const file of readdirSync(scratch).filter((name) => name.endsWith(".deb"))) run("dpkg", ["-x", file, "tree"]);
-    renameSync(join(scratch, "tree"), home);
-  } catch {
-    // another run may have been faster; where none was, the caller finds no program
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
 }
 
 /** @throws with what haproxy says against its configuration */

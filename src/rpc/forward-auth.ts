@@ -1,0 +1,86 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
+import { type Demands, decideForProxy } from "../oauth/tokens/forward-auth.ts";
+import type { AccessTokenClaims } from "../token/access-token.ts";
+import { wwwAuthenticate } from "../token/gateway.ts";
+
+const path = "/authorize-request";
+const operation = "authorize-request";
+const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
+const retryAfterSeconds = 1;
+
+/**
+ * What proxies ask about a request before they let it through: nginx `auth_request`, Traefik `forwardAuth`, Caddy `forward_auth`, HAProxy,
+ * Envoy's `ext_authz` over HTTP. 200 with headers that name the user and the client, else a row of the gateway's table.
+ */
+export async function addForwardAuth(server: FastifyInstance, ctx: OAuthContext): Promise<void> {
+  await server.register(async (scope) => {
+    // the request's own body is none of ours, whatever its headers say
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", (_request, _body, done) => done(null));
+    scope.addHook("onResponse", (_request, reply, done) => {
+      const outcome = String(reply.statusCode);
+      ctx.metrics.requests.observe({ edge: "proxy", operation, outcome }, reply.elapsedTime / 1000);
+      done();
+    });
+    const byQuery = (request: FastifyRequest) => new URL(request.url, "http://proxy").searchParams;
+    // Envoy appends path and query of the request, which its sender chooses: only what is before them counts
+    const byPath = ({ params }: FastifyRequest) =>
+      new URLSearchParams((params as { demands: string }).demands.replace(/^-$/, ""));
+    for (const [url, demandsOf] of [
+      [path, byQuery],
+      [`${path}/:demands`, byPath],
+      [`${path}/:demands/*`, byPath],
+    ] as const) {
+      scope.route({
+        method: [...methods],
+        url,
+        exposeHeadRoute: false,
+        handler: (request, reply) => answer(ctx, request, reply, demandsOf(request)),
+      });
+    }
+  });
+}
+
+async function answer(
+  ctx: OAuthContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  asked: URLSearchParams,
+): Promise<FastifyReply> {
+  const demands = readDemands(asked);
+  // a misspelt parameter would let everybody in who has any token
+  if (demands === null) {
+    ctx.log.warn(
+      "a proxy asks /authorize-request with another parameter than scope and audience: correct its settings",
+    );
+    return reply.code(400).send({ error: "Bad Request" });
+  }
+  try {
+    const decision = await decideForProxy(ctx, request.headers.authorization ?? null, demands);
+    if (decision.allowed) return reply.headers(identityOf(decision.claims)).send();
+    const { status, error } = decision.refusal;
+    return reply.code(status).header("www-authenticate", wwwAuthenticate(decision.refusal, "Bearer")).send({ error });
+  } catch (error) {
+    if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
+    return reply.code(503).header("retry-after", String(retryAfterSeconds)).send({ error: "Service Unavailable" });
+  }
+}
+
+function readDemands(asked: URLSearchParams): Demands | null {
+  if ([...asked.keys()].some((name) => name !== "scope" && name !== "audience")) return null;
+  const scopes = asked.getAll("scope").flatMap((scope) => scope.split(" ").filter((each) => each !== ""));
+  return { scopes, audiences: asked.getAll("audience") };
+}
+
+/** All of them each time: a proxy that copies them replaces what the sender of the request claimed. */
+function identityOf({ sub, client_id, scope, aud, roles }: AccessTokenClaims): Record<string, string> {
+  return {
+    "x-auth-subject": sub,
+    "x-auth-client": client_id,
+    "x-auth-scope": scope,
+    "x-auth-audience": [aud].flat().join(" "),
+    "x-auth-roles": (roles ?? []).join(" "),
+  };
+}

@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../support/app.ts";
+import { getTokens, internalBasic, postForm, signUp } from "../support/flow.ts";
+
+const orders = "https://orders.example.com";
+const secret = "a secret of at least thirty-two characters";
+const client = (client_id: string, more: object = {}) => ({
+  client_id,
+  client_secret: secret,
+  grant_types: ["client_credentials"],
+  scope: "orders.read orders.write",
+  resources: [orders],
+  ...more,
+});
+
+describe("GET /authorize-request", () => {
+  let app: TestApp;
+  let own: string;
+  let forOrders: string;
+  beforeAll(async () => {
+    app = await startApp({}, [client("shop")]);
+    own = await tokenOf({});
+    forOrders = await tokenOf({ resource: orders, scope: "orders.read" });
+  });
+  afterAll(() => app.close());
+
+  async function tokenOf(more: Record<string, string>): Promise<string> {
+    const authorization = `Basic ${Buffer.from(`shop:${encodeURIComponent(secret)}`).toString("base64")}`;
+    const answer = await postForm(
+      `${app.url}/oauth2/token`,
+      { grant_type: "client_credentials", ...more },
+      { authorization },
+    );
+    return ((await answer.json()) as { access_token: string }).access_token;
+  }
+
+  async function ask(path: string, token: string | null, init: RequestInit = {}) {
+    const headers = { ...(init.headers as object), ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
+    const answer = await fetch(`${app.internalUrl}/authorize-request${path}`, { ...init, headers });
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, error: text === "" ? null : JSON.parse(text).error };
+  }
+
+  it("lets a good token through, and says whose it is in all of its headers", async () => {
+    const { status, headers, error } = await ask(`?scope=orders.read&audience=${orders}`, forOrders);
+    expect([status, error, headers.get("cache-control")]).toEqual([200, null, "no-store"]);
+    const names = ["subject", "client", "scope", "audience", "roles"].map((name) => headers.get(`x-auth-${name}`));
+    expect(names).toEqual(["shop", "shop", "orders.read", orders, ""]);
+    const user = await signUp(app.url);
+    const { access_token } = await getTokens(app.url, user);
+    const { headers: ofUser } = await ask("", access_token);
+    expect([ofUser.get("x-auth-subject"), ofUser.get("x-auth-client")]).toEqual([user.uuid, "portal-client"]);
+    expect(ofUser.get("x-auth-roles")).toBe("ROLE_USER");
+  });
+
+  it("refuses by the gateway's table", async () => {
+    const expected: [string, string | null, number, string, string][] = [
+      ["", null, 401, "Unauthorized", "Bearer"],
+      ["", "nonsense", 401, "Invalid Token", "invalid_token"],
+      ["", forOrders, 401, "Invalid Token", "invalid_token"],
+      [`?audience=${orders}`, own, 401, "Invalid Token", "invalid_token"],
+      ["?audience=https://other.example", forOrders, 401, "Invalid Token", "invalid_token"],
+      [`?audience=${orders}&scope=orders.write`, forOrders, 403, "Forbidden", "insufficient_scope"],
+      [`?audience=${orders}&scope=orders.read%20orders.write`, forOrders, 403, "Forbidden", "insufficient_scope"],
+      [`?audience=${orders}&scope=orders.read&scope=orders.write`, forOrders, 403, "Forbidden", "insufficient_scope"],
+    ];
+    for (const [path, token, status, error, challenge] of expected) {
+      const answer = await ask(path, token);
+      expect([path, answer.status, answer.error]).toEqual([path, status, error]);
+      expect(answer.headers.get("www-authenticate")).toContain(challenge);
+      expect(answer.headers.get("x-auth-subject")).toBeNull();
+    }
+    const basic = await fetch(`${app.internalUrl}/authorize-request`, { headers: { authorization: internalBasic } });
+    expect([basic.status, await basic.json()]).toEqual([401, { error: "Invalid Token" }]);
+  });
+
+  it("refuses a token that was revoked, and one that has expired", async () => {
+    const token = await tokenOf({});
+    expect((await ask("", token)).status).toBe(200);
+    const authorization = `Basic ${Buffer.from(`shop:${encodeURIComponent(secret)}`).toString("base64")}`;
+    expect((await postForm(`${app.url}/oauth2/revoke`, { token }, { authorization })).status).toBe(200);
+    expect(await ask("", token)).toMatchObject({ status: 401, error: "Invalid Token" });
+    app.clock.shift = 3_600_000;
+    try {
+      expect(await ask("", own)).toMatchObject({ status: 401, error: "Token Expired" });
+    } finally {
+      app.clock.shift = 0;
+    }
+  });
+
+  it("answers Envoy, which sends method, body type, path and query of the request: none of them changes what is demanded", async () => {
+    const demands = `/scope=orders.write&audience=${encodeURIComponent(orders)}`;
+    for (const method of ["GET", "POST", "PUT", "DELETE", "OPTIONS"]) {
+      const init = { method, headers: { "content-type": "application/json" } };
+      for (const rest of ["", "/", "/carts/7", "/carts?scope=orders.read", "/scope=orders.read", "//x/%2e%2e/y"]) {
+        const answer = await ask(demands + rest, forOrders, init);
+        expect([method, rest, answer.status]).toEqual([method, rest, 403]);
+      }
+      const path = `/scope=orders.read&audience=${encodeURIComponent(orders)}/carts/7?page=2`;
+      expect([method, (await ask(path, forOrders, init)).status]).toEqual([method, 200]);
+    }
+    expect((await ask("/-/carts?x=1", own)).status).toBe(200);
+  });
+
+  it("lets nobody through where the settings of the proxy are misspelt, and says so in the log", async () => {
+    const lines = app.logs.length;
+    expect((await ask(`?scopes=orders.write&audience=${orders}`, forOrders)).status).toBe(400);
+    expect((await ask("/scopes=orders.write/carts", forOrders)).status).toBe(400);
+    expect(app.logs.slice(lines).filter((line) => line.includes("/authorize-request"))).toHaveLength(2);
+  });
+
+  it("is counted, and is not served to the public", async () => {
+    const metrics = await (await fetch(`${app.internalUrl}/metrics`)).text();
+    expect(metrics).toMatch(/auth_request_seconds_count\{[^}]*operation="authorize-request"[^}]*outcome="200"/);
+    expect((await fetch(`${app.url}/authorize-request`)).status).toBe(404);
+  });
+});

@@ -1,7 +1,8 @@
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { isLoopback } from "../net/loopback.ts";
 import { isResourceUri } from "../net/uri.ts";
-import { readPublicKey } from "../token/public-key.ts";
+import { PRIVATE_KEY, readPublicKey } from "../token/public-key.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
 export const INTERNAL_SCOPES = [
@@ -83,10 +84,21 @@ function isWebPage(value: string): boolean {
   return username === "" && (protocol === "https:" || (protocol === "http:" && isLoopback(hostname)));
 }
 
-const publicKey = z.record(z.string(), z.unknown()).superRefine((jwk, ctx) => {
-  const problem = publicKeyProblem(jwk);
-  if (problem !== null) ctx.addIssue({ code: "custom", message: problem });
-});
+/** Keys of kinds that are not known are left out (RFC 7517 section 5); a private key is a mistake that its owner has to hear of. */
+const publicKeys = z
+  .array(z.record(z.string(), z.unknown()))
+  .min(1)
+  .max(20)
+  .transform((keys, ctx) => {
+    const problems = keys.map(publicKeyProblem);
+    const usable = keys.filter((_, index) => problems[index] === null);
+    for (const [index, problem] of problems.entries()) {
+      if (problem !== null && (usable.length === 0 || problem === PRIVATE_KEY)) {
+        ctx.addIssue({ code: "custom", path: [index], message: problem });
+      }
+    }
+    return usable;
+  });
 
 /** Is this a public key that assertions may be signed with? @returns what is wrong with it, or null */
 export function publicKeyProblem(jwk: Readonly<Record<string, unknown>>): string | null {
@@ -116,7 +128,7 @@ const metadata = z.object({
   /** The one algorithm of its assertions; absent: any that is supported. */
   token_endpoint_auth_signing_alg: z.enum(ASSERTION_ALGS).optional(),
   /** Public keys of its assertions (RFC 7517), here or at `jwks_uri`, not both. */
-  jwks: z.object({ keys: z.array(publicKey).min(1).max(20) }).optional(),
+  jwks: z.object({ keys: publicKeys }).optional(),
   jwks_uri: webPage.optional(),
   id_token_signed_response_alg: z.enum(["RS256", "ES256"]).optional(),
   /** Its ID tokens have the claims of their scopes too, for a client that reads no userinfo (OpenID Connect Core section 5.4). */
@@ -208,11 +220,12 @@ export interface ClientRegistration {
 }
 
 /**
- * Reads one client registration (RFC 7591 section 2 names and this service's extensions).
+ * Reads one client registration (RFC 7591 section 2 names and this service's extensions). A member that is null is absent (RFC 7592
+ * section 2.2).
  * @returns the registration, or every problem as `member: what is wrong`
  */
 export function readClientRegistration(json: unknown, production: boolean): ClientRegistration | string[] {
-  const parsed = registration.strict().safeParse(json);
+  const parsed = registration.strict().safeParse(isObject(json) ? withoutNulls(json) : json);
   if (!parsed.success) {
     return parsed.error.issues.map((issue) => `${issue.path.join(".") || "registration"}: ${issue.message}`);
   }
@@ -232,6 +245,23 @@ export function readClientRegistration(json: unknown, production: boolean): Clie
   }
   if (problems.length > 0) return problems;
   return { clientId, clientSecret: clientSecret ?? null, metadata: completed };
+}
+
+function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
+  return json !== null && typeof json === "object" && !Array.isArray(json);
+}
+
+/** The members of a registration that are there. */
+export function withoutNulls(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
+}
+
+/** Does a member of this registration say what it would be without it? */
+export function namesDefault(json: Readonly<Record<string, unknown>>, member: string): boolean {
+  const { profile } = json;
+  const given = { ...defaults, ...(profile === "fapi2" ? { profile } : {}) } as GivenMetadata;
+  const completed: Readonly<Record<string, unknown>> = complete(given, false);
+  return completed[member] !== undefined && isDeepStrictEqual(completed[member], json[member]);
 }
 
 /** Fills in what was not given; `profile: "fapi2"` brings its own defaults. */

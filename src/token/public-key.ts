@@ -1,12 +1,15 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from "node:crypto";
 
+/** What is wrong with a key that should have stayed with its owner. */
+export const PRIVATE_KEY = "must hold public members only";
+
 /**
  * The key of a client, as DPoP proofs carry and registrations name it (RFC 7517): public members only, of a type that FAPI 2.0
  * allows (section 5.4).
  * @returns what is wrong with it where it is none
  */
 export function readPublicKey(jwk: Readonly<Record<string, unknown>>): KeyObject | string {
-  if (["d", "p", "q", "k"].some((member) => jwk[member] !== undefined)) return "must hold public members only";
+  if (["d", "p", "q", "k"].some((member) => jwk[member] !== undefined)) return PRIVATE_KEY;
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: "jwk" });
     const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;

@@ -39,6 +39,15 @@ test("a new key is fetched when its first token comes, once for all of them", as
   expect(fetches()).toBe(2);
 });
 
+test("C-55 keys of unknown kinds in the issuer's set are left out, and tokens of the others are good", async () => {
+  const unknown = [{ kty: "AKP", alg: "ML-DSA-44", kid: "new", use: "sig", pub: "AAAA" }, { kty: "EC" }, {}];
+  issuer.keys = [...unknown, ...issuer.keys];
+  const verifier = verifierWith();
+  await verifier.ready();
+  expect(await errorOf(verifier, issuer.token())).toBe("allowed");
+  expect(verifier.status().keys).toBe(3);
+});
+
 test("unknown kids cause one fetch a cooldown and are refused", async () => {
   const verifier = verifierWith({ jwksCooldownMs: 1_000 });
   const from = performance.now();

@@ -5,8 +5,10 @@ import type { ClientMetadata } from "../../store/client-metadata.ts";
 import {
   INTERNAL_SCOPES,
   METADATA_MEMBERS,
+  namesDefault,
   readClientRegistration,
   TOKEN_EXCHANGE_GRANT,
+  withoutNulls,
 } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
@@ -57,6 +59,9 @@ const answersOnly: readonly string[] = [
 /** Grants in which no user is asked, or that use the token of another client. */
 const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE_GRANT];
 
+/** What other servers know and this one has not, as it is without being named. */
+const notSupportedDefaults: Json = { tls_client_certificate_bound_access_tokens: false };
+
 type Json = Readonly<Record<string, unknown>>;
 
 /** A request to the client configuration endpoint (RFC 7592). */
@@ -84,8 +89,9 @@ export async function createInitialAccessToken(
  */
 export async function registerClient(
   ctx: OAuthContext,
-  { authorization, network, json }: { authorization: string | null; network: string; json: Json },
+  { authorization, network, json: given }: { authorization: string | null; network: string; json: Json },
 ): Promise<Json> {
+  const json = withoutNulls(given);
   const initialToken = hashOf(bearerOf(authorization));
   const refused = () => new AuthError("invalid_token", "the initial access token is unknown, expired or used up");
   if (!(await ctx.store.clients.hasInitialAccessToken(initialToken, ctx.clock.now()))) throw refused();
@@ -126,7 +132,7 @@ export async function replaceRegistration(
   given: Json,
 ): Promise<Json> {
   const client = await registeredClient(ctx, request);
-  const { client_id: clientId, client_secret: secret, ...json } = given;
+  const { client_id: clientId, client_secret: secret, ...json } = withoutNulls(given);
   if (clientId !== client.clientId) throw metadataError(["client_id: must be the client's own"]);
   const { profile, token_endpoint_auth_method: method = profile === "fapi2" ? undefined : "client_secret_basic" } =
     json;
@@ -170,8 +176,10 @@ function readOwnMetadata(ctx: OAuthContext, given: Json, clientId: string, secre
   const report = (members: readonly string[], problem: string) => {
     problems.push(...members.filter((member) => given[member] !== undefined).map((member) => `${member}: ${problem}`));
   };
-  report(operatorsOnly, "is for the operator of this server to set");
-  report(notSupported, "is not supported");
+  // a member that names its default asks for nothing
+  const asksFor = (member: string) => !namesDefault(given, member) && given[member] !== notSupportedDefaults[member];
+  report(operatorsOnly.filter(asksFor), "is for the operator of this server to set");
+  report(notSupported.filter(asksFor), "is not supported");
   report(answersOnly, "is not part of a request");
   const grants = given["grant_types"] ?? ["authorization_code"];
   if (Array.isArray(grants)) {

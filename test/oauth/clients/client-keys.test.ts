@@ -452,7 +452,7 @@ describe("jwks_uri", () => {
       grant_types: ["client_credentials"],
       scope: "read",
     });
-    const kinds = ["rotating", "storm", "redirect", "large", "slow", "html", "private", "stale"];
+    const kinds = ["rotating", "storm", "redirect", "large", "slow", "html", "private", "stale", "mixed"];
     app = await startApp({ OUTBOUND_ALLOWED_HOSTS: host.host }, [
       ...kinds.map((kind) => remote(kind, `${host.url}/${kind}`)),
       remote("loopback", `${guarded.url}/jwks`),
@@ -482,6 +482,12 @@ describe("jwks_uri", () => {
     };
     return (await postForm(`${app.url}/oauth2/token`, form)).status;
   }
+
+  it("C-55 takes the usable key of a set that has others of unknown kinds", async () => {
+    const unknown = { kty: "AKP", alg: "ML-DSA-44", kid: "new", pub: "AAAA" };
+    published = [{ ...key, jwk: unknown as unknown as TestKey["jwk"] }, key];
+    expect(await ask("mixed", key)).toBe(200);
+  });
 
   it("fetches the keys once, again for a key it does not know, and again when they are old", async () => {
     const before = host.connections();

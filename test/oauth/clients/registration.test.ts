@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
 import { createInitialAccessToken } from "../../../src/oauth/clients/registration.ts";
+import { readClientRegistration } from "../../../src/store/client-metadata.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import { getCode, postForm, postJson, refresh, signUp } from "../../support/flow.ts";
 
@@ -139,7 +140,6 @@ describe("dynamic client registration", () => {
 
   it.each([
     [{ first_party: true }, "first_party"],
-    [{ first_party: false }, "first_party"],
     [{ resources: ["https://api.example"] }, "resources"],
     [{ resource_server_for: ["https://api.example"] }, "resource_server_for"],
     [{ token_exchange_audiences: ["billing"] }, "token_exchange_audiences"],
@@ -173,6 +173,68 @@ describe("dynamic client registration", () => {
     const body = await registered({ token_endpoint_auth_method: "private_key_jwt", jwks });
     expect(body).toMatchObject({ token_endpoint_auth_method: "private_key_jwt", jwks });
     expect(body).not.toHaveProperty("client_secret");
+  });
+
+  it("C-55 leaves out keys of unknown kinds beside a usable one, and refuses a set with none, or with a private key", async () => {
+    const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const good = { ...pair.publicKey.export({ format: "jwk" }), kid: "1" };
+    const unknown = [
+      { kty: "AKP", alg: "ML-DSA-44", pub: "AAAA" },
+      { kty: "EC", crv: "P-521", x: "AAAA", y: "AAAA" },
+      { kty: "RSA", n: "AAAA", e: "AQAB" },
+      {},
+    ];
+    const withKeys = (keys: object[]) => ({ token_endpoint_auth_method: "private_key_jwt", jwks: { keys } });
+    const body = await registered(withKeys([...unknown, good]));
+    expect(body["jwks"]).toEqual({ keys: [good] });
+    const replaced = await at(body, "PUT", {
+      json: { client_id: body["client_id"], redirect_uris: [redirectUri], ...withKeys([good, ...unknown]) },
+    });
+    expect([replaced.status, ((await replaced.json()) as Json)["jwks"]]).toEqual([200, { keys: [good] }]);
+    for (const keys of [unknown, [good, pair.privateKey.export({ format: "jwk" })], []]) {
+      const refused = await register({ redirect_uris: [redirectUri], ...withKeys(keys) });
+      expect([refused.status, ((await refused.json()) as Json)["error"]]).toEqual([400, "invalid_client_metadata"]);
+    }
+  });
+
+  it("C-55 takes a null member for an absent one, in a registration, its replacement and the clients file", async () => {
+    const nulls = { logo_uri: null, jwks: null, scope: null, first_party: null, software_statement: null };
+    const body = await registered(nulls);
+    expect(body).not.toHaveProperty("logo_uri");
+    expect(body["scope"]).toContain("openid");
+    const json = { client_id: body["client_id"], redirect_uris: [redirectUri], client_name: null, client_secret: null };
+    expect((await at(body, "PUT", { json: { ...json, ...nulls } })).status).toBe(200);
+    const ofFile = { client_id: "nulls", redirect_uris: [redirectUri], logo_uri: null, client_secret: null };
+    expect(readClientRegistration(ofFile, false)).toMatchObject({ clientId: "nulls", clientSecret: null });
+  });
+
+  it("C-55 takes a member that names its default for no request, and refuses any other value of it", async () => {
+    const defaults = {
+      first_party: false,
+      require_pkce: true,
+      resources: [],
+      resource_server_for: [],
+      token_exchange_audiences: [],
+      access_token_typ: "at+jwt",
+      refresh_token_rotation: true,
+      refresh_token_reuse_window: 10,
+      tls_client_certificate_bound_access_tokens: false,
+    };
+    expect(await registered(defaults)).toMatchObject({ client_id: expect.any(String) });
+    // each profile has its own defaults
+    const ofFapi = await register({ redirect_uris: [redirectUri], profile: "fapi2", refresh_token_rotation: true });
+    expect(((await ofFapi.json()) as Json)["error_description"]).toContain("refresh_token_rotation");
+    for (const [member, value] of [
+      ["require_pkce", false],
+      ["refresh_token_reuse_window", 60],
+      ["tls_client_certificate_bound_access_tokens", true],
+    ] as const) {
+      const refused = await register({ redirect_uris: [redirectUri], [member]: value });
+      expect([refused.status, ((await refused.json()) as Json)["error_description"]]).toEqual([
+        400,
+        expect.stringContaining(member),
+      ]);
+    }
   });
 
   it("refuses bodies that are no JSON object, and other methods", async () => {

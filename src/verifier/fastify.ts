@@ -1,4 +1,5 @@
 import { toHttp } from "./decision.ts";
+import { DOCUMENT_HEADERS } from "./protected-resource.ts";
 import { setClaims } from "./request-claims.ts";
 import type { Verifier, VerifyOptions } from "./verifier.ts";
 
@@ -27,11 +28,32 @@ export interface InstanceLike {
 export function requireToken(verifier: Verifier, options?: VerifyOptions): OnRequest {
   return async (request, reply) => {
     const { headers, method, originalUrl } = request;
+    // clients read it to find out where they get a token
+    if (method === "GET" && originalUrl === verifier.protectedResource()?.path) return;
     const signed = { method, url: originalUrl, dpop: headers.dpop };
     const decision = await verifier.verifyHeader(headers.authorization, options, signed);
     if (decision.allowed) return setClaims(request, decision.claims);
     const answer = toHttp(decision);
     return reply.code(answer.status).headers(answer.headers).send(answer.body);
+  };
+}
+
+/** The part of a Fastify instance that a route is added to. */
+export interface RoutesLike {
+  get(path: string, handler: (request: RequestLike, reply: ReplyLike) => unknown): unknown;
+}
+
+/**
+ * A plugin that serves the metadata document of the verifier's `protectedResource` (RFC 9728 section 3), without a token, also beside
+ * `verifierPlugin`.
+ * @throws Error the verifier has no such option
+ */
+export function protectedResourcePlugin(verifier: Verifier): (app: RoutesLike) => Promise<void> {
+  const resource = verifier.protectedResource();
+  if (resource === null) throw new Error("the verifier has no option protectedResource");
+  const [path = ""] = resource.path.split("?");
+  return async (app) => {
+    app.get(path, (_request, reply) => reply.code(200).headers(DOCUMENT_HEADERS).send(resource.document));
   };
 }
 

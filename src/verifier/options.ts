@@ -1,4 +1,5 @@
 import type { VerifiedClaims } from "./decision.ts";
+import type { ProtectedResourceOptions } from "./protected-resource.ts";
 
 /** A logger; pino fits. Tokens and credentials are never passed to it. */
 export interface VerifierLog {
@@ -77,6 +78,8 @@ export interface VerifierOptions {
   /** Accept tokens that are bound to a DPoP key. Without it requests with scheme DPoP are answered Invalid Token. */
   readonly dpop?: DpopOptions;
   readonly checkBinding?: BindingCheck;
+  /** Lets clients find the issuer (RFC 9728): refusals name the metadata document, which the middlewares serve. */
+  readonly protectedResource?: ProtectedResourceOptions;
   /** Bytes for remembered tokens, about 3 KB each. 64 MiB unless given. */
   readonly maxMemoryBytes?: number;
   /** Milliseconds for an introspection. 500 unless given. */
@@ -106,12 +109,15 @@ export interface VerifyOptions {
 }
 
 export interface Settings
-  extends Required<Omit<VerifierOptions, "jwksUri" | "stream" | "introspection" | "checkBinding" | "dpop">> {
+  extends Required<
+    Omit<VerifierOptions, "jwksUri" | "stream" | "introspection" | "checkBinding" | "dpop" | "protectedResource">
+  > {
   readonly jwksUri: string | undefined;
   readonly stream: ServiceConnection | undefined;
   readonly introspection: ServiceConnection | undefined;
   readonly checkBinding: BindingCheck | undefined;
   readonly dpop: DpopOptions | undefined;
+  readonly protectedResource: ProtectedResourceOptions | undefined;
 }
 
 const silent: VerifierLog = { info() {}, warn() {}, error() {} };
@@ -128,7 +134,7 @@ export function readOptions(options: VerifierOptions): Settings {
     demand(Number.isFinite(value) && value >= min && value <= max, `${name} must be ${min} to ${max}`);
     return value;
   };
-  const { issuer, audience, jwksUri, stream, onStreamLost, dpop } = options;
+  const { issuer, audience, jwksUri, stream, onStreamLost, dpop, protectedResource } = options;
   demand(isHttp(issuer), "issuer must be an http or https URL");
   const audiences = typeof audience === "string" ? [audience] : audience;
   const isList = Array.isArray(audiences) && audiences.length > 0;
@@ -146,6 +152,12 @@ export function readOptions(options: VerifierOptions): Settings {
     const isBase = isHttp(publicUrl) && !/[?#@]/.test(publicUrl);
     demand(isBase, "dpop.publicUrl must be an http or https URL without query, as https://api.example");
     demand(Number.isInteger(maxProofs) && maxProofs >= 1, "dpop.maxProofs must be 1 or more");
+  }
+  if (protectedResource !== undefined) {
+    const { resource } = protectedResource;
+    const isUrl = isHttp(resource) && !/[#"\\]/.test(resource);
+    demand(isUrl, "protectedResource.resource must be an http or https URL without fragment");
+    demand(isList && audiences.includes(resource), "audience must name protectedResource.resource");
   }
   const policy = onStreamLost ?? (stream === undefined ? undefined : "introspect");
   demand(policy !== undefined, "without stream, onStreamLost must say what to do: introspect or accept-until-expiry");
@@ -172,6 +184,7 @@ export function readOptions(options: VerifierOptions): Settings {
     allowJwtTyp: options.allowJwtTyp ?? false,
     checkBinding: options.checkBinding,
     dpop,
+    protectedResource,
     maxMemoryBytes: number("maxMemoryBytes", 64 * 1024 * 1024, 0, Number.MAX_SAFE_INTEGER),
     introspectionTimeoutMs: number("introspectionTimeoutMs", 500, 1, 60_000),
     maxIntrospections: number("maxIntrospections", 200, 1, 100_000),

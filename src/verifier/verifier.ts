@@ -5,6 +5,7 @@ import {
   type Decision,
   FORBIDDEN,
   INVALID_TOKEN,
+  type Refused,
   readBearer,
   readDpop,
   TOKEN_EXPIRED,
@@ -17,6 +18,7 @@ import { DpopCheck, type SignedRequest } from "./dpop.ts";
 import { Introspector } from "./introspector.ts";
 import { KeySet } from "./key-set.ts";
 import { readOptions, type Settings, type VerifierOptions, type VerifyOptions } from "./options.ts";
+import { namingDocument, type ProtectedResource, protectedResourceOf } from "./protected-resource.ts";
 import { RevocationStream } from "./revocation-stream.ts";
 import { RevokedSet } from "./revoked-set.ts";
 import { type RememberedToken, TokenMemory } from "./token-memory.ts";
@@ -34,6 +36,7 @@ export type {
   VerifierOptions,
   VerifyOptions,
 } from "./options.ts";
+export type { ProtectedResource, ProtectedResourceOptions } from "./protected-resource.ts";
 
 /** The verifier's state, for a health endpoint or metrics. */
 export interface VerifierStatus {
@@ -73,6 +76,8 @@ export interface Verifier {
    */
   ready(): Promise<void>;
   status(): VerifierStatus;
+  /** The metadata document of `protectedResource` (RFC 9728), for adapters of your own; null without that option. */
+  protectedResource(): ProtectedResource | null;
   /** Ends the stream and all calls under way; every decision after it is 503. */
   close(): Promise<void>;
 }
@@ -106,6 +111,9 @@ class LocalVerifier implements Verifier {
   readonly #stream: RevocationStream | null;
   readonly #introspector: Introspector | null;
   readonly #dpop: DpopCheck | null;
+  readonly #resource: ProtectedResource | null;
+  /** Refusals that name the metadata document, by what they were. */
+  readonly #naming = new Map<Refused, Refused>();
   readonly #ready: Promise<void>;
   readonly #closing = Promise.withResolvers<never>();
   #timer: NodeJS.Timeout | undefined;
@@ -143,6 +151,9 @@ class LocalVerifier implements Verifier {
             log,
           });
     this.#dpop = settings.dpop === undefined ? null : new DpopCheck(settings.dpop, settings.now, log);
+    const { protectedResource, dpop } = settings;
+    this.#resource =
+      protectedResource === undefined ? null : protectedResourceOf(protectedResource, issuer, dpop !== undefined);
     this.#ready = Promise.race([
       Promise.all([this.#firstKeys(), this.#stream?.complete]).then(() => {}),
       this.#closing.promise,
@@ -156,6 +167,22 @@ class LocalVerifier implements Verifier {
   }
 
   verifyHeader(header: string | null | undefined, options?: VerifyOptions, request?: SignedRequest): Promise<Decision> {
+    const decision = this.#verifyHeader(header, options, request);
+    const resource = this.#resource;
+    return resource === null ? decision : decision.then((each) => (each.allowed ? each : this.#named(each, resource)));
+  }
+
+  #named(refused: Refused, resource: ProtectedResource): Refused {
+    const named = this.#naming.get(refused) ?? namingDocument(refused, resource);
+    this.#naming.set(refused, named);
+    return named;
+  }
+
+  #verifyHeader(
+    header: string | null | undefined,
+    options?: VerifyOptions,
+    request?: SignedRequest,
+  ): Promise<Decision> {
     const token = readBearer(header);
     if (token === null) {
       const isBound = this.#dpop !== null && /^dpop /i.test(header ?? "");
@@ -200,6 +227,10 @@ class LocalVerifier implements Verifier {
       rememberedTokens: this.#memory.size,
       rememberedBytes: this.#memory.bytes,
     };
+  }
+
+  protectedResource(): ProtectedResource | null {
+    return this.#resource;
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,8 @@
 // `npm run bench -- NAME`: measures one thing and prints it with the machine and the date.
 import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { events } from "./events.ts";
 import { type Figure, isMissed, type Result } from "./figures.ts";
@@ -13,6 +15,8 @@ import { rotate } from "./rotate.ts";
 import { security } from "./security.ts";
 import { start } from "./start.ts";
 import { storms } from "./storms.ts";
+import { flameGraph } from "./support/flame-graph.ts";
+import { profileServices } from "./support/processes.ts";
 import { verify } from "./verify.ts";
 
 interface Bench {
@@ -24,6 +28,9 @@ interface Bench {
   /** @param size of `--size` */
   run(size?: number): Promise<readonly Figure[] | Result>;
 }
+
+const profileFolder = "reports/profiles";
+const recordedFile = "bench/recorded.json";
 
 /** One file a bench; add its name here. */
 const benches: Record<string, Bench> = {
@@ -76,7 +83,10 @@ const benches: Record<string, Bench> = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { help: { type: "boolean", short: "h" }, json: { type: "boolean" }, size: { type: "string" } },
+  options: {
+    ...{ help: { type: "boolean", short: "h" }, json: { type: "boolean" }, size: { type: "string" } },
+    ...{ profile: { type: "boolean" }, check: { type: "boolean" }, record: { type: "boolean" } },
+  },
 });
 const unasked = Object.keys(benches).filter((name) => benches[name]?.onlyNamed !== true);
 const named = positionals.length > 0 ? positionals : unasked;
@@ -88,7 +98,14 @@ if (values.help || unknown !== undefined || !isSize) {
   if (unknown !== undefined) console.error(`there is no bench ${unknown[0]}\n`);
   if (!isSize) console.error(`--size ${values.size} is not a number of at least 10000\n`);
   console.log(
-    "Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS]\n\nWithout a name all of them but those marked *, which takes about sixteen minutes. --size is for growth:\n",
+    `Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS] [--profile] [--check | --record]
+
+Without a name all of them but those marked *, which takes about eighteen minutes.
+  --profile  leaves a CPU profile and a flame graph (SVG) of each service process in ${profileFolder}/
+  --check    fails where a ratio is more than 15 % below the recorded one (${recordedFile})
+  --record   records the ratios of this run
+  --size     of growth
+`,
   );
   for (const [name, { description, notPinned }] of Object.entries(benches)) {
     const marked = benches[name]?.onlyNamed ? `${name} *` : name;
@@ -104,6 +121,7 @@ const machine = {
   commit: commit(),
   date: new Date().toISOString(),
 };
+if (values.profile) profileServices(profileFolder);
 let missed = 0;
 const results: Record<string, readonly Figure[] | Result> = {};
 for (const [name, bench] of chosen) {
@@ -113,6 +131,11 @@ for (const [name, bench] of chosen) {
   if ("ratio" in result) missed += result.ratio < result.bar ? 1 : 0;
   else missed += result.filter(isMissed).length;
 }
+if (values.profile) drawProfiles();
+if (values.record) writeRecorded({ ...readRecorded(), ...ratiosOf(results) });
+const fallen = values.check ? fallenBelow(readRecorded(), ratiosOf(results)) : [];
+for (const line of fallen) console.error(line);
+missed += fallen.length;
 if (values.json) console.log(JSON.stringify({ machine, results }, null, 2));
 else {
   console.log(`${machine.date}  ${machine.cpu}, ${machine.memory}, Node ${machine.node}, ${machine.commit}`);
@@ -123,6 +146,41 @@ else {
   }
 }
 process.exit(missed > 0 ? 1 : 0);
+
+function drawProfiles(): void {
+  for (const file of readdirSync(profileFolder).filter((name) => name.endsWith(".cpuprofile"))) {
+    const path = join(profileFolder, file);
+    writeFileSync(path.replace(/cpuprofile$/, "svg"), flameGraph(readFileSync(path, "utf8")));
+    console.error(`profile: ${path}, and its flame graph beside it`);
+  }
+}
+
+/** Every ratio to a bare program in the same run, by its name. */
+type Ratios = Record<string, number>;
+
+function ratiosOf(all: Readonly<Record<string, readonly Figure[] | Result>>): Ratios {
+  const ratios = Object.entries(all).flatMap(([bench, result]): [string, number][] => {
+    if ("ratio" in result) return [[bench, result.ratio]];
+    return result.flatMap(({ name, value, atLeast }) => (atLeast === undefined ? [] : [[`${bench}: ${name}`, value]]));
+  });
+  return Object.fromEntries(ratios.map(([name, ratio]) => [name, Math.round(ratio * 100) / 100]));
+}
+
+function readRecorded(): Ratios {
+  return existsSync(recordedFile) ? (JSON.parse(readFileSync(recordedFile, "utf8")) as Ratios) : {};
+}
+
+function writeRecorded(ratios: Ratios): void {
+  writeFileSync(recordedFile, `${JSON.stringify(ratios, null, 2)}\n`);
+}
+
+function fallenBelow(recorded: Ratios, now: Ratios): string[] {
+  return Object.entries(now).flatMap(([name, ratio]) => {
+    const before = recorded[name];
+    if (before === undefined || ratio >= before * 0.85) return [];
+    return [`${name}: ${ratio}, more than 15 % below the recorded ${before}`];
+  });
+}
 
 function commit(): string {
   try {

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -29,10 +29,21 @@ export function pinThisProcess(cpus: string): void {
   if (canPin) execFileSync("taskset", ["-a", "-c", "-p", cpus, String(process.pid)], { stdio: "ignore" });
 }
 
+let profileFolder: string | null = null;
+
+/** From now on each service process writes a CPU profile when it ends. @param folder emptied first */
+export function profileServices(folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  profileFolder = folder;
+}
+
 /** Starts a script of ours on one core. Resolves when it printed its first line. */
 export async function startPinned(cpu: string, script: string, args: readonly string[], env?: Record<string, string>) {
   const path = new URL(script, import.meta.url).pathname;
-  const command = [process.execPath, "--disable-warning=TimeoutNegativeWarning", path, ...args];
+  const profiling =
+    profileFolder === null || !path.endsWith("/src/main.ts") ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileFolder}`];
+  const command = [process.execPath, ...profiling, "--disable-warning=TimeoutNegativeWarning", path, ...args];
   const [program, rest] = onCore(cpu, command);
   const child = spawn(program, rest, {
     stdio: ["ignore", "pipe", "inherit"],

@@ -8,6 +8,8 @@ export interface RelayTiming {
   readonly poll: number;
   /** The same while they commit some. */
   readonly busyPoll: number;
+  /** From the start of one batch of a queue to the next: what is committed meanwhile goes out together. */
+  readonly pace: number;
   /** Deadline of one send, well below `leaseTtl`. */
   readonly send: number;
   readonly maxBackoff: number;
@@ -18,6 +20,7 @@ export const DEFAULT_TIMING: RelayTiming = {
   renew: 3_000,
   poll: 1_000,
   busyPoll: 100,
+  pace: 20,
   send: 5_000,
   maxBackoff: 3_000,
 };

@@ -30,6 +30,8 @@ export class TopicQueue {
   /** There may be something to send. */
   #isDue = true;
   #wake: () => void = () => {};
+  /** When the newest round began, by `performance.now()`. */
+  #roundAt = Number.NEGATIVE_INFINITY;
   /** Users whose events are held back since the queue last began at its oldest event. Their later ones wait behind them. */
   readonly #heldUsers = new Set<string>();
   /** The queue reads on from here: what is before it is held back. */
@@ -67,8 +69,11 @@ export class TopicQueue {
   async #run(): Promise<void> {
     while (!this.#lane.stopped.aborted) {
       const { wait } = this.#context.broker;
-      if (!this.#isDue) await this.#woken();
-      else if (wait > 0) await pause(wait, this.#lane.stopped);
+      if (!this.#isDue) {
+        await this.#woken();
+        const left = this.#roundAt + this.#context.timing.pace - performance.now();
+        if (left > 0) await pause(left, this.#lane.stopped);
+      } else if (wait > 0) await pause(wait, this.#lane.stopped);
       else await this.#round();
     }
   }
@@ -109,6 +114,7 @@ export class TopicQueue {
   async #round(): Promise<void> {
     const { database, timing } = this.#context;
     this.#isDue = false;
+    this.#roundAt = performance.now();
     try {
       await this.#relayPage();
       return;

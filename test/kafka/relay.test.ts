@@ -14,7 +14,15 @@ import { memoryOutbox } from "../support/memory-outbox.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
 /** Leases run out, and sends are given up, long after a test has ended. */
-const FAST: RelayTiming = { leaseTtl: 120_000, renew: 300, poll: 100, send: 60_000, maxBackoff: 150, busyPoll: 100 };
+const FAST: RelayTiming = {
+  leaseTtl: 120_000,
+  renew: 300,
+  poll: 100,
+  send: 60_000,
+  maxBackoff: 150,
+  busyPoll: 100,
+  pace: 5,
+};
 const SHORT: RelayTiming = { ...FAST, leaseTtl: 1_500, send: 500 };
 
 /** Lanes times topics: each reads once when it starts. */

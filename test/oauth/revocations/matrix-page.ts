@@ -61,7 +61,7 @@ UNAVAILABLE (HTTP 503) about access tokens, neither active nor inactive. Session
 each use, so they are refused at once everywhere. A disabled client is refused within the bound.
 
 How it works: every cause writes rows into one table, in the transaction of its change. Each replica reads that table into memory every
-100 ms. Of a token it keeps only the claims and the result of the signature check, never the decision. A row may become visible after one
+100 ms while it is asked, else at three quarters of the bound. Of a token it keeps only the claims and the result of the signature check, never the decision. A row may become visible after one
 with a higher id, for as long as a transaction may take, so each replica reads the newest rows again until no more can appear.
 \`WatchRevocations\` sends the same rows to services that check tokens themselves; each response says up to when it is complete.
 

@@ -1,8 +1,9 @@
 import type { Command } from "commander";
 import { addClientAdd } from "./client-add.ts";
 import { clientJson, clientText, secretNote } from "./client-output.ts";
+import { addClientUpdate } from "./client-update.ts";
 import { table, timeOf } from "./output.ts";
-import { leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
+import { confirm, leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
 
 const yearSeconds = 31_536_000;
 
@@ -16,7 +17,10 @@ export function addClientCommands(program: Command, runtime: Runtime): void {
   addClientRegistrationToken(client, runtime);
   addClientList(client, runtime);
   addClientShow(client, runtime);
+  addClientUpdate(client, runtime);
   addClientDisable(client, runtime);
+  addClientEnable(client, runtime);
+  addClientRemove(client, runtime);
   addClientRotateSecret(client, runtime);
 }
 
@@ -90,9 +94,41 @@ function addClientDisable(client: Command, runtime: Runtime): void {
     });
     outputOf(runtime, options).print({ client: clientJson(disabled) }, () => `${clientId} is disabled`);
   };
-  leaf(client, "disable <client-id>", "refuse a client from now on; the clients file does not undo it", [
+  leaf(client, "disable <client-id>", "refuse a client until `client enable`; the clients file does not undo it", [
     "client disable portal-client",
   ]).action(run);
+}
+
+function addClientEnable(client: Command, runtime: Runtime): void {
+  const run = async (clientId: string, options: Options) => {
+    const { enableClient, getClient } = await import("../oauth/clients/clients.ts");
+    const enabled = await withContext(runtime, async (ctx) => {
+      await enableClient(ctx, clientId);
+      return getClient(ctx, clientId);
+    });
+    outputOf(runtime, options).print({ client: clientJson(enabled) }, () => `${clientId} is enabled`);
+  };
+  leaf(client, "enable <client-id>", "accept a disabled client again; it gets new access tokens", [
+    "client enable portal-client",
+  ]).action(run);
+}
+
+function addClientRemove(client: Command, runtime: Runtime): void {
+  const run = async (clientId: string, options: Options & { yes?: boolean }) => {
+    await confirm(
+      runtime,
+      options,
+      `${clientId} would be gone with its secrets, its tokens and the consents of its users; \`client disable\` can be undone`,
+    );
+    const { removeClient } = await import("../oauth/clients/clients.ts");
+    await withContext(runtime, (ctx) => removeClient(ctx, clientId));
+    outputOf(runtime, options).print({ removed: clientId }, () => `${clientId} is removed`);
+  };
+  leaf(client, "remove <client-id>", "delete a client with its secrets, tokens and consents", [
+    "client remove old-shop --yes",
+  ])
+    .option("--yes", "I know that this cannot be undone")
+    .action(run);
 }
 
 function addClientRotateSecret(client: Command, runtime: Runtime): void {

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { table, timeOf } from "./output.ts";
-import { leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
+import { confirm, leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
 
 export function addKeyCommands(program: Command, runtime: Runtime): void {
   const key = program.command("key").description("signing keys");
@@ -61,12 +61,17 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
 
   leaf(key, "distrust <kid>", "refuse everything that a key has signed, at once; an active key is replaced", [
     "key distrust 4Tn0Yc1xJ2mJ8qVb",
-  ]).action(async (kid: string, options: { json?: boolean }) => {
-    const { distrustKey } = await import("../oauth/keys/rotation.ts");
-    const added = await withContext(runtime, (ctx) => distrustKey(ctx, kid));
-    const shown = added.map(({ activeFrom, ...rest }) => ({ ...rest, activeFrom: timeOf(activeFrom) }));
-    outputOf(runtime, options).print({ distrusted: kid, replacements: shown }, () =>
-      [`${kid} is distrusted.`, ...shown.map((each) => `${each.kid} (${each.alg}) replaces it.`)].join("\n"),
-    );
-  });
+  ])
+    .option("--yes", "I know that no key is trusted again")
+    .action(async (kid: string, options: { json?: boolean; yes?: boolean }) => {
+      // a script that ran before there was a question goes on
+      if (runtime.stdin.isTTY && options.json !== true)
+        await confirm(runtime, options, `everything that ${kid} has signed would be refused for ever`);
+      const { distrustKey } = await import("../oauth/keys/rotation.ts");
+      const added = await withContext(runtime, (ctx) => distrustKey(ctx, kid));
+      const shown = added.map(({ activeFrom, ...rest }) => ({ ...rest, activeFrom: timeOf(activeFrom) }));
+      outputOf(runtime, options).print({ distrusted: kid, replacements: shown }, () =>
+        [`${kid} is distrusted.`, ...shown.map((each) => `${each.kid} (${each.alg}) replaces it.`)].join("\n"),
+      );
+    });
 }

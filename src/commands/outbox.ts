@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
-import type { OutboxStatus } from "../store/outbox.ts";
+import type { OutboxEntry, OutboxStatus } from "../store/outbox.ts";
 import { table, timeOf } from "./output.ts";
-import { leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
+import { confirm, leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
 
 export function addOutboxCommands(program: Command, runtime: Runtime): void {
   const outbox = program.command("outbox").description("events for Kafka");
@@ -40,11 +40,56 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
     .option("--all", "every parked event")
     .action(async (eventIds: string[], options: { json?: boolean; all?: boolean }) => {
       if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
-      const retried = await withContext(runtime, async ({ store, log }) => {
-        const count = await store.outbox.retry(options.all === true ? null : eventIds);
-        log.info({ event: "outbox_retry", count }, "parked events are pending again");
+      const { securityEvent } = await import("../telemetry/security-events.ts");
+      const retried = await withContext(runtime, async (ctx) => {
+        const count = await ctx.store.outbox.retry(options.all === true ? null : eventIds);
+        securityEvent(ctx, "events_retried", { count });
         return count;
       });
       outputOf(runtime, options).print({ retried }, () => `${retried} pending again`);
     });
+
+  leaf(outbox, "discard [event-ids...]", "delete parked events, which no consumer will get then", [
+    "outbox discard evt-20260118-001",
+    "outbox discard --all --yes",
+  ])
+    .option("--all", "every parked event")
+    .option("--yes", "I know that these events are lost")
+    .action((eventIds: string[], options: DiscardOptions) => runDiscard(runtime, eventIds, options));
+}
+
+interface DiscardOptions {
+  json?: boolean;
+  all?: boolean;
+  yes?: boolean;
+}
+
+async function runDiscard(runtime: Runtime, eventIds: string[], options: DiscardOptions): Promise<void> {
+  if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
+  const { AuthError } = await import("../errors.ts");
+  const { securityEvent } = await import("../telemetry/security-events.ts");
+  const discarded = await withContext(runtime, async (ctx) => {
+    const parked = await ctx.store.outbox.list("parked", 1_000_000);
+    const lost = parked.filter(({ eventId }) => options.all === true || eventIds.includes(eventId));
+    const unknown = eventIds.filter((id) => !lost.some(({ eventId }) => eventId === id));
+    if (unknown.length > 0) throw new AuthError("not_found", `not parked: ${unknown.join(", ")}`);
+    if (lost.length === 0) return [];
+    await confirm(runtime, options, lossOf(lost));
+    const ids = lost.map(({ eventId }) => eventId);
+    await ctx.store.outbox.discard(ids);
+    securityEvent(ctx, "events_discarded", { count: ids.length });
+    return lost;
+  });
+  outputOf(runtime, options).print(
+    { discarded: discarded.map(({ eventId, eventType, userId }) => ({ eventId, eventType, userId })) },
+    () => `${discarded.length} discarded`,
+  );
+}
+
+/** What consumers miss. */
+function lossOf(lost: readonly OutboxEntry[]): string {
+  const of = (type: string) => lost.filter(({ eventType }) => eventType === type).length;
+  const types = [...new Set(lost.map(({ eventType }) => eventType))].map((type) => `${of(type)} ${type}`);
+  const users = new Set(lost.map(({ userId }) => userId)).size;
+  return `consumers would never get ${types.join(", ")} of ${users} user${users === 1 ? "" : "s"}`;
 }

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { leaf, outputOf, type Runtime, UsageError, withContext } from "./runtime.ts";
+import { confirm, leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
 
 export function addRevokeEverythingCommand(program: Command, runtime: Runtime): void {
   leaf(
@@ -10,9 +10,7 @@ export function addRevokeEverythingCommand(program: Command, runtime: Runtime): 
   )
     .option("--yes", "I know that everybody has to sign in again")
     .action(async (options: { json?: boolean; yes?: boolean }) => {
-      if (options.yes !== true) {
-        throw new UsageError("everybody would have to sign in again, and every service to get a new token: give --yes");
-      }
+      await confirm(runtime, options, "everybody would have to sign in again, and every service to get a new token");
       const { revokeEverything } = await import("../oauth/revocations/revoke-everything.ts");
       const told = (rows: number) => void runtime.stderr.write(`${rows} rows deleted so far\n`);
       const { keys, rows } = await withContext(runtime, (ctx) => revokeEverything(ctx, told));

@@ -51,6 +51,27 @@ export function outputOf(runtime: Runtime, options: { json?: boolean | undefined
   return outputTo(runtime.stdout, options.json === true);
 }
 
+/**
+ * Asks before something that cannot be undone. @param loss what is lost, as a sentence without its end
+ * @throws UsageError without `--yes` where there is no terminal to ask at, or the answer is no
+ */
+export async function confirm(
+  runtime: Runtime,
+  options: { json?: boolean; yes?: boolean },
+  loss: string,
+): Promise<void> {
+  if (options.yes === true) return;
+  if (!runtime.stdin.isTTY || options.json === true) throw new UsageError(`${loss}: give --yes`);
+  const { createInterface } = await import("node:readline/promises");
+  const lines = createInterface({ input: runtime.stdin, output: runtime.stderr });
+  try {
+    const answer = await lines.question(`${loss}. Go on? [y/N] `);
+    if (!/^y(es)?$/i.test(answer.trim())) throw new UsageError("nothing was changed");
+  } finally {
+    lines.close();
+  }
+}
+
 export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }

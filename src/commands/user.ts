@@ -1,8 +1,21 @@
 import type { Command } from "commander";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { User } from "../store/users.ts";
-import { fields, timeOf } from "./output.ts";
-import { collect, leaf, outputOf, type Runtime, readText, UsageError, withContext } from "./runtime.ts";
+import { table, timeOf } from "./output.ts";
+import { readPassword } from "./password-input.ts";
+import {
+  collect,
+  confirm,
+  leaf,
+  outputOf,
+  type Runtime,
+  readText,
+  UsageError,
+  wholeNumber,
+  withContext,
+} from "./runtime.ts";
+import { addUserAccessCommands } from "./user-access.ts";
+import { findUser, printUser, userJson } from "./user-output.ts";
 
 interface Options {
   json?: boolean;
@@ -11,11 +24,14 @@ interface Options {
 export function addUserCommands(program: Command, runtime: Runtime): void {
   const user = program.command("user").description("accounts");
   addUserAdd(user, runtime);
+  addUserList(user, runtime);
   addUserShow(user, runtime);
   addUserGrant(user, runtime);
   addUserClaims(user, runtime);
   addUserDisabling(user, runtime, "disable", "end every session and token of an account and refuse its logins");
   addUserDisabling(user, runtime, "enable", "allow the logins of a disabled account again");
+  addUserRemove(user, runtime);
+  addUserAccessCommands(user, runtime);
 }
 
 function addUserAdd(user: Command, runtime: Runtime): void {
@@ -33,7 +49,7 @@ function addUserAdd(user: Command, runtime: Runtime): void {
       const created = await signUp(ctx, { email, password, nickname: options.nickname });
       return roles.length === 0 ? created : changeRoles(ctx, created, roles, "grant");
     });
-    print(runtime, options, added);
+    printUser(runtime, options, added);
   };
   leaf(user, "add <email>", "create an account; the password comes from a file or standard input", [
     "user add ada@example.com --nickname Ada --password-file ./password.txt",
@@ -45,9 +61,41 @@ function addUserAdd(user: Command, runtime: Runtime): void {
     .action(run);
 }
 
+function addUserList(user: Command, runtime: Runtime): void {
+  interface ListOptions extends Options {
+    email?: string;
+    limit: string;
+    page: string;
+  }
+  const run = async (options: ListOptions) => {
+    const size = wholeNumber("--limit", options.limit, 1_000);
+    const { listUsers } = await import("../users/users.ts");
+    const filter = options.email === undefined ? {} : { emailPart: options.email };
+    const { users, nextPageToken } = await withContext(runtime, (ctx) =>
+      listUsers(ctx, { size, token: options.page, ...filter }),
+    );
+    outputOf(runtime, options).print({ users: users.map(userJson), nextPage: nextPageToken || null }, () => {
+      const rows = users.map(({ uuid, email, roles, disabledAt, createdAt }) => [
+        uuid,
+        email,
+        disabledAt === null ? "active" : "disabled",
+        roles.join(" "),
+        timeOf(createdAt),
+      ]);
+      const more = nextPageToken === "" ? "" : `\n\nMore: --page ${nextPageToken}`;
+      return `${table(["UUID", "EMAIL", "STATE", "ROLES", "CREATED"], rows)}${more}`;
+    });
+  };
+  leaf(user, "list", "list accounts, the oldest first", ["user list", "user list --email @example.com --limit 20"])
+    .option("--email <text>", "only addresses that contain this")
+    .option("--limit <number>", "how many at most", "100")
+    .option("--page <token>", "go on where the page before ended", "")
+    .action(run);
+}
+
 function addUserShow(user: Command, runtime: Runtime): void {
   const run = async (who: string, options: Options) => {
-    print(runtime, options, await withContext(runtime, (ctx) => find(ctx, who)));
+    printUser(runtime, options, await withContext(runtime, (ctx) => findUser(ctx, who)));
   };
   leaf(user, "show <uuid-or-email>", "show one account", ["user show ada@example.com"]).action(run);
 }
@@ -57,9 +105,9 @@ function addUserGrant(user: Command, runtime: Runtime): void {
     const { readRoles } = await import("../users/input.ts");
     const named = readRoles(roles);
     const changed = await withContext(runtime, async (ctx) =>
-      changeRoles(ctx, await find(ctx, who), named, options.revoke === true ? "revoke" : "grant"),
+      changeRoles(ctx, await findUser(ctx, who), named, options.revoke === true ? "revoke" : "grant"),
     );
-    print(runtime, options, changed);
+    printUser(runtime, options, changed);
   };
   leaf(user, "grant <uuid-or-email> <roles...>", "grant roles; tokens have them from the next refresh on", [
     "user grant ada@example.com ROLE_ADMIN",
@@ -75,8 +123,8 @@ function addUserClaims(user: Command, runtime: Runtime): void {
     const claims = readClaimsFile(await readText(runtime, file));
     const { emailVerified } = options;
     const change = { claims, ...(emailVerified === undefined ? {} : { emailVerified }) };
-    const changed = await withContext(runtime, async (ctx) => updateUser(ctx, (await find(ctx, who)).uuid, change));
-    print(runtime, options, changed);
+    const changed = await withContext(runtime, async (ctx) => updateUser(ctx, (await findUser(ctx, who)).uuid, change));
+    printUser(runtime, options, changed);
   };
   leaf(user, "claims <uuid-or-email> <file>", "set the standard claims of OpenID Connect, replacing all earlier ones", [
     "user claims ada@example.com ./ada.json",
@@ -92,13 +140,32 @@ function addUserDisabling(user: Command, runtime: Runtime, name: "disable" | "en
   const run = async (who: string, options: Options) => {
     const { getUser, setUserDisabled } = await import("../users/users.ts");
     const changed = await withContext(runtime, async (ctx) => {
-      const { uuid } = await find(ctx, who);
+      const { uuid } = await findUser(ctx, who);
       await setUserDisabled(ctx, uuid, name === "disable");
       return getUser(ctx, uuid);
     });
-    print(runtime, options, changed);
+    printUser(runtime, options, changed);
   };
   leaf(user, `${name} <uuid-or-email>`, description, [`user ${name} ada@example.com`]).action(run);
+}
+
+function addUserRemove(user: Command, runtime: Runtime): void {
+  const run = async (who: string, options: Options & { yes?: boolean }) => {
+    const loss = `the account ${who} would be gone with its profile, sessions, tokens and consents`;
+    await confirm(runtime, options, `${loss}; \`user disable\` can be undone`);
+    const { deleteUser } = await import("../users/users.ts");
+    const { uuid, email } = await withContext(runtime, async (ctx) => {
+      const found = await findUser(ctx, who);
+      await deleteUser(ctx, found.uuid);
+      return found;
+    });
+    outputOf(runtime, options).print({ removed: { uuid, email } }, () => `${email} (${uuid}) is removed`);
+  };
+  leaf(user, "remove <uuid-or-email>", "delete an account; its address may sign up again, as another user", [
+    "user remove ada@example.com --yes",
+  ])
+    .option("--yes", "I know that this cannot be undone")
+    .action(run);
 }
 
 function readClaimsFile(text: string): unknown {
@@ -107,11 +174,6 @@ function readClaimsFile(text: string): unknown {
   } catch (error) {
     throw new UsageError(`the claims are not JSON: ${(error as Error).message}`);
   }
-}
-
-async function find(ctx: OAuthContext, who: string): Promise<User> {
-  const { getUser, getUserByEmail } = await import("../users/users.ts");
-  return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
 }
 
 async function changeRoles(
@@ -124,46 +186,4 @@ async function changeRoles(
   const next =
     change === "revoke" ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
   return updateUser(ctx, user.uuid, { roles: next });
-}
-
-function print(runtime: Runtime, options: { json?: boolean | undefined }, user: User): void {
-  const { uuid, email, emailVerified, nickname, roles, claims, createdAt, disabledAt } = user;
-  const known = { uuid, email, emailVerified, nickname, roles, claims };
-  const json = { ...known, createdAt: timeOf(createdAt), disabledAt: timeOf(disabledAt) || null };
-  outputOf(runtime, options).print({ user: json }, () =>
-    fields([
-      ["uuid", uuid],
-      ["email", emailVerified ? `${email} (verified)` : email],
-      ["nickname", nickname],
-      ["roles", roles.join(" ")],
-      ...(Object.keys(claims).length === 0 ? [] : [["claims", JSON.stringify(claims)] as const]),
-      ["created", timeOf(createdAt)],
-      ["state", disabledAt === null ? "active" : `disabled since ${timeOf(disabledAt)}`],
-    ]),
-  );
-}
-
-/** Never from an argument: every process of the machine can read those. */
-async function readPassword(runtime: Runtime, file: string | undefined): Promise<string> {
-  const asked = file === undefined && runtime.stdin.isTTY;
-  const text = asked ? await ask(runtime) : await readText(runtime, file ?? "-");
-  const password = text.split(/\r?\n/, 1)[0] ?? "";
-  if (password === "") throw new UsageError("no password came from the file or standard input");
-  return password;
-}
-
-async function ask(runtime: Runtime): Promise<string> {
-  const [{ createInterface }, { Writable }] = await Promise.all([
-    import("node:readline/promises"),
-    import("node:stream"),
-  ]);
-  runtime.stderr.write("Password: ");
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input: runtime.stdin, output: silent, terminal: true });
-  try {
-    return await lines.question("");
-  } finally {
-    lines.close();
-    runtime.stderr.write("\n");
-  }
 }

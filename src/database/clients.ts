@@ -6,7 +6,7 @@ import type { AppliedFile, Client, ClientSecret, ClientSource, ClientStore } fro
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, forUpdate, rollback, type Sql, type TransactionSql } from "./transaction.ts";
+import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 
 interface ClientRow {
   client_id: string;
@@ -233,6 +233,34 @@ export class Clients implements ClientStore {
       await this.#changed(sql, clientId, now);
       return true;
     });
+  }
+
+  async remove(clientId: string, now: number): Promise<boolean> {
+    await this.#deleteConsents(clientId);
+    return this.#database.transaction(async (sql) => {
+      const found = await sql.change("DELETE FROM oauth2_registered_client WHERE client_id = ?", [clientId]);
+      if (found === 0) return false;
+      await sql.change("DELETE FROM oauth2_client_secret WHERE client_id = ?", [clientId]);
+      await this.#feed.append(sql, "client", [clientId], "client_removed", now);
+      return true;
+    });
+  }
+
+  /** Page by page: without an index by client, one statement would lock the consents of all. */
+  async #deleteConsents(clientId: string): Promise<void> {
+    for (let after = ""; ; ) {
+      const users = await this.#database.rows<{ user_id: string }>(
+        "SELECT user_id FROM oauth2_authorization_consent WHERE client_id = ? AND user_id > ? ORDER BY user_id LIMIT 500",
+        [clientId, after],
+      );
+      const last = users.at(-1);
+      if (last === undefined) return;
+      await this.#database.change(
+        `DELETE FROM oauth2_authorization_consent WHERE client_id = ? AND user_id IN ${placeholders(users.length)}`,
+        [clientId, ...users.map(({ user_id }) => user_id)],
+      );
+      after = last.user_id;
+    }
   }
 
   async addSecret(

@@ -254,6 +254,12 @@ export class Outbox implements OutboxStore {
     return changed;
   }
 
+  async discard(eventIds: readonly string[] | null): Promise<number> {
+    if (eventIds?.length === 0) return 0;
+    const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
+    return this.#database.change(`DELETE FROM outbox WHERE status = 'parked'${which}`, eventIds ?? []);
+  }
+
   async stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }> {
     const rows = await this.#database.rows<{ status: OutboxStatus; amount: number; oldest: number }>(
       "SELECT status, COUNT(*) AS amount, MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'parked') GROUP BY status",

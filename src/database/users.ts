@@ -178,17 +178,21 @@ export class Users implements UserStore {
     return users;
   }
 
-  async list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]> {
-    const order = "ORDER BY u.created_at, u.uuid LIMIT ?";
-    const rows =
-      after === null
-        ? await this.#database.rows<UserRow>(`${selectUser} ${order}`, [limit])
-        : await this.#database.rows<UserRow>(
-            // the first comparison is what the index can use
-            `${selectUser} WHERE u.created_at >= ? AND (u.created_at > ? OR u.uuid > ?) ${order}`,
-            [after.createdAt, after.createdAt, after.uuid, limit],
-          );
-    return rows.map(userOf);
+  async list(after: { createdAt: number; uuid: string } | null, limit: number, emailPart?: string): Promise<User[]> {
+    const conditions: string[] = [];
+    const values: (string | number)[] = [];
+    if (after !== null) {
+      // the first comparison is what the index can use
+      conditions.push("u.created_at >= ? AND (u.created_at > ? OR u.uuid > ?)");
+      values.push(after.createdAt, after.createdAt, after.uuid);
+    }
+    if (emailPart !== undefined) {
+      conditions.push("INSTR(u.email, ?) > 0");
+      values.push(emailPart);
+    }
+    const where = conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`;
+    const sql = `${selectUser}${where} ORDER BY u.created_at, u.uuid LIMIT ?`;
+    return (await this.#database.rows<UserRow>(sql, [...values, limit])).map(userOf);
   }
 
   async update(uuid: string, change: UserChange, now: number): Promise<boolean> {

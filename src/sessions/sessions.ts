@@ -155,10 +155,14 @@ export async function endOwnSession(ctx: Context, current: BrowserSession, handl
   if (found !== undefined) await endSession(ctx, found.idHash);
 }
 
-async function liveSessionsOf(ctx: Context, { userId }: BrowserSession): Promise<Session[]> {
-  if (userId === null) return [];
+/** The signed-in browsers of a user, the newest first. */
+export async function listSessions(ctx: Context, userId: string): Promise<Session[]> {
   const now = ctx.clock.now();
   return (await ctx.store.sessions.listOfUser(userId, now)).filter((session) => !isIdle(session, now));
+}
+
+async function liveSessionsOf(ctx: Context, { userId }: BrowserSession): Promise<Session[]> {
+  return userId === null ? [] : listSessions(ctx, userId);
 }
 
 function handleOf(current: BrowserSession, idHash: string): string {

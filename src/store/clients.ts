@@ -68,6 +68,11 @@ export interface ClientStore {
   /** Undoes what `by` did and nothing else. */
   enable(clientId: string, by: "file" | "command", now: number): Promise<boolean>;
   /**
+   * Deletes the client with its secrets and the consents to it, and revokes its tokens. What was given to it before is not for a client
+   * that gets its id later: that one was created later. False: no such client.
+   */
+  remove(clientId: string, now: number): Promise<boolean>;
+  /**
    * A new secret; every older one ends at `olderEndAt` at the latest, and what ended by `now` takes its standing authorization
    * with it (revoked in the same transaction). `fileSecretHash` is recorded when given.
    */

@@ -65,6 +65,8 @@ export interface OutboxStore {
   list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]>;
   /** Puts parked events back; all of them without ids. Returns how many. */
   retry(eventIds: readonly string[] | null): Promise<number>;
+  /** Deletes parked events, which no consumer will get; all of them without ids. Returns how many. */
+  discard(eventIds: readonly string[] | null): Promise<number>;
   /**
    * Seals the waiting and parked events behind `after` that are sealed under an older key, up to `limit` events, under the first one.
    * @returns where to go on, null at the end; how many were sealed again; how many no key of this replica opens

@@ -67,8 +67,8 @@ export interface UserStore {
   findWithPassword(uuid: string): Promise<UserWithPassword | null>;
   /** Those that exist, in no order. */
   findMany(uuids: readonly string[]): Promise<User[]>;
-  /** By creation, oldest first, after the given position. */
-  list(after: { createdAt: number; uuid: string } | null, limit: number): Promise<User[]>;
+  /** By creation, oldest first, after the given position. @param emailPart only addresses that contain this; absent: all */
+  list(after: { createdAt: number; uuid: string } | null, limit: number, emailPart?: string): Promise<User[]>;
   update(uuid: string, change: UserChange, now: number): Promise<boolean>;
   /** A better hash of the same password; does nothing when the password was changed meanwhile. */
   rehash(uuid: string, from: string, to: string): Promise<void>;

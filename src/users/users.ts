@@ -159,14 +159,22 @@ export async function batchGetUsers(ctx: Context, uuids: readonly string[]): Pro
   return wanted.length === 0 ? [] : ctx.store.users.findMany(wanted);
 }
 
-/** Oldest first. @param page size 0: 100. @throws AuthError invalid_request */
-export async function listUsers(ctx: Context, page: PageRequest): Promise<{ users: User[]; nextPageToken: string }> {
+/** Oldest first. @param page size 0: 100; emailPart: only addresses that contain it. @throws AuthError invalid_request */
+export async function listUsers(
+  ctx: Context,
+  page: PageRequest & { readonly emailPart?: string },
+): Promise<{ users: User[]; nextPageToken: string }> {
+  const { emailPart } = page;
   const list: PagedList<User> = {
     name: "users",
     usualSize: 100,
     maxSize: 1_000,
     read: (after, limit) =>
-      ctx.store.users.list(after === null ? null : { createdAt: after[0], uuid: after[1] }, limit),
+      ctx.store.users.list(
+        after === null ? null : { createdAt: after[0], uuid: after[1] },
+        limit,
+        ...(emailPart === undefined ? [] : [emailPart.trim().toLowerCase()]),
+      ),
     positionOf: ({ createdAt, uuid }) => [createdAt, uuid],
   };
   const { entries, nextPageToken } = await readPage(ctx.derivedKeys.pageTokens, list, page);
@@ -193,6 +201,7 @@ export async function updateUser(
   };
   await getUser(ctx, uuid);
   await ctx.store.users.update(uuid, checked, ctx.clock.now());
+  securityEvent(ctx, "user_changed", { sub: uuid, members: Object.keys(checked), roles: checked.roles });
   return getUser(ctx, uuid);
 }
 
@@ -223,6 +232,23 @@ export async function changePassword(
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, change.network ?? null);
   securityEvent(ctx, "password_changed", { sub: user.uuid });
+}
+
+/**
+ * Sets a password for an operator, who need not know the current one, and ends every session and authorization of the account. Consents stay.
+ * The next login does not wait for wrong passwords of before.
+ * @throws AuthError invalid_input, not_found, unavailable
+ */
+export async function setPassword(ctx: Context, uuid: string, password: string): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  const newPassword = await readNewPassword(ctx.config, "password", password, [user.email]);
+  const current = await ctx.store.users.findWithPassword(uuid);
+  if (current === null) throw unknownUser();
+  const hash = await ctx.passwords.hash(newPassword);
+  const outcome = await ctx.store.users.changePassword(uuid, current.passwordHash, hash, ctx.clock.now());
+  if (outcome === "lost") throw new AuthError("unavailable", "the password was changed meanwhile: try again");
+  await ctx.limits.clear("wrong_password", user.email);
+  securityEvent(ctx, "password_changed", { sub: uuid });
 }
 
 /** Disables or enables a user. A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */

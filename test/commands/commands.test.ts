@@ -44,6 +44,16 @@ describe("the command line", () => {
       "key distrust",
       "outbox list",
       "outbox retry",
+      "outbox discard",
+      "client update",
+      "client enable",
+      "client remove",
+      "user list",
+      "user enable",
+      "user remove",
+      "user set-password",
+      "user sessions",
+      "user sign-out",
     ].map((command) => [`${command} --help`]),
   ])("explains itself: %s", async (line) => {
     const { status, stdout } = await program.run(line.split(" "));

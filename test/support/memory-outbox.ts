@@ -128,6 +128,11 @@ export function memoryOutbox(): MemoryOutbox {
           for (const row of parked) row.status = "pending";
           return parked.length;
         },
+        async discard(eventIds) {
+          const parked = rows.filter((row) => row.status === "parked" && (eventIds?.includes(row.eventId) ?? true));
+          for (const row of parked) rows.splice(rows.indexOf(row), 1);
+          return parked.length;
+        },
         async reseal() {
           return { end: null, resealed: 0, unreadable: 0 };
         },

@@ -1,7 +1,13 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import { type ClientRegistration, hasSecret } from "../../store/client-metadata.ts";
+import {
+  type ClientMetadata,
+  type ClientRegistration,
+  hasSecret,
+  readClientRegistration,
+} from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 
 /** A registered client that is not disabled, or null. */
@@ -11,6 +17,11 @@ export async function findClient(ctx: OAuthContext, clientId: string): Promise<C
   return client === null || client.disabledAt !== null ? null : client;
 }
 
+/** Was this given to an earlier client of the same id, which was removed? */
+export function isOlderThan(client: Client, given: { readonly createdAt: number }): boolean {
+  return given.createdAt < client.createdAt;
+}
+
 /** Registers a client from the command line. @returns its new secret, shown this once; null where it has none */
 export async function addClient(
   ctx: OAuthContext,
@@ -18,17 +29,17 @@ export async function addClient(
 ): Promise<{ clientSecret: string | null }> {
   const clientSecret = hasSecret(registration.metadata) ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;
-  const ofFile = `${clientId} comes from the clients file: change it there`;
-  if (ctx.config.fileClientIds.has(clientId)) throw new AuthError("invalid_request", ofFile);
+  if (ctx.config.fileClientIds.has(clientId)) throw ofFile(clientId);
   const outcome = await ctx.store.clients.create(
     { clientId, metadata, source: "command", createdAt: ctx.clock.now(), fileSecretHash: null },
     clientSecret === null ? null : hashOf(clientSecret),
   );
   if (outcome === "exists") {
     const known = await ctx.store.clients.find(clientId);
-    const taken = `a client ${clientId} is registered already`;
-    throw new AuthError("invalid_request", known?.source === "file" ? ofFile : taken);
+    if (known?.source === "file") throw ofFile(clientId);
+    throw new AuthError("invalid_request", `a client ${clientId} is registered already`);
   }
+  securityEvent(ctx, "client_registered", { client_id: clientId });
   return { clientSecret };
 }
 
@@ -47,6 +58,99 @@ export async function getClient(ctx: OAuthContext, clientId: string): Promise<Cl
 export async function disableClient(ctx: OAuthContext, clientId: string): Promise<void> {
   await getClient(ctx, clientId);
   await ctx.store.clients.disable(clientId, "command", ctx.clock.now());
+  securityEvent(ctx, "client_disabled", { client_id: clientId });
+}
+
+/**
+ * Accepts a client again that `disableClient` refused. Its access tokens of before stay revoked; its refresh tokens work again.
+ * @throws AuthError not_found, invalid_request: something else than a command disabled it
+ */
+export async function enableClient(ctx: OAuthContext, clientId: string): Promise<void> {
+  const client = await getClient(ctx, clientId);
+  const refused = (why: string) => new AuthError("invalid_request", `${clientId} ${why}`);
+  if (client.disabledAt === null) throw refused("is not disabled");
+  if (client.disabledBy === "file") throw refused("is gone from the clients file: put it back there");
+  if (client.source === "development" && ctx.config.production) {
+    throw refused("is a development client, whose secret is published: register one of your own");
+  }
+  await ctx.store.clients.enable(clientId, "command", ctx.clock.now());
+  securityEvent(ctx, "client_enabled", { client_id: clientId });
+}
+
+/**
+ * Changes members of a client's metadata; all others stay. A client that authenticates with a secret from now on and has none gets one.
+ * @param change unchecked members; null takes a member away
+ * @returns the new secret, shown this once; null: none was made
+ * @throws AuthError not_found, invalid_request (every wrong member)
+ */
+export async function updateClient(
+  ctx: OAuthContext,
+  clientId: string,
+  change: Readonly<Record<string, unknown>>,
+): Promise<{ clientSecret: string | null }> {
+  const client = await getClient(ctx, clientId);
+  refuseOfConfiguration(ctx, client);
+  const metadata = changedMetadata(ctx, client, change);
+  const now = ctx.clock.now();
+  const isFirstSecret = hasSecret(metadata) && !client.secrets.some(({ expiresAt }) => expiresAt === null);
+  const clientSecret = isFirstSecret && metadata.tls_client_auth_subject_dn === undefined ? randomToken() : null;
+  // the secret first: a client that must show one and has none could do nothing
+  if (clientSecret !== null) {
+    await ctx.store.clients.addSecret(clientId, hashOf(clientSecret), { now, olderEndAt: now });
+  }
+  await ctx.store.clients.replaceMetadata(clientId, metadata, client.source, now);
+  securityEvent(ctx, "client_changed", { client_id: clientId, members: Object.keys(change) });
+  return { clientSecret };
+}
+
+function changedMetadata(
+  ctx: OAuthContext,
+  { clientId, metadata }: Client,
+  change: Readonly<Record<string, unknown>>,
+): ClientMetadata {
+  // follows from the grants
+  const { response_types: _, ...kept } = metadata;
+  const members = Object.entries({ ...kept, ...change }).filter(([, value]) => value !== null);
+  const { token_endpoint_auth_method: method, ...rest } = Object.fromEntries(members);
+  const secret = typeof method === "string" && method.startsWith("client_secret_") ? randomToken() : null;
+  const read = readClientRegistration(
+    {
+      ...rest,
+      client_id: clientId,
+      ...(method === undefined ? {} : { token_endpoint_auth_method: method }),
+      // only so that the schema finds one: no secret is changed here
+      ...(secret === null ? {} : { client_secret: secret }),
+    },
+    ctx.config.production,
+  );
+  if (Array.isArray(read)) throw new AuthError("invalid_request", read.join("; "));
+  return read.metadata;
+}
+
+/**
+ * Deletes a client that is no longer needed: its tokens are revoked, its users' consents forgotten, its id is free.
+ * @throws AuthError not_found, invalid_request: it comes from the clients file
+ */
+export async function removeClient(ctx: OAuthContext, clientId: string): Promise<void> {
+  const client = await getClient(ctx, clientId);
+  const isGoneFromFile = client.source === "file" && client.disabledAt !== null;
+  if (ctx.config.fileClientIds.has(clientId) || (client.source === "file" && !isGoneFromFile)) throw ofFile(clientId);
+  if (!(await ctx.store.clients.remove(clientId, ctx.clock.now()))) {
+    throw new AuthError("not_found", `no client ${clientId} is registered`);
+  }
+  securityEvent(ctx, "client_removed", { client_id: clientId });
+}
+
+/** Each start would undo what a command changes there. */
+function refuseOfConfiguration(ctx: OAuthContext, { clientId, source }: Client): void {
+  if (source === "file" || ctx.config.fileClientIds.has(clientId)) throw ofFile(clientId);
+  if (source === "development") {
+    throw new AuthError("invalid_request", `${clientId} is a development client: register one of your own`);
+  }
+}
+
+function ofFile(clientId: string): AuthError {
+  return new AuthError("invalid_request", `${clientId} comes from the clients file: change it there`);
 }
 
 /**
@@ -67,5 +171,6 @@ export async function rotateClientSecret(
   const clientSecret = randomToken();
   const now = ctx.clock.now();
   await ctx.store.clients.addSecret(clientId, hashOf(clientSecret), { now, olderEndAt: now + overlap * 1000 });
+  securityEvent(ctx, "client_secret_rotated", { client_id: clientId, overlap });
   return { clientSecret };
 }

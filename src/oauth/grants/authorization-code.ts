@@ -3,6 +3,7 @@ import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import { isOlderThan } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
@@ -27,7 +28,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   }
   const codeHash = hashOf(presented);
   const found = await ctx.store.authorizations.findCodeWithUser(codeHash);
-  if (found === null || found.code.clientId !== client.clientId) throw refused();
+  if (found === null || found.code.clientId !== client.clientId || isOlderThan(client, found.code)) throw refused();
   const { code, user } = found;
   // with PKCE, which binds the code to its request, the URI may be omitted (OAuth 2.1 section 4.1.3), but not differ
   const bound = code.codeChallenge !== "";

@@ -1,5 +1,6 @@
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { isOlderThan } from "../clients/clients.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
 
@@ -17,6 +18,7 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const { deviceCodes } = ctx.store;
   const code = await deviceCodes.find(hash);
   if (code === null || code.clientId !== grantee.client.clientId || code.redeemedAt !== null) throw refused();
+  if (isOlderThan(grantee.client, code)) throw refused();
   if (code.deniedAt !== null || code.revokedAt !== null) {
     throw new AuthError("access_denied", "the user denied the request");
   }

@@ -3,6 +3,7 @@ import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
+import { isOlderThan } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { grantedResources } from "../resources.ts";
 import { narrowedScope, permittedScope, scopesOf } from "../scopes.ts";
@@ -41,6 +42,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const found = await ctx.store.authorizations.findWithUser(claims.sid);
   if (found === null || !isLive(ctx, found.authorization)) throw new RefreshRejected(ctx, client);
   const { authorization, user } = found;
+  if (isOlderThan(client, authorization)) throw new RefreshRejected(ctx, client);
   if (claims.aud !== authorization.clientId) throw new RefreshRejected(ctx, client);
   if (authorization.clientId !== client.clientId) {
     securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });

@@ -3,7 +3,17 @@ import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Database } from "../../../src/database/transaction.ts";
 import type { ClientMetadata } from "../../../src/store/client-metadata.ts";
 import type { Store } from "../../../src/store/store.ts";
-import { hash, makeAuthorization, metadata, NOW, type OpenedStore, times } from "./fixtures.ts";
+import {
+  consentIn,
+  hash,
+  makeAuthorization,
+  metadata,
+  NOW,
+  type OpenedStore,
+  signIn,
+  signUp,
+  times,
+} from "./fixtures.ts";
 
 /** @param opened gives the store once the tests run */
 export function clientsContract(opened: () => OpenedStore): void {
@@ -33,6 +43,23 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(await told()).toHaveLength(1);
       expect((await store.clients.list()).some(({ clientId }) => clientId === id)).toBe(true);
       expect(await store.clients.disable("nobody", "file", NOW)).toBe(false);
+    });
+
+    it("C-84 removes a client with its secrets and the consents to it alone, and its id is free again", async () => {
+      const [id, other] = [`c-${randomUUID()}`, `c-${randomUUID()}`];
+      for (const each of [id, other]) await store.clients.create(registration(each), hash());
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      for (const each of [id, other]) await store.authorizations.addConsent(consentIn(session, each, "openid"), NOW);
+      expect(await store.clients.remove(id, NOW)).toBe(true);
+      expect(await store.clients.remove(id, NOW)).toBe(false);
+      expect(await store.clients.find(id)).toBeNull();
+      const consents = await store.authorizations.listConsents(user.uuid);
+      expect(consents.map(({ clientId }) => clientId)).toEqual([other]);
+      const told = await database.rows("SELECT 1 AS x FROM revocation WHERE kind = 'client' AND value = ?", [id]);
+      expect(told).toHaveLength(1);
+      expect(await store.clients.create(registration(id), hash())).toBe("created");
+      expect((await store.clients.find(id))?.secrets).toHaveLength(1);
     });
 
     it("keeps every member of the metadata, and completes what was stored before a member existed", async () => {

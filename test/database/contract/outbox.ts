@@ -16,6 +16,22 @@ export function outboxContract(opened: () => OpenedStore): void {
       ({ database, store } = opened());
     });
 
+    it("C-84 deletes parked events on command, and no others", async () => {
+      const [parked, pending] = [await signUp(store), await signUp(store)];
+      const ids = async (user: { uuid: string }) =>
+        (await store.outbox.list(null, 100_000))
+          .filter(({ userId }) => userId === user.uuid)
+          .map(({ eventId }) => eventId);
+      const [[lost = ""], [kept = ""]] = [await ids(parked), await ids(pending)];
+      const owner = randomUUID();
+      const lease = await store.leases.acquire(`lane-${owner}`, owner, 60_000);
+      if (lease === null) throw new Error("no lease");
+      await store.outbox.park(lease, lost, "poison");
+      expect(await store.outbox.discard([])).toBe(0);
+      expect(await store.outbox.discard([lost, kept])).toBe(1);
+      expect([await ids(parked), await ids(pending)]).toEqual([[], [kept]]);
+    });
+
     it("numbers a user's events without a gap while many are written, and tells the relay of each commit", async () => {
       const lanes: number[] = [];
       const stop = store.outbox.onAppend((lane) => lanes.push(lane));
@@ -72,6 +88,8 @@ export function outboxContract(opened: () => OpenedStore): void {
       expect(sent).toEqual({ payload: "" });
       expect((await store.outbox.list("parked", 100)).map(({ reason }) => reason)).toContain("poison");
       expect((await store.outbox.stats()).parked).toBe(1);
+      // C-84: what is parked alone
+      expect(await store.outbox.discard([first.eventId])).toBe(0);
       expect(await store.outbox.retry([second.eventId])).toBe(1);
       expect((await mine(100)).map(({ seq }) => seq)).toEqual([3, 4, 5]);
       expect(await store.outbox.retry(null)).toBe(0);

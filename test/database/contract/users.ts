@@ -57,6 +57,20 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await store.users.findByEmail(user.email)).not.toBeNull();
     });
 
+    it("C-84 lists users by a part of their address, which is taken as it is written, page by page", async () => {
+      const part = randomUUID();
+      const users: User[] = [];
+      for (const name of ["a%", "b", "é"]) users.push(await signUp(store, { email: `${name}-${part}@example.com` }));
+      const found = async (emailPart: string, after: User | null = null) =>
+        (await store.users.list(after, 100, emailPart)).map(({ email }) => email);
+      const emails = users.toSorted((a, b) => a.uuid.localeCompare(b.uuid)).map(({ email }) => email);
+      expect(await found(`-${part}@`)).toEqual(emails);
+      const first = users.find(({ email }) => email === emails[0]) as User;
+      expect(await found(part, first)).toEqual(emails.slice(1));
+      expect(await found(`%-${part}`)).toEqual([`a%-${part}@example.com`]);
+      expect(await found(`e-${part}`)).toEqual([]);
+    });
+
     it("changes profile and roles, lists by creation, and pages without a gap", async () => {
       const users: User[] = [];
       for (const offset of [3, 1, 2]) users.push(await signUp(store, { createdAt: NOW - 100 * DAY + offset }));

@@ -49,14 +49,8 @@ async function answer(
   reply: FastifyReply,
   asked: URLSearchParams,
 ): Promise<FastifyReply> {
-  const demands = readDemands(asked);
-  // a misspelt parameter would let everybody in who has any token
-  if (demands === null) {
-    ctx.log.warn(
-      "a proxy asks /authorize-request with another parameter than scope and audience: correct its settings",
-    );
-    return reply.code(400).send({ error: "Bad Request" });
-  }
+  const demands = readDemands(ctx, asked);
+  if (demands === null) return reply.code(400).send({ error: "Bad Request" });
   try {
     const decision = await decideForProxy(ctx, request.headers.authorization ?? null, demands);
     if (decision.allowed) return reply.headers(identityOf(decision.claims)).send();
@@ -68,14 +62,20 @@ async function answer(
   }
 }
 
-function readDemands(asked: URLSearchParams): Demands | null {
-  if ([...asked.keys()].some((name) => name !== "scope" && name !== "audience")) return null;
+/** @returns null where something else is asked: a misspelt parameter would let everybody in who has any token */
+export function readDemands(ctx: OAuthContext, asked: URLSearchParams): Demands | null {
+  if ([...asked.keys()].some((name) => name !== "scope" && name !== "audience")) {
+    ctx.log.warn(
+      "a proxy asks /authorize-request with another parameter than scope and audience: correct its settings",
+    );
+    return null;
+  }
   const scopes = asked.getAll("scope").flatMap((scope) => scope.split(" ").filter((each) => each !== ""));
   return { scopes, audiences: asked.getAll("audience") };
 }
 
 /** All of them each time: a proxy that copies them replaces what the sender of the request claimed. */
-function identityOf({ sub, client_id, scope, aud, roles }: AccessTokenClaims): Record<string, string> {
+export function identityOf({ sub, client_id, scope, aud, roles }: AccessTokenClaims): Record<string, string> {
   return {
     "x-auth-subject": sub,
     "x-auth-client": client_id,

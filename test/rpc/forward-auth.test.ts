@@ -1,4 +1,8 @@
+import { Code, createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { HeaderValueOption_HeaderAppendAction as AppendAction } from "../../gen/envoy/config/core/v3/base_pb.ts";
+import { Authorization } from "../../gen/envoy/service/auth/v3/external_auth_pb.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { getTokens, internalBasic, postForm, signUp } from "../support/flow.ts";
 
@@ -18,7 +22,7 @@ describe("GET /authorize-request", () => {
   let own: string;
   let forOrders: string;
   beforeAll(async () => {
-    app = await startApp({}, [client("shop")]);
+    app = await startApp({}, [client("shop"), client("envoy", { scope: "auth.introspect" })]);
     own = await tokenOf({});
     forOrders = await tokenOf({ resource: orders, scope: "orders.read" });
   });
@@ -107,6 +111,67 @@ describe("GET /authorize-request", () => {
     expect((await ask(`?scopes=orders.write&audience=${orders}`, forOrders)).status).toBe(400);
     expect((await ask("/scopes=orders.write/carts", forOrders)).status).toBe(400);
     expect(app.logs.slice(lines).filter((line) => line.includes("/authorize-request"))).toHaveLength(2);
+  });
+
+  describe("Envoy's envoy.service.auth.v3.Authorization", () => {
+    const envoy = `Basic ${Buffer.from(`envoy:${encodeURIComponent(secret)}`).toString("base64")}`;
+    const transports = () => [
+      createGrpcTransport({ baseUrl: `http://${app.grpc}`, idleConnectionTimeoutMs: 100 }),
+      createConnectTransport({ baseUrl: app.internalUrl, httpVersion: "1.1" }),
+    ];
+    const check = (token: string | null, contextExtensions: Record<string, string>, by: string | null = envoy) => {
+      const sent = { ":path": "/carts?scope=orders.read", "x-auth-roles": "ROLE_ADMIN" };
+      const http = { headers: { ...sent, ...(token === null ? {} : { authorization: `Bearer ${token}` }) } };
+      const request = { attributes: { contextExtensions, request: { http } } };
+      const options = by === null ? {} : { headers: { authorization: by } };
+      return transports().map((transport) => createClient(Authorization, transport).check(request, options));
+    };
+
+    it("lets a good token through with whose it is, and takes away what its sender claimed", async () => {
+      for (const answer of await Promise.all(check(forOrders, { scope: "orders.read", audience: orders }))) {
+        expect(answer.status?.code ?? 0).toBe(0);
+        if (answer.httpResponse.case !== "okResponse") throw new Error("not let through");
+        const { headers, headersToRemove } = answer.httpResponse.value;
+        expect(headers.map(({ header }) => [header?.key, header?.value])).toEqual([
+          ["x-auth-subject", "shop"],
+          ["x-auth-client", "shop"],
+          ["x-auth-scope", "orders.read"],
+          ["x-auth-audience", orders],
+        ]);
+        expect(new Set(headers.map(({ appendAction }) => appendAction))).toEqual(
+          new Set([AppendAction.OVERWRITE_IF_EXISTS_OR_ADD]),
+        );
+        expect(headersToRemove).toEqual(["x-auth-roles"]);
+      }
+    });
+
+    it("refuses by the gateway's table", async () => {
+      for (const [token, demands, status, code, error] of [
+        [null, {}, 401, 16, "Unauthorized"],
+        [own, { audience: orders }, 401, 16, "Invalid Token"],
+        [forOrders, { audience: orders, scope: "orders.write" }, 403, 7, "Forbidden"],
+      ] as const) {
+        for (const answer of await Promise.all(check(token, demands))) {
+          expect(answer.status?.code).toBe(code);
+          if (answer.httpResponse.case !== "deniedResponse") throw new Error("let through");
+          const { status: sent, headers, body } = answer.httpResponse.value;
+          expect([sent?.code, JSON.parse(body)]).toEqual([status, { error }]);
+          expect(headers.map(({ header }) => header?.key)).toContain("www-authenticate");
+        }
+      }
+    });
+
+    it("answers only callers with auth.introspect, and refuses settings that are misspelt", async () => {
+      const shop = `Basic ${Buffer.from(`shop:${encodeURIComponent(secret)}`).toString("base64")}`;
+      for (const [demands, by, code] of [
+        [{}, null, Code.Unauthenticated],
+        [{}, shop, Code.PermissionDenied],
+        [{ scopes: "x" }, envoy, Code.InvalidArgument],
+      ] as const) {
+        const refused = { status: "rejected", reason: expect.objectContaining({ code }) };
+        expect(await Promise.allSettled(check(own, demands, by))).toEqual([refused, refused]);
+      }
+    });
   });
 
   it("is counted, and is not served to the public", async () => {

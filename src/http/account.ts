@@ -8,7 +8,7 @@ import { endSessions, getUser } from "../users/users.ts";
 import { checkForm, FormRefused, formFields, isOfEndedSession } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
-import { type Parameters, readForm } from "./parameters.ts";
+import { type Parameters, readForm, readQuery } from "./parameters.ts";
 import { clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 const endPath = "/account/sessions/end";
@@ -16,6 +16,9 @@ const everywherePath = "/account/sign-out-everywhere";
 const removePath = "/account/applications/remove";
 /** A program that signs in again and again must not make the page endless. */
 const maxSessions = 100;
+
+/** What was done is said when the page is loaded again, for so long (milliseconds). */
+const saidForMs = 60_000;
 
 type SignedIn = BrowserSession & { readonly userId: string };
 
@@ -89,6 +92,8 @@ async function showAccount(visit: Visit, session: SignedIn): Promise<FastifyRepl
   const applications = await listApplications(ctx, session.userId);
   return renderPage(visit, "account", {
     account: email,
+    // the session of a changed password is new: a link of somebody else cannot say it
+    passwordChanged: readQuery(visit.request)["done"] === "password" && ctx.clock.now() - session.createdAt < saidForMs,
     zone: claims.zoneinfo ?? "UTC",
     more: Math.max(0, sessions.length - maxSessions),
     sessions: sessions.slice(0, maxSessions).map((each) => ({

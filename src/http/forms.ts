@@ -1,5 +1,6 @@
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, csrfToken, isCsrfToken } from "../sessions/sessions.ts";
 import type { Parameters } from "./parameters.ts";
 import { cookieOf, openSession, sessionOf, setCookie, type Visit } from "./visit.ts";
@@ -89,6 +90,22 @@ function refuseOtherSites(visit: Visit): void {
   const { origin, "sec-fetch-site": site } = visit.request.headers;
   const isOpaque = origin === "null" && site === undefined;
   if (origin !== undefined && !isOpaque && !isFromOwnPage(visit)) throw new FormRefused();
+}
+
+/** A form that sets a password names its account, in a way that only this service can make: for when its link or its session is over. */
+const accountPurpose = "account of a form";
+
+export function sealAccount(ctx: OAuthContext, uuid: string): string {
+  return ctx.derivedKeys.pendingRequests.seal(uuid, accountPurpose);
+}
+
+/** @returns the uuid; null: this service did not make it */
+export function openAccount(ctx: OAuthContext, sealed: string): string | null {
+  try {
+    return ctx.derivedKeys.pendingRequests.open(sealed, accountPurpose).toString();
+  } catch {
+    return null;
+  }
 }
 
 /** Status 403 on the pages: the form has expired. */

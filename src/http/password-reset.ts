@@ -8,7 +8,7 @@ import { normaliseEmail } from "../users/input.ts";
 import { findReset, requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { checkCurrentPassword } from "../users/users.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
-import { checkOpenForm, openFormFields } from "./forms.ts";
+import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -77,17 +77,6 @@ async function setPassword(visit: Visit, form: Parameters): Promise<UserWithPass
   }
 }
 
-/** The form names its account in a way that only this service can read and make: for the time when its link is used. */
-const accountPurpose = "account of a reset form";
-
-function openAccount(ctx: OAuthContext, sealed: string): string | null {
-  try {
-    return ctx.derivedKeys.pendingRequests.open(sealed, accountPurpose).toString();
-  } catch {
-    return null;
-  }
-}
-
 async function showRequest(
   visit: Visit,
   { email, error }: { readonly email: string; readonly error: AuthError | null },
@@ -110,7 +99,7 @@ async function showNewPassword(
   return renderPage(visit, "reset-password", {
     fields: await openFormFields(visit, "password-reset-confirm", {
       token,
-      account: ctx.derivedKeys.pendingRequests.seal(user.uuid, accountPurpose),
+      account: sealAccount(ctx, user.uuid),
     }),
     email: user.email,
     minLength: ctx.config.passwordMinLength,

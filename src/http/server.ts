@@ -13,6 +13,7 @@ import { PATHS } from "../oauth/paths.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
+import { changePasswordPage } from "./change-password.ts";
 import { consentPage } from "./consent.ts";
 import { devicePages } from "./device.ts";
 import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
@@ -39,6 +40,7 @@ type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
 const pages: readonly Endpoint[] = [
   authorizeEndpoint,
   accountPage,
+  changePasswordPage,
   loginPage,
   signUpPage,
   consentPage,

@@ -76,14 +76,23 @@ export async function checkLogin(
     readonly formId: string | null;
   },
 ): Promise<Login> {
-  const { deviceProof, ipAddress } = login.browser;
+  const { ipAddress } = login.browser;
   const device = await deviceOf(ctx, login.browser, login.email);
   const user = await checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
+  return loginOf(ctx, user, login);
+}
+
+/** The login of a user whose password was just checked, or set. Nothing is stored yet, as with `checkLogin`. */
+export async function loginOf(
+  ctx: Context,
+  user: UserWithPassword,
+  login: { readonly browser: Browser; readonly replaces: Session | null; readonly formId: string | null },
+): Promise<Login> {
   const [cookie, before] = cookiesOfForm(ctx, login.formId, user);
   const repeated = before === null ? null : await findSession(ctx, before);
   return {
     session: repeated ?? newSession(ctx, login.browser, user.uuid, cookie),
-    deviceProof: rememberDevice(ctx, deviceProof, user),
+    deviceProof: rememberDevice(ctx, login.browser.deviceProof, user),
     proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
     isStored: repeated !== null,
   };

@@ -208,6 +208,7 @@ export async function updateUser(
 /**
  * Changes a password, given the current one, and ends every session and authorization of the account. Consents stay.
  * @param change network: of the user who changes it, where that is known
+ * @returns the user with the new password
  * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
  */
 export async function changePassword(
@@ -218,20 +219,17 @@ export async function changePassword(
     readonly newPassword: unknown;
     readonly network?: string;
   },
-): Promise<void> {
+): Promise<UserWithPassword> {
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
   const { passwordHash } = await checkCurrentPassword(ctx, user.uuid, current);
-  const outcome = await ctx.store.users.changePassword(
-    user.uuid,
-    passwordHash,
-    await ctx.passwords.hash(newPassword),
-    ctx.clock.now(),
-  );
+  const newHash = await ctx.passwords.hash(newPassword);
+  const outcome = await ctx.store.users.changePassword(user.uuid, passwordHash, newHash, ctx.clock.now());
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, change.network ?? null);
   securityEvent(ctx, "password_changed", { sub: user.uuid });
+  return { ...user, passwordHash: newHash };
 }
 
 /**

@@ -227,6 +227,18 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     end: titled(t.homeSignedIn),
     sessions: 1,
   },
+  "change-password /account/password": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/password`),
+    fill: async (page, { account }) => {
+      await page.locator("#current_password").fill(account.password);
+      await page.locator("#password").fill(newPassword);
+    },
+    button: 'form[action$="/account/password"] button',
+    end: ({ heading, text }) => heading === t.homeSignedIn && text.includes(t.changePasswordDone),
+    later: [({ text }) => text.includes(t.currentPasswordWrong), titled(t.homeSignedIn)],
+    sessions: 1,
+  },
   "account /account/sign-out-everywhere": {
     prepare: signedIn,
     open: (page, { app }) => page.goto(`${app.url}/`),

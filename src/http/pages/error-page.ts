@@ -88,6 +88,7 @@ async function wayBackOf(visit: Visit): Promise<WayBack | null> {
 function retryPath(request: FastifyRequest): string | null {
   const path = request.routeOptions.url ?? "";
   if (path === "/device/decision") return "/device";
+  if (path === "/account/password") return path;
   if (path.startsWith("/account/")) return "/";
   if (path === "/password-reset/confirm") return "/password-reset";
   const form = readForm(request);

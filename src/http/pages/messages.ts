@@ -81,6 +81,12 @@ const en = {
   resetDoneTitle: "Your password has been changed",
   resetDone:
     "You have been signed out everywhere, and the access that applications had to your account was removed. Sign in with your new password.",
+  changePassword: "Change your password",
+  changePasswordTitle: "Change your password",
+  changePasswordIntro: "You stay signed in here, and are signed out of every other browser and application.",
+  changePasswordDone: "Your password has been changed. You have been signed out everywhere else.",
+  currentPassword: "Current password",
+  currentPasswordWrong: "This is not your current password.",
   logoutTitle: "Sign out?",
   logoutIntro: "You will be signed out of every application you signed in to with this browser.",
   signOut: "Sign out",
@@ -225,6 +231,13 @@ const ko: Messages = {
   resetDoneTitle: "비밀번호가 변경되었습니다",
   resetDone:
     "모든 기기에서 로그아웃되었고, 애플리케이션의 계정 접근 권한이 삭제되었습니다. 새 비밀번호로 로그인하세요.",
+  changePassword: "비밀번호 변경",
+  changePasswordTitle: "비밀번호 변경",
+  changePasswordIntro:
+    "이 브라우저에서는 로그인 상태가 유지되고, 다른 모든 브라우저와 애플리케이션에서는 로그아웃됩니다.",
+  changePasswordDone: "비밀번호가 변경되었습니다. 다른 모든 곳에서 로그아웃되었습니다.",
+  currentPassword: "현재 비밀번호",
+  currentPasswordWrong: "현재 비밀번호가 올바르지 않습니다.",
   logoutTitle: "로그아웃하시겠습니까?",
   logoutIntro: "이 브라우저로 로그인한 모든 애플리케이션에서 로그아웃됩니다.",
   signOut: "로그아웃",

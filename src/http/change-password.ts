@@ -1,0 +1,83 @@
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { randomToken } from "../crypto/hashes.ts";
+import { AuthError } from "../errors.ts";
+import { networkOf } from "../limits.ts";
+import type { OAuthContext } from "../oauth/context.ts";
+import { type BrowserSession, loginOf, storeLogin } from "../sessions/sessions.ts";
+import type { UserWithPassword } from "../store/users.ts";
+import { changePassword, checkCurrentPassword, getUser } from "../users/users.ts";
+import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { checkForm, FormRefused, formFields, formIdOf, isOfEndedSession, openAccount, sealAccount } from "./forms.ts";
+import { pageRoutes } from "./page-routes.ts";
+import { fieldProblems } from "./pages/field-problems.ts";
+import { renderPage } from "./pages/render.ts";
+import { type Parameters, readForm } from "./parameters.ts";
+import { browserOf, pathOf, sessionOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
+
+const path = "/account/password";
+
+/** GET and POST /account/password, and where password managers look for it (W3C: A Well-Known URL for Changing Passwords). */
+export function changePasswordPage(app: FastifyInstance, ctx: OAuthContext): void {
+  const page = pageRoutes(app, ctx);
+
+  page.get("/.well-known/change-password", (visit) => visit.reply.redirect(pathOf(ctx, path), 302));
+
+  page.get(path, async (visit) => {
+    const session = await sessionOf(visit);
+    if (session === null || session.userId === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    return showForm(visit, session, null);
+  });
+
+  page.post(path, async (visit) => {
+    const form = readForm(visit.request);
+    if (await isOfEndedSession(visit, path, form)) return signIn(visit, await userOfRepeat(visit, form), form);
+    const session = await checkForm(visit, path, form);
+    if (session.userId === null) throw new FormRefused();
+    const { current_password: currentPassword = "", password: newPassword = "" } = form;
+    try {
+      const change = { uuid: session.userId, currentPassword, newPassword, network: networkOf(visit.request.ip) };
+      return await signIn(visit, await changePassword(ctx, change), form);
+    } catch (error) {
+      if (!(error instanceof AuthError)) throw error;
+      if (!["invalid_input", "invalid_credentials", "rate_limited"].includes(error.code)) throw error;
+      setRetryAfter(visit.reply, error.retryAfter);
+      visit.reply.code(ANSWERS[error.code].status);
+      return showForm(visit, session, error);
+    }
+  });
+}
+
+/** Pressed twice: the first press ended the session. It ends where that did, if the account has the password that the form brings. */
+async function userOfRepeat({ ctx }: Visit, form: Parameters): Promise<UserWithPassword> {
+  const uuid = openAccount(ctx, form["account"] ?? "");
+  if (uuid === null) throw new FormRefused();
+  try {
+    return await checkCurrentPassword(ctx, uuid, form["password"] ?? "");
+  } catch (error) {
+    if (error instanceof AuthError && error.code === "invalid_credentials") throw new FormRefused();
+    throw error;
+  }
+}
+
+/** Every session of the account has ended: this browser goes on in a new one. */
+async function signIn(visit: Visit, user: UserWithPassword, form: Parameters): Promise<FastifyReply> {
+  const { ctx, reply } = visit;
+  const login = await loginOf(ctx, user, { browser: browserOf(visit), replaces: null, formId: formIdOf(form) });
+  if (!login.isStored) await storeLogin(ctx, login);
+  setSessionCookie(visit, login.session);
+  setDeviceCookie(visit, login.deviceProof);
+  return reply.redirect(`${pathOf(ctx, "/")}?done=password`, 303);
+}
+
+async function showForm(visit: Visit, session: BrowserSession, error: AuthError | null): Promise<FastifyReply> {
+  const { ctx } = visit;
+  const user = await getUser(ctx, session.userId ?? "");
+  return renderPage(visit, "change-password", {
+    fields: { ...formFields(session, path, { account: sealAccount(ctx, user.uuid) }), form: randomToken() },
+    email: user.email,
+    minLength: ctx.config.passwordMinLength,
+    isWrong: error?.code === "invalid_credentials",
+    problem: error?.code === "rate_limited" ? error.code : null,
+    problems: fieldProblems(error),
+  });
+}

@@ -29,6 +29,9 @@ const rules = {
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /** Clients that register themselves, per network. */
   client_registration: { limit: 300, windowMs: 3_600_000 },
+  /** Of those the ones without an initial access token, per network and of all networks. */
+  open_registration: { limit: 30, windowMs: 3_600_000 },
+  open_registration_total: { limit: 300, windowMs: 3_600_000 },
   /** Per client and network. */
   failed_client_authentication: { limit: 200, windowMs: 60_000 },
 } as const;

@@ -46,6 +46,8 @@ export interface Config {
   /** Of idle connections to the public listener (milliseconds). */
   readonly keepAliveTimeoutMs: number;
   readonly hstsIncludeSubDomains: boolean;
+  /** Whether clients may register themselves without an initial access token. */
+  readonly openRegistration: boolean;
   /** Whether a client assertion must name the issuer as its audience, and no endpoint. */
   readonly strictAssertionAudience: boolean;
   readonly passwordMinLength: number;
@@ -408,6 +410,7 @@ export function readConfig(env: Environment): Settings {
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
     keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,
+    openRegistration: read.flag("OPEN_REGISTRATION", production),
     strictAssertionAudience: read.flag("STRICT_ASSERTION_AUDIENCE", production),
     hstsIncludeSubDomains: read.flag("HSTS_INCLUDE_SUBDOMAINS", production),
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),

@@ -183,6 +183,13 @@ export const SECTIONS = {
     ACCESS_TOKEN_TTL: seconds(120, 3_600, "Lifetime of access tokens (seconds)."),
     REFRESH_TOKEN_TTL: seconds(2_592_000, 31_536_000, "Lifetime of an authorization and its refresh tokens (seconds)."),
     ID_TOKEN_TTL: seconds(600, 86_400, "Lifetime of ID tokens (seconds)."),
+    OPEN_REGISTRATION: {
+      kind: "flag",
+      default: false,
+      example: "1",
+      meaning:
+        "Clients may register themselves without an initial access token, as MCP clients do: 30 an hour and network, 300 an hour in all. They are shown to users as unverified.",
+    },
     STRICT_ASSERTION_AUDIENCE: {
       kind: "flag",
       default: false,

@@ -143,14 +143,16 @@ export class Clients implements ClientStore {
 
   async register(
     client: Pick<Client, "clientId" | "metadata" | "createdAt">,
-    hashes: { initialToken: string; registrationToken: string; secret: string | null },
+    hashes: { initialToken: string | null; registrationToken: string; secret: string | null },
   ): Promise<"registered" | "token_refused"> {
     return this.#database.transaction(async (sql): Promise<"registered" | "token_refused"> => {
-      const used = await sql.change(
-        "UPDATE oauth2_initial_access_token SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
-        [hashes.initialToken, client.createdAt],
-      );
-      if (used === 0) return rollback("token_refused");
+      if (hashes.initialToken !== null) {
+        const used = await sql.change(
+          "UPDATE oauth2_initial_access_token SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
+          [hashes.initialToken, client.createdAt],
+        );
+        if (used === 0) return rollback("token_refused");
+      }
       await insertClient(sql, { ...client, source: "registration", fileSecretHash: null }, hashes.registrationToken);
       if (hashes.secret !== null) await insertSecret(sql, client.clientId, hashes.secret, client.createdAt);
       return "registered";

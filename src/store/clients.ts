@@ -53,10 +53,10 @@ export interface ClientStore {
   }): Promise<void>;
   /** Is it unexpired, with a use left? */
   hasInitialAccessToken(tokenHash: string, now: number): Promise<boolean>;
-  /** Registers a client for one use of an initial access token: both or neither. */
+  /** Registers a client for one use of an initial access token, both or neither; null: none is needed. */
   register(
     client: Pick<Client, "clientId" | "metadata" | "createdAt">,
-    hashes: { initialToken: string; registrationToken: string; secret: string | null },
+    hashes: { initialToken: string | null; registrationToken: string; secret: string | null },
   ): Promise<"registered" | "token_refused">;
   /** The client that registered itself and got this token for it (RFC 7592); null: no such pair, or disabled. */
   findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null>;

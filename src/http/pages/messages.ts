@@ -34,6 +34,9 @@ const en = {
   consentTitle: "Allow access?",
   consentBefore: "",
   consentAfter: " asks for access to your account.",
+  unverified:
+    "This application registered itself. Its name is not verified: continue only if you started this yourself.",
+  unverifiedReturn: "It will get your answer at",
   consentIntro: "If you allow it, this application can:",
   consentAccount: "Signed in as",
   consentReturn: "You will return to",
@@ -185,6 +188,8 @@ const ko: Messages = {
   consentTitle: "접근을 허용하시겠습니까?",
   consentBefore: "",
   consentAfter: "에서 회원님의 계정에 접근하려고 합니다.",
+  unverified: "이 애플리케이션은 스스로 등록했습니다. 이름이 확인되지 않았으니 직접 시작한 경우에만 계속하세요.",
+  unverifiedReturn: "응답을 받을 주소:",
   consentIntro: "허용하면 이 애플리케이션이 다음을 할 수 있습니다.",
   consentAccount: "로그인한 계정",
   consentReturn: "돌아갈 주소",

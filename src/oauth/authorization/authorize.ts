@@ -3,6 +3,7 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
+import { isUnverified } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
@@ -173,6 +174,8 @@ function wereShown({ shownScopes, storedId }: PendingRequest, scopes: readonly s
 
 export interface RequestDescription {
   readonly clientName: string;
+  /** The client gave itself its name. */
+  readonly unverified: boolean;
   readonly redirectOrigin: string;
   readonly scopes: readonly string[];
   readonly loginHint: string;
@@ -191,6 +194,7 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
   );
   return {
     clientName: client.metadata.client_name ?? client.clientId,
+    unverified: isUnverified(client),
     redirectOrigin: originOf(destination.redirectUri),
     scopes,
     loginHint: pending.parameters["login_hint"] ?? "",

@@ -8,6 +8,7 @@ import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient } from "../clients/clients.ts";
+import { isUnverified } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
 import { readResources } from "../resources.ts";
@@ -100,6 +101,8 @@ export function readUserCode(typed: string): string | null {
 export interface DeviceRequest {
   readonly userCode: string;
   readonly clientName: string;
+  /** The client gave itself its name. */
+  readonly unverified: boolean;
   readonly scopes: readonly string[];
   /** From where the device asked. */
   readonly ipAddress: string;
@@ -127,6 +130,7 @@ export async function openDeviceCode(
   return {
     userCode,
     clientName: client.metadata.client_name ?? client.clientId,
+    unverified: isUnverified(client),
     scopes: scopesOf(code.scope),
     ipAddress: code.ipAddress,
   };

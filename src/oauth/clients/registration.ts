@@ -16,6 +16,7 @@ import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
 import { scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
+import { isNameTaken } from "./names.ts";
 
 /** Members that widen what a client may do, or weaken it: an operator's, never its own. */
 const operatorsOnly: readonly string[] = [
@@ -59,6 +60,10 @@ const answersOnly: readonly string[] = [
 /** Grants in which no user is asked, or that use the token of another client. */
 const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE_GRANT];
 
+/** Of a client that registers without an initial access token. */
+const openGrants: readonly string[] = ["authorization_code", "refresh_token"];
+const openMetadataBytes = 8 * 1024;
+
 /** What other servers know and this one has not, as it is without being named. */
 const notSupportedDefaults: Json = { tls_client_certificate_bound_access_tokens: false };
 
@@ -84,7 +89,8 @@ export async function createInitialAccessToken(
 }
 
 /**
- * Client registration (RFC 7591 section 3.1), only with an initial access token. A refused registration does not use the token up.
+ * Client registration (RFC 7591 section 3.1), with an initial access token unless OPEN_REGISTRATION is on. A refused registration does not use
+ * the token up.
  * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, rate_limited, unavailable
  */
 export async function registerClient(
@@ -92,10 +98,14 @@ export async function registerClient(
   { authorization, network, json: given }: { authorization: string | null; network: string; json: Json },
 ): Promise<Json> {
   const json = withoutNulls(given);
-  const initialToken = hashOf(bearerOf(authorization));
+  const isOpen = authorization === null && ctx.config.openRegistration;
+  const initialToken = isOpen ? null : hashOf(bearerOf(authorization));
   const refused = () => new AuthError("invalid_token", "the initial access token is unknown, expired or used up");
-  if (!(await ctx.store.clients.hasInitialAccessToken(initialToken, ctx.clock.now()))) throw refused();
+  if (initialToken !== null && !(await ctx.store.clients.hasInitialAccessToken(initialToken, ctx.clock.now()))) {
+    throw refused();
+  }
   await ctx.limits.take("client_registration", network);
+  if (isOpen) await admitWithoutToken(ctx, network, json);
   for (const member of ["client_id", "client_secret"]) {
     if (json[member] !== undefined) throw metadataError([`${member}: is chosen here`]);
   }
@@ -104,6 +114,7 @@ export async function registerClient(
   const clientId = randomUUID();
   const clientSecret = isSecretMethod(method) ? randomToken() : null;
   const metadata = readOwnMetadata(ctx, json, clientId, clientSecret);
+  await refuseTakenName(ctx, metadata);
   const registrationToken = randomToken();
   const client = { clientId, metadata, createdAt: ctx.clock.now() };
   const outcome = await ctx.store.clients.register(client, {
@@ -115,6 +126,30 @@ export async function registerClient(
   securityEvent(ctx, "client_registered", { client_id: clientId });
   const secret = clientSecret === null ? {} : { client_secret: clientSecret, client_secret_expires_at: 0 };
   return { ...informationOf(ctx, client, registrationToken), ...secret };
+}
+
+/** A registration that no operator knows of beforehand. @throws AuthError rate_limited, invalid_client_metadata */
+async function admitWithoutToken(ctx: OAuthContext, network: string, json: Json): Promise<void> {
+  demandOpenMetadata(json, []);
+  await ctx.limits.take("open_registration", network);
+  await ctx.limits.take("open_registration_total", "");
+}
+
+/** @param held grants that the client has already, from a registration with a token */
+function demandOpenMetadata(json: Json, held: readonly string[]): void {
+  const length = Buffer.byteLength(JSON.stringify(json));
+  if (length > openMetadataBytes) throw metadataError([`registration: has more than ${openMetadataBytes} bytes`]);
+  const grants: unknown[] = Array.isArray(json["grant_types"]) ? json["grant_types"] : [];
+  const refused = grants.filter((grant) => ![...openGrants, ...held].includes(String(grant)));
+  if (refused.length > 0) {
+    throw metadataError(refused.map((grant) => `grant_types: ${String(grant)} needs an initial access token`));
+  }
+}
+
+/** @throws AuthError invalid_client_metadata */
+async function refuseTakenName(ctx: OAuthContext, { client_name: name }: ClientMetadata): Promise<void> {
+  if (name === undefined || !(await isNameTaken(ctx, name))) return;
+  throw metadataError(["client_name: is, or looks like, the name of another client"]);
 }
 
 /** RFC 7592 section 2.1. @throws AuthError unauthorized, invalid_token, unavailable */
@@ -144,7 +179,9 @@ export async function replaceRegistration(
     throw metadataError(["token_endpoint_auth_method: this client was registered without a secret"]);
   }
   const placeholder = isSecretMethod(method) ? randomToken() : null;
+  if (ctx.config.openRegistration) demandOpenMetadata(json, client.metadata.grant_types);
   const metadata = readOwnMetadata(ctx, json, client.clientId, placeholder);
+  await refuseTakenName(ctx, metadata);
   await ctx.store.clients.replaceMetadata(client.clientId, metadata, "registration", ctx.clock.now());
   return informationOf(ctx, { ...client, metadata }, bearerOf(request.authorization));
 }

@@ -1,0 +1,34 @@
+import type { Client } from "../../store/clients.ts";
+import type { OAuthContext } from "../context.ts";
+
+/** Letters that look like a Latin one, after case folding. */
+const lookalikes: Readonly<Record<string, string>> = {
+  ...{ а: "a", в: "b", с: "c", ԁ: "d", е: "e", һ: "h", і: "l", ј: "j", к: "k", ӏ: "l", м: "m", н: "h", о: "o", р: "p" },
+  ...{ ѕ: "s", т: "t", у: "y", х: "x", ѵ: "v", ԛ: "q", ԝ: "w" },
+  ...{ α: "a", β: "b", ε: "e", η: "n", ι: "l", κ: "k", ν: "v", ο: "o", ρ: "p", τ: "t", υ: "u", χ: "x" },
+  ...{ i: "l", ı: "l", "1": "l", "0": "o", ß: "ss" },
+};
+
+/** Was its name given by the client itself, so that the operator may never have seen it? */
+export function isUnverified({ source }: Client): boolean {
+  return source === "registration";
+}
+
+/** Does a name look like the name or the id of a client that the operator registered? Clients that register themselves may share one. */
+export async function isNameTaken(ctx: OAuthContext, name: string): Promise<boolean> {
+  const wanted = skeletonOf(name);
+  const clients = await ctx.store.clients.list();
+  return clients.some((client) => {
+    if (isUnverified(client)) return false;
+    const { clientId, metadata } = client;
+    return [clientId, metadata.client_name ?? clientId].some((each) => skeletonOf(each) === wanted);
+  });
+}
+
+/** What is left of a name for an eye that reads quickly: no case, accents, spaces or signs, and one letter for all that look alike. */
+function skeletonOf(name: string): string {
+  const folded = name.normalize("NFKD").toLowerCase().normalize("NFKD");
+  const letters = Array.from(folded.replaceAll(/[^\p{L}\p{N}]/gu, ""), (letter) => lookalikes[letter] ?? letter);
+  const skeleton = letters.join("").replaceAll("rn", "m").replaceAll("vv", "w");
+  return skeleton === "" ? name : skeleton;
+}

@@ -1,0 +1,158 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { createInitialAccessToken } from "../../../src/oauth/clients/registration.ts";
+import { startApp, type TestApp } from "../../support/app.ts";
+import { authorizeUrl, claimsOf, getCode, pkce, postJson, redeem, signUp, TestBrowser } from "../../support/flow.ts";
+
+type Json = Record<string, unknown>;
+
+const redirectUri = "https://agent.example/cb";
+const resource = "https://mcp.example/mcp";
+/** As the official SDK registers. */
+const agent = {
+  client_name: "An agent",
+  redirect_uris: [redirectUri],
+  grant_types: ["authorization_code", "refresh_token"],
+  response_types: ["code"],
+  token_endpoint_auth_method: "none",
+  scope: "openid profile",
+};
+
+describe("registration without an initial access token", () => {
+  let app: TestApp;
+  beforeAll(async () => {
+    const bank = { client_id: "bank", client_name: "Ada's Bank", redirect_uris: ["https://bank.example/cb"] };
+    app = await startApp({ OPEN_REGISTRATION: "1", RESOURCES: resource }, [bank]);
+  });
+  afterAll(() => app.close());
+
+  const register = (json: Json, headers: Record<string, string> = {}) =>
+    postJson(`${app.url}/oauth2/register`, { ...agent, ...json }, headers);
+  const outcome = async (answering: Promise<Response>) => {
+    const response = await answering;
+    const { error, error_description: description } = (await response.json()) as Json;
+    return [response.status, error, description];
+  };
+  const registered = async (json: Json = {}) => (await (await register(json)).json()) as Record<string, string>;
+
+  it("C-67 is refused unless the operator has opened it", async () => {
+    const closed = await startApp();
+    try {
+      expect((await postJson(`${closed.url}/oauth2/register`, agent)).status).toBe(401);
+    } finally {
+      await closed.close();
+    }
+    // a token that is sent is checked
+    expect((await register({}, { authorization: "Bearer nonsense" })).status).toBe(401);
+  });
+
+  it("C-67 gives a client that registered itself a token for a server-wide resource, after a consent page that says it is unverified", async () => {
+    const { client_id: clientId = "" } = await registered();
+    const account = await signUp(app.url);
+    const { verifier, challenge } = pkce();
+    const options = { clientId, redirectUri, scope: "openid profile", challenge, extra: { resource } };
+    const { location, browser } = await getCode(app.url, account, options);
+    expect(location.pathname).toBe("/consent");
+    const page = await (await browser.get(location.href)).text();
+    expect(page).toContain("Its name is not verified");
+    expect(page).toContain("<strong>https://agent.example</strong>");
+    const answer = await browser.submit(location.href, { decision: "allow" });
+    const code = new URL(answer.headers.get("location") ?? "").searchParams.get("code") ?? "";
+    const response = await redeem(app.url, code, verifier, {
+      client_id: clientId,
+      redirect_uri: redirectUri,
+      resource,
+    });
+    const { access_token: token = "" } = (await response.json()) as Record<string, string>;
+    expect([claimsOf(token)["aud"]].flat()).toContain(resource);
+  });
+
+  it("C-67 shows no warning for a client of the operator", async () => {
+    const account = await signUp(app.url);
+    const options = { clientId: "bank", redirectUri: "https://bank.example/cb", scope: "openid" };
+    const { location, browser } = await getCode(app.url, account, options);
+    expect(await (await browser.get(location.href)).text()).not.toContain("not verified");
+  });
+
+  it.each([
+    [{ grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] }, "grant_types"],
+    [{ grant_types: ["client_credentials"], token_endpoint_auth_method: "client_secret_basic" }, "grant_types"],
+    [{ first_party: true }, "first_party"],
+    [{ resources: ["https://other.example"] }, "resources"],
+    [{ scope: "openid auth.introspect" }, "scope"],
+    [{ contacts: ["x".repeat(9_000)] }, "8192 bytes"],
+  ])("C-67 keeps what only an operator may allow from it: %j", async (json, named) => {
+    expect(await outcome(register(json))).toEqual([400, "invalid_client_metadata", expect.stringContaining(named)]);
+  });
+
+  it("C-67 lets a client take no other grants and no other name afterwards", async () => {
+    const own = await registered();
+    const put = (json: Json) =>
+      fetch(own["registration_client_uri"] ?? "", {
+        method: "PUT",
+        headers: {
+          authorization: `Bearer ${own["registration_access_token"]}`,
+          "content-type": "application/json",
+        },
+        body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
+      });
+    expect((await put({ client_name: "Another agent" })).status).toBe(200);
+    expect((await put({ client_name: "Adas bank" })).status).toBe(400);
+    expect((await put({ grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] })).status).toBe(400);
+  });
+
+  it("C-67 does not give a client the name of the operator's, however it is written, with or without a token", async () => {
+    const { token } = await createInitialAccessToken(app.context, { uses: 10, expiresIn: 60 });
+    const names = [
+      "Ada's Bank",
+      "ADAS BANK",
+      "Ada’s  Bánk",
+      "Аdа's Ваnк",
+      "Ad\u200ba's Bank",
+      "ＡＤＡ’Ｓ ＢＡＮＫ",
+      "bank",
+      "Bank",
+    ];
+    for (const client_name of names) {
+      for (const headers of [{}, { authorization: `Bearer ${token}` }]) {
+        const answer = await outcome(register({ client_name }, headers));
+        expect([client_name, ...answer]).toEqual([
+          client_name,
+          400,
+          "invalid_client_metadata",
+          expect.stringContaining("client_name"),
+        ]);
+      }
+    }
+    for (const client_name of ["Ada's Banking", "Eva's Bank", "다른 앱", "!!!"]) {
+      expect([client_name, (await register({ client_name })).status]).toEqual([client_name, 201]);
+    }
+    // the same program on another machine
+    expect((await register({ client_name: "Eva's Bank" })).status).toBe(201);
+  });
+
+  it("C-67 gives a client that asks for one a secret, and serves it", async () => {
+    const { client_id: clientId = "", client_secret: secret } = await registered({
+      token_endpoint_auth_method: "client_secret_post",
+    });
+    expect(secret).toMatch(/^[A-Za-z0-9_-]{43}$/);
+    const login = await new TestBrowser().get(authorizeUrl(app.url, { clientId, redirectUri, scope: "openid" }));
+    expect(login.headers.get("location")).toMatch(/^\/login\?/);
+  });
+
+  it("C-67 counts the registrations of a network", async () => {
+    const one = await startApp({ OPEN_REGISTRATION: "1" });
+    try {
+      const statuses: number[] = [];
+      for (let n = 0; n < 31; n++) statuses.push((await postJson(`${one.url}/oauth2/register`, agent)).status);
+      expect(statuses.slice(0, 30)).toEqual(Array(30).fill(201));
+      const late = await postJson(`${one.url}/oauth2/register`, agent);
+      expect([statuses[30], late.status, late.headers.has("retry-after")]).toEqual([429, 429, true]);
+      // an operator's token is not counted among them
+      const { token } = await createInitialAccessToken(one.context, { uses: 1, expiresIn: 60 });
+      const invited = await postJson(`${one.url}/oauth2/register`, agent, { authorization: `Bearer ${token}` });
+      expect(invited.status).toBe(201);
+    } finally {
+      await one.close();
+    }
+  });
+});

@@ -101,6 +101,11 @@ describe("administration by the command line beside a running service", () => {
     await addShop("grown");
     const { client_secret: secret = "" } = await shown("client update grown --auth-method client_secret_basic");
     expect(secret).toMatch(/^[\w-]{43}$/);
+    // it goes on sending its secret as it does
+    const input = JSON.stringify({ client_id: "either", client_secret: "s".repeat(40) });
+    await program.run(["client", "add", "--from-file", "-"], { input });
+    await shown("client update either --name Either");
+    expect((await app.context.store.clients.find("either"))?.metadata.any_secret_method).toBe(true);
     const again = await shown("client update grown --name Grown");
     expect(again).not.toHaveProperty("client_secret");
     const authorization = `Basic ${Buffer.from(`grown:${secret}`).toString("base64")}`;

@@ -108,8 +108,8 @@ function changedMetadata(
   { clientId, metadata }: Client,
   change: Readonly<Record<string, unknown>>,
 ): ClientMetadata {
-  // follows from the grants
-  const { response_types: _, ...kept } = metadata;
+  // these follow from others
+  const { response_types: _, any_secret_method, ...kept } = metadata;
   const members = Object.entries({ ...kept, ...change }).filter(([, value]) => value !== null);
   const { token_endpoint_auth_method: method, ...rest } = Object.fromEntries(members);
   const secret = typeof method === "string" && method.startsWith("client_secret_") ? randomToken() : null;
@@ -124,7 +124,7 @@ function changedMetadata(
     ctx.config.production,
   );
   if (Array.isArray(read)) throw new AuthError("invalid_request", read.join("; "));
-  return read.metadata;
+  return change["token_endpoint_auth_method"] === undefined ? { ...read.metadata, any_secret_method } : read.metadata;
 }
 
 /**

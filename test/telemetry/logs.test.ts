@@ -21,6 +21,7 @@ import {
   TestBrowser,
 } from "../support/flow.ts";
 import { makeKey, proofOf, type TestKey, withAssertion } from "../support/keys.ts";
+import { resetTokenFor } from "../support/resets.ts";
 import { everySecret, secretClients } from "../support/secrets.ts";
 
 /** Under these names something goes to and fro that opens something, or might be a mistyped one that does. */
@@ -107,7 +108,8 @@ describe("the log at its most verbose level", () => {
     const reset = { token: pkce().verifier, newPassword: "a password by a false token" };
     await postJson(`${app.url}/api/users/password-reset/confirm`, reset);
     // a link that is dead shows no form: this is one that died while its page was open
-    const form = hiddenFields(await (await browser.get(`${app.url}/password-reset`)).text());
+    const link = await resetTokenFor(app, (await signUp(app.url)).email);
+    const form = hiddenFields(await (await browser.get(`${app.url}/password-reset?token=${link}`)).text());
     const dead = { ...form, token: pkce().verifier, password: "the same on the page" };
     expect((await browser.post(`${app.url}/password-reset/confirm`, dead)).status).toBe(400);
 

@@ -14,12 +14,23 @@ import {
 import { type MariaDb, startMariaDb } from "../test/support/mariadb.ts";
 import { freePorts } from "../test/support/ports.ts";
 import type { Figure } from "./figures.ts";
-import { cpuSeconds, type Load, loadCpu, median, runLoad, serverCpu, startPinned, stop } from "./support/processes.ts";
+import {
+  cpuSeconds,
+  type Load,
+  loadCpu,
+  median,
+  onCore,
+  runLoad,
+  serverCpu,
+  startPinned,
+  stop,
+} from "./support/processes.ts";
 
 const connections = 16;
 const turns = 6;
 const secondsOfATurn = 2;
 const codesOfATurn = 700;
+const loginsAtOnce = 4;
 
 const spa = {
   client_id: "bench-spa",
@@ -70,6 +81,8 @@ export async function issuance(): Promise<readonly Figure[]> {
       ...(await clientCredentials(database, sides)),
       ...(await refreshes(database, sides, base)),
       ...(await redemptions(database, sides, base)),
+      ...(await keySets(database, sides)),
+      ...(await logins(database, sides, base)),
     ];
   } finally {
     await Promise.all([stop(service), stop(bare)]);
@@ -79,6 +92,8 @@ export async function issuance(): Promise<readonly Figure[]> {
 
 type Sides = Record<"service" | "bare", { readonly port: number; readonly pid: number }>;
 
+const pathOf = (script: string) => new URL(`support/${script}`, import.meta.url).pathname;
+
 function pin(pid: number): void {
   execFileSync("taskset", ["-a", "-c", "-p", loadCpu, String(pid)], { stdio: "ignore" });
 }
@@ -87,6 +102,67 @@ async function clientCredentials(database: MariaDb, { service, bare }: Sides): P
   const body = new URLSearchParams({ grant_type: "client_credentials", scope: "auth.introspect" }).toString();
   const load = async () => ({ bodies: [body], headers: { authorization: internalBasic } });
   return compare("client credentials", database, 0.6, { ...service, load }, { ...bare, load });
+}
+
+async function keySets(database: MariaDb, { service, bare }: Sides): Promise<Figure[]> {
+  const load = async () => ({ bodies: [""], path: "/oauth2/jwks", method: "GET" });
+  return compare("key set", database, 0.8, { ...service, load }, { ...bare, load });
+}
+
+/** Full logins, against what one core can do of Argon2 alone, by turns. */
+async function logins(database: MariaDb, { service }: Sides, base: string): Promise<Figure[]> {
+  const accounts = await Promise.all(Array.from({ length: loginsAtOnce }, () => signUp(base)));
+  const turn = async () => {
+    const [program, args] = onCore(serverCpu, [process.execPath, pathOf("bare-argon2.ts")]);
+    const { perSecond } = JSON.parse(execFileSync(program, args, { encoding: "utf8" })) as { perSecond: number };
+    const used = cpuSeconds(service.pid, "libuv-worker");
+    const usedOfDatabase = database.pid === null ? 0 : cpuSeconds(database.pid);
+    const { answered, seconds, p50, p99 } = await runLoad("login-load.ts", { base, accounts, seconds: 4 });
+    return {
+      share: answered / seconds / perSecond,
+      program: ((cpuSeconds(service.pid, "libuv-worker") - used) / answered) * 1000,
+      database: (((database.pid === null ? 0 : cpuSeconds(database.pid)) - usedOfDatabase) / answered) * 1000,
+      p50,
+      p99,
+    };
+  };
+  await turn();
+  const taken = [await turn(), await turn(), await turn()];
+  const middle = (pick: (each: (typeof taken)[number]) => number) => Math.round(median(taken.map(pick)) * 1000) / 1000;
+  const figure = (name: string, value: number, unit: string, bar: number | null = null): Figure => {
+    return { name: `login: ${name}`, value, unit, bar };
+  };
+  return [
+    {
+      ...figure(
+        "logins a second against bare Argon2",
+        middle(({ share }) => share),
+        "",
+      ),
+      atLeast: 0.9,
+    },
+    figure(
+      "processor without hashing",
+      middle(({ program }) => program),
+      "ms",
+      2.5,
+    ),
+    figure(
+      "database",
+      middle(({ database: used }) => used),
+      "ms",
+    ),
+    figure(
+      "p50",
+      middle(({ p50 }) => p50),
+      "ms",
+    ),
+    figure(
+      "p99",
+      middle(({ p99 }) => p99),
+      "ms",
+    ),
+  ];
 }
 
 async function refreshes(database: MariaDb, { service, bare }: Sides, base: string): Promise<Figure[]> {

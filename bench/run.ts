@@ -66,7 +66,7 @@ const benches: Record<string, Bench> = {
   },
   batch: { description: "BatchIntrospect against single calls", run: batch },
   issuance: {
-    description: "client credentials, refresh and redemption on MariaDB, against a bare program of the same statements",
+    description: "tokens, key set and logins on MariaDB, against a bare program of the same statements and bare Argon2",
     run: issuance,
   },
   storms: {

@@ -141,6 +141,15 @@ app.post("/oauth2/token", async (request, reply) => {
   if (form["grant_type"] === "refresh_token") return refresh(pool, form["refresh_token"] ?? "");
   return redeem(pool, form["code"] ?? "", form["code_verifier"] ?? "");
 });
+/** The baseline of documents: a constant body with its ETag. */
+const document = JSON.stringify({
+  keys: Array.from({ length: 4 }, () => ({ kty: "EC", x: "x".repeat(43), y: "y".repeat(43) })),
+});
+const etag = `"${createHash("sha256").update(document).digest("base64url")}"`;
+app.get("/oauth2/jwks", async (_request, reply) => {
+  reply.headers({ etag, "cache-control": "public, max-age=60" }).type("application/json; charset=utf-8");
+  return document;
+});
 /** The first refresh token of an authorization that the service made. */
 app.post("/first", async (request) => {
   const { sid = "", gen = "0" } = request.body as Record<string, string>;

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 
 /**
- * Load on the token endpoint, as clients send it. Run as a process: `issuance-load.ts OPTIONS_FILE`; prints one JSON line. A wrong answer
+ * Load on the token endpoint and on documents, as clients send it. Run as a process: `issuance-load.ts OPTIONS_FILE`; prints one JSON line. A wrong answer
  * ends the program with an error.
  */
 interface Options {
@@ -10,6 +10,7 @@ interface Options {
   readonly connections: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly path: string;
+  readonly method?: "GET";
   readonly seconds: number;
   /**
    * Forms. With `next` each connection has one of them, and puts what it got under that name into the next request; else they are
@@ -34,7 +35,7 @@ function post(body: string): Promise<Record<string, unknown>> {
       ...options.headers,
     };
     const call = request(
-      { port: options.port, host: "127.0.0.1", path: options.path, method: "POST", agent, headers },
+      { port: options.port, host: "127.0.0.1", path: options.path, method: options.method ?? "POST", agent, headers },
       (response) => {
         let text = "";
         response.setEncoding("utf8");

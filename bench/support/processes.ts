@@ -65,11 +65,15 @@ export async function stop(child: ChildProcess): Promise<void> {
   await once(child, "exit");
 }
 
-/** Processor seconds that the threads of a process used so far. A thread that has ended no longer counts. */
-export function cpuSeconds(pid: number): number {
+/**
+ * Processor seconds that the threads of a process used so far. A thread that has ended no longer counts.
+ * @param without the name of threads that are left out
+ */
+export function cpuSeconds(pid: number, without?: string): number {
   const tasks = `/proc/${pid}/task`;
   const nanoseconds = readdirSync(tasks).map((task) => {
     try {
+      if (without !== undefined && readFileSync(`${tasks}/${task}/comm`, "utf8").startsWith(without)) return 0;
       return Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ", 1)[0]);
     } catch {
       return 0;

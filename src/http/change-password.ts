@@ -62,8 +62,8 @@ async function userOfRepeat({ ctx }: Visit, form: Parameters): Promise<UserWithP
 /** Every session of the account has ended: this browser goes on in a new one. */
 async function signIn(visit: Visit, user: UserWithPassword, form: Parameters): Promise<FastifyReply> {
   const { ctx, reply } = visit;
-  const login = await loginOf(ctx, user, { browser: browserOf(visit), replaces: null, formId: formIdOf(form) });
-  if (!login.isStored) await storeLogin(ctx, login);
+  const login = loginOf(ctx, user, { browser: browserOf(visit), replaces: null, formId: formIdOf(form) });
+  await storeLogin(ctx, login);
   setSessionCookie(visit, login.session);
   setDeviceCookie(visit, login.deviceProof);
   return reply.redirect(`${pathOf(ctx, "/")}?done=password`, 303);

@@ -14,9 +14,8 @@ import { isDeviceProof, knownDevice, rememberDevice } from "./known-devices.ts";
 const anonymousMs = 3_600_000;
 /** A signed-in session ends after this long without use (milliseconds), and after `LONGEST_SESSION_MS` in any case. */
 const idleMs = 24 * 3_600_000;
-/** A form that is sent again within this time gets the same session, and one that is sent in the same period (milliseconds). */
-const repeatMs = 5_000;
-const periodMs = 15_000;
+/** A form that is sent again in the same of these periods gets the same session (milliseconds). */
+const repeatMs = 60_000;
 /** How often the use of a session is stored (milliseconds). */
 const touchMs = 60_000;
 
@@ -62,7 +61,7 @@ export interface Login {
 
 /**
  * Checks a password. Nothing is stored yet: the session goes into the store with the code that it is for, in one transaction. A form that is
- * sent again within seconds, as by a double click, gets the same session, in whatever order the two are answered.
+ * sent again within the same minute, as by a double click, gets the same session, in whatever order the two are answered.
  * @param login formId: random, of the form that was sent; null: it names none
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
@@ -83,35 +82,27 @@ export async function checkLogin(
 }
 
 /** The login of a user whose password was just checked, or set. Nothing is stored yet, as with `checkLogin`. */
-export async function loginOf(
+export function loginOf(
   ctx: Context,
   user: UserWithPassword,
   login: { readonly browser: Browser; readonly replaces: Session | null; readonly formId: string | null },
-): Promise<Login> {
-  const [cookie, before] = cookiesOfForm(ctx, login.formId, user);
-  const repeated = before === null ? null : await findSession(ctx, before);
+): Login {
   return {
-    session: repeated ?? newSession(ctx, login.browser, user.uuid, cookie),
+    session: newSession(ctx, login.browser, user.uuid, cookieOfForm(ctx, login.formId, user)),
     deviceProof: rememberDevice(ctx, login.browser.deviceProof, user),
     proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
-    isStored: repeated !== null,
+    isStored: false,
   };
 }
 
 /**
- * The session cookie that a form gives to who signs in with it in this quarter of a minute; and, where that has just begun, the one of the
- * quarter before. Later the same form gives another one, so that no cookie comes back long after a logout.
+ * The session cookie that a form gives to who signs in with it in this minute. Later the same form gives another one, so that no cookie
+ * comes back long after a logout; two presses on either side of the minute's end make two sessions.
  */
-function cookiesOfForm(
-  ctx: Context,
-  formId: string | null,
-  { uuid, passwordHash }: UserWithPassword,
-): [string, string | null] {
-  if (formId === null) return [randomToken(), null];
-  const now = ctx.clock.now();
-  const period = Math.floor(now / periodMs);
-  const cookieIn = (n: number) => ctx.derivedKeys.loginForms.of(`${n}\n${formId}\n${uuid}\n${passwordHash}`);
-  return [cookieIn(period), now - period * periodMs < repeatMs ? cookieIn(period - 1) : null];
+function cookieOfForm(ctx: Context, formId: string | null, { uuid, passwordHash }: UserWithPassword): string {
+  if (formId === null) return randomToken();
+  const period = Math.floor(ctx.clock.now() / repeatMs);
+  return ctx.derivedKeys.loginForms.of(`${period}\n${formId}\n${uuid}\n${passwordHash}`);
 }
 
 /**

@@ -16,9 +16,17 @@ import { rowsOf } from "../support/sqlite.ts";
 
 let app: TestApp;
 beforeAll(async () => {
-  app = await startApp();
+  app = await startApp({}, [basicOnly]);
 });
 afterAll(() => app.close());
+
+const basicOnly = {
+  client_id: "basic-only",
+  client_secret: "a secret of at least thirty-two characters",
+  token_endpoint_auth_method: "client_secret_basic",
+  grant_types: ["client_credentials"],
+  scope: "jobs",
+};
 
 const formEndpoints = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
 const jsonEndpoints = ["/api/users/signup", "/api/users/password-reset", "/api/users/password-reset/confirm"];
@@ -272,7 +280,7 @@ describe("the token endpoint", () => {
     ]);
     const both = await ask({ client_id: "internal-service", client_secret: "internal-service-secret" }, internalBasic);
     expect(((await both.json()) as { error: string }).error).toBe("invalid_request");
-    const byBody = await ask({ client_id: "internal-service", client_secret: "internal-service-secret" });
+    const byBody = await ask({ client_id: basicOnly.client_id, client_secret: basicOnly.client_secret });
     expect([byBody.status, ((await byBody.json()) as { error: string }).error]).toEqual([401, "invalid_client"]);
     const publicWithSecret = await postForm(`${app.url}/oauth2/token`, {
       grant_type: "refresh_token",

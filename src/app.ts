@@ -22,6 +22,7 @@ import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
 import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
+import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
@@ -100,6 +101,7 @@ export async function createContext(
       verifiedTokens: new VerifiedTokens(),
       clients: new ClientCache(store.clients, feed),
       clientKeys: new ClientKeys(),
+      clientDocuments: new DocumentMemory(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),
       derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),

@@ -48,6 +48,8 @@ export interface Config {
   readonly hstsIncludeSubDomains: boolean;
   /** Whether clients may register themselves without an initial access token. */
   readonly openRegistration: boolean;
+  /** Whether a client id may be the URL of the client's metadata. */
+  readonly clientIdDocuments: boolean;
   /** Whether a client assertion must name the issuer as its audience, and no endpoint. */
   readonly strictAssertionAudience: boolean;
   readonly passwordMinLength: number;
@@ -411,6 +413,7 @@ export function readConfig(env: Environment): Settings {
     trustProxy,
     keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,
     openRegistration: read.flag("OPEN_REGISTRATION", production),
+    clientIdDocuments: read.flag("CLIENT_ID_DOCUMENTS", production),
     strictAssertionAudience: read.flag("STRICT_ASSERTION_AUDIENCE", production),
     hstsIncludeSubDomains: read.flag("HSTS_INCLUDE_SUBDOMAINS", production),
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),

@@ -190,6 +190,13 @@ export const SECTIONS = {
       meaning:
         "Clients may register themselves without an initial access token, as MCP clients do: 30 an hour and network, 300 an hour in all. They are shown to users as unverified.",
     },
+    CLIENT_ID_DOCUMENTS: {
+      kind: "flag",
+      default: false,
+      example: "1",
+      meaning:
+        "A client id may be the https URL of the client's metadata (draft-ietf-oauth-client-id-metadata-document), which the service then fetches: 300 new ones an hour, open registrations included. Users see them as unverified.",
+    },
     STRICT_ASSERTION_AUDIENCE: {
       kind: "flag",
       default: false,

@@ -101,7 +101,8 @@ export async function outboundFetch(
   }
 }
 
-function isAllowedHost(allowedHosts: readonly string[], url: URL): boolean {
+/** Is this host exempt from the rules of `outboundFetch`? */
+export function isAllowedHost(allowedHosts: readonly string[], url: URL): boolean {
   const port = url.port || (url.protocol === "https:" ? "443" : "80");
   const names = [url.hostname, `${url.hostname}:${port}`];
   return allowedHosts.some((allowed) => names.includes(allowed));

@@ -39,6 +39,7 @@ export function authorizationServerMetadata(ctx: OAuthContext): Record<string, u
     code_challenge_methods_supported: ["S256"],
     dpop_signing_alg_values_supported: [...DPOP_ALGS],
     authorization_response_iss_parameter_supported: true,
+    ...(ctx.config.clientIdDocuments ? { client_id_metadata_document_supported: true } : {}),
     // RFC 9728 section 4
     ...(ctx.config.resources.length === 0 ? {} : { protected_resources: ctx.config.resources }),
     ui_locales_supported: ["en", "ko"],

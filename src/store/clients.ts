@@ -1,7 +1,7 @@
 import type { Authorization } from "./authorizations.ts";
 import type { ClientMetadata } from "./client-metadata.ts";
 
-export type ClientSource = "development" | "file" | "command" | "registration";
+export type ClientSource = "development" | "file" | "command" | "registration" | "document";
 
 export interface ClientSecret {
   readonly id: string;

@@ -3,7 +3,7 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
-import { isUnverified } from "../clients/names.ts";
+import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
@@ -193,7 +193,7 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
     () => [],
   );
   return {
-    clientName: client.metadata.client_name ?? client.clientId,
+    clientName: shownName(client),
     unverified: isUnverified(client),
     redirectOrigin: originOf(destination.redirectUri),
     scopes,

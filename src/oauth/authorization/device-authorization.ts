@@ -8,7 +8,7 @@ import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import { findClient } from "../clients/clients.ts";
-import { isUnverified } from "../clients/names.ts";
+import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
 import { readResources } from "../resources.ts";
@@ -129,7 +129,7 @@ export async function openDeviceCode(
   const { code, client, userCode } = opened;
   return {
     userCode,
-    clientName: client.metadata.client_name ?? client.clientId,
+    clientName: shownName(client),
     unverified: isUnverified(client),
     scopes: scopesOf(code.scope),
     ipAddress: code.ipAddress,

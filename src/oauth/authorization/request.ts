@@ -2,6 +2,7 @@ import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { readForeignJson } from "../../token/strict-json.ts";
+import { refreshFromDocument } from "../clients/client-documents.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readResources } from "../resources.ts";
@@ -70,6 +71,7 @@ export class ClientError extends Error {
 export async function readDestination(ctx: OAuthContext, parameters: Parameters): Promise<Destination> {
   const { client_id: clientId, redirect_uri: redirectUri, state } = parameters;
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
+  await refreshFromDocument(ctx, clientId);
   const client = await findClient(ctx, clientId);
   if (client === null) throw new AuthError("invalid_client", "the client is unknown");
   const responseMode = responseModeOf(parameters) === "form_post" ? "form_post" : "query";

@@ -6,6 +6,7 @@ import type { Client, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
+import { refreshFromDocument } from "./client-documents.ts";
 import { findClient } from "./clients.ts";
 
 export interface ClientCredentials {
@@ -41,6 +42,7 @@ export async function authenticateClient(
   const { clientId, method, secrets, assertion } = presentedBy(ctx, credentials);
   const subject = `${clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
+  await refreshFromDocument(ctx, clientId);
   const client = await findClient(ctx, clientId);
   const matching = secrets.length === 0 ? null : matchSecret(client, secrets, ctx.clock.now());
   if (client !== null && takes(client.metadata, method)) {

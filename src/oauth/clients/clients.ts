@@ -12,7 +12,7 @@ import type { OAuthContext } from "../context.ts";
 
 /** A registered client that is not disabled, or null. */
 export async function findClient(ctx: OAuthContext, clientId: string): Promise<Client | null> {
-  if (!/^[\x21-\x7e]{1,100}$/.test(clientId)) return null;
+  if (!/^[\x21-\x7e]{1,191}$/.test(clientId)) return null;
   const client = await ctx.clients.find(clientId);
   return client === null || client.disabledAt !== null ? null : client;
 }

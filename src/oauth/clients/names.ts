@@ -11,7 +11,13 @@ const lookalikes: Readonly<Record<string, string>> = {
 
 /** Was its name given by the client itself, so that the operator may never have seen it? */
 export function isUnverified({ source }: Client): boolean {
-  return source === "registration";
+  return source === "registration" || source === "document";
+}
+
+/** What pages call a client; one whose id is a URL with the host of it, which alone is known for sure. */
+export function shownName({ clientId, metadata, source }: Client): string {
+  const name = metadata.client_name ?? clientId;
+  return source === "document" ? `${name} (${new URL(clientId).host})` : name;
 }
 
 /** Does a name look like the name or the id of a client that the operator registered? Clients that register themselves may share one. */

@@ -128,6 +128,22 @@ export async function registerClient(
   return { ...informationOf(ctx, client, registrationToken), ...secret };
 }
 
+/**
+ * The metadata in a client's own document, which has no shared secret and asks for no more than an open registration may.
+ * @throws AuthError invalid_redirect_uri, invalid_client_metadata
+ */
+export async function readDocumentMetadata(ctx: OAuthContext, document: Json): Promise<ClientMetadata> {
+  const { client_id: _, token_endpoint_auth_method: method = "none", ...json } = withoutNulls(document);
+  if (method !== "none" && method !== "private_key_jwt") {
+    throw metadataError(["token_endpoint_auth_method: must be none or private_key_jwt"]);
+  }
+  if (json["client_secret"] !== undefined) throw metadataError(["client_secret: is no secret in a public document"]);
+  demandOpenMetadata(json, []);
+  const metadata = readOwnMetadata(ctx, { ...json, token_endpoint_auth_method: method }, randomUUID(), null);
+  await refuseTakenName(ctx, metadata);
+  return metadata;
+}
+
 /** A registration that no operator knows of beforehand. @throws AuthError rate_limited, invalid_client_metadata */
 async function admitWithoutToken(ctx: OAuthContext, network: string, json: Json): Promise<void> {
   demandOpenMetadata(json, []);

@@ -1,0 +1,105 @@
+import { isDeepStrictEqual } from "node:util";
+import { AuthError } from "../../errors.ts";
+import { isAllowedHost, outboundFetch } from "../../net/outbound.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import type { OAuthContext } from "../context.ts";
+import { readDocumentMetadata } from "./registration.ts";
+
+/** A document is asked for again after its own max-age within these bounds, and after the lower one when it was not to be had (milliseconds). */
+const leastAge = 60_000;
+const greatestAge = 3_600_000;
+const maxBytes = 5 * 1024;
+/** What the column holds. */
+const maxLength = 191;
+
+/**
+ * Clients whose id is the URL of their metadata (draft-ietf-oauth-client-id-metadata-document), where the operator allows it: brings the stored
+ * client, of source `document`, up to date. The operator can disable it like any other.
+ * @throws AuthError invalid_client: there is no usable document, and none was known before; rate_limited, unavailable
+ */
+export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
+  if (!ctx.config.clientIdDocuments || !isDocumentUrl(ctx, clientId)) return;
+  const { askAgainAt, fetching } = ctx.clientDocuments;
+  const known = await ctx.store.clients.find(clientId);
+  if (known !== null && (known.source !== "document" || known.disabledAt !== null)) return;
+  const underWay = fetching.get(clientId);
+  if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {
+    if (known === null) throw refusal("it was not to be had a moment ago");
+    return;
+  }
+  try {
+    await (underWay ?? fetchOnce(ctx, clientId));
+  } catch (error) {
+    if (known === null || !(error instanceof AuthError)) throw error;
+    const last = "the client's metadata document cannot be used: the last one counts";
+    ctx.log.warn({ client_id: clientId, err: error }, last);
+  }
+}
+
+/** Callers share the fetch. */
+function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
+  const { askAgainAt, fetching } = ctx.clientDocuments;
+  askAgainAt.set(clientId, ctx.clock.now() + leastAge);
+  const work = async () => {
+    const { json, maxAge } = await load(ctx, clientId);
+    await save(ctx, clientId, json);
+    askAgainAt.set(clientId, ctx.clock.now() + maxAge);
+  };
+  const promise = work().finally(() => fetching.delete(clientId));
+  fetching.set(clientId, promise);
+  return promise;
+}
+
+/** Section 3 of the draft: https, a path, and nothing that another spelling would change. */
+function isDocumentUrl(ctx: OAuthContext, clientId: string): boolean {
+  if (clientId.length > maxLength || !/^https?:\/\//.test(clientId) || !URL.canParse(clientId)) return false;
+  const url = new URL(clientId);
+  const isPlain = url.href === clientId && url.pathname !== "/" && url.search === "" && !clientId.includes("#");
+  if (!isPlain || url.username !== "" || url.password !== "") return false;
+  return url.protocol === "https:" || isAllowedHost(ctx.config.outboundAllowedHosts, url);
+}
+
+async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<string, unknown>; maxAge: number }> {
+  const call = { headers: { accept: "application/json" }, maxBytes };
+  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, url, call).catch((error: unknown) => {
+    ctx.log.warn({ client_id: url, err: error }, "the client's metadata document was not fetched");
+    throw refusal("it was not to be had");
+  });
+  if (answer.status !== 200) throw refusal(`its host answered ${answer.status}`);
+  const json = readObject(answer.body.toString("utf8"));
+  if (json === null) throw refusal("it is no JSON object");
+  if (json["client_id"] !== url) throw refusal("its client_id is not its own URL");
+  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answer.headers["cache-control"] ?? ""))?.[1] ?? 0);
+  return { json, maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)) };
+}
+
+function readObject(text: string): Record<string, unknown> | null {
+  try {
+    const json: unknown = JSON.parse(text);
+    return json !== null && typeof json === "object" && !Array.isArray(json) ? (json as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+async function save(ctx: OAuthContext, clientId: string, json: Record<string, unknown>): Promise<void> {
+  const metadata = await readDocumentMetadata(ctx, json).catch((error: unknown) => {
+    throw error instanceof AuthError && error.code !== "unavailable" ? refusal(error.description) : error;
+  });
+  const { clients } = ctx.store;
+  const known = await clients.find(clientId);
+  if (known === null) {
+    await ctx.limits.take("open_registration_total", "");
+    await clients.create(
+      { clientId, metadata, source: "document", createdAt: ctx.clock.now(), fileSecretHash: null },
+      null,
+    );
+    securityEvent(ctx, "client_registered", { client_id: clientId });
+  } else if (known.source === "document" && !isDeepStrictEqual(known.metadata, metadata)) {
+    await clients.replaceMetadata(clientId, metadata, "document", ctx.clock.now());
+  }
+}
+
+function refusal(reason: string): AuthError {
+  return new AuthError("invalid_client", `the metadata document that client_id names cannot be used: ${reason}`);
+}

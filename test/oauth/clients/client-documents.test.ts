@@ -1,0 +1,137 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import { startApp, type TestApp } from "../../support/app.ts";
+import { authorizeUrl, claimsOf, getCode, pkce, postForm, redeem, signUp, TestBrowser } from "../../support/flow.ts";
+import { listen } from "../../support/keys.ts";
+
+const redirectUri = "https://agent.example/cb";
+
+describe("a client whose id is the URL of its metadata", () => {
+  let app: TestApp;
+  let host: Awaited<ReturnType<typeof listen>>;
+  let document: Record<string, unknown>;
+  let status = 200;
+  /** The document at a path of the host, which changes as tests say. */
+  const idOf = (path: string) => `${host.url}/${path}`;
+  beforeAll(async () => {
+    host = await listen((request, response) => {
+      const json = {
+        client_id: `${host.url}${request.url}`,
+        client_name: "Agent",
+        redirect_uris: [redirectUri],
+        ...document,
+      };
+      response.writeHead(status, { "content-type": "application/json", "cache-control": "max-age=120" });
+      response.end(JSON.stringify(json));
+    });
+    const bank = { client_id: "bank", client_name: "Ada's Bank", redirect_uris: ["https://bank.example/cb"] };
+    app = await startApp({ CLIENT_ID_DOCUMENTS: "1", OUTBOUND_ALLOWED_HOSTS: host.host }, [bank]);
+  });
+  afterEach(() => {
+    document = {};
+    status = 200;
+    app.clock.shift = 0;
+  });
+  afterAll(async () => {
+    await app.close();
+    host.close();
+  });
+
+  const ask = (clientId: string, at = app) =>
+    new TestBrowser().get(authorizeUrl(at.url, { clientId, redirectUri, scope: "openid profile" }));
+  /** Of the page that refuses: no client is known that could be told. */
+  const refusalOf = async (clientId: string) => {
+    const answer = await ask(clientId);
+    return [answer.status, answer.headers.get("location")];
+  };
+
+  it("C-67 signs a user in, who sees the host and that the name is not verified", async () => {
+    const clientId = idOf("agent.json");
+    const account = await signUp(app.url);
+    const { verifier, challenge } = pkce();
+    const options = { clientId, redirectUri, scope: "openid profile", challenge };
+    const { location, browser } = await getCode(app.url, account, options);
+    const page = await (await browser.get(location.href)).text();
+    expect(page).toContain(`Agent (${host.host})`);
+    expect(page).toContain("Its name is not verified");
+    const answer = await browser.submit(location.href, { decision: "allow" });
+    const code = new URL(answer.headers.get("location") ?? "").searchParams.get("code") ?? "";
+    const response = await redeem(app.url, code, verifier, { client_id: clientId, redirect_uri: redirectUri });
+    const { access_token: token = "" } = (await response.json()) as Record<string, string>;
+    expect(claimsOf(token)["client_id"]).toBe(clientId);
+    expect(host.connections()).toBe(1);
+  });
+
+  it("C-67 is not known where the operator does not allow it, and metadata says which", async () => {
+    const closed = await startApp({ OUTBOUND_ALLOWED_HOSTS: host.host });
+    try {
+      expect((await ask(idOf("closed.json"), closed)).status).toBe(400);
+      const named = async (at: TestApp) =>
+        ((await (await fetch(`${at.url}/.well-known/oauth-authorization-server`)).json()) as Record<string, unknown>)[
+          "client_id_metadata_document_supported"
+        ];
+      expect([await named(app), await named(closed)]).toEqual([true, undefined]);
+    } finally {
+      await closed.close();
+    }
+  });
+
+  it.each([
+    ["another client_id", { client_id: "https://other.example/agent.json" }],
+    ["a secret", { token_endpoint_auth_method: "client_secret_basic" }],
+    ["a client_secret", { client_secret: "x" }],
+    ["a grant for operators", { grant_types: ["client_credentials"] }],
+    ["an internal scope", { scope: "auth.introspect" }],
+    ["first_party", { first_party: true }],
+    ["the name of another", { client_name: "ADAS BANK" }],
+    ["no redirect URI", { redirect_uris: [] }],
+    ["6 KB", { client_uri: `https://agent.example/${"x".repeat(1_900)}`, "x-a": "y".repeat(4_500) }],
+  ])("C-67 is refused with a document that has %s", async (name, json) => {
+    document = json;
+    expect(await refusalOf(idOf(`refused-${encodeURIComponent(name)}`))).toEqual([400, null]);
+  });
+
+  it("C-67 is refused where the host does not answer with it, and is asked again a minute later", async () => {
+    status = 503;
+    expect(await refusalOf(idOf("late.json"))).toEqual([400, null]);
+    status = 200;
+    expect(await refusalOf(idOf("late.json"))).toEqual([400, null]);
+    app.clock.shift = 61_000;
+    expect((await ask(idOf("late.json"))).headers.get("location")).toMatch(/^\/login\?/);
+  });
+
+  it("C-67 follows its document by its max-age, keeps the last one while the host is away, and ends when the operator disables it", async () => {
+    const clientId = idOf("changing.json");
+    const isServed = async () => (await ask(clientId)).status === 302;
+    expect(await isServed()).toBe(true);
+    document = { redirect_uris: ["https://agent.example/other"] };
+    expect(await isServed()).toBe(true);
+    app.clock.shift = 121_000;
+    expect(await isServed()).toBe(false);
+    document = {};
+    app.clock.shift = 242_000;
+    expect(await isServed()).toBe(true);
+    status = 500;
+    app.clock.shift = 363_000;
+    expect(await isServed()).toBe(true);
+    await disableClient(app.context, clientId);
+    expect(await isServed()).toBe(false);
+  });
+
+  it("C-67 fetches nothing for ids that are no such URL, or that the outbound guard refuses", async () => {
+    const before = host.connections();
+    for (const path of ["", "a?b=c", "a#b", "a/../b", "%61/./b", "x".repeat(200)]) {
+      expect([path, ...(await refusalOf(`${host.url}/${path}`))]).toEqual([path, expect.any(Number), null]);
+    }
+    for (const url of [
+      "https://169.254.169.254/agent.json",
+      "http://agent.example/agent.json",
+      "https://localhost/a",
+    ]) {
+      expect([url, ...(await refusalOf(url))]).toEqual([url, 400, null]);
+    }
+    const form = { grant_type: "refresh_token", refresh_token: "x", client_id: "https://127.0.0.1/agent.json" };
+    expect((await postForm(`${app.url}/oauth2/token`, form)).status).toBe(401);
+    expect(host.connections()).toBe(before);
+  });
+});

@@ -27,15 +27,16 @@ function levelOf(runtime: Runtime, config: Config): string {
 /** Runs one command on the domain, without listeners, and closes the database afterwards. */
 export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
   const settings = await settingsOf(runtime);
-  const [{ createContext }, { createLogger }, { syncClock }] = await Promise.all([
+  const [{ createContext }, { createLogger }, { syncClock }, { duringRequest, requestIdOf }] = await Promise.all([
     import("../app.ts"),
     import("../telemetry/log.ts"),
     import("../jobs/clock-sync.ts"),
+    import("../telemetry/request.ts"),
   ]);
   const log = createLogger(levelOf(runtime, settings.config), runtime.stderr);
   await using ctx = await createContext(settings, { log, migrate: false });
   await syncClock(ctx);
-  return await work(ctx);
+  return await duringRequest({ id: requestIdOf(undefined), by: "command" }, () => work(ctx));
 }
 
 /** A command with the `--json` option, and its examples at the end of its help. */

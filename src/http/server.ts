@@ -27,6 +27,7 @@ import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
+import { infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
@@ -114,6 +115,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     reply.headers(pageHeaders);
     return showError({ ctx, request, reply }, "not_found", {});
   });
+  nameRequests(app);
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
   refuseTwins(app);
@@ -276,7 +278,9 @@ function observe(app: FastifyInstance, ctx: OAuthContext): void {
     const operation = request.routeOptions.url ?? "unknown";
     const { statusCode: status, elapsedTime: ms } = reply;
     ctx.metrics.requests.observe({ edge: "http", operation, outcome: String(status) }, ms / 1000);
-    if (ctx.log.isLevelEnabled("debug")) ctx.log.debug({ method: request.method, operation, status, ms }, "request");
+    if (ctx.log.isLevelEnabled("debug")) {
+      ctx.log.debug({ request_id: infoOf(request).id, method: request.method, operation, status, ms }, "request");
+    }
     done();
   });
 }

@@ -7,6 +7,7 @@ import type { Load } from "../oauth/callers/caller-limits.ts";
 import type { Caller } from "../oauth/callers/caller-memory.ts";
 import type { authenticateCaller } from "../oauth/callers/callers.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { type RequestInfo, requestIdOf } from "../telemetry/request.ts";
 
 /** What a call brings to say who makes it. */
 export type Credentials = Parameters<typeof authenticateCaller>[1];
@@ -30,6 +31,17 @@ export class Call {
   constructor(credentials: Credentials) {
     this.credentials = credentials;
   }
+}
+
+/** What log lines say of a call. @param given id that the caller chose: services of ours may */
+export function requestInfo(given: unknown, credentials: Credentials): RequestInfo {
+  return {
+    id: requestIdOf(given),
+    // looked up only where something is logged
+    get address() {
+      return credentials.network;
+    },
+  };
 }
 
 const callKey: ContextKey<Call | null> = createContextKey<Call | null>(null, { description: "call" });

@@ -2,7 +2,8 @@ import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:h
 import { TLSSocket } from "node:tls";
 import { Metadata, status } from "@grpc/grpc-js";
 import { networkOf } from "../limits.ts";
-import { Call, type Credentials, certificateSubject } from "./caller.ts";
+import { duringRequest } from "../telemetry/request.ts";
+import { Call, type Credentials, certificateSubject, requestInfo } from "./caller.ts";
 import { type Edge, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { type AnyCall, GrpcHandlerContext, goneBy, toStatus } from "./grpc-adapter.ts";
 import { refusedByHeaders } from "./grpc-headers.ts";
@@ -89,6 +90,8 @@ class DirectCall implements AnyCall {
   #timer: NodeJS.Timeout | undefined;
   #metadata: Metadata | undefined;
   #answered = false;
+  readonly #credentials: Credentials;
+  #requestId = "";
   #chunks: Buffer[] = [];
   #length = 0;
   /** Of the message, once its head was read. */
@@ -99,6 +102,7 @@ class DirectCall implements AnyCall {
     this.#method = method;
     this.#stream = stream;
     this.#headers = headers;
+    this.#credentials = new StreamCredentials(stream, headers);
     const timeout = timeoutOf(headers["grpc-timeout"]);
     this.#deadline = timeout === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeout;
     if (timeout !== undefined) this.#timer = setTimeout(this.#expire, timeout);
@@ -166,14 +170,20 @@ class DirectCall implements AnyCall {
     return joined;
   }
 
-  readonly #run = async (): Promise<void> => {
+  readonly #run = (): Promise<void> => {
+    const info = requestInfo(this.#headers["x-request-id"], this.#credentials);
+    this.#requestId = info.id;
+    return duringRequest(info, () => this.#serve());
+  };
+
+  async #serve(): Promise<void> {
     if (this.#answered || this.cancelled) return;
     if (this.#size < 0 || this.#length < frameHeadBytes + this.#size) {
       return this.#refuse(status.UNIMPLEMENTED, "Received no request message for a unary method");
     }
     const edge = this.#edge;
     const method = this.#method;
-    const call = new Call(new StreamCredentials(this.#stream, this.#headers));
+    const call = new Call(this.#credentials);
     try {
       const refused = refusedByHeaders(this.#headers);
       if (refused !== null) throw refused;
@@ -193,7 +203,7 @@ class DirectCall implements AnyCall {
     } finally {
       edge.finish(method, call);
     }
-  };
+  }
 
   #answer(message: Buffer, leading: Metadata | undefined, trailing: Metadata | undefined): void {
     this.#settle();
@@ -202,7 +212,10 @@ class DirectCall implements AnyCall {
     frame.writeUInt32BE(message.length, 1);
     message.copy(frame, frameHeadBytes);
     const stream = this.#stream;
-    const headers = leading === undefined ? responseHeaderList : { ...responseHeaders, ...leading.toHttp2Headers() };
+    const headers =
+      leading === undefined
+        ? [...responseHeaderList, "x-request-id", this.#requestId]
+        : { ...responseHeaders, "x-request-id": this.#requestId, ...leading.toHttp2Headers() };
     const trailers = trailing === undefined ? okTrailers : { ...okTrailers, ...trailing.toHttp2Headers() };
     stream.respond(headers, responseOptions);
     stream.on("wantTrailers", () => stream.sendTrailers(trailers));
@@ -212,7 +225,8 @@ class DirectCall implements AnyCall {
   #refuse(code: status, details: string, metadata?: Metadata): void {
     this.#settle();
     const trailers = { "grpc-status": code, "grpc-message": encodeURI(details), ...metadata?.toHttp2Headers() };
-    this.#stream.respond({ ...responseHeaders, ...trailers }, { endStream: true });
+    const named = this.#requestId === "" ? {} : { "x-request-id": this.#requestId };
+    this.#stream.respond({ ...responseHeaders, ...named, ...trailers }, { endStream: true });
     // what still comes in is thrown away
     this.#stream.resume();
   }

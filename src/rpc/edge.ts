@@ -10,6 +10,7 @@ import { Code, ConnectError, type HandlerContext, type MethodImpl, type ServiceI
 import { status } from "@grpc/grpc-js";
 import type { Caller } from "../oauth/callers/caller-memory.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { currentRequest } from "../telemetry/request.ts";
 import { type Authenticate, type Call, callOf, demandScope, requiredScope } from "./caller.ts";
 import { toConnectError } from "./error-table.ts";
 
@@ -105,6 +106,8 @@ export class Edge {
 
   #enter(method: Method, call: Call, caller: Caller): void {
     call.caller = caller;
+    const request = currentRequest();
+    if (request !== undefined) request.caller = caller.client.clientId;
     demandScope(caller, method.scope);
     call.load = this.ctx.callerLimits.enter(caller.client.clientId);
   }

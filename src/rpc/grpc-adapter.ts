@@ -13,7 +13,8 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { networkOf } from "../limits.ts";
-import { Call, CallValues, type Credentials, certificateSubject } from "./caller.ts";
+import { duringRequest, type RequestInfo } from "../telemetry/request.ts";
+import { Call, CallValues, type Credentials, certificateSubject, requestInfo } from "./caller.ts";
 import type { Edge, Method } from "./edge.ts";
 import { statusDetails } from "./error-table.ts";
 import { refuseMarked } from "./grpc-headers.ts";
@@ -55,10 +56,23 @@ export function addService(server: Server, edge: Edge, service: DescService): vo
 }
 
 /** Never rejects: grpc-js would leave the call hanging until its client's deadline. */
-async function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback: sendUnaryData<Buffer>): Promise<void> {
-  const call = new Call(new PeerCredentials(grpc));
+function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback: sendUnaryData<Buffer>): Promise<void> {
+  const credentials = new PeerCredentials(grpc);
+  const info = requestInfo(grpc.metadata.get("x-request-id")[0], credentials);
+  return duringRequest(info, () => serveUnaryCall(edge, method, { grpc, callback, call: new Call(credentials), info }));
+}
+
+interface UnaryParts {
+  readonly grpc: UnaryCall;
+  readonly callback: sendUnaryData<Buffer>;
+  readonly call: Call;
+  readonly info: RequestInfo;
+}
+
+async function serveUnaryCall(edge: Edge, method: Method, { grpc, callback, call, info }: UnaryParts): Promise<void> {
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
+    context.responseHeader.set("x-request-id", info.id);
     refuseMarked(grpc.metadata);
     await edge.admit(method, call);
     if (goneBy(grpc, call)) return;
@@ -74,10 +88,21 @@ async function serveUnary(edge: Edge, method: Method, grpc: UnaryCall, callback:
   }
 }
 
-async function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Promise<void> {
-  const call = new Call(new PeerCredentials(grpc));
+function serveStream(edge: Edge, method: Method, grpc: StreamingCall): Promise<void> {
+  const credentials = new PeerCredentials(grpc);
+  const info = requestInfo(grpc.metadata.get("x-request-id")[0], credentials);
+  return duringRequest(info, () => serveStreamingCall(edge, method, grpc, { call: new Call(credentials), info }));
+}
+
+async function serveStreamingCall(
+  edge: Edge,
+  method: Method,
+  grpc: StreamingCall,
+  { call, info }: Pick<UnaryParts, "call" | "info">,
+): Promise<void> {
   try {
     const context = new GrpcHandlerContext(method, grpc, call);
+    context.responseHeader.set("x-request-id", info.id);
     refuseMarked(grpc.metadata);
     await edge.admit(method, call);
     const request = readMessage(method.desc.input, grpc.request);

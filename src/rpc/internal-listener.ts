@@ -9,9 +9,10 @@ import { closeHttp } from "../net/close-http.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { duringRequest, type RequestInfo } from "../telemetry/request.ts";
 import { readMetrics } from "../telemetry/worker-metrics.ts";
 import { GATEWAY } from "../token/gateway.ts";
-import { Call, CallValues, type Credentials, callOf, certificateSubject } from "./caller.ts";
+import { Call, CallValues, type Credentials, callOf, certificateSubject, requestInfo } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
@@ -47,6 +48,19 @@ export async function startInternalListener(
   parts: EdgeParts = domainParts(ctx),
 ): Promise<InternalListener> {
   const server = createServer(options.tls);
+  const infos = new WeakMap<FastifyRequest, RequestInfo>();
+  server.addHook("onRequest", (request, reply, done) => {
+    const info = requestInfo(request.headers["x-request-id"], new RequestCredentials(request));
+    infos.set(request, info);
+    reply.header("x-request-id", info.id);
+    duringRequest(info, done);
+  });
+  // a body arrives in events of the connection, which belong to no request
+  server.addHook("preHandler", (request, _reply, done) => {
+    const info = infos.get(request);
+    if (info === undefined) done();
+    else duringRequest(info, done);
+  });
   server.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store").header("x-content-type-options", "nosniff");
     if (duplicateHeader(request.raw.rawHeaders) !== null) {

@@ -115,7 +115,7 @@ export async function storeLogin(ctx: Context, login: Login, first: FirstCode | 
   const outcome = await ctx.store.sessions.signIn(withoutCookie(login.session), login.proof, first);
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   login.isStored = true;
-  securityEvent(ctx, "login", { sub: login.session.userId ?? undefined });
+  securityEvent(ctx, "login", { sub: login.session.userId ?? undefined, client_id: first?.code.clientId });
   return outcome === "signed_in";
 }
 
@@ -152,7 +152,7 @@ export async function listOwnSessions(ctx: Context, current: BrowserSession): Pr
 export async function endOwnSession(ctx: Context, current: BrowserSession, handle: string): Promise<void> {
   // searches the user's own sessions only: no handle identifies the session of another user
   const found = (await liveSessionsOf(ctx, current)).find(({ idHash }) => handleOf(current, idHash) === handle);
-  if (found !== undefined) await endSession(ctx, found.idHash);
+  if (found !== undefined) await endSession(ctx, found);
 }
 
 /** The signed-in browsers of a user, the newest first. */
@@ -174,9 +174,9 @@ function isIdle(session: Session, now: number): boolean {
 }
 
 /** Ends the session and every authorization that was given in it, but offline access. */
-export async function endSession(ctx: Context, idHash: string): Promise<void> {
+export async function endSession(ctx: Context, { idHash, userId }: Session): Promise<void> {
   await ctx.store.sessions.end(idHash, ctx.clock.now());
-  securityEvent(ctx, "logout", {});
+  securityEvent(ctx, "logout", { sub: userId ?? undefined });
 }
 
 /** The CSRF token of a form, bound to the session's cookie and to the purpose of the form. */

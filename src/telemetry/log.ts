@@ -1,4 +1,5 @@
 import pino from "pino";
+import { currentRequest } from "./request.ts";
 
 export type Logger = pino.Logger;
 
@@ -26,6 +27,10 @@ export function createLogger(level: string, destination?: pino.DestinationStream
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: "[redacted]" },
+    mixin: () => {
+      const request = currentRequest();
+      return request === undefined ? {} : { request_id: request.id };
+    },
     formatters: { level: (label) => ({ level: label }) },
   };
   return destination === undefined ? pino(options) : pino(options, destination);

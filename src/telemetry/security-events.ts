@@ -1,11 +1,13 @@
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import { currentRequest } from "./request.ts";
 
 /** Events about accounts and keys for operators. Events that may be an attack are logged as warnings. */
 const securityEvents = {
   sign_up: "info",
   login: "info",
   login_failed: "info",
+  login_throttled: "warn",
   logout: "info",
   logged_out_everywhere: "info",
   logout_notice_delivered: "info",
@@ -50,6 +52,7 @@ export function securityEvent(
   event: keyof typeof securityEvents,
   fields: Readonly<Record<string, unknown>>,
 ): void {
-  log[securityEvents[event]]({ event, ...fields }, event.replaceAll("_", " "));
+  const { address, agent, caller, by } = currentRequest() ?? {};
+  log[securityEvents[event]]({ event, address, agent, caller, by, ...fields }, event.replaceAll("_", " "));
   metrics.securityEvents.inc({ event });
 }

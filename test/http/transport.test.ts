@@ -134,14 +134,14 @@ describe("the public listener", () => {
     const [key] = await rotateSigningKeys(app.context, "ES256");
     const lines = app.logs.slice(from).filter((line) => line.includes('"event":"'));
     const events = lines.map((line) => {
-      const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
+      const { level, time, msg, request_id, address, agent, ...fields } = JSON.parse(line) as Record<string, unknown>;
       return fields;
     });
     const sub = account.uuid;
     const [sid, rotatingSid] = [tokens["access_token"], first.access_token].map((each) => claimsOf(each ?? "")["sid"]);
     expect(events).toEqual([
-      { event: "login_failed", sub },
-      { event: "login", sub },
+      { event: "login_failed", sub, reason: "wrong_password" },
+      { event: "login", sub, client_id: portal.clientId },
       { event: "code_replayed", client_id: portal.clientId, sid },
       { event: "authorization_revoked", client_id: portal.clientId, sid },
       { event: "refresh_token_reused", client_id: "rotating", sid: rotatingSid },

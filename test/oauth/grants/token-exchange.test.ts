@@ -152,7 +152,7 @@ describe("token exchange", () => {
     const { sid } = claimsOf(access_token);
     const [line, ...more] = events().slice(linesBefore);
     expect(more).toEqual([]);
-    const { level, time, msg, ...fields } = line as Record<string, unknown>;
+    const { level, time, msg, request_id, address, agent, ...fields } = line as Record<string, unknown>;
     expect(fields).toEqual({ event: "token_exchanged", client_id: "gateway", sub: ada.uuid, sid, aud: "orders" });
     expect(Number(await counted())).toBe(before + 1);
   });

@@ -20,7 +20,7 @@ const maxLength = 191;
 export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
   if (!ctx.config.clientIdDocuments || !isDocumentUrl(ctx, clientId)) return;
   const { askAgainAt, fetching } = ctx.clientDocuments;
-  const known = await ctx.store.clients.find(clientId);
+  const known = await ctx.clients.find(clientId);
   if (known !== null && (known.source !== "document" || known.disabledAt !== null)) return;
   const underWay = fetching.get(clientId);
   if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {

@@ -10,7 +10,7 @@ import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 import { browserOf, sessionOf, type Visit } from "./visit.ts";
-import { requestOf } from "./waiting-request.ts";
+import { demandRequest } from "./waiting-request.ts";
 
 /** GET and POST /consent: what a client that is not first-party may do, asked once for each set of scopes. */
 export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -18,8 +18,7 @@ export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
 
   page.get("/consent", async (visit) => {
     const session = await sessionOf(visit);
-    const pending = await requestOf(visit, session, readQuery(visit.request)["request"]);
-    if (pending === null) throw new FormRefused();
+    const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
     if (session === null || session.userId === null) {
       // signed out meanwhile: the login comes first again
       return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
@@ -30,8 +29,7 @@ export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
   page.post("/consent", async (visit) => {
     const form = readForm(visit.request);
     const session = await checkForm(visit, "consent", form);
-    const pending = await requestOf(visit, session, form["request"]);
-    if (pending === null) throw new FormRefused();
+    const pending = await demandRequest(visit, session, form["request"]);
     const allowed = form["decision"] === "allow";
     return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), { allowed }));
   });

@@ -3,13 +3,13 @@ import { continueRequest } from "../oauth/authorization/authorize.ts";
 import { withChoice } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { getUser } from "../users/users.ts";
-import { checkForm, FormRefused, formFields } from "./forms.ts";
+import { checkForm, formFields } from "./forms.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
 import { browserOf, sessionOf } from "./visit.ts";
-import { forgetLatest, requestOf, shownOf } from "./waiting-request.ts";
+import { demandRequest, forgetLatest, shownOf } from "./waiting-request.ts";
 
 /** GET and POST /select-account: who is signed in may go on, or another account (`prompt=select_account`). GET /cancel: neither. */
 export function selectAccountPage(app: FastifyInstance, ctx: OAuthContext): void {
@@ -17,8 +17,7 @@ export function selectAccountPage(app: FastifyInstance, ctx: OAuthContext): void
 
   page.get("/select-account", async (visit) => {
     const session = await sessionOf(visit);
-    const pending = await requestOf(visit, session, readQuery(visit.request)["request"]);
-    if (pending === null) throw new FormRefused();
+    const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
     if (session === null || session.userId === null) {
       // signed out meanwhile: a login comes first
       return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit)));
@@ -33,15 +32,13 @@ export function selectAccountPage(app: FastifyInstance, ctx: OAuthContext): void
   page.post("/select-account", async (visit) => {
     const form = readForm(visit.request);
     const session = await checkForm(visit, "select-account", form);
-    const pending = await requestOf(visit, session, form["request"]);
-    if (pending === null) throw new FormRefused();
+    const pending = await demandRequest(visit, session, form["request"]);
     return goOn(visit, await continueRequest(ctx, withChoice(ctx, pending, session), session, browserOf(visit)));
   });
 
   page.get("/cancel", async (visit) => {
     const session = await sessionOf(visit);
-    const pending = await requestOf(visit, session, readQuery(visit.request)["request"]);
-    if (pending === null) throw new FormRefused();
+    const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
     forgetLatest(visit, pending);
     return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), { allowed: false }));
   });

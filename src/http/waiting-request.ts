@@ -6,6 +6,7 @@ import {
   type PendingRequest,
 } from "../oauth/authorization/pending-request.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
+import { FormRefused } from "./forms.ts";
 import { hasField, type Parameters, readQuery } from "./parameters.ts";
 import { clearCookie, cookieOf, setCookie, type Visit } from "./visit.ts";
 
@@ -21,6 +22,17 @@ export async function requestOf(
   carried: string | undefined,
 ): Promise<PendingRequest | null> {
   return carried === undefined ? null : openPendingRequest(visit.ctx, session, carried);
+}
+
+/** The request that a page is about which is never shown without one. @throws FormRefused */
+export async function demandRequest(
+  visit: Visit,
+  session: BrowserSession | null,
+  carried: string | undefined,
+): Promise<PendingRequest> {
+  const pending = await requestOf(visit, session, carried);
+  if (pending === null) throw new FormRefused();
+  return pending;
 }
 
 /** The request that the login or sign-up page was opened for: the one its URL names, else the browser's latest. */

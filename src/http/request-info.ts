@@ -17,11 +17,6 @@ export function nameRequests(app: FastifyInstance): void {
   app.addHook("preValidation", (request, _reply, done) => duringRequest(infoOf(request), done));
 }
 
-/** Runs what answers a request that failed before its endpoint, so that the log lines of that name the request. */
-export function duringAnswer<T>(request: FastifyRequest, work: () => T): T {
-  return duringRequest(infoOf(request), work);
-}
-
 /** An id comes from a proxy that TRUST_PROXY names, never from a stranger. */
 export function infoOf(request: FastifyRequest): RequestInfo {
   request.info ??= new HttpRequestInfo(request);

@@ -10,6 +10,7 @@ import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
+import { duringRequest } from "../telemetry/request.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
 import { authorizeEndpoint } from "./authorize.ts";
@@ -27,7 +28,7 @@ import { addBodyParser } from "./parameters.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
-import { duringAnswer, infoOf, nameRequests } from "./request-info.ts";
+import { infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
@@ -105,7 +106,8 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);
-    return duringAnswer(request, () => sendError(ctx, request, reply, error));
+    // a request that failed before its endpoint is not under way yet
+    return duringRequest(infoOf(request), () => sendError(ctx, request, reply, error));
   });
   // decorates requests of every path: a page may answer any of them
   await app.register(accepts);

@@ -47,6 +47,10 @@ interface Side {
   readonly port: number;
   readonly pid: number;
   readonly load: () => Promise<object>;
+  /** The load's script; that of single requests unless it is named. */
+  readonly script?: string;
+  /** Threads whose processor time is left out, by name. */
+  readonly without?: string;
   /** Told the requests that the load ended with. */
   readonly kept?: (last: readonly string[]) => void;
 }
@@ -55,6 +59,8 @@ interface Cost {
   /** Milliseconds of processor an operation, of the program and of the database. */
   readonly program: number;
   readonly database: number;
+  /** By the clock. */
+  readonly perSecond: number;
   readonly p50: number;
   readonly p99: number;
 }
@@ -112,57 +118,25 @@ async function keySets(database: MariaDb, { service, bare }: Sides): Promise<Fig
 /** Full logins, against what one core can do of Argon2 alone, by turns. */
 async function logins(database: MariaDb, { service }: Sides, base: string): Promise<Figure[]> {
   const accounts = await Promise.all(Array.from({ length: loginsAtOnce }, () => signUp(base)));
+  const load = async () => ({ base, accounts, seconds: 4 });
+  const side: Side = { ...service, script: "login-load.ts", without: "libuv-worker", load };
   const turn = async () => {
     const [program, args] = onCore(serverCpu, [process.execPath, pathOf("bare-argon2.ts")]);
-    const { perSecond } = JSON.parse(execFileSync(program, args, { encoding: "utf8" })) as { perSecond: number };
-    const used = cpuSeconds(service.pid, "libuv-worker");
-    const usedOfDatabase = database.pid === null ? 0 : cpuSeconds(database.pid);
-    const { answered, seconds, p50, p99 } = await runLoad("login-load.ts", { base, accounts, seconds: 4 });
-    return {
-      share: answered / seconds / perSecond,
-      program: ((cpuSeconds(service.pid, "libuv-worker") - used) / answered) * 1000,
-      database: (((database.pid === null ? 0 : cpuSeconds(database.pid)) - usedOfDatabase) / answered) * 1000,
-      p50,
-      p99,
-    };
+    const bare = JSON.parse(execFileSync(program, args, { encoding: "utf8" })) as { perSecond: number };
+    return { bare, ours: await cost(database, side) };
   };
   await turn();
-  const taken = [await turn(), await turn(), await turn()];
-  const middle = (pick: (each: (typeof taken)[number]) => number) => Math.round(median(taken.map(pick)) * 1000) / 1000;
-  const figure = (name: string, value: number, unit: string, bar: number | null = null): Figure => {
-    return { name: `login: ${name}`, value, unit, bar };
-  };
-  return [
-    {
-      ...figure(
-        "logins a second against bare Argon2",
-        middle(({ share }) => share),
-        "",
-      ),
+  return figuresOf("login", [await turn(), await turn(), await turn()], {
+    "logins a second against bare Argon2": {
+      of: ({ ours, bare }) => ours.perSecond / bare.perSecond,
+      unit: "",
       atLeast: 0.9,
     },
-    figure(
-      "processor without hashing",
-      middle(({ program }) => program),
-      "ms",
-      2.5,
-    ),
-    figure(
-      "database",
-      middle(({ database: used }) => used),
-      "ms",
-    ),
-    figure(
-      "p50",
-      middle(({ p50 }) => p50),
-      "ms",
-    ),
-    figure(
-      "p99",
-      middle(({ p99 }) => p99),
-      "ms",
-    ),
-  ];
+    "processor without hashing": { of: ({ ours }) => ours.program, bar: 2.5 },
+    database: { of: ({ ours }) => ours.database },
+    p50: { of: ({ ours }) => ours.p50 },
+    p99: { of: ({ ours }) => ours.p99 },
+  });
 }
 
 async function refreshes(database: MariaDb, { service, bare }: Sides, base: string): Promise<Figure[]> {
@@ -236,61 +210,49 @@ async function compare(what: string, database: MariaDb, bar: number, service: Si
   for (let turn = 0; turn < turns; turn++) {
     costs.push({ ours: await cost(database, service), theirs: await cost(database, bare) });
   }
-  const middle = (pick: (each: (typeof costs)[number]) => number) => Math.round(median(costs.map(pick)) * 1000) / 1000;
-  const figure = (name: string, value: number, unit: string): Figure => ({
-    name: `${what}: ${name}`,
-    value,
-    unit,
-    bar: null,
+  return figuresOf(what, costs, {
+    processor: { of: ({ ours }) => ours.program },
+    "processor of the bare program": { of: ({ theirs }) => theirs.program },
+    "bare against service": { of: ({ ours, theirs }) => theirs.program / ours.program, unit: "", atLeast: bar },
+    database: { of: ({ ours }) => ours.database },
+    "database of the bare program": { of: ({ theirs }) => theirs.database },
+    p50: { of: ({ ours }) => ours.p50 },
+    p99: { of: ({ ours }) => ours.p99 },
   });
-  return [
-    figure(
-      "processor",
-      middle(({ ours }) => ours.program),
-      "ms",
-    ),
-    figure(
-      "processor of the bare program",
-      middle(({ theirs }) => theirs.program),
-      "ms",
-    ),
-    {
-      ...figure(
-        "bare against service",
-        middle(({ ours, theirs }) => theirs.program / ours.program),
-        "",
-      ),
-      atLeast: bar,
-    },
-    figure(
-      "database",
-      middle(({ ours }) => ours.database),
-      "ms",
-    ),
-    figure(
-      "database of the bare program",
-      middle(({ theirs }) => theirs.database),
-      "ms",
-    ),
-    figure(
-      "p50",
-      middle(({ ours }) => ours.p50),
-      "ms",
-    ),
-    figure(
-      "p99",
-      middle(({ ours }) => ours.p99),
-      "ms",
-    ),
-  ];
 }
 
-async function cost(database: MariaDb, { port, pid, load, kept }: Side): Promise<Cost> {
+interface Wanted<Turn> {
+  readonly of: (turn: Turn) => number;
+  /** Milliseconds unless it is named. */
+  readonly unit?: string;
+  readonly bar?: number;
+  readonly atLeast?: number;
+}
+
+/** The median over the turns of everything that is wanted of them, by name. */
+function figuresOf<Turn>(
+  what: string,
+  taken: readonly Turn[],
+  wanted: Readonly<Record<string, Wanted<Turn>>>,
+): Figure[] {
+  return Object.entries(wanted).map(([name, { of, unit = "ms", bar = null, atLeast }]) => {
+    const value = Math.round(median(taken.map(of)) * 1000) / 1000;
+    return { name: `${what}: ${name}`, value, unit, bar, ...(atLeast === undefined ? {} : { atLeast }) };
+  });
+}
+
+async function cost(database: MariaDb, side: Side): Promise<Cost> {
+  const { port, pid, load, kept, without, script = "issuance-load.ts" } = side;
+  const used = () => ({
+    program: cpuSeconds(pid, without),
+    database: database.pid === null ? 0 : cpuSeconds(database.pid),
+  });
   const options = { port, path: "/oauth2/token", headers: {}, connections, seconds: secondsOfATurn, ...(await load()) };
-  const before = { program: cpuSeconds(pid), database: database.pid === null ? 0 : cpuSeconds(database.pid) };
-  const { answered, p50, p99, last } = (await runLoad("issuance-load.ts", options)) as Load & { last: string[] };
-  kept?.(last);
-  const program = ((cpuSeconds(pid) - before.program) / answered) * 1000;
-  const used = database.pid === null ? 0 : cpuSeconds(database.pid) - before.database;
-  return { program, database: (used / answered) * 1000, p50, p99 };
+  const before = used();
+  const done = (await runLoad(script, options)) as Load & { last?: string[] };
+  const after = used();
+  kept?.(done.last ?? []);
+  const { answered, seconds, p50, p99 } = done;
+  const eachOf = (kind: "program" | "database") => ((after[kind] - before[kind]) / answered) * 1000;
+  return { program: eachOf("program"), database: eachOf("database"), perSecond: answered / seconds, p50, p99 };
 }

@@ -21,7 +21,7 @@ const rules = {
   sign_up: { limit: 100, windowMs: 3_600_000 },
   /** Per account and network that asks. */
   password_reset: { limit: 5, windowMs: 3_600_000 },
-  /** Per account, whoever asks. */
+  /** Per account, from all networks together. */
   password_reset_of_account: { limit: 15, windowMs: 3_600_000 },
   /** Per account, beyond those: one in the life of a link. */
   password_reset_link: { limit: 1, windowMs: RESET_LINK_LIFE_MS },

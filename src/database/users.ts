@@ -335,7 +335,7 @@ export class Users implements UserStore {
         token.user_id,
       ]);
       await endEverythingOf(sql, this.#tellers, token.user_id, "password_reset", now);
-      // whoever gave them may not be the one who reads the mail; after the sessions, so that none can be given meanwhile
+      // an attacker may have given these consents; deleted after the sessions have ended, so that no session gives one meanwhile
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [token.user_id]);
       return "reset";
     });

@@ -33,7 +33,7 @@ export class Call {
   }
 }
 
-/** What log lines say of a call. @param given id that the caller chose: services of ours may */
+/** What log lines say of a call. @param given the id that the caller chose, which internal callers may */
 export function requestInfo(given: unknown, credentials: Credentials): RequestInfo {
   return {
     id: requestIdOf(given),

@@ -16,7 +16,7 @@ const retryAfterSeconds = 1;
  */
 export async function addForwardAuth(server: FastifyInstance, ctx: OAuthContext): Promise<void> {
   await server.register(async (scope) => {
-    // the request's own body is none of ours, whatever its headers say
+    // the body belongs to the proxied request: it is not read, whatever its content type
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", (_request, _body, done) => done(null));
     scope.addHook("onResponse", (_request, reply, done) => {

@@ -6,7 +6,7 @@ import type { UserWithPassword } from "../store/users.ts";
  * A browser with which an account has signed in carries a proof of that in a cookie (OWASP device cookies). Its login attempts are
  * counted separately, so that an attacker's wrong passwords cannot lock the owner out. A proof does not replace the password.
  * The value is a random id, followed by one seal for each of the last accounts: `id.seal.seal`. A seal is bound to the account and to its
- * password: once that is another, whoever knew the old one has no attempts of their own left.
+ * password: once the password changes, a browser that signed in with the old one is no longer a known device.
  */
 
 const accountsPerDevice = 4;

@@ -135,7 +135,7 @@ const backAndAgain: Way = async (each) => {
   await openAndFill(each, page);
   await press(page, entry);
   await reach(page, [entry.end], what, entry.button);
-  // what answered a form is not kept: the browser asks whether to send that form again, and its user begins anew
+  // the browser does not keep the answer to a form: it asks whether to send the form again, and the user starts over
   const isKept = await page.goBack().then(
     () => true,
     () => false,

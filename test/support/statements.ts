@@ -7,7 +7,7 @@ export type Unit = readonly string[];
 export interface LoggingMariaDb extends MariaDb {
   /** What the database was asked during `work`, in order, without what replicas ask by themselves. */
   unitsOf(work: () => Promise<unknown>): Promise<Unit[]>;
-  /** How many statements it was asked during `work`, whoever asked for what. */
+  /** How many statements it was asked during `work`, on all connections. */
   countDuring(work: () => Promise<unknown>): Promise<number>;
 }
 

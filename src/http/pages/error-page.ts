@@ -66,7 +66,7 @@ interface WayBack {
   readonly languages: readonly string[];
 }
 
-/** The same page anew, for the application whose request it carries; null: it carries none that can be gone on with. */
+/** The same page with the request it carries; null: it carries none, or one that cannot be continued. */
 async function wayBackOf(visit: Visit): Promise<WayBack | null> {
   const path = visit.request.routeOptions.url ?? "";
   if (!carrying.has(path)) return null;

@@ -1,9 +1,19 @@
 import { randomBytes } from "node:crypto";
 
 /** What other services learn of. Field names are those of the protobuf messages in camelCase; times are epoch milliseconds. */
-export type AuthEvent = UserSignup | UserLogin | PasswordReset;
+export type AuthEvent =
+  | UserSignup
+  | UserLogin
+  | PasswordReset
+  | EmailVerification
+  | PasswordChanged
+  | UserDeleted
+  | UserSecurity;
 
-export const EVENT_TYPES = ["USER_SIGNUP", "USER_LOGIN", "PASSWORD_RESET"] as const satisfies AuthEvent["eventType"][];
+export const EVENT_TYPES = [
+  ...(["USER_SIGNUP", "USER_LOGIN", "PASSWORD_RESET", "USER_EMAIL_VERIFICATION"] as const),
+  ...(["USER_PASSWORD_CHANGED", "USER_DELETED", "USER_SECURITY"] as const),
+] satisfies AuthEvent["eventType"][];
 
 interface EventHead<Type extends string> {
   /** `evt-YYYYMMDD-` and a unique part. */
@@ -12,10 +22,33 @@ interface EventHead<Type extends string> {
   readonly timestamp: number;
 }
 
+/** Whom an event is about. */
+export interface EventUser {
+  readonly uuid: string;
+  readonly email: string;
+  readonly claims: { readonly locale?: string | undefined };
+}
+
+/** Who asks, from a browser. Each member is empty where it is not known, as for calls of other services. */
+export interface Asker {
+  readonly ipAddress: string;
+  readonly userAgent: string;
+  /** The language tag that the browser prefers. */
+  readonly language: string;
+}
+
+export const UNKNOWN_ASKER: Asker = { ipAddress: "", userAgent: "", language: "" };
+
+/** What every payload has. */
+interface Whom {
+  readonly uuid: string;
+  readonly email: string;
+  /** The user's `locale` claim, else the language of the browser that asked, else empty. */
+  readonly locale: string;
+}
+
 export interface UserSignup extends EventHead<"USER_SIGNUP"> {
-  readonly payload: {
-    readonly uuid: string;
-    readonly email: string;
+  readonly payload: Whom & {
     readonly nickname: string;
     readonly signupMethod: "EMAIL";
     readonly createdAt: number;
@@ -23,9 +56,7 @@ export interface UserSignup extends EventHead<"USER_SIGNUP"> {
 }
 
 export interface UserLogin extends EventHead<"USER_LOGIN"> {
-  readonly payload: {
-    readonly uuid: string;
-    readonly email: string;
+  readonly payload: Whom & {
     readonly loginMethod: "OAUTH2";
     readonly ipAddress: string;
     readonly userAgent: string;
@@ -33,13 +64,58 @@ export interface UserLogin extends EventHead<"USER_LOGIN"> {
 }
 
 export interface PasswordReset extends EventHead<"PASSWORD_RESET"> {
-  readonly payload: {
-    readonly uuid: string;
-    readonly email: string;
+  readonly payload: Whom & {
     readonly resetToken: string;
     readonly resetUrl: string;
     readonly expiresAt: number;
     readonly ipAddress: string;
+  };
+}
+
+export interface EmailVerification extends EventHead<"USER_EMAIL_VERIFICATION"> {
+  /** `email` is the address to verify: a new one is not the account's yet. */
+  readonly payload: Whom & {
+    readonly verificationToken: string;
+    readonly verificationUrl: string;
+    readonly expiresAt: number;
+    readonly ipAddress: string;
+  };
+}
+
+/** How a password came to be another one. */
+export type PasswordChange = "CHANGED" | "RESET" | "SET_BY_OPERATOR";
+
+export interface PasswordChanged extends EventHead<"USER_PASSWORD_CHANGED"> {
+  readonly payload: Whom & {
+    readonly change: PasswordChange;
+    readonly ipAddress: string;
+    readonly userAgent: string;
+  };
+}
+
+export interface UserDeleted extends EventHead<"USER_DELETED"> {
+  /** `email` is the address that the account had. */
+  readonly payload: Whom & { readonly deletedAt: number };
+}
+
+/** What the owner of an account should hear of. */
+export type SecurityKind =
+  | "NEW_DEVICE"
+  | "FACTOR_ADDED"
+  | "FACTOR_REMOVED"
+  | "FACTORS_RESET"
+  | "RECOVERY_CODE_USED"
+  | "EMAIL_CHANGED"
+  | "DELETION_REQUESTED"
+  | "DELETION_CANCELLED";
+
+export interface UserSecurity extends EventHead<"USER_SECURITY"> {
+  readonly payload: Whom & {
+    readonly kind: SecurityKind;
+    /** What the kind is about, in words of no language: the factor, the new address, the time. May be empty. */
+    readonly detail: string;
+    readonly ipAddress: string;
+    readonly userAgent: string;
   };
 }
 
@@ -48,23 +124,81 @@ function head<Type extends string>(eventType: Type, now: number): EventHead<Type
   return { eventId: `evt-${day}-${randomBytes(12).toString("hex")}`, eventType, timestamp: now };
 }
 
-export function userSignup(user: { uuid: string; email: string; nickname: string; createdAt: number }): UserSignup {
-  const { uuid, email, nickname, createdAt } = user;
-  return { ...head("USER_SIGNUP", createdAt), payload: { uuid, email, nickname, signupMethod: "EMAIL", createdAt } };
+function whom({ uuid, email, claims }: EventUser, language: string): Whom {
+  return { uuid, email, locale: claims.locale ?? language };
 }
 
-export function userLogin(
-  user: { uuid: string; email: string },
-  browser: { ipAddress: string; userAgent: string },
-  now: number,
-): UserLogin {
-  const { ipAddress, userAgent } = browser;
+/** @param language of the browser that signed up; empty: not known */
+export function userSignup(
+  user: EventUser & { readonly nickname: string; readonly createdAt: number },
+  language: string,
+): UserSignup {
+  const { nickname, createdAt } = user;
   return {
-    ...head("USER_LOGIN", now),
-    payload: { uuid: user.uuid, email: user.email, loginMethod: "OAUTH2", ipAddress, userAgent },
+    ...head("USER_SIGNUP", createdAt),
+    payload: { ...whom(user, language), nickname, signupMethod: "EMAIL", createdAt },
   };
 }
 
-export function passwordReset(payload: PasswordReset["payload"], now: number): PasswordReset {
-  return { ...head("PASSWORD_RESET", now), payload };
+export function userLogin(
+  user: EventUser,
+  browser: { readonly ipAddress: string; readonly userAgent: string },
+  now: number,
+): UserLogin {
+  const { ipAddress, userAgent } = browser;
+  return { ...head("USER_LOGIN", now), payload: { ...whom(user, ""), loginMethod: "OAUTH2", ipAddress, userAgent } };
+}
+
+/** A link that was made for a user, and until when it works. */
+export interface MailedLink {
+  readonly token: string;
+  /** With the token. */
+  readonly url: string;
+  readonly expiresAt: number;
+}
+
+export function passwordReset(user: EventUser, link: MailedLink, asker: Asker, now: number): PasswordReset {
+  const { token: resetToken, url: resetUrl, expiresAt } = link;
+  const { ipAddress, language } = asker;
+  return {
+    ...head("PASSWORD_RESET", now),
+    payload: { ...whom(user, language), resetToken, resetUrl, expiresAt, ipAddress },
+  };
+}
+
+/** @param user with the address to verify */
+export function emailVerification(user: EventUser, link: MailedLink, asker: Asker, now: number): EmailVerification {
+  const { token: verificationToken, url: verificationUrl, expiresAt } = link;
+  const { ipAddress, language } = asker;
+  return {
+    ...head("USER_EMAIL_VERIFICATION", now),
+    payload: { ...whom(user, language), verificationToken, verificationUrl, expiresAt, ipAddress },
+  };
+}
+
+export function passwordChanged(
+  user: EventUser,
+  change: PasswordChange,
+  { ipAddress, userAgent, language }: Asker,
+  now: number,
+): PasswordChanged {
+  return {
+    ...head("USER_PASSWORD_CHANGED", now),
+    payload: { ...whom(user, language), change, ipAddress, userAgent },
+  };
+}
+
+export function userDeleted(user: EventUser, { language }: Asker, now: number): UserDeleted {
+  return { ...head("USER_DELETED", now), payload: { ...whom(user, language), deletedAt: now } };
+}
+
+/** @param notice detail: what the kind is about, in words of no language */
+export function userSecurity(
+  user: EventUser,
+  notice: { readonly kind: SecurityKind; readonly detail: string },
+  { ipAddress, userAgent, language }: Asker,
+  now: number,
+): UserSecurity {
+  const { kind, detail } = notice;
+  return { ...head("USER_SECURITY", now), payload: { ...whom(user, language), kind, detail, ipAddress, userAgent } };
 }

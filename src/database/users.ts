@@ -100,6 +100,11 @@ export async function takeEventSeq(sql: TransactionSql, uuid: string, epoch: num
   return sql.count("users", "event_seq", `uuid = ? AND disabled_at IS NULL${atEpoch}`, parameters);
 }
 
+/** The number of the user's next event, of a disabled user too. @returns null: there is no such user */
+export async function nextEventSeq(sql: TransactionSql, uuid: string): Promise<number | null> {
+  return sql.count("users", "event_seq", "uuid = ?", [uuid]);
+}
+
 export class Users implements UserStore {
   readonly #database: Database;
   readonly #outbox: Outbox;
@@ -236,16 +241,28 @@ export class Users implements UserStore {
     ]);
   }
 
-  async changePassword(uuid: string, from: string, to: string, now: number): Promise<"changed" | "lost"> {
+  async changePassword(
+    uuid: string,
+    hash: { readonly from: string; readonly to: string },
+    event: AuthEvent,
+  ): Promise<"changed" | "lost"> {
+    const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const changed = await sql.change(
         "UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ? AND password_hash = ?",
-        [to, now, uuid, from],
+        [hash.to, now, uuid, hash.from],
       );
       if (changed === 0) return "lost";
       await endEverythingOf(sql, this.#tellers, uuid, "password_changed", now);
+      await this.#tell(sql, uuid, event);
       return "changed";
     });
+  }
+
+  /** Writes an event of a user whose row this transaction holds. */
+  async #tell(sql: TransactionSql, uuid: string, event: AuthEvent): Promise<void> {
+    const seq = await nextEventSeq(sql, uuid);
+    if (seq !== null) await this.#outbox.append(sql, uuid, seq, event);
   }
 
   async setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean> {
@@ -265,15 +282,19 @@ export class Users implements UserStore {
     );
   }
 
-  async delete(uuid: string, now: number): Promise<boolean> {
+  async delete(uuid: string, event: AuthEvent): Promise<boolean> {
+    const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
+      const seq = await nextEventSeq(sql, uuid);
+      if (seq === null) return false;
       // its outbox rows stay: what happened is still told
-      if ((await sql.change("DELETE FROM users WHERE uuid = ?", [uuid])) === 0) return false;
+      await sql.change("DELETE FROM users WHERE uuid = ?", [uuid]);
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
       await endEverythingOf(sql, this.#tellers, uuid, "user_deleted", now);
       await this.#tellers.feed.append(sql, "subject", [uuid], "user_deleted", now);
       await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);
+      await this.#outbox.append(sql, uuid, seq, event);
       return true;
     });
   }
@@ -309,7 +330,8 @@ export class Users implements UserStore {
     return row === undefined ? null : userOf(row);
   }
 
-  async redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid"> {
+  async redeemPasswordReset(tokenHash: string, passwordHash: string, event: AuthEvent): Promise<"reset" | "invalid"> {
+    const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const [token] = await sql.rows<{ user_id: string }>(
         "SELECT user_id FROM password_reset_token WHERE token_hash = ?",
@@ -337,6 +359,7 @@ export class Users implements UserStore {
       await endEverythingOf(sql, this.#tellers, token.user_id, "password_reset", now);
       // an attacker may have given these consents; deleted after the sessions have ended, so that no session gives one meanwhile
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [token.user_id]);
+      await this.#tell(sql, token.user_id, event);
       return "reset";
     });
   }

@@ -1,12 +1,12 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
-import { networkOf } from "../limits.ts";
 import { findClient } from "../oauth/clients/clients.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
 import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { changePassword, signUp } from "../users/users.ts";
+import { askerOf } from "./asker.ts";
 import { proofOf } from "./dpop.ts";
 import { readJson } from "./parameters.ts";
 
@@ -16,7 +16,7 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
     requireBearer(ctx, request.headers.authorization ?? null, scope, proofOf(ctx, request));
 
   app.post("/api/users/signup", async (request, reply) => {
-    const user = await signUp(ctx, readJson(request));
+    const user = await signUp(ctx, readJson(request), askerOf(request));
     return reply.code(201).send({ success: true, data: describe(user) });
   });
 
@@ -31,18 +31,18 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
     if (client?.metadata.first_party !== true) throw new AuthError("forbidden", "only first-party clients may do this");
     const { currentPassword, newPassword } = readJson(request);
     const { uuid } = await ownerOf(ctx, claims.sub);
-    await changePassword(ctx, { uuid, currentPassword, newPassword, network: networkOf(request.ip) });
+    await changePassword(ctx, { uuid, currentPassword, newPassword, asker: askerOf(request) });
     return reply.code(204).send();
   });
 
   app.post("/api/users/password-reset", async (request, reply) => {
-    await requestPasswordReset(ctx, { email: readJson(request)["email"], ipAddress: request.ip });
+    await requestPasswordReset(ctx, { email: readJson(request)["email"], asker: askerOf(request) });
     return reply.code(202).send({ success: true });
   });
 
   app.post("/api/users/password-reset/confirm", async (request, reply) => {
     const { token, newPassword } = readJson(request);
-    await resetPassword(ctx, { token, newPassword, network: networkOf(request.ip) });
+    await resetPassword(ctx, { token, newPassword, asker: askerOf(request) });
     return reply.code(204).send();
   });
 }

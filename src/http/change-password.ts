@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type BrowserSession, loginOf, storeLogin } from "../sessions/sessions.ts";
 import type { UserWithPassword } from "../store/users.ts";
 import { changePassword, checkCurrentPassword, getUser } from "../users/users.ts";
+import { askerOf } from "./asker.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkForm, FormRefused, formFields, formIdOf, isOfEndedSession, openAccount, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -35,7 +35,7 @@ export function changePasswordPage(app: FastifyInstance, ctx: OAuthContext): voi
     if (session.userId === null) throw new FormRefused();
     const { current_password: currentPassword = "", password: newPassword = "" } = form;
     try {
-      const change = { uuid: session.userId, currentPassword, newPassword, network: networkOf(visit.request.ip) };
+      const change = { uuid: session.userId, currentPassword, newPassword, asker: askerOf(visit.request) };
       return await signIn(visit, await changePassword(ctx, change), form);
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;

@@ -1,12 +1,12 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { networkOf } from "../limits.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
 import type { UserWithPassword } from "../store/users.ts";
 import { normaliseEmail } from "../users/input.ts";
 import { findReset, requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { checkCurrentPassword } from "../users/users.ts";
+import { askerOf } from "./asker.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -30,7 +30,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     await checkOpenForm(visit, "password-reset", form);
     const { email = "" } = form;
     try {
-      await requestPasswordReset(ctx, { email, ipAddress: visit.request.ip });
+      await requestPasswordReset(ctx, { email, asker: askerOf(visit.request) });
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
       visit.reply.code(400);
@@ -65,7 +65,7 @@ async function setPassword(visit: Visit, form: Parameters): Promise<UserWithPass
   const { ctx, request } = visit;
   const { token = "", password = "", account = "" } = form;
   try {
-    return await resetPassword(ctx, { token, newPassword: password, network: networkOf(request.ip) });
+    return await resetPassword(ctx, { token, newPassword: password, asker: askerOf(request) });
   } catch (error) {
     if (!(error instanceof AuthError) || error.code !== "reset_token_invalid") throw error;
     const uuid = openAccount(ctx, account);

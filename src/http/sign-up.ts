@@ -4,6 +4,7 @@ import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, type Login } from "../sessions/sessions.ts";
 import { isNewAccount, signUp } from "../users/users.ts";
+import { askerOf } from "./asker.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
@@ -33,7 +34,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const signInHere = () =>
       checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
     try {
-      await signUp(ctx, { email, password, nickname });
+      await signUp(ctx, { email, password, nickname }, askerOf(request));
     } catch (error) {
       // the button was pressed twice, or the account was just made in another tab: its password opens it here too
       const signedIn = isTaken(error) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;

@@ -1,9 +1,13 @@
-import type { JsonObject } from "@bufbuild/protobuf";
+import type { DescMessage, JsonObject, Message, MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   PasswordResetEventSchema,
+  UserDeletedEventSchema,
+  UserEmailVerificationEventSchema,
   UserLoginEventSchema,
+  UserPasswordChangedEventSchema,
+  UserSecurityEventSchema,
   UserSignupEventSchema,
 } from "../../gen/auth/events/v1/events_pb.ts";
 import type { AuthEvent } from "../events.ts";
@@ -24,6 +28,10 @@ const topics: Readonly<Record<AuthEvent["eventType"], string>> = {
   USER_SIGNUP: "user-signup",
   USER_LOGIN: "user-login",
   PASSWORD_RESET: "password-reset",
+  USER_EMAIL_VERIFICATION: "user-email-verification",
+  USER_PASSWORD_CHANGED: "user-password-changed",
+  USER_DELETED: "user-deleted",
+  USER_SECURITY: "user-security",
 };
 
 export const EVENT_TOPICS: readonly string[] = Object.values(topics);
@@ -59,20 +67,33 @@ function messageOf(event: AuthEvent) {
     eventType: event.eventType,
     timestamp: timestampFromMs(event.timestamp),
   };
+  const message = <Schema extends DescMessage>(schema: Schema, init: MessageInitShape<Schema>) => ({
+    schema: schema as DescMessage,
+    message: create(schema, init) as Message,
+  });
   switch (event.eventType) {
     case "USER_SIGNUP": {
       const payload = { ...event.payload, createdAt: timestampFromMs(event.payload.createdAt) };
-      return { schema: UserSignupEventSchema, message: create(UserSignupEventSchema, { ...head, payload }) };
+      return message(UserSignupEventSchema, { ...head, payload });
     }
     case "USER_LOGIN":
-      return {
-        schema: UserLoginEventSchema,
-        message: create(UserLoginEventSchema, { ...head, payload: { ...event.payload } }),
-      };
+      return message(UserLoginEventSchema, { ...head, payload: { ...event.payload } });
     case "PASSWORD_RESET": {
       const payload = { ...event.payload, expiresAt: timestampFromMs(event.payload.expiresAt) };
-      return { schema: PasswordResetEventSchema, message: create(PasswordResetEventSchema, { ...head, payload }) };
+      return message(PasswordResetEventSchema, { ...head, payload });
     }
+    case "USER_EMAIL_VERIFICATION": {
+      const payload = { ...event.payload, expiresAt: timestampFromMs(event.payload.expiresAt) };
+      return message(UserEmailVerificationEventSchema, { ...head, payload });
+    }
+    case "USER_PASSWORD_CHANGED":
+      return message(UserPasswordChangedEventSchema, { ...head, payload: { ...event.payload } });
+    case "USER_DELETED": {
+      const payload = { ...event.payload, deletedAt: timestampFromMs(event.payload.deletedAt) };
+      return message(UserDeletedEventSchema, { ...head, payload });
+    }
+    case "USER_SECURITY":
+      return message(UserSecurityEventSchema, { ...head, payload: { ...event.payload } });
     default:
       throw new TypeError(`no message for events of type ${String((event as { eventType: unknown }).eventType)}`);
   }

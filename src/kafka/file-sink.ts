@@ -5,6 +5,9 @@ import { eventToJson } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
 import { NONE_HELD, PublishError } from "./event-publisher.ts";
 
+/** Members of payloads that are no business of the log. */
+const secrets = new Set(["resetToken", "resetUrl", "verificationToken", "verificationUrl"]);
+
 /** Appends events to a file instead of Kafka: one line `{"topic","key","event"}` each, the event as ProtoJSON. */
 export function fileSink(options: { file: string; log: Logger }): EventPublisher {
   const file = path.resolve(options.file);
@@ -78,6 +81,6 @@ async function cutTornLine(handle: FileHandle): Promise<void> {
 function withoutSecrets<T extends { event: ReturnType<typeof eventToJson> }>(line: T): T {
   const { payload } = line.event;
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) return line;
-  const { resetToken: _token, resetUrl: _url, ...rest } = payload;
-  return { ...line, event: { ...line.event, payload: rest } };
+  const shown = Object.entries(payload).filter(([name]) => !secrets.has(name));
+  return { ...line, event: { ...line.event, payload: Object.fromEntries(shown) } };
 }

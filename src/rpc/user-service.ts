@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import { AuthError } from "../errors.ts";
+import { UNKNOWN_ASKER } from "../events.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { User } from "../store/users.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
@@ -80,8 +81,8 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async requestPasswordReset({ email }, context) {
-      const ipAddress = callOf(context).credentials.network;
-      await withinDeadline(context, () => requestPasswordReset(ctx, { email, ipAddress }));
+      const asker = { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
+      await withinDeadline(context, () => requestPasswordReset(ctx, { email, asker }));
       return {};
     },
 

@@ -72,12 +72,21 @@ export interface UserStore {
   update(uuid: string, change: UserChange, now: number): Promise<boolean>;
   /** A better hash of the same password; does nothing when the password was changed meanwhile. */
   rehash(uuid: string, from: string, to: string): Promise<void>;
-  /** Ends every session, pending code, reset token and authorization of the user. `lost`: no longer the password it was. */
-  changePassword(uuid: string, from: string, to: string, now: number): Promise<"changed" | "lost">;
+  /**
+   * Ends every session, pending code, reset token and authorization of the user; the event is written in the same transaction. It
+   * happens at the event's time.
+   * @param hash of the password as it was and as it will be
+   * @returns `lost`: no longer the password it was
+   */
+  changePassword(
+    uuid: string,
+    hash: { readonly from: string; readonly to: string },
+    event: AuthEvent,
+  ): Promise<"changed" | "lost">;
   /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
   setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
-  /** Deletes account, profile, consents, sessions and codes, revokes every authorization. False: no such user. */
-  delete(uuid: string, now: number): Promise<boolean>;
+  /** Deletes account, profile, consents, sessions and codes, revokes every authorization, at the event's time. False: no such user. */
+  delete(uuid: string, event: AuthEvent): Promise<boolean>;
   /** The newest reset token takes the place of older ones; token and event in one transaction. */
   createPasswordReset(
     reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },
@@ -86,5 +95,5 @@ export interface UserStore {
   /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
   findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
   /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does, and forgets every consent. One of N callers gets `reset`. */
-  redeemPasswordReset(tokenHash: string, passwordHash: string, now: number): Promise<"reset" | "invalid">;
+  redeemPasswordReset(tokenHash: string, passwordHash: string, event: AuthEvent): Promise<"reset" | "invalid">;
 }

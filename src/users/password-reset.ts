@@ -2,12 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { passwordReset } from "../events.ts";
+import { type Asker, passwordChanged, passwordReset, UNKNOWN_ASKER } from "../events.ts";
 import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { invalidInput, readEmail, readNewPassword, resetToken } from "./input.ts";
-import { openLoginFrom } from "./users.ts";
+import { networkOrNull, openLoginFrom } from "./users.ts";
 
 /** The response takes at least this long, with or without an account, so that its time does not tell which (milliseconds). */
 const answerAfterMs = 100;
@@ -19,14 +19,14 @@ const answerAfterMs = 100;
  */
 export async function requestPasswordReset(
   ctx: Context,
-  request: { readonly email: unknown; readonly ipAddress: string },
+  request: { readonly email: unknown; readonly asker: Asker },
 ): Promise<void> {
   const email = readEmail(request.email);
-  await Promise.all([publishReset(ctx, email, request.ipAddress), sleep(answerAfterMs)]);
+  await Promise.all([publishReset(ctx, email, request.asker), sleep(answerAfterMs)]);
 }
 
-async function publishReset(ctx: Context, email: string, ipAddress: string): Promise<void> {
-  const allowed = await mayPublish(ctx, email, networkOf(ipAddress));
+async function publishReset(ctx: Context, email: string, asker: Asker): Promise<void> {
+  const allowed = await mayPublish(ctx, email, networkOf(asker.ipAddress));
   const user = await ctx.store.users.findByEmail(email);
   if (!allowed || user === null || user.disabledAt !== null) return;
   const now = ctx.clock.now();
@@ -34,10 +34,7 @@ async function publishReset(ctx: Context, email: string, ipAddress: string): Pro
   const expiresAt = now + RESET_LINK_LIFE_MS;
   const resetUrl = new URL(ctx.config.passwordResetUrl);
   resetUrl.searchParams.set("token", resetToken);
-  const event = passwordReset(
-    { uuid: user.uuid, email, resetToken, resetUrl: resetUrl.href, expiresAt, ipAddress },
-    now,
-  );
+  const event = passwordReset(user, { token: resetToken, url: resetUrl.href, expiresAt }, asker, now);
   const reset = { tokenHash: hashOf(resetToken), userId: user.uuid, createdAt: now, expiresAt };
   try {
     await ctx.store.users.createPasswordReset(reset, event);
@@ -81,13 +78,13 @@ export async function findReset(ctx: Context, token: string): Promise<User | nul
 /**
  * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session,
  * authorization and consent of the account.
- * @param reset network: of the user who sets it, where that is known
+ * @param reset asker: the browser of the user who sets it, where there is one
  * @returns the user whose password was set
  * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
  */
 export async function resetPassword(
   ctx: Context,
-  reset: { readonly token: unknown; readonly newPassword: unknown; readonly network?: string },
+  reset: { readonly token: unknown; readonly newPassword: unknown; readonly asker?: Asker },
 ): Promise<UserWithPassword> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
@@ -97,9 +94,11 @@ export async function resetPassword(
   if (user === null) throw invalid();
   const newPassword = await readNewPassword(ctx.config, "newPassword", reset.newPassword, [user.email]);
   const passwordHash = await ctx.passwords.hash(newPassword);
-  const outcome = await ctx.store.users.redeemPasswordReset(hashOf(reset.token), passwordHash, ctx.clock.now());
+  const { asker = UNKNOWN_ASKER } = reset;
+  const event = passwordChanged(user, "RESET", asker, ctx.clock.now());
+  const outcome = await ctx.store.users.redeemPasswordReset(hashOf(reset.token), passwordHash, event);
   if (outcome === "invalid") throw invalid();
-  await welcomeOwner(ctx, user.email, reset.network ?? null);
+  await welcomeOwner(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_reset", { sub: user.uuid });
   return { ...user, passwordHash };
 }

@@ -3,7 +3,8 @@ import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
-import { userSignup } from "../events.ts";
+import { type Asker, passwordChanged, UNKNOWN_ASKER, userDeleted, userSignup } from "../events.ts";
+import { networkOf } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import {
@@ -22,11 +23,13 @@ const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 /**
  * Creates an account, its profile and its `user-signup` event in one transaction.
  * @param input unchecked; unknown members are ignored
+ * @param asker the browser of the person who signs up, where there is one
  * @throws AuthError invalid_input (every wrong field), email_taken, rate_limited, unavailable
  */
 export async function signUp(
   ctx: Context,
   input: { readonly email?: unknown; readonly password?: unknown; readonly nickname?: unknown },
+  asker: Asker = UNKNOWN_ASKER,
 ): Promise<User> {
   const { email, password, nickname } = await readSignUp(ctx.config, { ...input });
   await ctx.limits.take("sign_up", email);
@@ -46,7 +49,7 @@ export async function signUp(
     createdAt: now,
     updatedAt: now,
   };
-  const outcome = await ctx.store.users.create(user, passwordHash, userSignup(user));
+  const outcome = await ctx.store.users.create(user, passwordHash, userSignup(user, asker.language));
   if (outcome === "email_taken") throw taken();
   securityEvent(ctx, "sign_up", { sub: user.uuid });
   return user;
@@ -147,6 +150,11 @@ export async function openLoginFrom(ctx: Context, email: string, network: string
   if (network !== null) await ctx.limits.open("login_after_new_password", `${email}\n${network}`);
 }
 
+/** The network of a browser; null where there is none. */
+export function networkOrNull({ ipAddress }: Asker): string | null {
+  return ipAddress === "" ? null : networkOf(ipAddress);
+}
+
 /** @throws AuthError not_found */
 export async function getUser(ctx: Context, uuid: string): Promise<User> {
   const user = uuidForm.test(uuid) ? await ctx.store.users.find(uuid) : null;
@@ -217,7 +225,7 @@ export async function updateUser(
 
 /**
  * Changes a password, given the current one, and ends every session and authorization of the account. Consents stay.
- * @param change network: of the user who changes it, where that is known
+ * @param change asker: the browser of the user who changes it, where there is one
  * @returns the user with the new password
  * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
  */
@@ -227,7 +235,7 @@ export async function changePassword(
     readonly uuid: string;
     readonly currentPassword: unknown;
     readonly newPassword: unknown;
-    readonly network?: string;
+    readonly asker?: Asker;
   },
 ): Promise<UserWithPassword> {
   const user = await getUser(ctx, change.uuid);
@@ -235,9 +243,11 @@ export async function changePassword(
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
   const { passwordHash } = await checkCurrentPassword(ctx, user.uuid, current);
   const newHash = await ctx.passwords.hash(newPassword);
-  const outcome = await ctx.store.users.changePassword(user.uuid, passwordHash, newHash, ctx.clock.now());
+  const { asker = UNKNOWN_ASKER } = change;
+  const event = passwordChanged(user, "CHANGED", asker, ctx.clock.now());
+  const outcome = await ctx.store.users.changePassword(user.uuid, { from: passwordHash, to: newHash }, event);
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
-  await openLoginFrom(ctx, user.email, change.network ?? null);
+  await openLoginFrom(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_changed", { sub: user.uuid });
   return { ...user, passwordHash: newHash };
 }
@@ -253,7 +263,8 @@ export async function setPassword(ctx: Context, uuid: string, password: string):
   const current = await ctx.store.users.findWithPassword(uuid);
   if (current === null) throw unknownUser();
   const hash = await ctx.passwords.hash(newPassword);
-  const outcome = await ctx.store.users.changePassword(uuid, current.passwordHash, hash, ctx.clock.now());
+  const event = passwordChanged(user, "SET_BY_OPERATOR", UNKNOWN_ASKER, ctx.clock.now());
+  const outcome = await ctx.store.users.changePassword(uuid, { from: current.passwordHash, to: hash }, event);
   if (outcome === "lost") throw new AuthError("unavailable", "the password was changed meanwhile: try again");
   await ctx.limits.clear("wrong_password", user.email);
   securityEvent(ctx, "password_changed", { sub: uuid });
@@ -275,7 +286,7 @@ export async function endSessions(ctx: Context, uuid: string): Promise<void> {
 
 /** Deletes the account permanently; its address may sign up again, as another user. @throws AuthError not_found */
 export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
-  await getUser(ctx, uuid);
-  if (!(await ctx.store.users.delete(uuid, ctx.clock.now()))) throw unknownUser();
+  const user = await getUser(ctx, uuid);
+  if (!(await ctx.store.users.delete(uuid, userDeleted(user, UNKNOWN_ASKER, ctx.clock.now())))) throw unknownUser();
   securityEvent(ctx, "user_deleted", { sub: uuid });
 }

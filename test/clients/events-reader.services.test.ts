@@ -71,6 +71,7 @@ describe("an independent reader of the events, in Python", () => {
       nickname: "Zoë 🦊",
       signupMethod: "EMAIL",
       createdAt: signup?.event.timestamp,
+      locale: "",
     });
     expect(login?.event.payload).toEqual({
       uuid,
@@ -78,6 +79,7 @@ describe("an independent reader of the events, in Python", () => {
       loginMethod: "OAUTH2",
       ipAddress: expect.stringMatching(/^(127\.0\.0\.1|::1)$/),
       userAgent: "a browser/1.0",
+      locale: "",
     });
     const { resetToken = "", expiresAt = "" } = reset?.event.payload ?? {};
     expect(resetToken).not.toBe("");
@@ -88,6 +90,7 @@ describe("an independent reader of the events, in Python", () => {
       resetUrl: expect.stringContaining(encodeURIComponent(resetToken)),
       expiresAt: expect.any(String),
       ipAddress: expect.stringMatching(/^(127\.0\.0\.1|::1)$/),
+      locale: "",
     });
     expect(Date.parse(expiresAt)).toBeGreaterThan(Date.now());
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { UserSignupEventSchema } from "../../gen/auth/events/v1/events_pb.ts";
 import type { AuthEvent } from "../../src/events.ts";
 import { EVENT_TOPICS, encodeEvent, eventToJson } from "../../src/kafka/encode.ts";
-import { LOGIN, RESET, SIGNUP, UUID } from "./events.ts";
+import { CHANGED, DELETED, LOGIN, RESET, SECURITY, SIGNUP, UUID, VERIFICATION } from "./events.ts";
 
 const ISSUER = "https://auth.example.com";
 
@@ -59,13 +59,25 @@ test("ProtoJSON is the JSON that consumers of the JSON events know", () => {
     timestamp: "2026-01-18T12:34:56Z",
     payload: { ...RESET.payload, expiresAt: "2026-01-18T13:34:56Z" },
   });
+  expect(eventToJson(VERIFICATION)["payload"]).toEqual({
+    ...VERIFICATION.payload,
+    expiresAt: "2026-01-18T13:34:56Z",
+  });
+  expect(eventToJson(CHANGED)["payload"]).toEqual(CHANGED.payload);
+  expect(eventToJson(DELETED)["payload"]).toEqual({ ...DELETED.payload, deletedAt: "2026-01-18T12:34:56Z" });
+  expect(eventToJson(SECURITY)["payload"]).toEqual(SECURITY.payload);
 });
 
 test("each type of event has its topic, and the user's UUID is the key", () => {
-  const encoded = [SIGNUP, LOGIN, RESET].map((event) => encodeEvent(event, ISSUER));
-  expect(encoded.map(({ topic }) => topic)).toEqual(["user-signup", "user-login", "password-reset"]);
-  expect(EVENT_TOPICS).toEqual(["user-signup", "user-login", "password-reset"]);
-  expect(encoded.map(({ key }) => key)).toEqual([UUID, UUID, UUID]);
+  const all = [SIGNUP, LOGIN, RESET, VERIFICATION, CHANGED, DELETED, SECURITY];
+  const encoded = all.map((event) => encodeEvent(event, ISSUER));
+  const topics = [
+    ...["user-signup", "user-login", "password-reset", "user-email-verification"],
+    ...["user-password-changed", "user-deleted", "user-security"],
+  ];
+  expect(encoded.map(({ topic }) => topic)).toEqual(topics);
+  expect(EVENT_TOPICS).toEqual(topics);
+  expect(new Set(encoded.map(({ key }) => key))).toEqual(new Set([UUID]));
 });
 
 test("the headers are those of a CloudEvent in binary mode", () => {

@@ -1,5 +1,14 @@
-import type { AuthEvent, PasswordReset, UserLogin, UserSignup } from "../../src/events.ts";
-import { passwordReset, userLogin, userSignup } from "../../src/events.ts";
+import type {
+  AuthEvent,
+  EmailVerification,
+  PasswordChanged,
+  PasswordReset,
+  UserDeleted,
+  UserLogin,
+  UserSecurity,
+  UserSignup,
+} from "../../src/events.ts";
+import { passwordReset, UNKNOWN_ASKER, userLogin, userSignup } from "../../src/events.ts";
 import type { Logger } from "../../src/kafka/event-publisher.ts";
 
 export const UUID = "123e4567-e89b-42d3-a456-426614174000";
@@ -9,7 +18,14 @@ export const SIGNUP: UserSignup = {
   eventId: "evt-20260118-001",
   eventType: "USER_SIGNUP",
   timestamp: HAPPENED,
-  payload: { uuid: UUID, email: "user@example.com", nickname: "nick", signupMethod: "EMAIL", createdAt: HAPPENED },
+  payload: {
+    uuid: UUID,
+    email: "user@example.com",
+    nickname: "nick",
+    signupMethod: "EMAIL",
+    createdAt: HAPPENED,
+    locale: "",
+  },
 };
 
 export const LOGIN: UserLogin = {
@@ -22,6 +38,7 @@ export const LOGIN: UserLogin = {
     loginMethod: "OAUTH2",
     ipAddress: "192.0.2.1",
     userAgent: "Mozilla/5.0",
+    locale: "ko",
   },
 };
 
@@ -36,16 +53,54 @@ export const RESET: PasswordReset = {
     resetUrl: "https://auth.example.com/reset?token=reset-token-secret",
     expiresAt: HAPPENED + 3_600_000,
     ipAddress: "192.0.2.1",
+    locale: "de-AT",
   },
+};
+
+const ABOUT = { uuid: UUID, email: "user@example.com", locale: "fr" };
+const FROM = { ipAddress: "192.0.2.1", userAgent: "Mozilla/5.0" };
+
+export const VERIFICATION: EmailVerification = {
+  eventId: "evt-20260118-004",
+  eventType: "USER_EMAIL_VERIFICATION",
+  timestamp: HAPPENED,
+  payload: {
+    ...ABOUT,
+    verificationToken: "verification-token-secret",
+    verificationUrl: "https://auth.example.com/verify-email?token=verification-token-secret",
+    expiresAt: HAPPENED + 3_600_000,
+    ipAddress: "192.0.2.1",
+  },
+};
+
+export const CHANGED: PasswordChanged = {
+  eventId: "evt-20260118-005",
+  eventType: "USER_PASSWORD_CHANGED",
+  timestamp: HAPPENED,
+  payload: { ...ABOUT, change: "CHANGED", ...FROM },
+};
+
+export const DELETED: UserDeleted = {
+  eventId: "evt-20260118-006",
+  eventType: "USER_DELETED",
+  timestamp: HAPPENED,
+  payload: { ...ABOUT, deletedAt: HAPPENED },
+};
+
+export const SECURITY: UserSecurity = {
+  eventId: "evt-20260118-007",
+  eventType: "USER_SECURITY",
+  timestamp: HAPPENED,
+  payload: { ...ABOUT, kind: "FACTOR_ADDED", detail: "TOTP", ...FROM },
 };
 
 /** A user's `index`th event: sign-up first, then logins and resets in turn. */
 export function eventOf(uuid: string, index: number, now = Date.now()): AuthEvent {
-  const user = { uuid, email: `${uuid}@example.com`, nickname: `event ${index}`, createdAt: now };
-  if (index === 0) return userSignup(user);
+  const user = { uuid, email: `${uuid}@example.com`, nickname: `event ${index}`, createdAt: now, claims: {} };
+  if (index === 0) return userSignup(user, "");
   if (index % 2 === 1) return userLogin(user, { ipAddress: "192.0.2.1", userAgent: `browser ${index}` }, now);
-  const reset = { resetToken: "t", resetUrl: "https://auth.example.com/reset?token=t", expiresAt: now + 60_000 };
-  return passwordReset({ uuid, email: user.email, ...reset, ipAddress: "192.0.2.1" }, now);
+  const link = { token: "t", url: "https://auth.example.com/reset?token=t", expiresAt: now + 60_000 };
+  return passwordReset(user, link, { ...UNKNOWN_ASKER, ipAddress: "192.0.2.1" }, now);
 }
 
 export interface LogLine {

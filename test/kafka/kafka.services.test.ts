@@ -342,7 +342,7 @@ describe("on the real store", () => {
         createdAt: Date.now(),
         updatedAt: Date.now(),
       };
-      await store.users.create(user, "hash", userSignup(user));
+      await store.users.create(user, "hash", userSignup(user, ""));
     }
     await until(async () => (await store.outbox.stats()).pending === 0);
     const records = await recordsOf(new Set(uuids));
@@ -372,7 +372,7 @@ describe("on the real store", () => {
            for (;;) {
              const uuid = crypto.randomUUID();
              const user = { uuid, email: uuid, nickname: "n", roles: [], disabledAt: null, createdAt: Date.now() };
-             await store.users.create(user, "hash", userSignup(user));
+             await store.users.create(user, "hash", userSignup(user, ""));
              process.stdout.write(uuid + "\\n");
              await new Promise((resolve) => setTimeout(resolve, 5));
            }`,

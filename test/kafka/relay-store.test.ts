@@ -7,7 +7,7 @@ import { Clock } from "../../src/clock.ts";
 import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { openStore } from "../../src/database/open-store.ts";
-import { passwordReset, userSignup } from "../../src/events.ts";
+import { passwordReset, UNKNOWN_ASKER, userSignup } from "../../src/events.ts";
 import type { OutboundEvent } from "../../src/kafka/encode.ts";
 import { type EventPublisher, NONE_HELD } from "../../src/kafka/event-publisher.ts";
 import { fileSink } from "../../src/kafka/file-sink.ts";
@@ -71,16 +71,19 @@ async function signUp(store: Store, uuid: string = randomUUID()): Promise<string
     createdAt: clock.now(),
     updatedAt: clock.now(),
   };
-  await store.users.create(user, "hash", userSignup(user));
+  await store.users.create(user, "hash", userSignup(user, ""));
   return uuid;
 }
 
 async function askReset(store: Store, uuid: string, resetToken: string): Promise<void> {
   const [now, expiresAt] = [clock.now(), clock.now() + 60_000];
-  const resetUrl = `https://auth.example.com/reset?token=${resetToken}`;
-  const payload = { uuid, email: `${uuid}@example.com`, resetToken, resetUrl, expiresAt, ipAddress: "192.0.2.1" };
+  const user = { uuid, email: `${uuid}@example.com`, claims: {} };
+  const link = { token: resetToken, url: `https://auth.example.com/reset?token=${resetToken}`, expiresAt };
   const reset = { tokenHash: randomBytes(32).toString("hex"), userId: uuid, createdAt: now, expiresAt };
-  await store.users.createPasswordReset(reset, passwordReset(payload, now));
+  await store.users.createPasswordReset(
+    reset,
+    passwordReset(user, link, { ...UNKNOWN_ASKER, ipAddress: "192.0.2.1" }, now),
+  );
 }
 
 test("committed events are sent once, in order, and marked with their payload emptied", async () => {

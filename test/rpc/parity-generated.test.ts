@@ -6,7 +6,7 @@ import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { hashOf, randomToken } from "../../src/crypto/hashes.ts";
-import { passwordReset } from "../../src/events.ts";
+import { passwordChanged, passwordReset, UNKNOWN_ASKER } from "../../src/events.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   type Account,
@@ -373,18 +373,24 @@ const kinds: Record<string, (draw: Draw) => Prepare> = {
   },
 };
 
-async function resetTokenOf({ uuid, email }: User, state: string): Promise<string> {
+async function resetTokenOf(user: User, state: string): Promise<string> {
   const make = async (expiresAt: number) => {
     const [resetToken, now] = [randomToken(), app.context.clock.now()];
-    const event = passwordReset({ uuid, email, resetToken, resetUrl: app.url, expiresAt, ipAddress: "10.0.0.1" }, now);
-    const reset = { tokenHash: hashOf(resetToken), userId: uuid, createdAt: now, expiresAt };
+    const event = passwordReset(
+      { ...user, claims: {} },
+      { token: resetToken, url: app.url, expiresAt },
+      UNKNOWN_ASKER,
+      now,
+    );
+    const reset = { tokenHash: hashOf(resetToken), userId: user.uuid, createdAt: now, expiresAt };
     await app.context.store.users.createPasswordReset(reset, event);
     return resetToken;
   };
   const later = app.context.clock.now() + 600_000;
   const token = await make(state === "expired" ? app.context.clock.now() - 1_000 : later);
   if (state === "replaced") await make(later);
-  if (state === "used") await app.context.store.users.redeemPasswordReset(hashOf(token), "x", app.context.clock.now());
+  const changed = passwordChanged({ ...user, claims: {} }, "RESET", UNKNOWN_ASKER, app.context.clock.now());
+  if (state === "used") await app.context.store.users.redeemPasswordReset(hashOf(token), "x", changed);
   return token;
 }
 

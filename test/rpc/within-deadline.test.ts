@@ -14,7 +14,16 @@ import { Limits } from "../../src/limits.ts";
 import { Call, CallValues } from "../../src/rpc/caller.ts";
 import { withinDeadline } from "../../src/rpc/within-deadline.ts";
 import type { Store } from "../../src/store/store.ts";
-import { makeAuthorization, makeCode, makeSession, NOW, sealer, signUp } from "../database/contract/fixtures.ts";
+import {
+  changedEvent,
+  deletedEvent,
+  makeAuthorization,
+  makeCode,
+  makeSession,
+  NOW,
+  sealer,
+  signUp,
+} from "../database/contract/fixtures.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "auth-call-"));
 const passwords = new Passwords();
@@ -89,8 +98,8 @@ test.each([
       call[end]();
       const refused = [
         () => users.update(user.uuid, { nickname: "after" }, NOW),
-        () => users.changePassword(user.uuid, "hash-1", "hash-2", NOW),
-        () => users.delete(user.uuid, NOW),
+        () => users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user)),
+        () => users.delete(user.uuid, deletedEvent(user)),
         () => authorizations.redeemCode(codeHash, redemption, NOW),
         () => authorizations.rotateRefreshToken(taken.sid, 0, { jti: "j", iat: 1, exp: 2, kid: "k" }, NOW),
         () => limits.take("sign_up", user.email),
@@ -123,7 +132,7 @@ test("a write that began before the call ended is completed, and what its commit
     }
   });
   await withinDeadline(call.context, async () => {
-    const deleting = store.users.delete(user.uuid, NOW);
+    const deleting = store.users.delete(user.uuid, deletedEvent(user));
     call.timeOut();
     expect(await deleting).toBe(true);
   });

@@ -53,6 +53,10 @@ const eventMessages: Record<string, DescMessage> = {
   "user-signup": messages.UserSignupEventSchema,
   "user-login": messages.UserLoginEventSchema,
   "password-reset": messages.PasswordResetEventSchema,
+  "user-email-verification": messages.UserEmailVerificationEventSchema,
+  "user-password-changed": messages.UserPasswordChangedEventSchema,
+  "user-deleted": messages.UserDeletedEventSchema,
+  "user-security": messages.UserSecurityEventSchema,
 };
 
 export async function onMariaDbAndKafka(

@@ -132,7 +132,7 @@ describe("the password reset", () => {
 
   it("S-172 publishes five of a thousand resets in an hour, and locks out neither the account nor others", async () => {
     const [account, other] = [await signUp(app.url), await signUp(app.url)];
-    const request = { email: account.email, ipAddress: "192.0.2.1" };
+    const request = { email: account.email, asker: { ipAddress: "192.0.2.1", userAgent: "", language: "" } };
     await Promise.all(Array.from({ length: 1_000 }, () => requestPasswordReset(app.context, request)));
     expect(linesOf(account.uuid)).toHaveLength(5);
     await until(() => resetEvents(app, account.email)[4]);

@@ -12,7 +12,15 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from google.protobuf import descriptor_pb2, json_format, message_factory
 
-TOPICS = ["user-signup", "user-login", "password-reset"]
+TOPICS = [
+    "user-signup",
+    "user-login",
+    "password-reset",
+    "user-email-verification",
+    "user-password-changed",
+    "user-deleted",
+    "user-security",
+]
 
 
 def messages(file):

@@ -6,6 +6,8 @@ import type { Session } from "../../../src/store/sessions.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
+  changedEvent,
+  deletedEvent,
   hash,
   makeAuthorization,
   makeDeviceCode,
@@ -26,7 +28,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
 
     async function openedCode(): Promise<{ code: NewDeviceCode; user: User; session: Session }> {
       const user = makeUser();
-      await store.users.create(user, "hash", userSignup(user));
+      await store.users.create(user, "hash", userSignup(user, ""));
       const session = makeSession(user.uuid);
       await store.sessions.create(session);
       const code = makeDeviceCode();
@@ -105,8 +107,8 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
         ({ session }) => store.sessions.end(session.idHash, NOW),
         ({ user }) => store.sessions.endAllOf(user.uuid, NOW),
         ({ user }) => store.users.setDisabled(user.uuid, true, NOW),
-        ({ user }) => store.users.delete(user.uuid, NOW),
-        ({ user }) => store.users.changePassword(user.uuid, "hash", "other", NOW),
+        ({ user }) => store.users.delete(user.uuid, deletedEvent(user)),
+        ({ user }) => store.users.changePassword(user.uuid, { from: "hash", to: "other" }, changedEvent(user)),
         ({ user }) => store.authorizations.withdrawConsent(user.uuid, "tv", NOW),
       ];
       for (const cause of causes) {

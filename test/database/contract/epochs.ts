@@ -7,6 +7,8 @@ import type { Session } from "../../../src/store/sessions.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
+  changedEvent,
+  deletedEvent,
   hash,
   makeCode,
   makeSession,
@@ -36,11 +38,15 @@ export function epochsContract(opened: () => OpenedStore): void {
     });
 
     it.each([
-      ["a password change", (user: User) => store.users.changePassword(user.uuid, "hash-1", "hash-2", NOW + 5)],
+      [
+        "a password change",
+        (user: User) =>
+          store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user, NOW + 5)),
+      ],
       ["a password reset", (user: User) => reset(store, user)],
       ["disabling", (user: User) => store.users.setDisabled(user.uuid, true, NOW + 5)],
       ["signing out everywhere", (user: User) => store.sessions.endAllOf(user.uuid, NOW + 5)],
-      ["deletion", (user: User) => store.users.delete(user.uuid, NOW + 5)],
+      ["deletion", (user: User) => store.users.delete(user.uuid, deletedEvent(user, NOW + 5))],
     ])("C-02 %s ends 20,000 authorizations in as many statements as it ends 2,000", async (_, end) => {
       const counts: number[] = [];
       for (const size of [2_000, 20_000]) {
@@ -161,7 +167,7 @@ async function reset(store: Store, user: User): Promise<void> {
   const tokenHash = hash();
   const token = { tokenHash, userId: user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
   await store.users.createPasswordReset(token, resetEvent(user));
-  expect(await store.users.redeemPasswordReset(tokenHash, "hash-2", NOW + 5)).toBe("reset");
+  expect(await store.users.redeemPasswordReset(tokenHash, "hash-2", changedEvent(user, NOW + 5))).toBe("reset");
 }
 
 /** Written in bulk. @returns their ids, oldest first */

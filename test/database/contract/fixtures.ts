@@ -3,7 +3,14 @@ import { expect } from "@jest/globals";
 import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
 import type { Database } from "../../../src/database/transaction.ts";
-import { passwordReset, userLogin, userSignup } from "../../../src/events.ts";
+import {
+  passwordChanged,
+  passwordReset,
+  UNKNOWN_ASKER,
+  userDeleted,
+  userLogin,
+  userSignup,
+} from "../../../src/events.ts";
 import type { Authorization, NewAuthorizationCode, NewConsent } from "../../../src/store/authorizations.ts";
 import type { Client } from "../../../src/store/clients.ts";
 import type { NewDeviceCode } from "../../../src/store/device-codes.ts";
@@ -149,7 +156,7 @@ export const metadata: Client["metadata"] = {
 
 export async function signUp(store: Store, over: Partial<User> = {}): Promise<User> {
   const user = makeUser(over);
-  expect(await store.users.create(user, "hash-1", userSignup(user))).toBe("created");
+  expect(await store.users.create(user, "hash-1", userSignup(user, ""))).toBe("created");
   return user;
 }
 
@@ -188,8 +195,16 @@ export async function busyUser(store: Store) {
 }
 
 export function resetEvent(user: User) {
-  const link = { resetToken: "t", resetUrl: "http://localhost/r", expiresAt: NOW, ipAddress: "127.0.0.1" };
-  return passwordReset({ uuid: user.uuid, email: user.email, ...link }, NOW);
+  const link = { token: "t", url: "http://localhost/r", expiresAt: NOW };
+  return passwordReset(user, link, UNKNOWN_ASKER, NOW);
+}
+
+export function changedEvent(user: User, now = NOW) {
+  return passwordChanged(user, "CHANGED", UNKNOWN_ASKER, now);
+}
+
+export function deletedEvent(user: User, now = NOW) {
+  return userDeleted(user, UNKNOWN_ASKER, now);
 }
 
 export async function expectAllEnded(store: Store, database: Database, busy: Awaited<ReturnType<typeof busyUser>>) {

@@ -3,6 +3,8 @@ import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { LogoutNotice } from "../../../src/store/logout-notices.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
+  changedEvent,
+  deletedEvent,
   makeAuthorization,
   makeCode,
   metadata,
@@ -70,8 +72,8 @@ export function logoutNoticesContract(opened: () => OpenedStore): void {
         ({ session }) => store.sessions.end(session.idHash, NOW),
         ({ user }) => store.sessions.endAllOf(user.uuid, NOW),
         ({ user }) => store.users.setDisabled(user.uuid, true, NOW),
-        ({ user }) => store.users.delete(user.uuid, NOW),
-        ({ user }) => store.users.changePassword(user.uuid, "hash-1", "other", NOW),
+        ({ user }) => store.users.delete(user.uuid, deletedEvent(user)),
+        ({ user }) => store.users.changePassword(user.uuid, { from: "hash-1", to: "other" }, changedEvent(user)),
       ];
       const ended: string[] = [];
       for (const logout of logouts) {

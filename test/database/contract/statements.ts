@@ -6,8 +6,10 @@ import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
   busyUser,
+  changedEvent,
   consentIn,
   DAY,
+  deletedEvent,
   hash,
   makeCode,
   makeDeviceCode,
@@ -114,8 +116,8 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.outbox.countAttempt(ids);
   if (lease !== null) await store.outbox.markSent(lease, ids.slice(0, 1), NOW);
   await store.outbox.list("pending", 5);
-  await store.users.changePassword(user.uuid, "hash-1", "hash-2", NOW);
-  await store.users.delete(busy.user.uuid, NOW);
+  await store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user));
+  await store.users.delete(busy.user.uuid, deletedEvent(busy.user));
   await store.cleanUp(NOW, 10);
 }
 

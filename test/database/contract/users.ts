@@ -6,8 +6,10 @@ import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
   busyUser,
+  changedEvent,
   consentIn,
   DAY,
+  deletedEvent,
   expectAllEnded,
   hash,
   makeSession,
@@ -32,7 +34,7 @@ export function usersContract(opened: () => OpenedStore): void {
     it("makes one account of 50 sign-ups with the same address at once", async () => {
       const email = `${randomUUID()}@example.com`;
       const users = Array.from({ length: 50 }, () => makeUser({ email }));
-      const results = await Promise.all(users.map((user) => store.users.create(user, "hash-1", userSignup(user))));
+      const results = await Promise.all(users.map((user) => store.users.create(user, "hash-1", userSignup(user, ""))));
       expect(results.filter((result) => result === "created")).toHaveLength(1);
       expect(results.filter((result) => result === "email_taken")).toHaveLength(49);
       const winner = users[results.indexOf("created")] as User;
@@ -47,7 +49,7 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("answers a repeated sign-up of the same account as made", async () => {
       const user = await signUp(store);
-      expect(await store.users.create(user, "hash-1", userSignup(user))).toBe("created");
+      expect(await store.users.create(user, "hash-1", userSignup(user, ""))).toBe("created");
       expect(await seqs(database, user)).toEqual([1]);
     });
 
@@ -89,9 +91,21 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("ends everything when the password is changed", async () => {
       const busy = await busyUser(store);
-      expect(await store.users.changePassword(busy.user.uuid, "wrong", "hash-2", NOW + 5)).toBe("lost");
+      expect(
+        await store.users.changePassword(
+          busy.user.uuid,
+          { from: "wrong", to: "hash-2" },
+          changedEvent(busy.user, NOW + 5),
+        ),
+      ).toBe("lost");
       expect(await store.sessions.find(busy.session.idHash, NOW)).not.toBeNull();
-      expect(await store.users.changePassword(busy.user.uuid, "hash-1", "hash-2", NOW + 5)).toBe("changed");
+      expect(
+        await store.users.changePassword(
+          busy.user.uuid,
+          { from: "hash-1", to: "hash-2" },
+          changedEvent(busy.user, NOW + 5),
+        ),
+      ).toBe("changed");
       await expectAllEnded(store, database, busy);
       const late = makeSession(busy.user.uuid);
       expect(await store.sessions.signIn(late, { replaces: null, passwordHash: "hash-1" })).toBe("refused");
@@ -111,12 +125,12 @@ export function usersContract(opened: () => OpenedStore): void {
     it("deletes a user with everything but the events still to be told", async () => {
       const busy = await busyUser(store);
       expect(await store.authorizations.addConsent(consentIn(busy.session, "portal", "openid"), NOW)).toBe("saved");
-      expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(true);
+      expect(await store.users.delete(busy.user.uuid, deletedEvent(busy.user, NOW + 5))).toBe(true);
       await expectAllEnded(store, database, busy);
       expect(await store.users.find(busy.user.uuid)).toBeNull();
       expect(await store.authorizations.findConsent(busy.user.uuid, "portal")).toBeNull();
-      expect(await seqs(database, busy.user)).toEqual([1, 2, 3]);
-      expect(await store.users.delete(busy.user.uuid, NOW + 5)).toBe(false);
+      expect(await seqs(database, busy.user)).toEqual([1, 2, 3, 4]);
+      expect(await store.users.delete(busy.user.uuid, deletedEvent(busy.user, NOW + 5))).toBe(false);
     });
 
     it("C-40 forgets every consent when the password is reset, keeps them when it is changed, and takes none after either", async () => {
@@ -126,8 +140,16 @@ export function usersContract(opened: () => OpenedStore): void {
         const consent = consentIn(session, "portal", "openid");
         expect(await store.authorizations.addConsent(consent, NOW)).toBe("saved");
       }
-      expect(await store.users.redeemPasswordReset(reset.reset.tokenHash, "hash-2", NOW + 5)).toBe("reset");
-      expect(await store.users.changePassword(changed.user.uuid, "hash-1", "hash-2", NOW + 5)).toBe("changed");
+      expect(
+        await store.users.redeemPasswordReset(reset.reset.tokenHash, "hash-2", changedEvent(reset.user, NOW + 5)),
+      ).toBe("reset");
+      expect(
+        await store.users.changePassword(
+          changed.user.uuid,
+          { from: "hash-1", to: "hash-2" },
+          changedEvent(changed.user, NOW + 5),
+        ),
+      ).toBe("changed");
       for (const { session } of [reset, changed]) {
         const late = consentIn(session, "portal", "openid profile");
         expect(await store.authorizations.addConsent(late, NOW + 6)).toBe("session_ended");
@@ -145,10 +167,12 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await store.users.findPasswordReset(old, NOW)).toBeNull();
       expect((await store.users.findPasswordReset(fresh, NOW))?.uuid).toBe(user.uuid);
       expect(await store.users.findPasswordReset(fresh, NOW + 600_000)).toBeNull();
-      const results = await times(20, (index) => store.users.redeemPasswordReset(fresh, `new-${index}`, NOW));
+      const results = await times(20, (index) =>
+        store.users.redeemPasswordReset(fresh, `new-${index}`, changedEvent(user)),
+      );
       expect(results.filter((result) => result === "reset")).toHaveLength(1);
-      expect(await store.users.redeemPasswordReset(old, "x", NOW)).toBe("invalid");
-      expect(await seqs(database, user)).toEqual([1, 2, 3]);
+      expect(await store.users.redeemPasswordReset(old, "x", changedEvent(user))).toBe("invalid");
+      expect(await seqs(database, user)).toEqual([1, 2, 3, 4]);
     });
   });
 }

@@ -41,7 +41,7 @@ export async function startWriter(system: System, ledger: Ledger, perSecond: num
       ...{ disabledAt: null, createdAt: now, updatedAt: now },
     };
     try {
-      await store.users.create(user, "hash", userSignup(user));
+      await store.users.create(user, "hash", userSignup(user, ""));
       written++;
       ledger.end(call, "ok");
     } catch (error) {

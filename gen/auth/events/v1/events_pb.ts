@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file auth/events/v1/events.proto.
  */
 export const file_auth_events_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChthdXRoL2V2ZW50cy92MS9ldmVudHMucHJvdG8SDmF1dGguZXZlbnRzLnYxIpoBCg9Vc2VyU2lnbnVwRXZlbnQSEAoIZXZlbnRfaWQYASABKAkSEgoKZXZlbnRfdHlwZRgCIAEoCRItCgl0aW1lc3RhbXAYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKB3BheWxvYWQYBCABKAsyIS5hdXRoLmV2ZW50cy52MS5Vc2VyU2lnbnVwUGF5bG9hZCKJAQoRVXNlclNpZ251cFBheWxvYWQSDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRIVCg1zaWdudXBfbWV0aG9kGAQgASgJEi4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpgBCg5Vc2VyTG9naW5FdmVudBIQCghldmVudF9pZBgBIAEoCRISCgpldmVudF90eXBlGAIgASgJEi0KCXRpbWVzdGFtcBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoHcGF5bG9hZBgEIAEoCzIgLmF1dGguZXZlbnRzLnYxLlVzZXJMb2dpblBheWxvYWQibQoQVXNlckxvZ2luUGF5bG9hZBIMCgR1dWlkGAEgASgJEg0KBWVtYWlsGAIgASgJEhQKDGxvZ2luX21ldGhvZBgDIAEoCRISCgppcF9hZGRyZXNzGAQgASgJEhIKCnVzZXJfYWdlbnQYBSABKAkioAEKElBhc3N3b3JkUmVzZXRFdmVudBIQCghldmVudF9pZBgBIAEoCRISCgpldmVudF90eXBlGAIgASgJEi0KCXRpbWVzdGFtcBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoHcGF5bG9hZBgEIAEoCzIkLmF1dGguZXZlbnRzLnYxLlBhc3N3b3JkUmVzZXRQYXlsb2FkIp8BChRQYXNzd29yZFJlc2V0UGF5bG9hZBIMCgR1dWlkGAEgASgJEg0KBWVtYWlsGAIgASgJEhMKC3Jlc2V0X3Rva2VuGAMgASgJEhEKCXJlc2V0X3VybBgEIAEoCRIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgppcF9hZGRyZXNzGAYgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChthdXRoL2V2ZW50cy92MS9ldmVudHMucHJvdG8SDmF1dGguZXZlbnRzLnYxIpoBCg9Vc2VyU2lnbnVwRXZlbnQSEAoIZXZlbnRfaWQYASABKAkSEgoKZXZlbnRfdHlwZRgCIAEoCRItCgl0aW1lc3RhbXAYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKB3BheWxvYWQYBCABKAsyIS5hdXRoLmV2ZW50cy52MS5Vc2VyU2lnbnVwUGF5bG9hZCKZAQoRVXNlclNpZ251cFBheWxvYWQSDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRIVCg1zaWdudXBfbWV0aG9kGAQgASgJEi4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmxvY2FsZRgGIAEoCSKYAQoOVXNlckxvZ2luRXZlbnQSEAoIZXZlbnRfaWQYASABKAkSEgoKZXZlbnRfdHlwZRgCIAEoCRItCgl0aW1lc3RhbXAYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKB3BheWxvYWQYBCABKAsyIC5hdXRoLmV2ZW50cy52MS5Vc2VyTG9naW5QYXlsb2FkIn0KEFVzZXJMb2dpblBheWxvYWQSDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIUCgxsb2dpbl9tZXRob2QYAyABKAkSEgoKaXBfYWRkcmVzcxgEIAEoCRISCgp1c2VyX2FnZW50GAUgASgJEg4KBmxvY2FsZRgGIAEoCSKgAQoSUGFzc3dvcmRSZXNldEV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEhIKCmV2ZW50X3R5cGUYAiABKAkSLQoJdGltZXN0YW1wGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgdwYXlsb2FkGAQgASgLMiQuYXV0aC5ldmVudHMudjEuUGFzc3dvcmRSZXNldFBheWxvYWQirwEKFFBhc3N3b3JkUmVzZXRQYXlsb2FkEgwKBHV1aWQYASABKAkSDQoFZW1haWwYAiABKAkSEwoLcmVzZXRfdG9rZW4YAyABKAkSEQoJcmVzZXRfdXJsGAQgASgJEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmlwX2FkZHJlc3MYBiABKAkSDgoGbG9jYWxlGAcgASgJIrABChpVc2VyRW1haWxWZXJpZmljYXRpb25FdmVudBIQCghldmVudF9pZBgBIAEoCRISCgpldmVudF90eXBlGAIgASgJEi0KCXRpbWVzdGFtcBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASPQoHcGF5bG9hZBgEIAEoCzIsLmF1dGguZXZlbnRzLnYxLlVzZXJFbWFpbFZlcmlmaWNhdGlvblBheWxvYWQixQEKHFVzZXJFbWFpbFZlcmlmaWNhdGlvblBheWxvYWQSDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIaChJ2ZXJpZmljYXRpb25fdG9rZW4YAyABKAkSGAoQdmVyaWZpY2F0aW9uX3VybBgEIAEoCRIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgppcF9hZGRyZXNzGAYgASgJEg4KBmxvY2FsZRgHIAEoCSKsAQoYVXNlclBhc3N3b3JkQ2hhbmdlZEV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEhIKCmV2ZW50X3R5cGUYAiABKAkSLQoJdGltZXN0YW1wGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI7CgdwYXlsb2FkGAQgASgLMiouYXV0aC5ldmVudHMudjEuVXNlclBhc3N3b3JkQ2hhbmdlZFBheWxvYWQigQEKGlVzZXJQYXNzd29yZENoYW5nZWRQYXlsb2FkEgwKBHV1aWQYASABKAkSDQoFZW1haWwYAiABKAkSDgoGY2hhbmdlGAMgASgJEhIKCmlwX2FkZHJlc3MYBCABKAkSEgoKdXNlcl9hZ2VudBgFIAEoCRIOCgZsb2NhbGUYBiABKAkinAEKEFVzZXJEZWxldGVkRXZlbnQSEAoIZXZlbnRfaWQYASABKAkSEgoKZXZlbnRfdHlwZRgCIAEoCRItCgl0aW1lc3RhbXAYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKB3BheWxvYWQYBCABKAsyIi5hdXRoLmV2ZW50cy52MS5Vc2VyRGVsZXRlZFBheWxvYWQicQoSVXNlckRlbGV0ZWRQYXlsb2FkEgwKBHV1aWQYASABKAkSDQoFZW1haWwYAiABKAkSLgoKZGVsZXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGbG9jYWxlGAQgASgJIp4BChFVc2VyU2VjdXJpdHlFdmVudBIQCghldmVudF9pZBgBIAEoCRISCgpldmVudF90eXBlGAIgASgJEi0KCXRpbWVzdGFtcBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNAoHcGF5bG9hZBgEIAEoCzIjLmF1dGguZXZlbnRzLnYxLlVzZXJTZWN1cml0eVBheWxvYWQiiAEKE1VzZXJTZWN1cml0eVBheWxvYWQSDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRraW5kGAMgASgJEg4KBmRldGFpbBgEIAEoCRISCgppcF9hZGRyZXNzGAUgASgJEhIKCnVzZXJfYWdlbnQYBiABKAkSDgoGbG9jYWxlGAcgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * Topic `user-signup`: a user was created. Key: the user's UUID.
@@ -86,6 +86,13 @@ export type UserSignupPayload = Message<"auth.events.v1.UserSignupPayload"> & {
    * @generated from field: google.protobuf.Timestamp created_at = 5;
    */
   createdAt?: Timestamp | undefined;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 6;
+   */
+  locale: string;
 };
 
 /**
@@ -165,6 +172,13 @@ export type UserLoginPayload = Message<"auth.events.v1.UserLoginPayload"> & {
    * @generated from field: string user_agent = 5;
    */
   userAgent: string;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 6;
+   */
+  locale: string;
 };
 
 /**
@@ -249,6 +263,13 @@ export type PasswordResetPayload = Message<"auth.events.v1.PasswordResetPayload"
    * @generated from field: string ip_address = 6;
    */
   ipAddress: string;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 7;
+   */
+  locale: string;
 };
 
 /**
@@ -257,4 +278,345 @@ export type PasswordResetPayload = Message<"auth.events.v1.PasswordResetPayload"
  */
 export const PasswordResetPayloadSchema: GenMessage<PasswordResetPayload> = /*@__PURE__*/
   messageDesc(file_auth_events_v1_events, 5);
+
+/**
+ * Topic `user-email-verification`: an address is to be verified. Its consumer mails the link. Key: the user's UUID.
+ *
+ * @generated from message auth.events.v1.UserEmailVerificationEvent
+ */
+export type UserEmailVerificationEvent = Message<"auth.events.v1.UserEmailVerificationEvent"> & {
+  /**
+   * @generated from field: string event_id = 1;
+   */
+  eventId: string;
+
+  /**
+   * `USER_EMAIL_VERIFICATION`.
+   *
+   * @generated from field: string event_type = 2;
+   */
+  eventType: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp timestamp = 3;
+   */
+  timestamp?: Timestamp | undefined;
+
+  /**
+   * @generated from field: auth.events.v1.UserEmailVerificationPayload payload = 4;
+   */
+  payload?: UserEmailVerificationPayload | undefined;
+};
+
+/**
+ * Describes the message auth.events.v1.UserEmailVerificationEvent.
+ * Use `create(UserEmailVerificationEventSchema)` to create a new message.
+ */
+export const UserEmailVerificationEventSchema: GenMessage<UserEmailVerificationEvent> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 6);
+
+/**
+ * @generated from message auth.events.v1.UserEmailVerificationPayload
+ */
+export type UserEmailVerificationPayload = Message<"auth.events.v1.UserEmailVerificationPayload"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * The address to verify. A new one becomes the account's when it is verified.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * Good once, until `expires_at`, and only while it is the newest.
+   *
+   * @generated from field: string verification_token = 3;
+   */
+  verificationToken: string;
+
+  /**
+   * The page to open, token included.
+   *
+   * @generated from field: string verification_url = 4;
+   */
+  verificationUrl: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 5;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Who asked.
+   *
+   * @generated from field: string ip_address = 6;
+   */
+  ipAddress: string;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 7;
+   */
+  locale: string;
+};
+
+/**
+ * Describes the message auth.events.v1.UserEmailVerificationPayload.
+ * Use `create(UserEmailVerificationPayloadSchema)` to create a new message.
+ */
+export const UserEmailVerificationPayloadSchema: GenMessage<UserEmailVerificationPayload> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 7);
+
+/**
+ * Topic `user-password-changed`: the account has another password. Key: the user's UUID.
+ *
+ * @generated from message auth.events.v1.UserPasswordChangedEvent
+ */
+export type UserPasswordChangedEvent = Message<"auth.events.v1.UserPasswordChangedEvent"> & {
+  /**
+   * @generated from field: string event_id = 1;
+   */
+  eventId: string;
+
+  /**
+   * `USER_PASSWORD_CHANGED`.
+   *
+   * @generated from field: string event_type = 2;
+   */
+  eventType: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp timestamp = 3;
+   */
+  timestamp?: Timestamp | undefined;
+
+  /**
+   * @generated from field: auth.events.v1.UserPasswordChangedPayload payload = 4;
+   */
+  payload?: UserPasswordChangedPayload | undefined;
+};
+
+/**
+ * Describes the message auth.events.v1.UserPasswordChangedEvent.
+ * Use `create(UserPasswordChangedEventSchema)` to create a new message.
+ */
+export const UserPasswordChangedEventSchema: GenMessage<UserPasswordChangedEvent> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 8);
+
+/**
+ * @generated from message auth.events.v1.UserPasswordChangedPayload
+ */
+export type UserPasswordChangedPayload = Message<"auth.events.v1.UserPasswordChangedPayload"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * `CHANGED` by the user, `RESET` by a mailed link, `SET_BY_OPERATOR`. More may come.
+   *
+   * @generated from field: string change = 3;
+   */
+  change: string;
+
+  /**
+   * Who did it; both empty where that is not known.
+   *
+   * @generated from field: string ip_address = 4;
+   */
+  ipAddress: string;
+
+  /**
+   * @generated from field: string user_agent = 5;
+   */
+  userAgent: string;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 6;
+   */
+  locale: string;
+};
+
+/**
+ * Describes the message auth.events.v1.UserPasswordChangedPayload.
+ * Use `create(UserPasswordChangedPayloadSchema)` to create a new message.
+ */
+export const UserPasswordChangedPayloadSchema: GenMessage<UserPasswordChangedPayload> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 9);
+
+/**
+ * Topic `user-deleted`: the account and what was stored about the user are erased. Key: the user's UUID.
+ *
+ * @generated from message auth.events.v1.UserDeletedEvent
+ */
+export type UserDeletedEvent = Message<"auth.events.v1.UserDeletedEvent"> & {
+  /**
+   * @generated from field: string event_id = 1;
+   */
+  eventId: string;
+
+  /**
+   * `USER_DELETED`.
+   *
+   * @generated from field: string event_type = 2;
+   */
+  eventType: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp timestamp = 3;
+   */
+  timestamp?: Timestamp | undefined;
+
+  /**
+   * @generated from field: auth.events.v1.UserDeletedPayload payload = 4;
+   */
+  payload?: UserDeletedPayload | undefined;
+};
+
+/**
+ * Describes the message auth.events.v1.UserDeletedEvent.
+ * Use `create(UserDeletedEventSchema)` to create a new message.
+ */
+export const UserDeletedEventSchema: GenMessage<UserDeletedEvent> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 10);
+
+/**
+ * @generated from message auth.events.v1.UserDeletedPayload
+ */
+export type UserDeletedPayload = Message<"auth.events.v1.UserDeletedPayload"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * The address that the account had.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp deleted_at = 3;
+   */
+  deletedAt?: Timestamp | undefined;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 4;
+   */
+  locale: string;
+};
+
+/**
+ * Describes the message auth.events.v1.UserDeletedPayload.
+ * Use `create(UserDeletedPayloadSchema)` to create a new message.
+ */
+export const UserDeletedPayloadSchema: GenMessage<UserDeletedPayload> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 11);
+
+/**
+ * Topic `user-security`: something that the owner of the account should hear of. Key: the user's UUID.
+ *
+ * @generated from message auth.events.v1.UserSecurityEvent
+ */
+export type UserSecurityEvent = Message<"auth.events.v1.UserSecurityEvent"> & {
+  /**
+   * @generated from field: string event_id = 1;
+   */
+  eventId: string;
+
+  /**
+   * `USER_SECURITY`.
+   *
+   * @generated from field: string event_type = 2;
+   */
+  eventType: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp timestamp = 3;
+   */
+  timestamp?: Timestamp | undefined;
+
+  /**
+   * @generated from field: auth.events.v1.UserSecurityPayload payload = 4;
+   */
+  payload?: UserSecurityPayload | undefined;
+};
+
+/**
+ * Describes the message auth.events.v1.UserSecurityEvent.
+ * Use `create(UserSecurityEventSchema)` to create a new message.
+ */
+export const UserSecurityEventSchema: GenMessage<UserSecurityEvent> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 12);
+
+/**
+ * @generated from message auth.events.v1.UserSecurityPayload
+ */
+export type UserSecurityPayload = Message<"auth.events.v1.UserSecurityPayload"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * `NEW_DEVICE`, `FACTOR_ADDED`, `FACTOR_REMOVED`, `FACTORS_RESET`, `RECOVERY_CODE_USED`, `EMAIL_CHANGED`,
+   * `DELETION_REQUESTED`, `DELETION_CANCELLED`. More may come.
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind: string;
+
+  /**
+   * What the kind is about: the factor, the new address, the time of erasure. May be empty.
+   *
+   * @generated from field: string detail = 4;
+   */
+  detail: string;
+
+  /**
+   * Who did it; both empty where that is not known.
+   *
+   * @generated from field: string ip_address = 5;
+   */
+  ipAddress: string;
+
+  /**
+   * @generated from field: string user_agent = 6;
+   */
+  userAgent: string;
+
+  /**
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   *
+   * @generated from field: string locale = 7;
+   */
+  locale: string;
+};
+
+/**
+ * Describes the message auth.events.v1.UserSecurityPayload.
+ * Use `create(UserSecurityPayloadSchema)` to create a new message.
+ */
+export const UserSecurityPayloadSchema: GenMessage<UserSecurityPayload> = /*@__PURE__*/
+  messageDesc(file_auth_events_v1_events, 13);
 

@@ -47,6 +47,7 @@ export type AuthErrorCode =
   | "invalid_input"
   | "invalid_credentials"
   | "reset_token_invalid"
+  | "verification_token_invalid"
   | "not_found"
   // the same request may succeed later
   | "rate_limited"

@@ -25,6 +25,9 @@ const rules = {
   password_reset_of_account: { limit: 15, windowMs: 3_600_000 },
   /** Per account, beyond those: one in the life of a link. */
   password_reset_link: { limit: 1, windowMs: RESET_LINK_LIFE_MS },
+  /** Links that verify an address: per address and network that asks, and per address from all networks together. */
+  email_verification: { limit: 5, windowMs: 3_600_000 },
+  email_verification_of_address: { limit: 15, windowMs: 3_600_000 },
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /** Clients that register themselves, per network. */

@@ -41,7 +41,7 @@ function addUserAdd(user: Command, runtime: Runtime): void {
     passwordFile?: string;
   }
   const run = async (email: string, options: AddOptions) => {
-    const { signUp } = await import("../users/users.ts");
+    const { signUp } = await import("../users/sign-up.ts");
     const { readRoles } = await import("../users/input.ts");
     const roles = options.role === undefined ? [] : readRoles(options.role);
     const password = await readPassword(runtime, options.passwordFile);

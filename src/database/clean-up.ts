@@ -19,6 +19,8 @@ export async function cleanUp(database: Database, now: number, batch: number): P
     ["browser_session", "id_hash", "expires_at", now],
     ["session_application", "sid", "expires_at", now],
     ["password_reset_token", "token_hash", "expires_at", now],
+    // a used link still says what it did
+    ["email_verification", "token_hash", "expires_at", now - 7 * dayMs],
     ["rate_limit", "limit_key", "window_ends_at", now],
     ["oauth2_authorization", "id", "expires_at", now - hourMs],
     ["revocation", "id", "expires_at", now],
@@ -54,6 +56,7 @@ export async function deleteIssued(database: Database, batch: number): Promise<n
     ["oauth2_authorization_code", "code_hash"],
     ["oauth2_device_code", "device_code_hash"],
     ["password_reset_token", "token_hash"],
+    ["email_verification", "token_hash"],
     ["oauth2_initial_access_token", "token_hash"],
   ];
   let deleted = 0;

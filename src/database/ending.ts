@@ -2,6 +2,7 @@ import { endsWithSession } from "../store/authorizations.ts";
 import type { EndedAuthorization, LogoutNotices } from "./logout-notices.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { placeholders, type Sql, type TransactionSql } from "./transaction.ts";
+import { endPendingAddress } from "./verification-links.ts";
 
 /** Who has to hear of what ends: the replicas, and clients that asked for it. */
 export interface Tellers {
@@ -34,6 +35,7 @@ export async function endEverythingOf(
   const epoch = await raiseEpoch(sql, userId, now);
   if (epoch !== null) await feed.append(sql, "user", [userId], reason, now, { epoch });
   await sql.change("DELETE FROM password_reset_token WHERE user_id = ?", [userId]);
+  await endPendingAddress(sql, userId, now);
   const sessions = await sessionsOf(sql, userId);
   await deleteRequests(sql, sessions);
   const applications = await applicationsOf(sql, sessions);

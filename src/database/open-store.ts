@@ -7,6 +7,7 @@ import { cleanUp, deleteIssued } from "./clean-up.ts";
 import { Clients } from "./clients.ts";
 import type { DatabaseLocation } from "./data-source.ts";
 import { DeviceCodes } from "./device-codes.ts";
+import { EmailVerifications } from "./email-verifications.ts";
 import { isAway, toUnavailable } from "./faults.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
@@ -79,6 +80,7 @@ export function storeOn(
   const redemption = { database, outbox, feed };
   return {
     users: new Users(database, outbox, tellers),
+    emailVerifications: new EmailVerifications(database, outbox),
     clients: new Clients(database, feed),
     authorizations: new Authorizations(redemption),
     sessions: new Sessions(database, tellers),

@@ -109,11 +109,13 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       email_verified_at: "bigint?",
       epoch: "bigint?",
       row_version: "bigint?",
+      signed_in_at: "bigint?",
+      closed_at: "bigint?",
       created_at: "bigint",
       updated_at: "bigint",
     },
     unique: { uq_users_email: ["email"] },
-    indexes: { ix_users_created: ["created_at", "uuid"] },
+    indexes: { ix_users_created: ["created_at", "uuid"], ix_users_closed: ["closed_at"] },
   },
   user_profiles: {
     columns: { user_id: "char(36) pk", nickname: "varchar(255)", claims: "text?", updated_at: "bigint" },
@@ -343,6 +345,36 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       expires_at: "bigint",
     },
     indexes: { ix_reset_user: ["user_id"], ix_reset_expires: ["expires_at"] },
+  },
+  email_verification: {
+    columns: {
+      token_hash: "char(64) pk",
+      user_id: "char(36)",
+      email: "varchar(254)",
+      created_at: "bigint",
+      expires_at: "bigint",
+      used_at: "bigint?",
+      replaced_at: "bigint?",
+    },
+    indexes: { ix_verification_user: ["user_id", "created_at"], ix_verification_expires: ["expires_at"] },
+  },
+  mail: {
+    columns: {
+      event_id: "varchar(64) pk",
+      user_id: "char(36)",
+      status: "varchar(8)",
+      attempts: "int",
+      payload: "text",
+      reason: "text?",
+      created_at: "bigint",
+      next_attempt_at: "bigint",
+      sent_at: "bigint?",
+    },
+    indexes: {
+      ix_mail_due: ["status", "next_attempt_at"],
+      ix_mail_sent: ["sent_at"],
+      ix_mail_user: ["user_id"],
+    },
   },
   signing_key: {
     columns: {

@@ -1,10 +1,18 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
-import type { StandardClaims, User, UserChange, UserStore, UserWithPassword } from "../store/users.ts";
+import type {
+  StandardClaims,
+  User,
+  UserChange,
+  UserStore,
+  UserWithPassword,
+  VerificationLink,
+} from "../store/users.ts";
 import { endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
+import { insertVerification } from "./verification-links.ts";
 
 interface UserRow {
   uuid: string;
@@ -116,18 +124,24 @@ export class Users implements UserStore {
     this.#tellers = tellers;
   }
 
-  async create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken"> {
+  async create(
+    user: User,
+    passwordHash: string,
+    event: AuthEvent,
+    verification?: { readonly link: VerificationLink; readonly event: AuthEvent },
+  ): Promise<"created" | "email_taken"> {
     try {
       await this.#database.transaction(
         async (sql) => {
           await sql.change(
             `INSERT INTO users (uuid, email, password_hash, roles, event_seq, disabled_at, created_at, updated_at)
-             VALUES (?, ?, ?, ?, 1, ?, ?, ?)`,
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
             [
               user.uuid,
               user.email,
               passwordHash,
               JSON.stringify(user.roles),
+              verification === undefined ? 1 : 2,
               user.disabledAt,
               user.createdAt,
               user.createdAt,
@@ -139,6 +153,9 @@ export class Users implements UserStore {
             user.createdAt,
           ]);
           await this.#outbox.append(sql, user.uuid, 1, event);
+          if (verification === undefined) return;
+          await insertVerification(sql, verification.link);
+          await this.#outbox.append(sql, user.uuid, 2, verification.event);
         },
         { repeatable: true },
       );
@@ -291,6 +308,7 @@ export class Users implements UserStore {
       await sql.change("DELETE FROM users WHERE uuid = ?", [uuid]);
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
+      await sql.change("DELETE FROM email_verification WHERE user_id = ?", [uuid]);
       await endEverythingOf(sql, this.#tellers, uuid, "user_deleted", now);
       await this.#tellers.feed.append(sql, "subject", [uuid], "user_deleted", now);
       await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);

@@ -4,8 +4,10 @@ import { findClient } from "../oauth/clients/clients.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { ownerOf, requireBearer } from "../oauth/tokens/bearer.ts";
 import type { User } from "../store/users.ts";
+import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { changePassword, signUp } from "../users/users.ts";
+import { signUp } from "../users/sign-up.ts";
+import { changePassword } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { proofOf } from "./dpop.ts";
 import { readJson } from "./parameters.ts";
@@ -25,13 +27,35 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
     return { success: true, data: describe(await ownerOf(ctx, sub)) };
   });
 
-  app.post("/api/users/me/password", async (request, reply) => {
+  /** The user of a token that a first-party client holds. */
+  const ownerAtFirstParty = async (request: FastifyRequest) => {
     const claims = await bearer(request, null);
     const client = await findClient(ctx, claims.client_id);
     if (client?.metadata.first_party !== true) throw new AuthError("forbidden", "only first-party clients may do this");
+    return ownerOf(ctx, claims.sub);
+  };
+
+  app.post("/api/users/me/password", async (request, reply) => {
+    const { uuid } = await ownerAtFirstParty(request);
     const { currentPassword, newPassword } = readJson(request);
-    const { uuid } = await ownerOf(ctx, claims.sub);
     await changePassword(ctx, { uuid, currentPassword, newPassword, asker: askerOf(request) });
+    return reply.code(204).send();
+  });
+
+  app.post("/api/users/me/email", async (request, reply) => {
+    const { uuid } = await ownerAtFirstParty(request);
+    const { currentPassword, email } = readJson(request);
+    await requestEmailChange(ctx, { uuid, currentPassword, email, asker: askerOf(request) });
+    return reply.code(202).send({ success: true });
+  });
+
+  app.post("/api/users/email-verification", async (request, reply) => {
+    await requestEmailVerification(ctx, { email: readJson(request)["email"], asker: askerOf(request) });
+    return reply.code(202).send({ success: true });
+  });
+
+  app.post("/api/users/email-verification/confirm", async (request, reply) => {
+    await verifyEmail(ctx, readJson(request)["token"], askerOf(request));
     return reply.code(204).send();
   });
 

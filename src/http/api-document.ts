@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Config } from "../config/config.ts";
 import type { FieldRule } from "../errors.ts";
 import { GATEWAY } from "../token/gateway.ts";
-import { currentPassword, newPasswordSchema, resetToken, signUpSchema } from "../users/input.ts";
+import { currentPassword, linkToken, newEmail, newPasswordSchema, signUpSchema } from "../users/input.ts";
 import { type AccountCode, ANSWERS } from "./error-table.ts";
 
 /** What each code of the account API means, and what its caller does about it. A code without an entry does not compile. */
@@ -13,6 +13,8 @@ export const ACCOUNT_CODES: Readonly<Record<AccountCode, string>> = {
   AUTH_INVALID_CREDENTIALS: "The password is wrong. Ask for it again.",
   AUTH_RESET_TOKEN_INVALID:
     "The token was used, has expired, or a newer one was requested. Offer to request a new link.",
+  AUTH_VERIFICATION_TOKEN_INVALID:
+    "The token is unknown, has expired, or a newer one was requested. Offer to send a new link.",
   AUTH_NOT_FOUND: "What the request names does not exist. No operation of this page answers it.",
   AUTH_RATE_LIMITED: "Too many requests. Repeat it after the seconds that `Retry-After` names.",
   AUTH_UNAVAILABLE:
@@ -66,6 +68,8 @@ const account = {
   additionalProperties: false,
 } as const;
 
+const accepted = { type: "object", properties: { success: { const: true } }, required: ["success"] } as const;
+
 const always = ["AUTH_RATE_LIMITED", "AUTH_INTERNAL", "AUTH_UNAVAILABLE"] as const;
 
 function operations(config: Pick<Config, "passwordMinLength">): readonly Operation[] {
@@ -98,13 +102,46 @@ function operations(config: Pick<Config, "passwordMinLength">): readonly Operati
     },
     {
       method: "post",
+      path: "/api/users/me/email",
+      summary: "Have a link sent to another address, which is the account's once it is verified.",
+      bearer: "an access token that was issued to a first-party client",
+      request: z.object({ currentPassword, email: newEmail }),
+      success: {
+        status: 202,
+        description: "The same whether or not another account has the address.",
+        body: accepted,
+      },
+      codes: ["AUTH_INVALID_REQUEST", "AUTH_INVALID_CREDENTIALS", ...always],
+    },
+    {
+      method: "post",
+      path: "/api/users/email-verification",
+      summary: "Have a link sent that verifies the address of an account, if it has one.",
+      request: z.object({ email: newEmail }),
+      success: {
+        status: 202,
+        description: "The same whether or not the address has an account, and is verified.",
+        body: accepted,
+      },
+      codes: ["AUTH_INVALID_REQUEST", ...always],
+    },
+    {
+      method: "post",
+      path: "/api/users/email-verification/confirm",
+      summary: "Verify an address with the token of such a link. A new address is the account's from then on.",
+      request: z.object({ token: linkToken }),
+      success: { status: 204, description: "The address is verified." },
+      codes: ["AUTH_INVALID_REQUEST", "AUTH_VERIFICATION_TOKEN_INVALID", "AUTH_EMAIL_DUPLICATE", ...always],
+    },
+    {
+      method: "post",
       path: "/api/users/password-reset",
       summary: "Have a link to a new password sent, if the address has an account.",
       request: signUpSchema(config).pick({ email: true }),
       success: {
         status: 202,
         description: "The same whether or not the address has an account.",
-        body: { type: "object", properties: { success: { const: true } }, required: ["success"] },
+        body: accepted,
       },
       codes: ["AUTH_INVALID_REQUEST", ...always],
     },
@@ -112,7 +149,7 @@ function operations(config: Pick<Config, "passwordMinLength">): readonly Operati
       method: "post",
       path: "/api/users/password-reset/confirm",
       summary: "Set a new password with the token of such a link. It ends every session and token of the user.",
-      request: z.object({ token: resetToken, newPassword }),
+      request: z.object({ token: linkToken, newPassword }),
       success: { status: 204, description: "The password was changed." },
       codes: ["AUTH_INVALID_REQUEST", "AUTH_RESET_TOKEN_INVALID", ...always],
     },

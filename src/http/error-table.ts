@@ -10,6 +10,7 @@ export type AccountCode =
   | "AUTH_EMAIL_DUPLICATE"
   | "AUTH_INVALID_CREDENTIALS"
   | "AUTH_RESET_TOKEN_INVALID"
+  | "AUTH_VERIFICATION_TOKEN_INVALID"
   | "AUTH_NOT_FOUND"
   | "AUTH_RATE_LIMITED"
   | "AUTH_UNAVAILABLE"
@@ -63,6 +64,7 @@ export const ANSWERS: Record<AuthErrorCode, Answer> = {
   invalid_input: bad("invalid_request"),
   invalid_credentials: { status: 400, oauth: "invalid_request", account: "AUTH_INVALID_CREDENTIALS" },
   reset_token_invalid: { status: 400, oauth: "invalid_request", account: "AUTH_RESET_TOKEN_INVALID" },
+  verification_token_invalid: { status: 400, oauth: "invalid_request", account: "AUTH_VERIFICATION_TOKEN_INVALID" },
   not_found: { status: 404, oauth: "invalid_request", account: "AUTH_NOT_FOUND" },
   rate_limited: { status: 429, oauth: "temporarily_unavailable", account: "AUTH_RATE_LIMITED" },
   unavailable: { status: 503, oauth: "temporarily_unavailable", account: "AUTH_UNAVAILABLE" },

@@ -3,7 +3,7 @@ import { AuthError } from "../errors.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, type Login } from "../sessions/sessions.ts";
-import { isNewAccount, signUp } from "../users/users.ts";
+import { isNewAccount, signUp } from "../users/sign-up.ts";
 import { askerOf } from "./asker.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";

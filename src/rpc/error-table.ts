@@ -51,6 +51,7 @@ const refusals: Record<AuthErrorCode, Refusal> = {
   invalid_input: { status: Code.InvalidArgument, wireCode: "AUTH_INVALID_REQUEST" },
   invalid_credentials: { status: Code.FailedPrecondition, wireCode: "AUTH_INVALID_CREDENTIALS" },
   reset_token_invalid: { status: Code.FailedPrecondition, wireCode: "AUTH_RESET_TOKEN_INVALID" },
+  verification_token_invalid: { status: Code.FailedPrecondition, wireCode: "AUTH_VERIFICATION_TOKEN_INVALID" },
   not_found: { status: Code.NotFound, wireCode: "AUTH_NOT_FOUND" },
   rate_limited: { status: Code.ResourceExhausted, wireCode: "AUTH_RATE_LIMITED" },
   unavailable: { status: Code.Unavailable, wireCode: "AUTH_UNAVAILABLE" },

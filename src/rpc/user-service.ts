@@ -1,12 +1,14 @@
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import { AuthError } from "../errors.ts";
-import { UNKNOWN_ASKER } from "../events.ts";
+import { type Asker, UNKNOWN_ASKER } from "../events.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { User } from "../store/users.ts";
+import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
+import { signUp } from "../users/sign-up.ts";
 import {
   batchGetUsers,
   changePassword,
@@ -16,7 +18,6 @@ import {
   getUserByEmail,
   listUsers,
   setUserDisabled,
-  signUp,
   updateUser,
 } from "../users/users.ts";
 import { callerOf, callOf, demandScope } from "./caller.ts";
@@ -81,9 +82,23 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async requestPasswordReset({ email }, context) {
-      const asker = { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
-      await withinDeadline(context, () => requestPasswordReset(ctx, { email, asker }));
+      await withinDeadline(context, () => requestPasswordReset(ctx, { email, asker: askerOf(context) }));
       return {};
+    },
+
+    async requestEmailVerification({ email }, context) {
+      await withinDeadline(context, () => requestEmailVerification(ctx, { email, asker: askerOf(context) }));
+      return {};
+    },
+
+    async requestEmailChange({ uuid, currentPassword, email }, context) {
+      const change = { uuid: readUuid("uuid", uuid), currentPassword, email, asker: askerOf(context) };
+      await withinDeadline(context, () => requestEmailChange(ctx, change));
+      return {};
+    },
+
+    async verifyEmail({ token }, context) {
+      return { user: toUser(await withinDeadline(context, () => verifyEmail(ctx, token))) };
     },
 
     async resetPassword({ token, newPassword }, context) {
@@ -111,6 +126,11 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       return {};
     },
   };
+}
+
+/** Of a request that another service makes: its network is counted. */
+function askerOf(context: HandlerContext): Asker {
+  return { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
 }
 
 const adminFields = new Set(["roles", "email_verified"]);

@@ -1,6 +1,7 @@
 import type { AuthorizationStore } from "./authorizations.ts";
 import type { ClientStore } from "./clients.ts";
 import type { DeviceCodeStore } from "./device-codes.ts";
+import type { EmailVerificationStore } from "./email-verifications.ts";
 import type { KeyStore } from "./keys.ts";
 import type { LeaseStore } from "./leases.ts";
 import type { LimitStore } from "./limits.ts";
@@ -28,6 +29,7 @@ export interface StoreLoad {
  */
 export interface Store {
   readonly users: UserStore;
+  readonly emailVerifications: EmailVerificationStore;
   readonly clients: ClientStore;
   readonly authorizations: AuthorizationStore;
   readonly sessions: SessionStore;

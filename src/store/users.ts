@@ -59,9 +59,24 @@ export interface UserChange {
   readonly emailVerified?: boolean;
 }
 
+/** A link that was made for an address; the store has only the hash of its token. */
+export interface VerificationLink {
+  readonly tokenHash: string;
+  readonly userId: string;
+  /** The account's own, or the one that it is to have. */
+  readonly email: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
 export interface UserStore {
-  /** Account, profile and event in one transaction. */
-  create(user: User, passwordHash: string, event: AuthEvent): Promise<"created" | "email_taken">;
+  /** Account, profile, the link that verifies the address, and events in one transaction. */
+  create(
+    user: User,
+    passwordHash: string,
+    event: AuthEvent,
+    verification?: { readonly link: VerificationLink; readonly event: AuthEvent },
+  ): Promise<"created" | "email_taken">;
   find(uuid: string): Promise<User | null>;
   findByEmail(email: string): Promise<UserWithPassword | null>;
   findWithPassword(uuid: string): Promise<UserWithPassword | null>;

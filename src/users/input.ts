@@ -81,8 +81,11 @@ export function newPasswordSchema({ passwordMinLength }: Pick<Config, "passwordM
 /** The password that a user has: any text is compared, and what is no text counts as wrong. */
 export const currentPassword = z.string();
 
-/** The token of a reset link: 32 random bytes in base64url. */
-export const resetToken = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+/** The token of a mailed link: 32 random bytes in base64url. */
+export const linkToken = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+
+/** An address that is to be an account's. */
+export const newEmail = email;
 
 /** The fields of a sign-up. */
 export function signUpSchema(config: Pick<Config, "passwordMinLength">) {

@@ -6,7 +6,7 @@ import { type Asker, passwordChanged, passwordReset, UNKNOWN_ASKER } from "../ev
 import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { invalidInput, readEmail, readNewPassword, resetToken } from "./input.ts";
+import { invalidInput, linkToken, readEmail, readNewPassword } from "./input.ts";
 import { networkOrNull, openLoginFrom } from "./users.ts";
 
 /** The response takes at least this long, with or without an account, so that its time does not tell which (milliseconds). */
@@ -71,7 +71,7 @@ async function welcomeOwner(ctx: Context, email: string, network: string | null)
 
 /** The user whose password this reset token would set; null: it is unknown, used or expired. */
 export async function findReset(ctx: Context, token: string): Promise<User | null> {
-  if (!resetToken.safeParse(token).success) return null;
+  if (!linkToken.safeParse(token).success) return null;
   return ctx.store.users.findPasswordReset(hashOf(token), ctx.clock.now());
 }
 

@@ -6,6 +6,7 @@ import { cleanUpContract } from "./contract/clean-up.ts";
 import { clientsContract } from "./contract/clients.ts";
 import { clockContract } from "./contract/clock.ts";
 import { deviceCodesContract } from "./contract/device-codes.ts";
+import { emailVerificationContract } from "./contract/email-verifications.ts";
 import { epochsContract } from "./contract/epochs.ts";
 import { type OpenedStore, sealer } from "./contract/fixtures.ts";
 import { keysContract } from "./contract/keys.ts";
@@ -39,6 +40,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     schemaContract(opened);
     transactionsContract(opened);
     usersContract(opened);
+    emailVerificationContract(opened);
     authorizationsContract(opened);
     revocationsContract(opened);
     epochsContract(opened);

@@ -24,10 +24,13 @@ test("every administrative call leaves one line with client, method, target and 
     "UserService/DisableUser",
     "UserService/EnableUser",
     "UserService/EndSessions",
+    "UserService/RequestEmailChange",
+    "UserService/RequestEmailVerification",
     "UserService/RequestPasswordReset",
     "UserService/ResetPassword",
     "UserService/SignUp",
     "UserService/UpdateUser",
+    "UserService/VerifyEmail",
   ]);
   const target = "11111111-2222-4333-8444-555555555555";
   const secrets = {

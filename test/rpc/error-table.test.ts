@@ -70,6 +70,9 @@ describe("S-189 with unexpected errors of the store", () => {
     UpdateUser: { uuid, nickname: "n", updateMask: { paths: ["nickname"] } },
     ChangePassword: { uuid, currentPassword: "correct horse battery", newPassword: "correct horse batteries" },
     RequestPasswordReset: { email: "a@example.test" },
+    RequestEmailVerification: { email: "a@example.test" },
+    RequestEmailChange: { uuid, email: "a@example.test", currentPassword: "correct horse batteries" },
+    VerifyEmail: { token: "x".repeat(43) },
     ResetPassword: { token: "x".repeat(43), newPassword: "correct horse batteries" },
     DisableUser: { uuid },
     EnableUser: { uuid },
@@ -81,8 +84,11 @@ describe("S-189 with unexpected errors of the store", () => {
   });
 
   async function whileAllFails(work: () => Promise<void>): Promise<void> {
-    const { users, clients, authorizations, keys, sessions, limits } = app.context.store;
-    const stores = [users, clients, authorizations, keys, sessions, limits] as object[] as Record<string, unknown>[];
+    const { users, emailVerifications, clients, authorizations, keys, sessions, limits } = app.context.store;
+    const stores = [users, emailVerifications, clients, authorizations, keys, sessions, limits] as object[] as Record<
+      string,
+      unknown
+    >[];
     const before = stores.map((store) => ({ ...store }));
     const fail = async () => {
       throw new Error(leak, { cause: new Error("connect ECONNREFUSED 10.1.2.3:3306") });

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file auth/v1/user.proto.
  */
 export const file_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjsKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhQKDG5ld19wYXNzd29yZBgCIAEoCSIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UiIgoSRGlzYWJsZVVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRGlzYWJsZVVzZXJSZXNwb25zZSIhChFFbmFibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkVuYWJsZVVzZXJSZXNwb25zZSIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZSIiChJFbmRTZXNzaW9uc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIVChNFbmRTZXNzaW9uc1Jlc3BvbnNlMoQKCgtVc2VyU2VydmljZRJUCgdHZXRVc2VyEhcuYXV0aC52MS5HZXRVc2VyUmVxdWVzdBoYLmF1dGgudjEuR2V0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmkKDkdldFVzZXJCeUVtYWlsEh4uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlcXVlc3QaHy5hdXRoLnYxLkdldFVzZXJCeUVtYWlsUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSZgoNQmF0Y2hHZXRVc2VycxIdLmF1dGgudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaHi5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJaCglMaXN0VXNlcnMSGS5hdXRoLnYxLkxpc3RVc2Vyc1JlcXVlc3QaGi5hdXRoLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEk8KBlNpZ25VcBIWLmF1dGgudjEuU2lnblVwUmVxdWVzdBoXLmF1dGgudjEuU2lnblVwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKClVwZGF0ZVVzZXISGi5hdXRoLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5VcGRhdGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmcKDkNoYW5nZVBhc3N3b3JkEh4uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaHy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnkKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiQuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaJS5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmQKDVJlc2V0UGFzc3dvcmQSHS5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXF1ZXN0Gh4uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl4KC0Rpc2FibGVVc2VyEhsuYXV0aC52MS5EaXNhYmxlVXNlclJlcXVlc3QaHC5hdXRoLnYxLkRpc2FibGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKCkVuYWJsZVVzZXISGi5hdXRoLnYxLkVuYWJsZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5FbmFibGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl4KC0VuZFNlc3Npb25zEhsuYXV0aC52MS5FbmRTZXNzaW9uc1JlcXVlc3QaHC5hdXRoLnYxLkVuZFNlc3Npb25zUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKCkRlbGV0ZVVzZXISGi5hdXRoLnYxLkRlbGV0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5EZWxldGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiIQoRRGVsZXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJEZWxldGVVc2VyUmVzcG9uc2UiIgoSRW5kU2Vzc2lvbnNSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRW5kU2Vzc2lvbnNSZXNwb25zZTLhDAoLVXNlclNlcnZpY2USVAoHR2V0VXNlchIXLmF1dGgudjEuR2V0VXNlclJlcXVlc3QaGC5hdXRoLnYxLkdldFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJpCg5HZXRVc2VyQnlFbWFpbBIeLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXF1ZXN0Gh8uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmYKDUJhdGNoR2V0VXNlcnMSHS5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0Gh4uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSWgoJTGlzdFVzZXJzEhkuYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GhouYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJPCgZTaWduVXASFi5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaFy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpVcGRhdGVVc2VyEhouYXV0aC52MS5VcGRhdGVVc2VyUmVxdWVzdBobLmF1dGgudjEuVXBkYXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DaGFuZ2VQYXNzd29yZBIeLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Gh8uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJ5ChRSZXF1ZXN0UGFzc3dvcmRSZXNldBIkLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiUuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRKFAQoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEiguYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXF1ZXN0GikuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUScwoSUmVxdWVzdEVtYWlsQ2hhbmdlEiIuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXF1ZXN0GiMuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLVmVyaWZ5RW1haWwSGy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVxdWVzdBocLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZAoNUmVzZXRQYXNzd29yZBIdLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaHi5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRGlzYWJsZVVzZXISGy5hdXRoLnYxLkRpc2FibGVVc2VyUmVxdWVzdBocLmF1dGgudjEuRGlzYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKRW5hYmxlVXNlchIaLmF1dGgudjEuRW5hYmxlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkVuYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRW5kU2Vzc2lvbnMSGy5hdXRoLnYxLkVuZFNlc3Npb25zUmVxdWVzdBocLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKRGVsZXRlVXNlchIaLmF1dGgudjEuRGVsZXRlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGViBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.User
@@ -552,6 +552,114 @@ export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordReset
   messageDesc(file_auth_v1_user, 18);
 
 /**
+ * @generated from message auth.v1.RequestEmailVerificationRequest
+ */
+export type RequestEmailVerificationRequest = Message<"auth.v1.RequestEmailVerificationRequest"> & {
+  /**
+   * @generated from field: string email = 1;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message auth.v1.RequestEmailVerificationRequest.
+ * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
+ */
+export const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 19);
+
+/**
+ * @generated from message auth.v1.RequestEmailVerificationResponse
+ */
+export type RequestEmailVerificationResponse = Message<"auth.v1.RequestEmailVerificationResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.RequestEmailVerificationResponse.
+ * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
+ */
+export const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 20);
+
+/**
+ * @generated from message auth.v1.RequestEmailChangeRequest
+ */
+export type RequestEmailChangeRequest = Message<"auth.v1.RequestEmailChangeRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: string current_password = 2;
+   */
+  currentPassword: string;
+
+  /**
+   * The new address.
+   *
+   * @generated from field: string email = 3;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message auth.v1.RequestEmailChangeRequest.
+ * Use `create(RequestEmailChangeRequestSchema)` to create a new message.
+ */
+export const RequestEmailChangeRequestSchema: GenMessage<RequestEmailChangeRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 21);
+
+/**
+ * @generated from message auth.v1.RequestEmailChangeResponse
+ */
+export type RequestEmailChangeResponse = Message<"auth.v1.RequestEmailChangeResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.RequestEmailChangeResponse.
+ * Use `create(RequestEmailChangeResponseSchema)` to create a new message.
+ */
+export const RequestEmailChangeResponseSchema: GenMessage<RequestEmailChangeResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 22);
+
+/**
+ * @generated from message auth.v1.VerifyEmailRequest
+ */
+export type VerifyEmailRequest = Message<"auth.v1.VerifyEmailRequest"> & {
+  /**
+   * The `verificationToken` of the event.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message auth.v1.VerifyEmailRequest.
+ * Use `create(VerifyEmailRequestSchema)` to create a new message.
+ */
+export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 23);
+
+/**
+ * @generated from message auth.v1.VerifyEmailResponse
+ */
+export type VerifyEmailResponse = Message<"auth.v1.VerifyEmailResponse"> & {
+  /**
+   * @generated from field: auth.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message auth.v1.VerifyEmailResponse.
+ * Use `create(VerifyEmailResponseSchema)` to create a new message.
+ */
+export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 24);
+
+/**
  * @generated from message auth.v1.ResetPasswordRequest
  */
 export type ResetPasswordRequest = Message<"auth.v1.ResetPasswordRequest"> & {
@@ -573,7 +681,7 @@ export type ResetPasswordRequest = Message<"auth.v1.ResetPasswordRequest"> & {
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 19);
+  messageDesc(file_auth_v1_user, 25);
 
 /**
  * @generated from message auth.v1.ResetPasswordResponse
@@ -586,7 +694,7 @@ export type ResetPasswordResponse = Message<"auth.v1.ResetPasswordResponse"> & {
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 20);
+  messageDesc(file_auth_v1_user, 26);
 
 /**
  * @generated from message auth.v1.DisableUserRequest
@@ -603,7 +711,7 @@ export type DisableUserRequest = Message<"auth.v1.DisableUserRequest"> & {
  * Use `create(DisableUserRequestSchema)` to create a new message.
  */
 export const DisableUserRequestSchema: GenMessage<DisableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 21);
+  messageDesc(file_auth_v1_user, 27);
 
 /**
  * @generated from message auth.v1.DisableUserResponse
@@ -616,7 +724,7 @@ export type DisableUserResponse = Message<"auth.v1.DisableUserResponse"> & {
  * Use `create(DisableUserResponseSchema)` to create a new message.
  */
 export const DisableUserResponseSchema: GenMessage<DisableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 22);
+  messageDesc(file_auth_v1_user, 28);
 
 /**
  * @generated from message auth.v1.EnableUserRequest
@@ -633,7 +741,7 @@ export type EnableUserRequest = Message<"auth.v1.EnableUserRequest"> & {
  * Use `create(EnableUserRequestSchema)` to create a new message.
  */
 export const EnableUserRequestSchema: GenMessage<EnableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 23);
+  messageDesc(file_auth_v1_user, 29);
 
 /**
  * @generated from message auth.v1.EnableUserResponse
@@ -646,7 +754,7 @@ export type EnableUserResponse = Message<"auth.v1.EnableUserResponse"> & {
  * Use `create(EnableUserResponseSchema)` to create a new message.
  */
 export const EnableUserResponseSchema: GenMessage<EnableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 24);
+  messageDesc(file_auth_v1_user, 30);
 
 /**
  * @generated from message auth.v1.DeleteUserRequest
@@ -663,7 +771,7 @@ export type DeleteUserRequest = Message<"auth.v1.DeleteUserRequest"> & {
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 25);
+  messageDesc(file_auth_v1_user, 31);
 
 /**
  * @generated from message auth.v1.DeleteUserResponse
@@ -676,7 +784,7 @@ export type DeleteUserResponse = Message<"auth.v1.DeleteUserResponse"> & {
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 26);
+  messageDesc(file_auth_v1_user, 32);
 
 /**
  * @generated from message auth.v1.EndSessionsRequest
@@ -693,7 +801,7 @@ export type EndSessionsRequest = Message<"auth.v1.EndSessionsRequest"> & {
  * Use `create(EndSessionsRequestSchema)` to create a new message.
  */
 export const EndSessionsRequestSchema: GenMessage<EndSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 27);
+  messageDesc(file_auth_v1_user, 33);
 
 /**
  * @generated from message auth.v1.EndSessionsResponse
@@ -706,7 +814,7 @@ export type EndSessionsResponse = Message<"auth.v1.EndSessionsResponse"> & {
  * Use `create(EndSessionsResponseSchema)` to create a new message.
  */
 export const EndSessionsResponseSchema: GenMessage<EndSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 28);
+  messageDesc(file_auth_v1_user, 34);
 
 /**
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
@@ -793,6 +901,36 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof RequestPasswordResetRequestSchema;
     output: typeof RequestPasswordResetResponseSchema;
+  },
+  /**
+   * Has a link sent that verifies the account's address: a UserEmailVerificationEvent. OK whether or not the address exists.
+   *
+   * @generated from rpc auth.v1.UserService.RequestEmailVerification
+   */
+  requestEmailVerification: {
+    methodKind: "unary";
+    input: typeof RequestEmailVerificationRequestSchema;
+    output: typeof RequestEmailVerificationResponseSchema;
+  },
+  /**
+   * Has a link sent to another address, which is the account's once it is verified. OK whether or not another account has it.
+   *
+   * @generated from rpc auth.v1.UserService.RequestEmailChange
+   */
+  requestEmailChange: {
+    methodKind: "unary";
+    input: typeof RequestEmailChangeRequestSchema;
+    output: typeof RequestEmailChangeResponseSchema;
+  },
+  /**
+   * Redeems the token of such a link; a repeat is OK while the account has the address.
+   *
+   * @generated from rpc auth.v1.UserService.VerifyEmail
+   */
+  verifyEmail: {
+    methodKind: "unary";
+    input: typeof VerifyEmailRequestSchema;
+    output: typeof VerifyEmailResponseSchema;
   },
   /**
    * Redeems a reset token, once; ends every session and authorization of the user.

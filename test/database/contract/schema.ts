@@ -11,6 +11,7 @@ import { Epochs1790200000000 } from "../../../src/database/migrations/1790200000
 import { OutboxQueues1790300000000 } from "../../../src/database/migrations/1790300000000-outbox-queues.ts";
 import { SessionApplications1790400000000 } from "../../../src/database/migrations/1790400000000-session-applications.ts";
 import { ClientsFile1790500000000 } from "../../../src/database/migrations/1790500000000-clients-file.ts";
+import { Accounts1790700000000 } from "../../../src/database/migrations/1790700000000-accounts.ts";
 import type { OpenedStore } from "./fixtures.ts";
 
 const names = [
@@ -20,6 +21,7 @@ const names = [
   "OutboxQueues1790300000000",
   "SessionApplications1790400000000",
   "ClientsFile1790500000000",
+  "Accounts1790700000000",
 ];
 
 /** @param opened gives the store once the tests run */
@@ -36,7 +38,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1, 1]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 2]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -88,7 +90,15 @@ export function schemaContract(opened: () => OpenedStore): void {
       expect(await migrate(first)).toEqual(names.slice(4, 5));
       expect(await schemaDrift(location)).toEqual([]);
 
+      const accounts = names.indexOf("Accounts1790700000000");
+      await first.change("DROP TABLE mail");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[accounts] ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(accounts, accounts + 1));
+      expect(await schemaDrift(location)).toEqual([]);
+
       const runner = first.dataSource.createQueryRunner();
+      await new Accounts1790700000000().down(runner);
       await new ClientsFile1790500000000().down(runner);
       await new SessionApplications1790400000000().down(runner);
       await new OutboxQueues1790300000000().down(runner);

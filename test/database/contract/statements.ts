@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { type Database, rollback, type Sql } from "../../../src/database/transaction.ts";
-import type { OutboxPage } from "../../../src/store/outbox.ts";
+import { EVENT_TYPES } from "../../../src/events.ts";
+import { OUTBOX_LANES, type OutboxPage } from "../../../src/store/outbox.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
@@ -62,6 +63,11 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.users.findMany([user.uuid, session.userId ?? ""]);
   await store.users.findByEmail(user.email);
   await store.users.update(user.uuid, { nickname: "n", roles: [] }, NOW);
+  const link = { tokenHash: hash(), userId: user.uuid, email: "other@example.com", createdAt: NOW, expiresAt: NOW + 1 };
+  await store.emailVerifications.create(link, null);
+  await store.emailVerifications.find(link.tokenHash, NOW);
+  await store.emailVerifications.pendingOf(user.uuid, NOW);
+  await store.emailVerifications.redeem(link.tokenHash, changedEvent, NOW);
   await store.users.findPasswordReset(busy.reset.tokenHash, NOW);
   await store.authorizations.findCode(code.codeHash);
   await store.authorizations.countWrongVerifier(code.codeHash, NOW);
@@ -149,8 +155,8 @@ async function recordStatements(database: Database, work: () => Promise<void>): 
 
 /** Of one statement that finds its rows by an index. Each table holds more, so that a scan is noticed. */
 const MOST_ROWS_READ = 40;
-/** Of the one that asks for every queue: a few for each of the 48, however many events wait in it. */
-const ROWS_OF_QUEUES = 3 * 48;
+/** Of the one that asks for every queue: a few for each, however many events wait in it. */
+const ROWS_OF_QUEUES = 3 * OUTBOX_LANES * EVENT_TYPES.length;
 
 /** Enough rows that an optimiser prefers an index. */
 async function fill(database: Database, store: Store): Promise<void> {
@@ -159,6 +165,16 @@ async function fill(database: Database, store: Store): Promise<void> {
   for (let n = 0; n < 1_000; n += 100) await times(100, (i) => signUp(store, { createdAt: NOW + n + i }));
   await times(100, (n) => store.limits.take(`fill-${n}`, 5, 1_000_000, NOW));
   await times(100, () => store.deviceCodes.save(makeDeviceCode(), 5_000));
+  await times(100, async () => {
+    const { uuid: userId, email } = await signUp(store);
+    const link = { tokenHash: hash(), userId, email, createdAt: NOW, expiresAt: NOW + DAY };
+    await store.emailVerifications.create(link, null);
+    await database.change(
+      `INSERT INTO mail (event_id, user_id, status, attempts, payload, created_at, next_attempt_at)
+       VALUES (?, ?, 'pending', 0, '', ?, ?)`,
+      [randomUUID(), userId, NOW, NOW + DAY],
+    );
+  });
   await times(100, () =>
     store.clients.saveInitialAccessToken({ tokenHash: hash(), uses: 1, createdAt: NOW, expiresAt: NOW + 1000 }),
   );

@@ -34,7 +34,6 @@ import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
-import { verifyEmailPages } from "./verify-email.ts";
 import { isPublicDocument, wellKnownEndpoints } from "./well-known.ts";
 
 type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
@@ -50,7 +49,6 @@ const pages: readonly Endpoint[] = [
   selectAccountPage,
   devicePages,
   passwordResetPages,
-  verifyEmailPages,
   logoutEndpoint,
 ];
 /** What applications call from a browser. */
@@ -60,7 +58,6 @@ const browserApi: readonly Endpoint[] = [
   deviceAuthorizationEndpoint,
   revokeEndpoint,
   userinfoEndpoint,
-  wellKnownEndpoints,
   accountApi,
 ];
 /** Where those are. */
@@ -74,6 +71,8 @@ const browserPaths = [
   "/.well-known/",
   "/api/users/",
 ];
+/** Documents that any origin may read, without a question beforehand: their GET needs nothing of CORS but one header. */
+const documents: readonly Endpoint[] = [wellKnownEndpoints];
 /** What only servers call. */
 const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoints];
 
@@ -139,13 +138,17 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     sayClosing(scope);
     sendHeaders(scope, pageHeaders);
     await scope.register(cookie);
-    addEndpoints(scope, ctx, pages, true);
+    addEndpoints(scope, ctx, pages, { arePages: true });
   });
   await app.register(async (scope) => {
     sayClosing(scope);
     await scope.register(cors, () => corsOf(ctx));
     offerNonces(scope, ctx);
     addEndpoints(scope, ctx, browserApi);
+  });
+  await app.register(async (scope) => {
+    sayClosing(scope);
+    addEndpoints(scope, ctx, documents, { leaving: "OPTIONS" });
   });
   await app.register(async (scope) => {
     addEndpoints(scope, ctx, serverApi);
@@ -295,8 +298,16 @@ function asksForPage({ headers, url }: FastifyRequest): boolean {
   return /(^|[\s,])text\/html\s*($|[;,])/i.test(headers.accept ?? "");
 }
 
-/** Adds endpoints; their paths answer methods they do not know with 405 and the ones they do. */
-function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readonly Endpoint[], arePages = false): void {
+/**
+ * Adds endpoints; their paths answer methods they do not know with 405 and the ones they do.
+ * @param options.leaving a method that is answered for every path elsewhere
+ */
+function addEndpoints(
+  app: FastifyInstance,
+  ctx: OAuthContext,
+  endpoints: readonly Endpoint[],
+  { arePages = false, leaving }: { readonly arePages?: boolean; readonly leaving?: "OPTIONS" } = {},
+): void {
   const known = new Map<string, Set<string>>();
   let adding = true;
   app.addHook("onRoute", ({ url, method }) => {
@@ -304,6 +315,7 @@ function addEndpoints(app: FastifyInstance, ctx: OAuthContext, endpoints: readon
   });
   for (const endpoint of endpoints) endpoint(app, ctx);
   adding = false;
+  if (leaving !== undefined) for (const methods of known.values()) methods.add(leaving);
   refuseOtherMethods(app, known, arePages ? ctx : null);
 }
 

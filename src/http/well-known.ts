@@ -15,46 +15,67 @@ export function isPublicDocument(url: string): boolean {
 
 const withHead = { exposeHeadRoute: true };
 
+/** A document that is the same for everyone. */
+interface Document {
+  readonly json: string;
+  readonly etag: string;
+}
+
 /** Discovery documents, the account API's description and the key set: public, cacheable, answered from memory. */
 export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   const { pathname } = new URL(ctx.config.issuer);
-  const openid = JSON.stringify(openidConfiguration(ctx));
-  const server = JSON.stringify(authorizationServerMetadata(ctx));
-  const maxAge = ctx.config.jwksMaxAge;
-  app.get("/.well-known/openid-configuration", withHead, (request, reply) =>
-    sendCacheable(request, reply, openid, maxAge),
-  );
-  app.get("/.well-known/oauth-authorization-server", withHead, (request, reply) =>
-    sendCacheable(request, reply, server, maxAge),
-  );
+  const serve = (path: string, document: () => Document) => {
+    app.get(path, withHead, (request, reply) => sendCacheable(request, reply, document(), ctx.config.jwksMaxAge));
+  };
+  const constant = (json: object) => {
+    const document = documentOf(json);
+    return () => document;
+  };
+  const openid = constant(openidConfiguration(ctx));
+  const server = constant(authorizationServerMetadata(ctx));
+  serve("/.well-known/openid-configuration", openid);
+  serve("/.well-known/oauth-authorization-server", server);
   // RFC 8414 section 3.1: of an issuer with a path, clients look between host and path
   if (pathname !== "/") {
     const suffix = pathname.replace(/\/$/, "");
-    app.get(`/.well-known/openid-configuration${suffix}`, withHead, (request, reply) =>
-      sendCacheable(request, reply, openid, maxAge),
-    );
-    app.get(`/.well-known/oauth-authorization-server${suffix}`, withHead, (request, reply) =>
-      sendCacheable(request, reply, server, maxAge),
-    );
+    serve(`/.well-known/openid-configuration${suffix}`, openid);
+    serve(`/.well-known/oauth-authorization-server${suffix}`, server);
   }
-  const api = JSON.stringify(apiDocument(ctx.config));
-  app.get(OPEN_API_PATH, withHead, (request, reply) => sendCacheable(request, reply, api, maxAge));
-  app.get(PATHS.jwks, withHead, (request, reply) =>
-    sendCacheable(request, reply, JSON.stringify(ctx.keys.jwks()), maxAge),
-  );
+  serve(OPEN_API_PATH, constant(apiDocument(ctx.config)));
+  serve(PATHS.jwks, keySetOf(ctx));
+}
+
+/** The key set, written anew when other keys are in it. */
+function keySetOf({ keys }: OAuthContext): () => Document {
+  let written = { kids: "", document: documentOf({ keys: [] }) };
+  return () => {
+    const set = keys.jwks();
+    const kids = set.keys.map(({ kid }) => kid).join(" ");
+    if (kids !== written.kids) written = { kids, document: documentOf(set) };
+    return written.document;
+  };
+}
+
+function documentOf(content: object): Document {
+  const json = JSON.stringify(content);
+  return { json, etag: `"${createHash("sha256").update(json).digest("base64url").slice(0, 22)}"` };
 }
 
 /** If-None-Match: a list of tags or `*`, compared weakly (RFC 9110 sections 8.8.3.2 and 13.1.2). */
-function matchesTag(header: string | undefined, etag: string): boolean {
-  const tags = (header ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+function matchesTag(header: string, etag: string): boolean {
+  const tags = header.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   return tags.includes(etag) || tags.includes("*");
 }
 
-function sendCacheable(request: FastifyRequest, reply: FastifyReply, json: string, maxAge: number): FastifyReply {
-  const etag = `"${createHash("sha256").update(json).digest("base64url").slice(0, 22)}"`;
-  reply.header("cache-control", `public, max-age=${maxAge}`).header("etag", etag);
+function sendCacheable(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { json, etag }: Document,
+  maxAge: number,
+): FastifyReply {
   // the same for everybody: browser apps of any origin verify signatures, and caches keep one copy
-  reply.header("access-control-allow-origin", "*").removeHeader("vary");
-  if (matchesTag(request.headers["if-none-match"], etag)) return reply.code(304).send();
+  reply.headers({ "cache-control": `public, max-age=${maxAge}`, etag, "access-control-allow-origin": "*" });
+  const { "if-none-match": known } = request.headers;
+  if (known !== undefined && matchesTag(known, etag)) return reply.code(304).send();
   return reply.type("application/json").send(json);
 }

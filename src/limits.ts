@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
-import type { LimitStore } from "./store/limits.ts";
+import type { LimitLook, LimitStore, Looked } from "./store/limits.ts";
 
 /** So long a link for a new password works (milliseconds). */
 export const RESET_LINK_LIFE_MS = 10 * 60_000;
@@ -93,29 +93,33 @@ export class Limits {
   /**
    * Runs `guess`, and counts it where it turns out wrong: a right one writes nothing. The guesses at one subject run one at a time here, so
    * that with guesses in flight at several replicas at most one a replica is let through beyond the limit.
-   * @param isWrong whether an error of `guess` says so
+   * @param options.isWrong whether an error of `guess` says so
+   * @param options.look reads what the guess is compared with, and looks at the limit by the same statement
    * @throws AuthError rate_limited: the uses are used up, or too many guesses wait
    */
-  async guess<T>(
+  async guess<Found, T>(
     rule: LimitRule,
     subject: string,
-    guess: () => Promise<T>,
-    isWrong: (error: unknown) => boolean,
+    guess: (found: Found) => Promise<T>,
+    options: {
+      readonly isWrong: (error: unknown) => boolean;
+      readonly look: (limit: LimitLook) => Promise<Looked<Found>>;
+    },
   ): Promise<T> {
     const key = keyOf(rule, subject);
     this.refuseWhenUsedUp(rule, subject);
     using _turn = await this.#turnOf(rule, key);
     this.refuseWhenUsedUp(rule, subject);
-    const endsAt = await this.#store.usedUp(key, rules[rule].limit, this.#clock.now());
-    if (endsAt !== null) {
-      this.#remember(rule, key, endsAt);
-      throw this.#refused(rule, endsAt - this.#clock.now());
+    const { found, usedUpUntil } = await options.look({ key, limit: rules[rule].limit, now: this.#clock.now() });
+    if (usedUpUntil !== null) {
+      this.#remember(rule, key, usedUpUntil);
+      throw this.#refused(rule, usedUpUntil - this.#clock.now());
     }
     try {
-      return await guess();
+      return await guess(found);
     } catch (error) {
       // counted even if the call has ended: a guess is one whether its caller waits for the answer or not
-      if (isWrong(error)) await afterCall(() => this.#count(rule, subject));
+      if (options.isWrong(error)) await afterCall(() => this.#count(rule, subject));
       throw error;
     }
   }

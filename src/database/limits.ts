@@ -1,7 +1,15 @@
 import { hashOf } from "../crypto/hashes.ts";
-import type { LimitStore } from "../store/limits.ts";
+import type { LimitLook, LimitStore } from "../store/limits.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
+
+/** When the window of a limit ends whose uses are used up; no row: they are not. With `usedUpValues`. */
+export const USED_UP_UNTIL =
+  "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND used >= ?";
+
+export function usedUpValues({ key, limit, now }: LimitLook): (string | number)[] {
+  return [hashOf(key), now, limit];
+}
 
 export function limitStore(database: Database): LimitStore {
   return {
@@ -45,11 +53,8 @@ export function limitStore(database: Database): LimitStore {
       );
       return { used: Number(row?.used ?? uses), endsAt: Number(row?.window_ends_at ?? now + windowMs) };
     },
-    async usedUp(key, limit, now) {
-      const [row] = await database.rows<{ window_ends_at: number }>(
-        "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND used >= ?",
-        [hashOf(key), now, limit],
-      );
+    async usedUp(look) {
+      const [row] = await database.rows<{ window_ends_at: number }>(USED_UP_UNTIL, usedUpValues(look));
       return row === undefined ? null : Number(row.window_ends_at);
     },
     async open(key, windowMs, now) {

@@ -1,5 +1,6 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
+import type { LimitLook, Looked } from "../store/limits.ts";
 import type {
   StandardClaims,
   User,
@@ -10,6 +11,7 @@ import type {
 } from "../store/users.ts";
 import { endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 import { insertVerification } from "./verification-links.ts";
@@ -28,9 +30,9 @@ interface UserRow {
   updated_at: number;
 }
 
-const selectUser = `SELECT u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
-    u.created_at, p.nickname, p.claims, p.updated_at
-  FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
+const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
+    u.created_at, p.nickname, p.claims, p.updated_at`;
+const selectUser = `SELECT ${userColumns} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
 
 function userOf(row: Omit<UserRow, "password_hash">): User {
@@ -183,6 +185,24 @@ export class Users implements UserStore {
   async findWithPassword(uuid: string): Promise<UserWithPassword | null> {
     const row = await this.#row("u.uuid", uuid);
     return row === undefined ? null : userWithPasswordOf(row);
+  }
+
+  async findToCheck(
+    account: { readonly email: string } | { readonly uuid: string },
+    limit: LimitLook,
+  ): Promise<Looked<UserWithPassword | null>> {
+    const [column, value] = "email" in account ? ["u.email", account.email] : ["u.uuid", account.uuid];
+    // one row, whether there is such a user or not
+    const [row] = await this.#database.rows<Partial<UserRow> & { used_up_until: number | null }>(
+      `SELECT l.used_up_until, ${userColumns} FROM (SELECT (${USED_UP_UNTIL}) AS used_up_until) l
+       LEFT JOIN users u ON ${column} = ? LEFT JOIN user_profiles p ON p.user_id = u.uuid`,
+      [...usedUpValues(limit), value],
+    );
+    const isFound = row?.uuid !== undefined && row.uuid !== null;
+    return {
+      found: isFound ? userWithPasswordOf(row as UserRow) : null,
+      usedUpUntil: row?.used_up_until == null ? null : Number(row.used_up_until),
+    };
   }
 
   async #row(column: "u.uuid" | "u.email", value: string): Promise<UserRow | undefined> {

@@ -1,3 +1,17 @@
+/** A limit that is looked at: nothing is counted. */
+export interface LimitLook {
+  readonly key: string;
+  readonly limit: number;
+  readonly now: number;
+}
+
+/** What was read together with a look at a limit. */
+export interface Looked<Found> {
+  readonly found: Found;
+  /** When the limit's window ends, where its uses are used up; null: they are not. */
+  readonly usedUpUntil: number | null;
+}
+
 export interface LimitStore {
   /**
    * Counts one use of `key` unless `limit` uses were counted in the current window, atomically over all replicas.
@@ -6,8 +20,8 @@ export interface LimitStore {
   take(key: string, limit: number, windowMs: number, now: number): Promise<number | null>;
   /** Counts `uses` of `key` at once, however many were counted. @returns what all replicas counted in the current window, and its end */
   add(key: string, uses: number, windowMs: number, now: number): Promise<{ used: number; endsAt: number }>;
-  /** Counts nothing. @returns null while fewer than `limit` uses were counted in the current window, else when the window ends */
-  usedUp(key: string, limit: number, now: number): Promise<number | null>;
+  /** @returns null while fewer than `limit` uses were counted in the current window, else when the window ends */
+  usedUp(look: LimitLook): Promise<number | null>;
   /** Begins a window in which nothing has been used. */
   open(key: string, windowMs: number, now: number): Promise<void>;
   /** Counts one use of a window that was opened. False: there is none now, or `limit` uses were counted. */

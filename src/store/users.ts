@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { LimitLook, Looked } from "./limits.ts";
 
 export interface User {
   /** UUID version 4, lower case. */
@@ -80,6 +81,11 @@ export interface UserStore {
   find(uuid: string): Promise<User | null>;
   findByEmail(email: string): Promise<UserWithPassword | null>;
   findWithPassword(uuid: string): Promise<UserWithPassword | null>;
+  /** By e-mail address or id, with a look at a limit: one statement. */
+  findToCheck(
+    account: { readonly email: string } | { readonly uuid: string },
+    limit: LimitLook,
+  ): Promise<Looked<UserWithPassword | null>>;
   /** Those that exist, in no order. */
   findMany(uuids: readonly string[]): Promise<User[]>;
   /** By creation, oldest first, after the given position. @param emailPart only addresses that contain this; absent: all */

@@ -34,10 +34,10 @@ export async function checkPassword(
   // before anything is counted or read, so that a flood of logins costs very little
   ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
-  const check = async () => verify(ctx, await ctx.store.users.findByEmail(address), password);
+  const check = (found: UserWithPassword | null) => verify(ctx, found, password);
   const subject = device === null ? address : `${address}\n${device}`;
   try {
-    return await counted(ctx, "wrong_password", subject, check);
+    return await counted(ctx, "wrong_password", subject, { email: address }, check);
   } catch (error) {
     const isClosed = error instanceof AuthError && error.code === "rate_limited" && device === null;
     const ofOwner = `${address}\n${network}`;
@@ -46,7 +46,7 @@ export async function checkPassword(
       if (isThrottled(error)) securityEvent(ctx, "login_throttled", { account: hashOf(address).slice(0, 16) });
       throw error;
     }
-    const user = await check();
+    const user = await check(await ctx.store.users.findByEmail(address));
     await ctx.limits.giveBack("login_after_new_password", ofOwner);
     return user;
   }
@@ -63,8 +63,7 @@ function isThrottled(error: unknown): boolean {
  */
 export async function checkCurrentPassword(ctx: Context, uuid: string, password: string): Promise<UserWithPassword> {
   ctx.passwords.refuseWhenFull();
-  const check = async () => verify(ctx, await ctx.store.users.findWithPassword(uuid), password);
-  return counted(ctx, "wrong_current_password", uuid, check);
+  return counted(ctx, "wrong_current_password", uuid, { uuid }, (found) => verify(ctx, found, password));
 }
 
 /** A right password is not counted, and clears nothing: a stranger's guesses count on, however often the owner signs in meanwhile. */
@@ -72,10 +71,13 @@ function counted(
   ctx: Context,
   rule: "wrong_password" | "wrong_current_password",
   subject: string,
-  check: () => Promise<UserWithPassword>,
+  account: { readonly email: string } | { readonly uuid: string },
+  check: (found: UserWithPassword | null) => Promise<UserWithPassword>,
 ): Promise<UserWithPassword> {
-  const isWrong = (error: unknown) => error instanceof AuthError && error.code === "invalid_credentials";
-  return ctx.limits.guess(rule, subject, check, isWrong);
+  return ctx.limits.guess(rule, subject, check, {
+    isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
+    look: (limit) => ctx.store.users.findToCheck(account, limit),
+  });
 }
 
 async function verify(ctx: Context, found: UserWithPassword | null, password: string): Promise<UserWithPassword> {

@@ -88,7 +88,7 @@ describe("what a flow asks the database, which must not grow", () => {
     });
     expect(workOf(login)).toEqual({
       transactions: 1,
-      reads: ["rate_limit", "users"],
+      reads: ["users"],
       writes: ["browser_session", "oauth2_authorization_code", "users"],
     });
     const { code, verifier } = await getCode(app.url, account, { browser });

@@ -34,10 +34,13 @@ export function limitsContract(opened: () => OpenedStore): void {
 
     it("tells when uses are used up, and counts nothing by that", async () => {
       const { limits } = store;
-      expect(await limits.usedUp("asked", 2, NOW)).toBeNull();
+      expect(await limits.usedUp({ key: "asked", limit: 2, now: NOW })).toBeNull();
       await times(2, () => limits.take("asked", 2, 1000, NOW));
-      expect([await limits.usedUp("asked", 3, NOW), await limits.usedUp("asked", 2, NOW)]).toEqual([null, NOW + 1000]);
-      expect(await limits.usedUp("asked", 2, NOW + 1000)).toBeNull();
+      expect([
+        await limits.usedUp({ key: "asked", limit: 3, now: NOW }),
+        await limits.usedUp({ key: "asked", limit: 2, now: NOW }),
+      ]).toEqual([null, NOW + 1000]);
+      expect(await limits.usedUp({ key: "asked", limit: 2, now: NOW + 1000 })).toBeNull();
     });
 
     it("counts uses of what was opened alone, exactly 3 of 20 at once, until its window ends", async () => {

@@ -53,6 +53,25 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await seqs(database, user)).toEqual([1]);
     });
 
+    it("finds the user to check a password of, and whether the guesses at it are used up, whoever exists", async () => {
+      const user = await signUp(store);
+      const known = { ...user, passwordHash: "hash-1" };
+      const key = `guesses ${user.uuid}`;
+      const look = { key, limit: 2, now: NOW };
+      const unknown = { email: `nobody-${randomUUID()}@example.com` };
+      for (const account of [{ email: user.email }, { uuid: user.uuid }]) {
+        expect(await store.users.findToCheck(account, look)).toEqual({ found: known, usedUpUntil: null });
+      }
+      await times(2, () => store.limits.take(key, 2, 1_000, NOW));
+      expect(await store.users.findToCheck({ uuid: user.uuid }, look)).toEqual({
+        found: known,
+        usedUpUntil: NOW + 1_000,
+      });
+      expect(await store.users.findToCheck(unknown, look)).toEqual({ found: null, usedUpUntil: NOW + 1_000 });
+      const later = { ...look, now: NOW + 1_000 };
+      expect(await store.users.findToCheck(unknown, later)).toEqual({ found: null, usedUpUntil: null });
+    });
+
     it("tells addresses apart by every letter", async () => {
       const user = await signUp(store, { email: `é-${randomUUID()}@example.com` });
       expect(await store.users.findByEmail(user.email.replace("é", "e"))).toBeNull();

@@ -122,6 +122,8 @@ const operations: Record<string, Operation> = {
       codeChallenge: createHash("sha256").update(verifier).digest("base64url"),
       resource: null,
       authTime: now,
+      methods: ["pwd"],
+      acr: "urn:auth-service:acr:password",
       ipAddress: browser.ipAddress,
       userAgent: browser.userAgent,
       createdAt: now,

@@ -9,6 +9,7 @@ import type { TlsFiles } from "../net/tls-files.ts";
 import { isResourceUri } from "../net/uri.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 import { type Environment, Reader } from "./reader.ts";
+import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
 
 export interface Listener {
   readonly host: string;
@@ -40,6 +41,7 @@ export interface Config {
   readonly refreshRejectedStatus: 400 | 401 | null;
   /** Resources that every client may ask tokens for (RFC 8707). */
   readonly resources: readonly string[];
+  readonly scopes: ScopeCatalogue;
   /** `loopback`: any origin on this machine. */
   readonly corsOrigins: "loopback" | readonly string[];
   readonly trustProxy: readonly string[];
@@ -409,6 +411,7 @@ export function readConfig(env: Environment): Settings {
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),
+    scopes: readScopeCatalogue(read, read.file("SCOPES_FILE")),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
     keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,

@@ -210,6 +210,12 @@ export const SECTIONS = {
       meaning:
         "Resources that every client may request tokens for (RFC 8707), also one that registered itself; the `resources` of a client add to them.",
     },
+    SCOPES_FILE: {
+      kind: "file",
+      example: "/etc/auth/scopes.json",
+      meaning:
+        "JSON array of scopes: what the consent page says of each, the claims it releases, the resource it belongs to, who may ask for it ([how to](how-to/scopes.md)).",
+    },
     REFRESH_REJECTED_STATUS: {
       kind: "choice",
       choices: ["401", "400"],

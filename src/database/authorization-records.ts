@@ -14,6 +14,8 @@ export interface CodeRow {
   code_challenge: string;
   resource: string | null;
   auth_time: number;
+  amr: string | null;
+  acr: string | null;
   ip_address: string;
   user_agent: string;
   created_at: number;
@@ -21,6 +23,15 @@ export interface CodeRow {
   redeemed_at: number | null;
   revoked_at: number | null;
   authorization_id: string | null;
+}
+
+/** Methods as a column has them; null is what the previous release writes, which knows passwords alone. */
+export function methodsOf(amr: string | null): string[] {
+  return amr === null ? ["pwd"] : amr.split(" ").filter((method) => method !== "");
+}
+
+export function textOfMethods(methods: readonly string[]): string | null {
+  return methods.length === 0 ? null : methods.join(" ");
 }
 
 export function codeOf(row: CodeRow): AuthorizationCode {
@@ -37,6 +48,8 @@ export function codeOf(row: CodeRow): AuthorizationCode {
     codeChallenge: row.code_challenge,
     resource: row.resource,
     authTime: row.auth_time,
+    methods: methodsOf(row.amr),
+    acr: row.acr,
     ipAddress: row.ip_address,
     userAgent: row.user_agent,
     createdAt: row.created_at,
@@ -88,6 +101,8 @@ async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<void> {
     code_challenge: code.codeChallenge,
     resource: code.resource,
     auth_time: code.authTime,
+    amr: textOfMethods(code.methods),
+    acr: code.acr,
     ip_address: code.ipAddress,
     user_agent: code.userAgent,
     created_at: code.createdAt,
@@ -108,6 +123,8 @@ export interface AuthorizationRow {
   claims: string | null;
   dpop_jkt: string | null;
   auth_time: number | null;
+  amr: string | null;
+  acr: string | null;
   ip_address: string;
   user_agent: string;
   created_at: number;
@@ -157,6 +174,8 @@ export function authorizationOf(row: JudgedRow): Authorization {
     claims: row.claims,
     dpopJkt: row.dpop_jkt,
     authTime: row.auth_time,
+    methods: row.auth_time === null ? [] : methodsOf(row.amr),
+    acr: row.acr,
     ipAddress: row.ip_address,
     userAgent: row.user_agent,
     createdAt: row.created_at,
@@ -194,6 +213,8 @@ export async function insertAuthorization(sql: Sql, authorization: Authorization
     claims: authorization.claims,
     dpop_jkt: authorization.dpopJkt,
     auth_time: authorization.authTime,
+    amr: textOfMethods(authorization.methods),
+    acr: authorization.acr,
     ip_address: authorization.ipAddress,
     user_agent: authorization.userAgent,
     created_at: authorization.createdAt,

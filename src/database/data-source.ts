@@ -12,6 +12,7 @@ import { Epochs1790200000000 } from "./migrations/1790200000000-epochs.ts";
 import { OutboxQueues1790300000000 } from "./migrations/1790300000000-outbox-queues.ts";
 import { SessionApplications1790400000000 } from "./migrations/1790400000000-session-applications.ts";
 import { ClientsFile1790500000000 } from "./migrations/1790500000000-clients-file.ts";
+import { AuthenticationMethods1790500500000 } from "./migrations/1790500500000-authentication-methods.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { type Dialect, entities } from "./schema.ts";
 
@@ -36,6 +37,7 @@ export const MIGRATIONS = [
   OutboxQueues1790300000000,
   SessionApplications1790400000000,
   ClientsFile1790500000000,
+  AuthenticationMethods1790500500000,
   Accounts1790700000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";

@@ -1,6 +1,6 @@
 import type { Redemption } from "../store/authorizations.ts";
 import type { DeviceCode, DeviceCodeStore, NewDeviceCode } from "../store/device-codes.ts";
-import { insert } from "./authorization-records.ts";
+import { insert, methodsOf, textOfMethods } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import { holdSession } from "./sessions.ts";
@@ -20,6 +20,7 @@ interface DeviceRow {
   user_id: string | null;
   session_hash: string | null;
   auth_time: number | null;
+  amr: string | null;
   allowed_at: number | null;
   denied_at: number | null;
   redeemed_at: number | null;
@@ -41,6 +42,7 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
     userId: row.user_id,
     sessionHash: row.session_hash,
     authTime: row.auth_time,
+    methods: row.auth_time === null ? [] : methodsOf(row.amr),
     allowedAt: row.allowed_at,
     deniedAt: row.denied_at,
     redeemedAt: row.redeemed_at,
@@ -110,16 +112,24 @@ export class DeviceCodes implements DeviceCodeStore {
 
   async open(
     userCodeHash: string,
-    session: { idHash: string; userId: string; authTime: number },
+    session: { idHash: string; userId: string; authTime: number; methods: readonly string[] },
     now: number,
   ): Promise<DeviceCode | "opened_elsewhere" | "session_ended" | null> {
     return this.#database.transaction(
       async (sql) => {
         if (!(await holdSession(sql, session, now))) return "session_ended";
         const opened = await sql.change(
-          `UPDATE oauth2_device_code SET session_hash = ?, user_id = ?, auth_time = ?
+          `UPDATE oauth2_device_code SET session_hash = ?, user_id = ?, auth_time = ?, amr = ?
            WHERE user_code_hash = ? AND (session_hash IS NULL OR session_hash = ?) AND ${isPending}`,
-          [session.idHash, session.userId, session.authTime, userCodeHash, session.idHash, now],
+          [
+            session.idHash,
+            session.userId,
+            session.authTime,
+            textOfMethods(session.methods),
+            userCodeHash,
+            session.idHash,
+            now,
+          ],
         );
         const code = await findByUserCode(sql, userCodeHash, now);
         return opened === 0 && code !== null ? rollback("opened_elsewhere") : code;

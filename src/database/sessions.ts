@@ -1,5 +1,5 @@
 import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from "../store/sessions.ts";
-import { insert, writeCode } from "./authorization-records.ts";
+import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
@@ -8,6 +8,7 @@ interface SessionRow {
   id_hash: string;
   user_id: string | null;
   auth_time: number | null;
+  amr: string | null;
   ip_address: string;
   user_agent: string;
   created_at: number;
@@ -29,6 +30,7 @@ function sessionOf(row: SessionRow): Session {
     idHash: row.id_hash,
     userId: row.user_id,
     authTime: row.auth_time,
+    methods: row.auth_time === null ? [] : methodsOf(row.amr),
     ipAddress: row.ip_address,
     userAgent: row.user_agent,
     createdAt: row.created_at,
@@ -53,6 +55,7 @@ async function insertSession(sql: Sql, session: Session): Promise<void> {
     id_hash: session.idHash,
     user_id: session.userId,
     auth_time: session.authTime,
+    amr: textOfMethods(session.methods),
     ip_address: session.ipAddress,
     user_agent: session.userAgent,
     created_at: session.createdAt,

@@ -218,9 +218,12 @@ const errorSchema: Json = {
 };
 
 /** The gateway's table. */
+/** No operation here demands more than a token: step-up is for other resource servers. */
+const { insufficient_user_authentication: _, ...rows } = GATEWAY;
+
 const refusalSchema: Json = {
   type: "object",
-  properties: { error: { enum: [...new Set(Object.values(GATEWAY).map(({ error }) => error))] } },
+  properties: { error: { enum: [...new Set(Object.values(rows).map(({ error }) => error))] } },
   required: ["error"],
   additionalProperties: false,
 };

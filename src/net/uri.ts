@@ -19,6 +19,12 @@ function normalizedEscape(encoded: string): string {
   return /[A-Za-z0-9\-._~]/.test(character) ? character : encoded.toUpperCase();
 }
 
+/** Are these the same URI (RFC 3986 section 6.2.3), or the same name? */
+export function isSameUri(one: string, other: string): boolean {
+  const uri = normalizedUri(one);
+  return one === other || (uri !== null && uri === normalizedUri(other));
+}
+
 /** May a URI name a resource (RFC 8707 section 2)? */
 export function isResourceUri(text: string): boolean {
   return normalizedUri(text) !== null && !text.includes("#");

@@ -4,12 +4,14 @@ import {
   GRANT_TYPES,
   INTERNAL_SCOPES,
 } from "../store/client-metadata.ts";
+import { USER_CLAIMS } from "../store/user-claims.ts";
+import { ACR_VALUES } from "../token/authentication.ts";
 import { DPOP_ALGS } from "../token/dpop-proof.ts";
 import { PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import type { OAuthContext } from "./context.ts";
 import { PATHS } from "./paths.ts";
-import { ACR } from "./tokens/issuer.ts";
-import { CLAIM_SCOPES, USER_CLAIMS } from "./tokens/user-claims.ts";
+import { listedScopes } from "./scopes.ts";
+import { CLAIM_SCOPES } from "./tokens/user-claims.ts";
 
 /** RFC 8414 metadata: what is named here works, what is not is refused. */
 export function authorizationServerMetadata(ctx: OAuthContext): Record<string, unknown> {
@@ -25,7 +27,7 @@ export function authorizationServerMetadata(ctx: OAuthContext): Record<string, u
     jwks_uri: issuer + PATHS.jwks,
     introspection_endpoint: issuer + PATHS.introspect,
     revocation_endpoint: issuer + PATHS.revoke,
-    scopes_supported: ["openid", ...CLAIM_SCOPES, "offline_access", ...INTERNAL_SCOPES],
+    scopes_supported: ["openid", ...CLAIM_SCOPES, "offline_access", ...listedScopes(ctx), ...INTERNAL_SCOPES],
     response_types_supported: ["code"],
     response_modes_supported: [...RESPONSE_MODES],
     grant_types_supported: [...GRANT_TYPES],
@@ -58,7 +60,7 @@ export function openidConfiguration(ctx: OAuthContext): Record<string, unknown> 
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256", "ES256"],
     prompt_values_supported: [...PROMPTS],
-    acr_values_supported: [ACR],
+    acr_values_supported: [ACR_VALUES[0]],
     claim_types_supported: ["normal"],
     claims_supported: ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", ...USER_CLAIMS],
     claims_parameter_supported: true,

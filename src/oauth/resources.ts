@@ -1,16 +1,17 @@
 import { AuthError } from "../errors.ts";
-import { normalizedUri } from "../net/uri.ts";
+import { isSameUri, normalizedUri } from "../net/uri.ts";
 import type { Client } from "../store/clients.ts";
 import type { OAuthContext } from "./context.ts";
 import { PATHS } from "./paths.ts";
-import { scopesOf } from "./scopes.ts";
+import { resourcesOfScopes, scopesOf, scopesOfClient } from "./scopes.ts";
 
 /** What a token is for: one audience as a string, several as a list (RFC 7519 section 4.1.3). */
 export type Audience = string | readonly string[];
 
-/** What a client may ask tokens for (RFC 8707): its own resources, and those that any client may ask for. */
-function resourcesFor(ctx: OAuthContext, { metadata }: Client): readonly string[] {
-  return [...metadata.resources, ...(metadata.default_resource ?? []), ...ctx.config.resources];
+/** What a client may ask tokens for (RFC 8707): its own resources, those of its scopes, and those that any client may ask for. */
+function resourcesFor(ctx: OAuthContext, client: Client): readonly string[] {
+  const { resources, default_resource: byDefault = [] } = client.metadata;
+  return [...resources, ...byDefault, ...ctx.config.resources, ...resourcesOfScopes(ctx, scopesOfClient(ctx, client))];
 }
 
 /**
@@ -28,14 +29,27 @@ export function findNames(list: readonly string[], names: string): string[] | nu
 
 /**
  * The resources of a request to the token, device or authorization endpoint.
- * @param asked the `resource` parameters, space-separated; undefined: the client's `default_resource`
+ * @param asked the `resource` parameters, space-separated; undefined: the resources that the scopes belong to, else the client's
+ * `default_resource`
+ * @param scopes of the request
  * @returns as registered, space-separated; null: the token is for the client itself
- * @throws AuthError invalid_target
+ * @throws AuthError invalid_target, invalid_scope
  */
-export function readResources(ctx: OAuthContext, client: Client, asked: string | undefined): string | null {
-  if (asked === undefined) return client.metadata.default_resource?.join(" ") ?? null;
+export function readResources(
+  ctx: OAuthContext,
+  client: Client,
+  asked: string | undefined,
+  scopes: readonly string[],
+): string | null {
+  if (asked === undefined) {
+    const owners = resourcesOfScopes(ctx, scopes);
+    return owners.length > 0 ? owners.join(" ") : (client.metadata.default_resource?.join(" ") ?? null);
+  }
   const found = findNames(resourcesFor(ctx, client), asked);
   if (found === null) throw new AuthError("invalid_target", "the client may not request this resource");
+  if (resourcesOfScopes(ctx, scopes).some((owner) => !found.some((each) => isSameUri(each, owner)))) {
+    throw new AuthError("invalid_scope", "a scope belongs to a resource that was not requested");
+  }
   return found.length === 0 ? null : found.join(" ");
 }
 

@@ -1,16 +1,69 @@
 import { AuthError } from "../errors.ts";
+import { isSameUri } from "../net/uri.ts";
+import type { Client } from "../store/clients.ts";
+import { isUnverified } from "./clients/names.ts";
+import type { OAuthContext } from "./context.ts";
 
 /** The scopes of a space-separated list (RFC 6749 section 3.3), each once. */
 export function scopesOf(text: string): string[] {
   return [...new Set(text.split(" ").filter((scope) => scope !== ""))];
 }
 
+/**
+ * The scopes that a client may have now: those of its registration, without those that the catalogue keeps for others. One that the catalogue does
+ * not describe is for every client that is registered for it.
+ */
+export function scopesOfClient(ctx: OAuthContext, client: Client): string[] {
+  return scopesOf(client.metadata.scope).filter((scope) => mayHave(ctx, client, scope));
+}
+
+function mayHave({ config }: OAuthContext, client: Client, scope: string): boolean {
+  const who = config.scopes.get(scope)?.who ?? "anyone";
+  if (who === "anyone") return true;
+  if (isUnverified(client)) return false;
+  if (who === "registered") return true;
+  return who === "first_party" ? client.metadata.first_party : who.includes(client.clientId);
+}
+
+/** The scopes that clients which register themselves may have, besides those of the standards. */
+export function openScopes({ config }: OAuthContext): string[] {
+  return [...config.scopes.values()].filter(({ who }) => who === "anyone").map(({ scope }) => scope);
+}
+
+/** The scopes of the catalogue that the discovery documents name. */
+export function listedScopes({ config }: OAuthContext): string[] {
+  return [...config.scopes.values()].filter(({ who, listed }) => listed ?? who === "anyone").map(({ scope }) => scope);
+}
+
+/** The resources that these scopes belong to. */
+export function resourcesOfScopes({ config }: OAuthContext, scopes: readonly string[]): string[] {
+  return [...new Set(scopes.flatMap((scope) => config.scopes.get(scope)?.resource ?? []))];
+}
+
 /** The scopes of an authorization that the client may still have: what was agreed to, without what the client has lost since. */
-export function permittedScope(agreed: string, ofClient: string): string {
-  const allowed = scopesOf(ofClient);
+export function permittedScope(ctx: OAuthContext, agreed: string, client: Client): string {
+  const allowed = scopesOfClient(ctx, client);
   return scopesOf(agreed)
     .filter((scope) => allowed.includes(scope))
     .join(" ");
+}
+
+/**
+ * The scopes of a token: a scope that belongs to a resource is only in tokens for that resource.
+ * @param resource of the token, space-separated; null: it is for the client itself
+ * @throws AuthError invalid_scope: none is left
+ */
+export function scopeForResource({ config }: OAuthContext, scope: string, resource: string | null): string {
+  const resources = scopesOf(resource ?? "");
+  const scopes = scopesOf(scope);
+  const left = scopes.filter((each) => {
+    const owner = config.scopes.get(each)?.resource;
+    return owner === undefined || resources.some((one) => isSameUri(one, owner));
+  });
+  if (scopes.length > 0 && left.length === 0) {
+    throw new AuthError("invalid_scope", "none of the scopes belongs to this resource");
+  }
+  return left.join(" ");
 }
 
 /**

@@ -15,5 +15,5 @@ export async function userinfo(ctx: OAuthContext, claims: AccessTokenClaims): Pr
   const authorization = await ctx.store.authorizations.find(claims.sid);
   const asked = authorization === null ? [] : askedClaims(authorization, "userinfo");
   const client = asked.length === 0 ? null : await findClient(ctx, claims.client_id);
-  return { sub: user.uuid, ...userClaims(user, claims.scope, asked, scopesOf(client?.metadata.scope ?? "")) };
+  return { sub: user.uuid, ...userClaims(ctx, user, claims.scope, asked, scopesOf(client?.metadata.scope ?? "")) };
 }

@@ -117,6 +117,7 @@ function toMessage(introspection: Introspection): IntrospectResponse {
   if (!introspection.active) return create(IntrospectResponseSchema, { active: false });
   const { scope, client_id, username, token_type, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf, act } =
     introspection;
+  const { auth_time, acr, amr } = introspection;
   return create(IntrospectResponseSchema, {
     active: true,
     scope,
@@ -133,6 +134,9 @@ function toMessage(introspection: Introspection): IntrospectResponse {
     sid,
     roles: [...(roles ?? [])],
     nickname: nickname ?? "",
+    authTime: BigInt(auth_time ?? 0),
+    acr: acr ?? "",
+    amr: [...(amr ?? [])],
     ...(cnf === undefined ? {} : { cnf }),
     ...(act === undefined ? {} : { act }),
   });

@@ -70,6 +70,9 @@ function encodeFlat(message: IntrospectResponse): Buffer {
   writeText(13, message.sid);
   for (const role of message.roles) writer.tag(14, WireType.LengthDelimited).string(role);
   writeText(15, message.nickname);
+  writeNumber(18, message.authTime);
+  writeText(19, message.acr);
+  for (const method of message.amr) writer.tag(20, WireType.LengthDelimited).string(method);
   const bytes = writer.finish();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -45,7 +45,7 @@ export async function findSession(ctx: Context, cookie: string | undefined): Pro
 
 /** Starts an anonymous session, which keeps the pending authorization requests of a browser. */
 export async function startSession(ctx: Context, browser: Browser): Promise<BrowserSession> {
-  const session = newSession(ctx, browser, null);
+  const session = newSession(ctx, browser, { userId: null, methods: [], cookie: randomToken() });
   await ctx.store.sessions.create(withoutCookie(session));
   return session;
 }
@@ -85,10 +85,18 @@ export async function checkLogin(
 export function loginOf(
   ctx: Context,
   user: UserWithPassword,
-  login: { readonly browser: Browser; readonly replaces: Session | null; readonly formId: string | null },
+  login: {
+    readonly browser: Browser;
+    readonly replaces: Session | null;
+    readonly formId: string | null;
+    /** How the user proved who they are, as `amr` values; a password unless given. */
+    readonly methods?: readonly string[];
+  },
 ): Login {
+  const { formId, methods = ["pwd"] } = login;
+  const cookie = formId === null ? randomToken() : cookieOfForm(ctx, formId, user, methods);
   return {
-    session: newSession(ctx, login.browser, user.uuid, cookieOfForm(ctx, login.formId, user)),
+    session: newSession(ctx, login.browser, { userId: user.uuid, methods, cookie }),
     deviceProof: rememberDevice(ctx, login.browser.deviceProof, user),
     proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
     isStored: false,
@@ -99,10 +107,14 @@ export function loginOf(
  * The session cookie that a form gives to who signs in with it in this minute. Later the same form gives another one, so that no cookie
  * comes back long after a logout; two presses on either side of the minute's end make two sessions.
  */
-function cookieOfForm(ctx: Context, formId: string | null, { uuid, passwordHash }: UserWithPassword): string {
-  if (formId === null) return randomToken();
+function cookieOfForm(
+  ctx: Context,
+  formId: string,
+  { uuid, passwordHash }: UserWithPassword,
+  methods: readonly string[],
+): string {
   const period = Math.floor(ctx.clock.now() / repeatMs);
-  return ctx.derivedKeys.loginForms.of(`${period}\n${formId}\n${uuid}\n${passwordHash}`);
+  return ctx.derivedKeys.loginForms.of(`${period}\n${formId}\n${uuid}\n${passwordHash}\n${methods.join(" ")}`);
 }
 
 /**
@@ -191,8 +203,11 @@ export function isCsrfToken(session: Pick<BrowserSession, "cookie">, purpose: st
 function newSession(
   ctx: Context,
   browser: Browser,
-  userId: string | null,
-  cookie: string = randomToken(),
+  {
+    userId,
+    methods,
+    cookie,
+  }: { readonly userId: string | null; readonly methods: readonly string[]; readonly cookie: string },
 ): BrowserSession {
   const now = ctx.clock.now();
   return {
@@ -200,6 +215,7 @@ function newSession(
     idHash: hashOf(cookie),
     userId,
     authTime: userId === null ? null : now,
+    methods,
     ipAddress: browser.ipAddress,
     userAgent: browser.userAgent.slice(0, 500),
     createdAt: now,

@@ -19,6 +19,9 @@ export interface AuthorizationCode {
   /** Resources that its tokens may be for (RFC 8707), space-separated; null: the client itself. */
   readonly resource: string | null;
   readonly authTime: number;
+  /** How its user signed in (`amr`), and the class of that which the client gets to see; null: the strongest. */
+  readonly methods: readonly string[];
+  readonly acr: string | null;
   readonly ipAddress: string;
   readonly userAgent: string;
   readonly createdAt: number;
@@ -59,6 +62,9 @@ export interface Authorization {
   /** Thumbprint of the DPoP key its refresh tokens are bound to; null where they are not, as a confidential client's. */
   readonly dpopJkt: string | null;
   readonly authTime: number | null;
+  /** How its user signed in, as with its code; none where a client acts for itself. */
+  readonly methods: readonly string[];
+  readonly acr: string | null;
   readonly ipAddress: string;
   readonly userAgent: string;
   readonly createdAt: number;

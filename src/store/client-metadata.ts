@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { isLoopback } from "../net/loopback.ts";
 import { isResourceUri } from "../net/uri.ts";
+import { ACR_VALUES } from "../token/authentication.ts";
 import { PRIVATE_KEY, readPublicKey } from "../token/public-key.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
@@ -139,11 +140,13 @@ const metadata = z.object({
   access_token_typ: z.enum(["at+jwt", "JWT"]).default("at+jwt"),
   /** Without a consent page. */
   first_party: z.boolean().default(false),
-  /** Who signs in must have a verified e-mail address. */
-  require_verified_email: z.boolean().default(false),
   /** Seconds; a request without `max_age` has this one. */
   default_max_age: z.int().min(0).max(999_999_999).optional(),
   require_auth_time: z.boolean().default(false),
+  /** A request without `acr_values` has these, most wanted first. */
+  default_acr_values: z.array(z.string().min(1).max(100)).max(10).optional(),
+  /** The weakest class of sign-in with which its users get in. */
+  require_acr: z.enum(ACR_VALUES).optional(),
   /** OpenID Connect Back-Channel Logout 1.0 section 2.2. */
   backchannel_logout_uri: webPage.optional(),
   backchannel_logout_session_required: z.boolean().default(false),

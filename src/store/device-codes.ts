@@ -20,6 +20,8 @@ export interface DeviceCode {
   /** The session that opened the code, and alone may decide. */
   readonly sessionHash: string | null;
   readonly authTime: number | null;
+  /** How its user signed in (`amr`); empty before. */
+  readonly methods: readonly string[];
   readonly allowedAt: number | null;
   readonly deniedAt: number | null;
   readonly redeemedAt: number | null;
@@ -28,7 +30,7 @@ export interface DeviceCode {
 
 export type NewDeviceCode = Omit<
   DeviceCode,
-  "userId" | "sessionHash" | "authTime" | "allowedAt" | "deniedAt" | "redeemedAt" | "revokedAt"
+  "userId" | "sessionHash" | "authTime" | "methods" | "allowedAt" | "deniedAt" | "redeemedAt" | "revokedAt"
 >;
 
 export interface DeviceCodeStore {
@@ -43,7 +45,7 @@ export interface DeviceCodeStore {
    */
   open(
     userCodeHash: string,
-    session: { idHash: string; userId: string; authTime: number },
+    session: { idHash: string; userId: string; authTime: number; methods: readonly string[] },
     now: number,
   ): Promise<DeviceCode | "opened_elsewhere" | "session_ended" | null>;
   /** What this user decided about a code that was not revoked since; null: nothing. */

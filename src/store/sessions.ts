@@ -10,6 +10,8 @@ export interface Session {
   readonly userId: string | null;
   /** When the password was given, epoch milliseconds. */
   readonly authTime: number | null;
+  /** How, as `amr` values (RFC 8176 section 2); empty before sign-in. */
+  readonly methods: readonly string[];
   readonly ipAddress: string;
   readonly userAgent: string;
   readonly createdAt: number;

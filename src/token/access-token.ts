@@ -20,6 +20,10 @@ export interface AccessTokenClaims {
   /** Of a user; absent where a client acts for itself. */
   readonly roles?: readonly string[];
   readonly nickname?: string;
+  /** Of a user: when they signed in, how, and the class of that (RFC 9068 section 2.2.1, RFC 9470 section 6). */
+  readonly auth_time?: number;
+  readonly acr?: string;
+  readonly amr?: readonly string[];
   /** The key it is bound to (RFC 7800). */
   readonly cnf?: Confirmation;
   /** Who acts for the subject, and for whom before (RFC 8693 section 4.1). */
@@ -78,12 +82,16 @@ export function readAccessTokenClaims(jws: ParsedJws, rules: AccessTokenRules, n
   for (const name of required) if (typeof claims[name] !== "string") return null;
   for (const name of foreignClaims) if (Object.hasOwn(claims, name)) return null;
   const { iss, sub, aud, jti, epoch, roles, nickname, cnf, act, exchanged_from } = claims;
+  const { auth_time, acr, amr } = claims;
   if (!isAudience(aud)) return null;
   if (iss !== rules.issuer || sub === "" || jti === "") return null;
   if (!hasTimes(claims, now + rules.clockToleranceSeconds)) return null;
   if (epoch !== undefined && !Number.isSafeInteger(epoch)) return null;
-  if (roles !== undefined && !(Array.isArray(roles) && roles.every((role) => typeof role === "string"))) return null;
+  if (roles !== undefined && !isTexts(roles)) return null;
   if (nickname !== undefined && typeof nickname !== "string") return null;
+  if (auth_time !== undefined && !isWholeSeconds(auth_time)) return null;
+  if (acr !== undefined && typeof acr !== "string") return null;
+  if (amr !== undefined && !isTexts(amr)) return null;
   if (cnf !== undefined && !isConfirmation(cnf)) return null;
   if (act !== undefined && !isActor(act)) return null;
   if (exchanged_from !== undefined && !isChain(exchanged_from)) return null;
@@ -109,6 +117,10 @@ function isWholeSeconds(value: unknown): value is number {
 function isAudience(aud: unknown): boolean {
   if (!Array.isArray(aud)) return typeof aud === "string" && aud !== "";
   return aud.length > 1 && aud.every((one) => typeof one === "string" && one !== "");
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

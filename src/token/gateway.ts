@@ -26,6 +26,13 @@ export const GATEWAY = {
   },
   /** The token is good but a scope is missing. */
   forbidden: { status: 403, error: "Forbidden", challenge: 'error="insufficient_scope"' },
+  /** The token is good but its user signed in too long ago or by too weak means (RFC 9470 section 3). */
+  insufficient_user_authentication: {
+    status: 401,
+    error: "Insufficient User Authentication",
+    challenge:
+      'error="insufficient_user_authentication", error_description="A stronger or more recent sign-in is required"',
+  },
   /** The token is good but its DPoP proof is not (RFC 9449 section 7.1). */
   invalid_dpop_proof: { status: 401, error: "invalid_dpop_proof", challenge: 'error="invalid_dpop_proof"' },
   /** The proof holds no nonce of this server (RFC 9449 section 9). */

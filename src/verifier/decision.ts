@@ -16,8 +16,16 @@ export type Refused =
   | {
       readonly allowed: false;
       readonly status: 401;
-      /** No token; a token that is not good here or is revoked; an expired one; a good one with a bad DPoP proof. */
-      readonly error: Gateway["unauthorized" | "invalid_token" | "token_expired" | "invalid_dpop_proof"]["error"];
+      /**
+       * No token; a token that is not good here or is revoked; an expired one; a good one with a bad DPoP proof, or of a user who has to sign in
+       * again or by stronger means.
+       */
+      readonly error: Gateway[
+        | "unauthorized"
+        | "invalid_token"
+        | "token_expired"
+        | "invalid_dpop_proof"
+        | "insufficient_user_authentication"]["error"];
       readonly wwwAuthenticate: string;
     }
   | {

@@ -1,5 +1,6 @@
 import type { VerifiedClaims } from "./decision.ts";
 import type { ProtectedResourceOptions } from "./protected-resource.ts";
+import type { AuthenticationDemand } from "./step-up.ts";
 
 /** A logger; pino fits. Tokens and credentials are never passed to it. */
 export interface VerifierLog {
@@ -102,6 +103,8 @@ export interface VerifierOptions {
 export interface VerifyOptions {
   /** Scopes that must all be held. */
   readonly scopes?: readonly string[];
+  /** How well and how recently the user must have signed in; otherwise the answer is a challenge (RFC 9470). */
+  readonly authentication?: AuthenticationDemand;
   /** In place of the verifier's. */
   readonly audience?: string | readonly string[];
   /** For `checkBinding`. */

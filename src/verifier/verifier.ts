@@ -21,6 +21,7 @@ import { readOptions, type Settings, type VerifierOptions, type VerifyOptions } 
 import { namingDocument, type ProtectedResource, protectedResourceOf } from "./protected-resource.ts";
 import { RevocationStream } from "./revocation-stream.ts";
 import { RevokedSet } from "./revoked-set.ts";
+import { stepUpRefusal } from "./step-up.ts";
 import { type RememberedToken, TokenMemory } from "./token-memory.ts";
 
 export type { Allowed, Decision, Refused, VerifiedClaims } from "./decision.ts";
@@ -37,6 +38,7 @@ export type {
   VerifyOptions,
 } from "./options.ts";
 export type { ProtectedResource, ProtectedResourceOptions } from "./protected-resource.ts";
+export type { AuthenticationDemand } from "./step-up.ts";
 
 /** The verifier's state, for a health endpoint or metrics. */
 export interface VerifierStatus {
@@ -113,7 +115,7 @@ class LocalVerifier implements Verifier {
   readonly #dpop: DpopCheck | null;
   readonly #resource: ProtectedResource | null;
   /** Refusals that name the metadata document, by what they were. */
-  readonly #naming = new Map<Refused, Refused>();
+  readonly #naming = new WeakMap<Refused, Refused>();
   readonly #ready: Promise<void>;
   readonly #closing = Promise.withResolvers<never>();
   #timer: NodeJS.Timeout | undefined;
@@ -253,13 +255,16 @@ class LocalVerifier implements Verifier {
   ): Promise<Decision> {
     const token = readDpop(header);
     if (token === null) return withDpopChallenge(INVALID_TOKEN);
-    const decision = await this.verify(token, { ...options, scopes: [], proof: checkedLater });
+    const { authentication, ...others } = options ?? {};
+    const decision = await this.verify(token, { ...others, scopes: [], proof: checkedLater });
     if (!decision.allowed) return withDpopChallenge(decision);
     const { cnf, scope } = decision.claims;
     const refused = await dpop.refusalOf(request, token, cnf);
     if (refused !== null) return withDpopChallenge(refused);
     const held = scope.split(" ");
-    return options?.scopes?.every((one) => held.includes(one)) === false ? withDpopChallenge(FORBIDDEN) : decision;
+    if (options?.scopes?.every((one) => held.includes(one)) === false) return withDpopChallenge(FORBIDDEN);
+    if (authentication === undefined) return decision;
+    return stepUpRefusal(authentication, decision.claims, this.#settings.now() / 1000, "DPoP") ?? decision;
   }
 
   /** Decides where that takes a fetch of the keys or, while the stream is lost, an introspection. */
@@ -356,7 +361,9 @@ class LocalVerifier implements Verifier {
     if (exp + this.#settings.expiryToleranceSeconds <= this.#settings.now() / 1000) return TOKEN_EXPIRED;
     const scopes = options?.scopes;
     if (scopes !== undefined) for (const scope of scopes) if (!token.scopes.has(scope)) return FORBIDDEN;
-    return token.allowed;
+    const demand = options?.authentication;
+    if (demand === undefined) return token.allowed;
+    return stepUpRefusal(demand, token.claims, this.#settings.now() / 1000, "Bearer") ?? token.allowed;
   }
 
   async #firstKeys(): Promise<void> {

@@ -45,6 +45,38 @@ describe("configuration", () => {
     expect(names.filter((name) => !/^MYSQL_/.test(name) && VARIABLES[name] === undefined)).toEqual([]);
   });
 
+  it("says of every wrong entry of SCOPES_FILE where it is and what is wrong", () => {
+    const file = join(mkdtempSync(join(tmpdir(), "scopes-")), "scopes.json");
+    const problemsOf = (json: unknown): string[] => {
+      writeFileSync(file, typeof json === "string" ? json : JSON.stringify(json));
+      try {
+        readConfig({ ...production, SCOPES_FILE: file });
+        return [];
+      } catch (error) {
+        return error instanceof ConfigError ? [...error.problems] : [String(error)];
+      }
+    };
+    const good = { scope: "read.it", description: { en: "read it" } };
+    expect(problemsOf([good])).toEqual([]);
+    expect(problemsOf("{")).toEqual([expect.stringContaining("SCOPES_FILE: is no JSON")]);
+    expect(problemsOf([good, good])).toEqual([expect.stringContaining("more than once")]);
+    expect(
+      problemsOf([
+        { ...good, scope: "openid" },
+        { scope: "a b", description: { de: "lesen" } },
+        { ...good, who: "all", claims: ["shoe_size"], resource: "orders", colour: "red" },
+      ]).map((problem) => problem.slice("SCOPES_FILE: ".length).split(". Example")[0]),
+    ).toEqual([
+      "[0].scope: is a scope that this service defines itself",
+      expect.stringContaining("[1].scope: must be 1 to 100 characters"),
+      "[1].description: needs a text in English (en)",
+      expect.stringContaining("[2].claims[0]: "),
+      "[2].resource: must be an absolute URI without fragment (RFC 8707)",
+      expect.stringContaining("[2].who: "),
+      expect.stringContaining("[2]: Unrecognized key"),
+    ]);
+  });
+
   it("takes a secret from a file, and says where it was not found", () => {
     const directory = mkdtempSync(join(tmpdir(), "secrets-"));
     const file = join(directory, "key");

@@ -8,6 +8,7 @@ import {
   getCode,
   getTokens,
   hiddenFields,
+  internalBasic,
   pkce,
   portal,
   postForm,
@@ -25,6 +26,13 @@ const clients = [
     redirect_uris: ["https://partner.example/callback?x=1"],
     scope: everyScope,
     response_types: ["code"],
+  },
+  {
+    client_id: "bank",
+    redirect_uris: ["https://bank.example/cb"],
+    scope: "openid",
+    first_party: true,
+    require_acr: "urn:auth-service:acr:two-factor",
   },
   { client_id: "mail-only", redirect_uris: ["https://mail.example/cb"], scope: "openid email", first_party: true },
   {
@@ -241,6 +249,32 @@ describe("OpenID Connect", () => {
     expect(answerOf(refused).get("error")).toBe("unmet_authentication_requirements");
     const tokens = await getTokens(app.url, ada, { ...mailOnly, extra: { acr_values: "urn:mfa 2" } });
     expect(claimsOf(tokens.id_token)).toMatchObject({ acr: "urn:auth-service:acr:password", amr: ["pwd"] });
+  });
+
+  it("says in access tokens too when and how their user signed in, and at introspection (RFC 9068 section 2.2.1, RFC 9470 section 6)", async () => {
+    const tokens = await getTokens(app.url, ada, {
+      ...mailOnly,
+      extra: { acr_values: "urn:auth-service:acr:password" },
+    });
+    const { auth_time } = claimsOf(tokens.id_token);
+    const signIn = { auth_time, acr: "urn:auth-service:acr:password", amr: ["pwd"] };
+    expect(claimsOf(tokens.access_token)).toMatchObject(signIn);
+    const refreshed = await refresh(app.url, tokens.refresh_token, { client_id: "mail-only" });
+    expect(claimsOf(((await refreshed.json()) as { access_token: string }).access_token)).toMatchObject(signIn);
+    const introspected = await postForm(
+      `${app.url}/oauth2/introspect`,
+      { token: tokens.access_token },
+      { authorization: internalBasic },
+    );
+    expect(await introspected.json()).toMatchObject({ active: true, ...signIn });
+  });
+
+  it("gives no code for less than a client's registration demands", async () => {
+    const bank = { clientId: "bank", redirectUri: "https://bank.example/cb", scope: "openid" };
+    const browser = new TestBrowser();
+    await getCode(app.url, ada, { ...mailOnly, browser });
+    const answer = answerOf(await browser.get(authorizeUrl(app.url, bank)));
+    expect([answer.get("error"), answer.get("code")]).toEqual(["unmet_authentication_requirements", null]);
   });
 
   it("S-122 puts into the ID token what the standard asks for, the nonce exactly as it was", async () => {

@@ -54,6 +54,8 @@ function sampleOf(name: string): IntrospectResponse[keyof IntrospectResponse] {
     exp: 1_800_000_000n,
     iat: 1_799_999_000n,
     nbf: 1n,
+    authTime: 1_799_998_000n,
+    amr: ["pwd", ""],
     aud: ["https://api.example", "b\u00fccher"],
     roles: ["USER", ""],
     cnf: { $typeName: "auth.v1.Confirmation", jkt: "key" },

@@ -5,7 +5,6 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
-import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
@@ -66,19 +65,27 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
   return eta.render(`./${name}`, {
     ...data,
     t,
-    a: ACCOUNT_MESSAGES[language],
     language,
     style,
     script,
     wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
     firstWrong: problems[0]?.field ?? null,
-    scopeText: (scope: string) => (Object.hasOwn(t.scopes, scope) ? t.scopes[scope] : scope),
+    scopeText: (scope: string) => scopeText(ctx, language, scope),
     emailText: readableEmail,
     referenceText: referencePlace,
     browserText: (userAgent: string) => nameBrowser(t, userAgent),
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
+}
+
+/** What an application can do with a scope, as the operator describes it, or this service where it knows the scope. */
+function scopeText({ config }: OAuthContext, language: Language, scope: string): string {
+  const described = config.scopes.get(scope)?.description;
+  const { scopes } = MESSAGES[language];
+  return (
+    described?.[language] ?? described?.["en"] ?? (Object.hasOwn(scopes, scope) ? (scopes[scope] ?? scope) : scope)
+  );
 }
 
 /** By service, what the page says, and language: bounded by the error codes. */

@@ -3,6 +3,7 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
+import { acrOf } from "../../token/authentication.ts";
 import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
@@ -12,11 +13,11 @@ import {
   type AuthorizationRequest,
   ClientError,
   type Destination,
+  metAcr,
   type Parameters,
   readDestination,
   readRequest,
 } from "./request.ts";
-import { lacksVerifiedEmail } from "./verified-email.ts";
 
 const codeLifeMs = 60_000;
 
@@ -28,7 +29,7 @@ export type Next =
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
-  readonly to: "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
+  readonly to: "login" | "signup" | "select-account" | "consent" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
 }
@@ -56,18 +57,16 @@ export async function authorize(
     const request = await readRequest(ctx, destination, parameters);
     const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
-    const unverified = fresh !== null && (await lacksVerifiedEmail(ctx, request.client, fresh.userId));
-    if (fresh !== null && !unverified) {
+    if (fresh !== null) {
+      refuseWeaker(request, fresh);
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
       if (consented)
         return issueCode(ctx, request, { session: fresh, browser, login: null, pushed: pushedOf(pushedHash, false) });
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
-      if (unverified) throw new ClientError("interaction_required", "the user's e-mail address is not verified");
       throw new ClientError("consent_required", "the user has not consented to this request");
     }
-    if (unverified) return wait(ctx, "verify-email", { session, browser, parameters: request.kept, pushedHash });
     const to =
       fresh !== null ? "consent" : request.prompt.includes("create") ? "signup" : loginPageOf(ctx, session, request);
     return wait(ctx, to, { session, browser, parameters: request.kept, pushedHash });
@@ -130,9 +129,7 @@ export async function continueRequest(
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
       return { to: loginPageOf(ctx, session, request), session, request: pending };
     }
-    if (await lacksVerifiedEmail(ctx, request.client, session.userId)) {
-      return { to: "verify-email", session, request: pending };
-    }
+    refuseWeaker(request, session);
     if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
       const consent = { userId: session.userId, sessionHash: session.idHash, clientId, scopes: request.consentScopes };
@@ -170,6 +167,12 @@ function meets(
   const isChosen = pending.chosenSession === session.idHash;
   if (isChosen && !prompt.includes("login") && !prompt.includes("create")) return fits(ctx, session, request);
   return !asksForLogin(request) && fits(ctx, session, request);
+}
+
+/** @throws ClientError the client demands more than the session's user gave, and gets no less */
+function refuseWeaker({ acr }: AuthorizationRequest, { methods }: BrowserSession): void {
+  if (metAcr(acr, methods) !== null || (!acr.isEssential && acr.atLeast === null)) return;
+  throw new ClientError("unmet_authentication_requirements", "the user signed in by weaker means than required");
 }
 
 /** Did the consent page show every one of these scopes? The client's registration may have changed since. */
@@ -265,6 +268,8 @@ async function issueCode(
     codeChallenge,
     resource,
     authTime: session.authTime ?? now,
+    methods: session.methods,
+    acr: metAcr(request.acr, session.methods) ?? acrOf(session.methods),
     ipAddress: browser.ipAddress,
     userAgent: browser.userAgent.slice(0, 500),
     createdAt: now,

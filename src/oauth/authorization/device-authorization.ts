@@ -14,7 +14,6 @@ import { PATHS } from "../paths.ts";
 import { readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
-import { lacksVerifiedEmail } from "./verified-email.ts";
 
 /** Seconds. */
 const lifetime = 600;
@@ -50,12 +49,12 @@ export async function authorizeDevice(
     throw new AuthError("unauthorized_client", "this client is not registered for the device authorization grant");
   }
   const { scope } = credentials.parameters;
-  const allowed = userScopesOf(client);
+  const allowed = userScopesOf(ctx, client);
   const asked = scope === undefined ? allowed : scopesOf(scope);
   if (!asked.every((each) => allowed.includes(each))) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
-  const resource = readResources(ctx, client, credentials.parameters["resource"]);
+  const resource = readResources(ctx, client, credentials.parameters["resource"], asked);
   const deviceCode = randomToken();
   const now = ctx.clock.now();
   let userCode: string;
@@ -151,9 +150,6 @@ export async function decideDeviceCode(
   const opened = await open(ctx, session, typed);
   if ("decided" in opened) return opened;
   const { code, client, userId } = opened;
-  if (allowed && (await lacksVerifiedEmail(ctx, client, userId))) {
-    throw new AuthError("email_unverified", "this application needs a verified e-mail address");
-  }
   if (allowed && !client.metadata.first_party) {
     const { clientId } = code;
     const consent = { userId, sessionHash: session.idHash, clientId, scopes: scopesOf(code.scope) };
@@ -180,14 +176,14 @@ interface OpenedCode {
 }
 
 async function open(ctx: OAuthContext, session: BrowserSession, typed: string): Promise<OpenedCode | DeviceDecision> {
-  const { idHash, userId, authTime } = session;
+  const { idHash, userId, authTime, methods } = session;
   if (userId === null) throw refusalOf("session_ended");
   const userCode = readUserCode(typed);
   if (userCode === null) throw refusalOf(null);
   // counted before it is looked up, so that parallel guesses cannot outrun the count; a right one is taken back
   await ctx.limits.take("wrong_user_code", userId);
   const now = ctx.clock.now();
-  const opener = { idHash, userId, authTime: authTime ?? now };
+  const opener = { idHash, userId, authTime: authTime ?? now, methods };
   const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
   const decided = opened === null ? await ctx.store.deviceCodes.findDecision(hashOf(userCode), userId) : null;
   if (decided !== null) {

@@ -1,14 +1,14 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
+import { ACR_VALUES, type Acr, acrOf, isAcr, isAtLeast } from "../../token/authentication.ts";
 import { readForeignJson } from "../../token/strict-json.ts";
 import { refreshFromDocument } from "../clients/client-documents.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readResources } from "../resources.ts";
-import { scopesOf } from "../scopes.ts";
+import { scopesOf, scopesOfClient } from "../scopes.ts";
 import { readIdTokenHint } from "../tokens/claims.ts";
-import { ACR } from "../tokens/issuer.ts";
 import { type ClaimsRequest, readClaimsRequest, scopesOfClaims, withinScopes } from "./claims-request.ts";
 
 export type Parameters = Readonly<Record<string, string>>;
@@ -21,6 +21,7 @@ const understood = [
   ...["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "claims", "resource"],
   ...["code_challenge", "code_challenge_method", "dpop_jkt", "prompt", "max_age", "id_token_hint", "login_hint"],
   "ui_locales",
+  "acr_values",
 ];
 /** Bytes of these as JSON. Sealed and in a URL they have to pass proxies and servers that take 8 KiB for a line. */
 const maxBytes = 5_500;
@@ -51,8 +52,19 @@ export interface AuthorizationRequest extends Destination {
   readonly prompt: readonly string[];
   /** Seconds. */
   readonly maxAge: number | null;
+  readonly acr: WantedAcr;
   /** The user it must be, from `id_token_hint` or a `sub` that `claims` asks for. */
   readonly subject: string | null;
+}
+
+/** How strong a sign-in the client wants. */
+export interface WantedAcr {
+  /** Classes of which one is enough, most wanted first; empty: any. */
+  readonly values: readonly Acr[];
+  /** No other class will do (OpenID Connect Core section 5.5.1.1); otherwise these are what the client would like. */
+  readonly isEssential: boolean;
+  /** What the client's registration demands of every sign-in (`require_acr`); null: nothing. */
+  readonly atLeast: Acr | null;
 }
 
 /** An error that the client is told of, at its redirect URI. */
@@ -146,7 +158,7 @@ export async function readRequest(
   for (const name of ["state", "nonce"]) {
     if ((parameters[name]?.length ?? 0) > 2000) throw new ClientError("invalid_request", `${name} is too long`);
   }
-  const scope = readScope(client, parameters["scope"]);
+  const scope = readScope(ctx, client, parameters["scope"]);
   const claims = readClaims(parameters["claims"]);
   const prompt = readPrompt(parameters["prompt"]);
   const hint = readHint(ctx, client, parameters["id_token_hint"]);
@@ -158,7 +170,7 @@ export async function readRequest(
   if (named !== null && hinted !== null && hinted !== named) {
     throw new ClientError("invalid_request", "id_token_hint and claims name different users");
   }
-  const allowed = userScopesOf(client);
+  const allowed = userScopesOf(ctx, client);
   return {
     ...destination,
     kept: keptOf(parameters, hint !== "unknown"),
@@ -168,20 +180,21 @@ export async function readRequest(
     claims: claims === null ? null : withinScopes(claims, allowed),
     codeChallenge: readChallenge(client, parameters),
     dpopJkt: readThumbprint(parameters["dpop_jkt"]),
-    resource: readTarget(ctx, client, parameters["resource"]),
+    resource: readTarget(ctx, client, parameters["resource"], scope),
     prompt,
+    acr: readAcr(client, claims, parameters["acr_values"]),
     maxAge: readMaxAge(parameters["max_age"]) ?? client.metadata.default_max_age ?? null,
     subject: hinted ?? (typeof named === "string" ? named : null),
   };
 }
 
 /** Scopes that a user's token of this client may have. */
-export function userScopesOf(client: Client): string[] {
-  return scopesOf(client.metadata.scope).filter((scope) => !(INTERNAL_SCOPES as readonly string[]).includes(scope));
+export function userScopesOf(ctx: OAuthContext, client: Client): string[] {
+  return scopesOfClient(ctx, client).filter((scope) => !(INTERNAL_SCOPES as readonly string[]).includes(scope));
 }
 
-function readScope(client: Client, given: string | undefined): string[] {
-  const allowed = userScopesOf(client);
+function readScope(ctx: OAuthContext, client: Client, given: string | undefined): string[] {
+  const allowed = userScopesOf(ctx, client);
   const asked = given === undefined ? allowed : scopesOf(given);
   if (asked.every((scope) => allowed.includes(scope))) return asked;
   throw new ClientError("invalid_scope", "the client may not request one of these scopes");
@@ -205,9 +218,14 @@ function readThumbprint(given: string | undefined): string | null {
   throw new ClientError("invalid_request", "dpop_jkt must be 43 characters of base64url");
 }
 
-function readTarget(ctx: OAuthContext, client: Client, resource: string | undefined): string | null {
+function readTarget(
+  ctx: OAuthContext,
+  client: Client,
+  resource: string | undefined,
+  scopes: readonly string[],
+): string | null {
   try {
-    return readResources(ctx, client, resource);
+    return readResources(ctx, client, resource, scopes);
   } catch (error) {
     throw error instanceof AuthError ? new ClientError(error.code, error.description) : error;
   }
@@ -229,18 +247,50 @@ function readMaxAge(given: string | undefined): number | null {
   throw new ClientError("invalid_request", "max_age must be a number of seconds");
 }
 
-/** OpenID Connect Core section 5.5; the one acr there is may be asked for, another may not be essential. */
+/** OpenID Connect Core section 5.5. */
 function readClaims(given: string | undefined): ClaimsRequest | null {
   if (given === undefined) return null;
   const claims = readClaimsRequest(given);
   if (claims === null)
     throw new ClientError("invalid_request", "claims is malformed (OpenID Connect Core section 5.5)");
-  const acr = claims.id_token?.["acr"];
-  const values = acr?.values ?? (acr?.value === undefined ? [] : [acr.value]);
-  if (acr?.essential === true && values.length > 0 && !values.includes(ACR)) {
-    throw new ClientError("unmet_authentication_requirements", `the only supported acr is ${ACR}`);
-  }
   return claims;
+}
+
+/**
+ * The classes that a request asks for: by `claims`, by `acr_values`, or by the client's registration. Unknown ones are ignored (OpenID
+ * Connect Core section 3.1.2.1), but where one is essential and none is known.
+ */
+function readAcr(client: Client, claims: ClaimsRequest | null, acrValues: string | undefined): WantedAcr {
+  const { default_acr_values: byDefault = [], require_acr: atLeast = null } = client.metadata;
+  const claim = claims?.id_token?.["acr"];
+  const claimed = claim?.values ?? (claim?.value === undefined ? [] : [claim.value]);
+  const asked = claimed.length > 0 ? claimed : acrValues === undefined ? byDefault : scopesOf(acrValues);
+  const values = asked.filter(isAcr);
+  const isEssential = claim?.essential === true && claimed.length > 0;
+  if (isEssential && values.length === 0) {
+    throw new ClientError("unmet_authentication_requirements", `acr must be one of ${ACR_VALUES.join(", ")}`);
+  }
+  return { values, isEssential, atLeast };
+}
+
+/** The class under which a sign-in meets a request; null: it is too weak. @param methods `amr` values */
+export function metAcr({ values, atLeast }: WantedAcr, methods: readonly string[]): Acr | null {
+  const strongest = acrOf(methods);
+  if (atLeast !== null && !isAtLeast(strongest, atLeast)) return null;
+  const met = values.filter((value) => isAtLeast(strongest, value));
+  if (values.length > 0 && met.length === 0) return null;
+  // what the client asked for, by its own name, but not less than its registration demands
+  return met.find((value) => atLeast === null || isAtLeast(value, atLeast)) ?? strongest;
+}
+
+/** The weakest class that would meet a request. */
+export function weakestAcr({ values, atLeast }: WantedAcr): Acr {
+  const enough = ACR_VALUES.filter(
+    (acr) =>
+      (atLeast === null || isAtLeast(acr, atLeast)) &&
+      (values.length === 0 || values.some((value) => isAtLeast(acr, value))),
+  );
+  return enough[0] ?? "urn:auth-service:acr:passkey";
 }
 
 /** An ID token of this client, expired or not. @returns the user it names; `unknown`: it cannot be verified, and counts as none */

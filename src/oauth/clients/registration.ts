@@ -14,7 +14,7 @@ import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
-import { scopesOf } from "../scopes.ts";
+import { openScopes, scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
 import { isNameTaken } from "./names.ts";
 
@@ -239,13 +239,16 @@ function readOwnMetadata(ctx: OAuthContext, given: Json, clientId: string, secre
     const refused = grants.filter((grant) => operatorsGrants.includes(grant));
     problems.push(...refused.map((grant) => `grant_types: ${grant} is for the operator of this server to allow`));
   }
-  const scope = given["scope"] ?? ["openid", ...CLAIM_SCOPES, "offline_access"].join(" ");
+  const scope = given["scope"] ?? ["openid", ...CLAIM_SCOPES, "offline_access", ...openScopes(ctx)].join(" ");
   if (
     typeof scope === "string" &&
     scopesOf(scope).some((each) => (INTERNAL_SCOPES as readonly string[]).includes(each))
   ) {
     problems.push("scope: internal scopes are for the operator of this server to allow");
   }
+  const kept = [...ctx.config.scopes.keys()].filter((each) => !openScopes(ctx).includes(each));
+  const refused = typeof scope === "string" ? scopesOf(scope).filter((each) => kept.includes(each)) : [];
+  problems.push(...refused.map((each) => `scope: ${each} is for the operator of this server to allow`));
   const own = Object.fromEntries(Object.entries(given).filter(([member]) => ownMembers.includes(member)));
   const registration = {
     ...own,

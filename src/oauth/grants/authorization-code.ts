@@ -46,8 +46,8 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   if (code.revokedAt !== null || code.expiresAt <= ctx.clock.now()) throw refused();
 
   if (user === null || user.disabledAt !== null) throw refused();
-  const { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent } = code;
-  const allowed = { sessionHash, scope, resource, nonce, claims, authTime, ipAddress, userAgent };
+  const { sessionHash, scope, resource, nonce, claims, authTime, methods, acr, ipAddress, userAgent } = code;
+  const allowed = { sessionHash, scope, resource, nonce, claims, authTime, methods, acr, ipAddress, userAgent };
   const { redemption, response } = firstTokens(
     ctx,
     grantee,

@@ -3,7 +3,7 @@ import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import { readResources } from "../resources.ts";
-import { scopesOf } from "../scopes.ts";
+import { scopesOf, scopesOfClient } from "../scopes.ts";
 import { issueAccessToken } from "../tokens/issuer.ts";
 import type { Grant } from "./grant.ts";
 
@@ -18,13 +18,13 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
   if (client.metadata.token_endpoint_auth_method === "none") {
     throw new AuthError("unauthorized_client", "client_credentials requires client authentication");
   }
-  const allowed = scopesOf(client.metadata.scope);
+  const allowed = scopesOfClient(ctx, client);
   const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
   const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
   if (refused.length > 0) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
-  const resource = readResources(ctx, client, parameters["resource"]);
+  const resource = readResources(ctx, client, parameters["resource"], asked);
   const now = ctx.clock.now();
   const fresh: Authorization = {
     id: randomUUID(),
@@ -38,6 +38,8 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
     claims: null,
     dpopJkt: null,
     authTime: null,
+    methods: [],
+    acr: null,
     ipAddress: "",
     userAgent: "",
     createdAt: now,
@@ -53,7 +55,15 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
   const isLive = known !== null && !ctx.feed.revoked.isAuthorizationRevoked(known);
   const sid = isLive ? known : await ctx.store.clients.standingAuthorization(secret?.id ?? null, fresh, now);
   const scope = asked.join(" ");
-  const authorization = { id: sid, subject: client.clientId, resource, userEpoch: null };
+  const authorization = {
+    id: sid,
+    subject: client.clientId,
+    resource,
+    userEpoch: null,
+    authTime: null,
+    methods: [],
+    acr: null,
+  };
   return {
     access_token: issueAccessToken(ctx, client, authorization, null, scope, dpopJkt),
     expires_in: ctx.config.accessTokenTtl,

@@ -34,8 +34,9 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const user = code.userId === null ? null : await ctx.store.users.find(code.userId);
   if (user === null || user.disabledAt !== null)
     throw new AuthError("access_denied", "the user was disabled or deleted");
-  const { sessionHash, scope, resource, authTime, ipAddress, userAgent } = code;
-  const allowed = { sessionHash, scope, resource, nonce: null, claims: null, authTime, ipAddress, userAgent };
+  const { sessionHash, scope, resource, authTime, methods, ipAddress, userAgent } = code;
+  const signIn = { authTime, methods, acr: null };
+  const allowed = { sessionHash, scope, resource, nonce: null, claims: null, ...signIn, ipAddress, userAgent };
   const { redemption, response } = firstTokens(
     ctx,
     grantee,

@@ -5,14 +5,24 @@ import type { User } from "../../store/users.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
 import { grantedResources } from "../resources.ts";
-import { permittedScope, scopesOf } from "../scopes.ts";
+import { permittedScope, scopeForResource, scopesOf } from "../scopes.ts";
 import { issueAccessToken, issueIdToken, issueRefreshToken, type TokenResponse } from "../tokens/issuer.ts";
 import type { Grantee } from "./grant.ts";
 
 /** What a user allowed, as recorded with the code that a client redeems. */
 export type Allowed = Pick<
   Authorization,
-  "grantType" | "sessionHash" | "scope" | "resource" | "nonce" | "claims" | "authTime" | "ipAddress" | "userAgent"
+  | "grantType"
+  | "sessionHash"
+  | "scope"
+  | "resource"
+  | "nonce"
+  | "claims"
+  | "authTime"
+  | "methods"
+  | "acr"
+  | "ipAddress"
+  | "userAgent"
 >;
 
 /**
@@ -29,8 +39,9 @@ export function firstTokens(
   asked: string | undefined,
 ): { redemption: Redemption; response: TokenResponse } {
   const { resource, nonce, ipAddress, userAgent } = allowed;
+  const target = grantedResources(ctx, client, resource, asked);
   // the client may have lost a scope since the user agreed
-  const scope = permittedScope(allowed.scope, client.metadata.scope);
+  const scope = scopeForResource(ctx, permittedScope(ctx, allowed.scope, client), target);
   const now = ctx.clock.now();
   const exp = ctx.clock.seconds() + ctx.config.refreshTokenTtl;
   const identity = { id: randomUUID(), subject: user.uuid, clientId: client.clientId, resource };
@@ -51,7 +62,7 @@ export function firstTokens(
     generation: 0,
     rotations: [],
   };
-  const granted = { ...authorization, resource: grantedResources(ctx, client, resource, asked) };
+  const granted = { ...authorization, resource: target };
   const accessToken = issueAccessToken(ctx, client, granted, user, scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,

@@ -6,7 +6,7 @@ import { tokenTypeOf } from "../../token/access-token.ts";
 import { isOlderThan } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { grantedResources } from "../resources.ts";
-import { narrowedScope, permittedScope, scopesOf } from "../scopes.ts";
+import { narrowedScope, permittedScope, scopeForResource, scopesOf } from "../scopes.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
 import { isIdle } from "../tokens/idle-limit.ts";
 import {
@@ -56,10 +56,10 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
 
   if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);
   // what was agreed to, and what the client may have now: never more than either
-  const permitted = permittedScope(authorization.scope, client.metadata.scope);
+  const permitted = permittedScope(ctx, authorization.scope, client);
   if (permitted === "") throw new RefreshRejected(ctx, client);
-  const scope = narrowedScope(permitted, parameters["scope"]);
   const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
+  const scope = scopeForResource(ctx, narrowedScope(permitted, parameters["scope"]), resource);
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
   // (FAPI 2.0 section 5.3.2.1-9)
   const constrained = dpopJkt !== null && client.metadata.token_endpoint_auth_method !== "none";

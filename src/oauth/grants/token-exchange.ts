@@ -41,7 +41,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   const aud = readTarget(client, parameters);
   const scope = narrowedScope(subject.scope, parameters["scope"]);
   const now = ctx.clock.seconds();
-  const { sub, sid, epoch, roles, nickname } = subject;
+  const { sub, sid, epoch, roles, nickname, auth_time, acr, amr } = subject;
   const claims: AccessTokenClaims = {
     iss: ctx.config.issuer,
     sub,
@@ -55,6 +55,9 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     ...(epoch === undefined ? {} : { epoch }),
     ...(roles === undefined ? {} : { roles }),
     ...(nickname === undefined ? {} : { nickname }),
+    ...(auth_time === undefined ? {} : { auth_time }),
+    ...(acr === undefined ? {} : { acr }),
+    ...(amr === undefined ? {} : { amr }),
     ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
     act: { sub: client.clientId, ...(subject.act === undefined ? {} : { act: subject.act }) },
     exchanged_from: [{ jti: subject.jti, client_id: subject.client_id, kid }, ...before],

@@ -18,6 +18,10 @@ export interface ActiveIntrospection {
   readonly sid: string;
   readonly roles?: readonly string[];
   readonly nickname?: string;
+  /** When and how the user signed in (RFC 9470 section 6.2). */
+  readonly auth_time?: number;
+  readonly acr?: string;
+  readonly amr?: readonly string[];
   /** The key it is bound to (RFC 9449 section 6.2). The token is valid only with a proof of that key. */
   readonly cnf?: Confirmation;
   readonly act?: Actor;

@@ -77,6 +77,7 @@ export function isReused(introspection: Introspection): boolean {
 
 function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
   const { scope, client_id, exp, iat, sub, aud, iss, jti, sid, roles, nickname, cnf, act } = claims;
+  const { auth_time, acr, amr } = claims;
   return {
     active: true,
     scope,
@@ -92,6 +93,9 @@ function toIntrospection(claims: AccessTokenClaims): ActiveIntrospection {
     sid,
     ...(roles === undefined ? {} : { roles }),
     ...(nickname === undefined ? {} : { nickname }),
+    ...(auth_time === undefined ? {} : { auth_time }),
+    ...(acr === undefined ? {} : { acr }),
+    ...(amr === undefined ? {} : { amr }),
     ...(cnf === undefined ? {} : { cnf }),
     ...(act === undefined ? {} : { act }),
   };

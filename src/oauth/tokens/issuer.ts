@@ -3,15 +3,13 @@ import type { Authorization, RefreshTokenState } from "../../store/authorization
 import type { Client } from "../../store/clients.ts";
 import type { User } from "../../store/users.ts";
 import type { AccessTokenClaims, TokenType } from "../../token/access-token.ts";
+import { acrOf } from "../../token/authentication.ts";
 import { askedClaims } from "../authorization/claims-request.ts";
 import type { OAuthContext } from "../context.ts";
 import { audienceOf } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import type { RefreshTokenClaims } from "./claims.ts";
 import { userClaims } from "./user-claims.ts";
-
-/** The only authentication context class: a password (OpenID Connect Core section 2, `acr`). */
-export const ACR = "urn:auth-service:acr:password";
 
 /** Successful answer of the token endpoint (RFC 6749 section 5.1). */
 export interface TokenResponse {
@@ -35,7 +33,7 @@ export interface TokenResponse {
 export function issueAccessToken(
   ctx: OAuthContext,
   client: Client,
-  authorization: Pick<Authorization, "id" | "subject" | "resource" | "userEpoch">,
+  authorization: Pick<Authorization, "id" | "subject" | "resource" | "userEpoch" | SignIn>,
   user: User | null,
   scope: string,
   dpopJkt: string | null,
@@ -52,11 +50,19 @@ export function issueAccessToken(
     sid: authorization.id,
     scope,
     ...(authorization.userEpoch === null ? {} : { epoch: authorization.userEpoch }),
-    ...(user === null ? {} : { roles: user.roles, nickname: user.nickname }),
+    ...(user === null ? {} : { roles: user.roles, nickname: user.nickname, ...signInClaims(authorization) }),
     ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
   };
   const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
   return ctx.keys.sign("access", alg, typ, claims).token;
+}
+
+type SignIn = "authTime" | "methods" | "acr";
+
+/** When and how the user signed in: the same in ID tokens (OpenID Connect Core section 2) and access tokens (RFC 9470 section 6). */
+function signInClaims({ authTime, methods, acr }: Pick<Authorization, SignIn>) {
+  if (authTime === null) return {};
+  return { auth_time: Math.floor(authTime / 1000), acr: acr ?? acrOf(methods), amr: methods };
 }
 
 /** A new refresh token, `gen` in the authorization. @param exp seconds; the authorization's absolute end */
@@ -113,13 +119,11 @@ export function issueIdToken(
     aud: client.clientId,
     exp: now + ctx.config.idTokenTtl,
     iat: now,
-    auth_time: Math.floor((authorization.authTime ?? authorization.createdAt) / 1000),
+    ...signInClaims(authorization),
     ...(options.nonce === null ? {} : { nonce: options.nonce }),
     at_hash: createHash("sha256").update(options.accessToken).digest().subarray(0, 16).toString("base64url"),
     sid: authorization.id,
-    acr: ACR,
-    amr: ["pwd"],
-    ...idTokenClaims(client, authorization, user),
+    ...idTokenClaims(ctx, client, authorization, user),
   };
   return ctx.keys.sign("access", alg, "JWT", claims).token;
 }
@@ -128,9 +132,14 @@ export function issueIdToken(
  * Where there is an access token, the claims of the scopes are at userinfo (OpenID Connect Core section 5.4), and the ID token has those that
  * were asked for in it (section 5.5). A client may be registered to find the others there too, but for `roles`.
  */
-function idTokenClaims(client: Client, authorization: Authorization, user: User): Record<string, unknown> {
+function idTokenClaims(
+  ctx: OAuthContext,
+  client: Client,
+  authorization: Authorization,
+  user: User,
+): Record<string, unknown> {
   const asked = askedClaims(authorization, "id_token");
   const scope = client.metadata.id_token_claims ? authorization.scope : "";
-  const { roles, ...claims } = userClaims(user, scope, asked, scopesOf(client.metadata.scope));
+  const { roles, ...claims } = userClaims(ctx, user, scope, asked, scopesOf(client.metadata.scope));
   return asked.includes("roles") && roles !== undefined ? { ...claims, roles } : claims;
 }

@@ -1,36 +1,13 @@
+import { CLAIMS_BY_SCOPE } from "../../store/user-claims.ts";
 import type { User } from "../../store/users.ts";
+import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 
-/** Which scope releases which claims (OpenID Connect Core section 5.4); `nickname` and `roles` are in access tokens too. */
-const byScope = {
-  profile: [
-    "name",
-    "family_name",
-    "given_name",
-    "middle_name",
-    "nickname",
-    "preferred_username",
-    "profile",
-    "picture",
-    "website",
-    "gender",
-    "birthdate",
-    "zoneinfo",
-    "locale",
-    "updated_at",
-    "roles",
-  ],
-  email: ["email", "email_verified"],
-  address: ["address"],
-  phone: ["phone_number", "phone_number_verified"],
-} as const;
-
-export const CLAIM_SCOPES = Object.keys(byScope) as (keyof typeof byScope)[];
-export const USER_CLAIMS: readonly string[] = Object.values(byScope).flat();
+export const CLAIM_SCOPES = Object.keys(CLAIMS_BY_SCOPE) as (keyof typeof CLAIMS_BY_SCOPE)[];
 
 /** @returns null for a claim that no scope releases */
 export function releasedBy(claim: string): string | null {
-  return CLAIM_SCOPES.find((scope) => (byScope[scope] as readonly string[]).includes(claim)) ?? null;
+  return CLAIM_SCOPES.find((scope) => (CLAIMS_BY_SCOPE[scope] as readonly string[]).includes(claim)) ?? null;
 }
 
 /**
@@ -39,6 +16,7 @@ export function releasedBy(claim: string): string | null {
  * @param allowed scopes of the client: a claim of another scope is not released, even if it is asked for
  */
 export function userClaims(
+  { config }: OAuthContext,
   user: User,
   scope: string,
   asked: readonly string[] = [],
@@ -46,9 +24,12 @@ export function userClaims(
 ): Record<string, unknown> {
   const granted = scopesOf(scope);
   const all = everyClaimOf(user);
-  const names = CLAIM_SCOPES.filter((each) => granted.includes(each)).flatMap((each): string[] => [...byScope[each]]);
+  const standard = CLAIM_SCOPES.filter((each) => granted.includes(each)).flatMap((each) => CLAIMS_BY_SCOPE[each]);
+  const described = granted.flatMap((each) => config.scopes.get(each)?.claims ?? []);
   const extra = asked.filter((claim) => allowed.includes(releasedBy(claim) ?? ""));
-  const released = [...new Set([...names, ...extra])].filter((name) => all[name] !== undefined);
+  const released = [...new Set<string>([...standard, ...described, ...extra])].filter(
+    (name) => all[name] !== undefined,
+  );
   return Object.fromEntries(released.map((name) => [name, all[name]]));
 }
 

@@ -33,7 +33,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
       await store.sessions.create(session);
       const code = makeDeviceCode();
       expect(await store.deviceCodes.save(code, 5_000)).toBe("saved");
-      const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW };
+      const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW, methods: ["pwd"] };
       expect(await store.deviceCodes.open(code.userCodeHash, by, NOW)).toMatchObject({ userId: user.uuid });
       return { code, user, session };
     }
@@ -64,7 +64,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
       const { code, user, session } = await openedCode();
       const other = makeSession(user.uuid);
       await store.sessions.create(other);
-      const by = { idHash: other.idHash, userId: user.uuid, authTime: NOW };
+      const by = { idHash: other.idHash, userId: user.uuid, authTime: NOW, methods: ["pwd"] };
       expect(await store.deviceCodes.open(code.userCodeHash, by, NOW)).toBe("opened_elsewhere");
       expect(await store.deviceCodes.decide(code.userCodeHash, other.idHash, true, NOW)).toBe("opened_elsewhere");
       const answers = await times(10, () => store.deviceCodes.decide(code.userCodeHash, session.idHash, true, NOW));
@@ -126,7 +126,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
       expect(await store.deviceCodes.decide(code.userCodeHash, session.idHash, true, late)).toBe("over");
       await store.deviceCodes.decide(code.userCodeHash, session.idHash, true, NOW);
       expect(await store.deviceCodes.redeem(code.deviceCodeHash, redemptionOf(user), late)).toBe("refused");
-      const gone = { idHash: hash(), userId: user.uuid, authTime: NOW };
+      const gone = { idHash: hash(), userId: user.uuid, authTime: NOW, methods: ["pwd"] };
       expect(await store.deviceCodes.open(hash(), gone, NOW)).toBe("session_ended");
       expect(await store.deviceCodes.decide(hash(), gone.idHash, true, NOW)).toBe("session_ended");
     });

@@ -91,7 +91,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.deviceCodes.find(device.deviceCodeHash);
   await store.deviceCodes.poll(device.deviceCodeHash, 5_000, NOW);
   await store.deviceCodes.poll(device.deviceCodeHash, 5_000, NOW);
-  const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW };
+  const by = { idHash: session.idHash, userId: user.uuid, authTime: NOW, methods: ["pwd"] };
   await store.deviceCodes.open(device.userCodeHash, by, NOW);
   await store.deviceCodes.decide(device.userCodeHash, session.idHash, true, NOW);
   await store.deviceCodes.findDecision(device.userCodeHash, user.uuid);

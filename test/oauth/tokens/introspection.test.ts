@@ -156,6 +156,9 @@ describe("introspection", () => {
       aud: ["web"],
       roles: ["ROLE_USER"],
       nickname: account.nickname,
+      auth_time: expect.any(Number),
+      acr: "urn:auth-service:acr:password",
+      amr: ["pwd"],
     });
     const renewal = JSON.parse(await raw(tokens.refresh_token)) as Record<string, unknown>;
     expect(renewal).toMatchObject({ active: true, token_type: "refresh_token", client_id: "web", sub: account.uuid });

@@ -1,0 +1,157 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { startApp, type TestApp } from "../support/app.ts";
+import {
+  type Account,
+  authorizeUrl,
+  claimsOf,
+  getCode,
+  getTokens,
+  hiddenFields,
+  postForm,
+  postJson,
+  redeem,
+  signUp,
+  TestBrowser,
+  type Tokens,
+} from "../support/flow.ts";
+
+const orders = "https://orders.example";
+const invoices = "https://invoices.example";
+const catalogue = [
+  {
+    scope: "orders.read",
+    description: { en: "see your orders & invoices", ko: "주문 내역 보기" },
+    resource: orders,
+    who: "anyone",
+  },
+  { scope: "invoices.pay", description: { en: "pay your invoices" }, resource: invoices },
+  { scope: "membership", description: { en: "see your roles" }, claims: ["roles"], listed: true },
+  { scope: "inner", description: { en: "look inside" }, who: "first_party" },
+  { scope: "vip", description: { en: "be served first" }, who: ["shop"] },
+];
+const everything = `openid read ${catalogue.map(({ scope }) => scope).join(" ")}`;
+const redirectUri = "https://app.example/cb";
+const clients = ["shop", "other"].map((client_id) => ({
+  client_id,
+  redirect_uris: [redirectUri],
+  grant_types: ["authorization_code", "refresh_token"],
+  scope: everything,
+  first_party: client_id === "other",
+}));
+
+let app: TestApp;
+let account: Account & { uuid: string };
+beforeAll(async () => {
+  const file = join(mkdtempSync(join(tmpdir(), "scopes-")), "scopes.json");
+  writeFileSync(file, JSON.stringify(catalogue));
+  app = await startApp({ SCOPES_FILE: file, OPEN_REGISTRATION: "1" }, clients);
+  account = await signUp(app.url);
+});
+afterAll(() => app.close());
+
+const other = { clientId: "other", redirectUri };
+const errorOf = async (scope: string, clientId = "other", extra: Record<string, string> = {}) => {
+  const response = await new TestBrowser().get(authorizeUrl(app.url, { clientId, redirectUri, scope, extra }));
+  const url = new URL(response.headers.get("location") ?? "", app.url);
+  return url.searchParams.get("error") ?? url.pathname;
+};
+
+describe("the catalogue of scopes", () => {
+  it("says on the consent page what an application can do, in the reader's language, in English where it has none", async () => {
+    for (const [language, texts] of [
+      ["en", ["see your orders &amp; invoices", "be served first"]],
+      ["ko", ["주문 내역 보기", "be served first"]],
+    ] as const) {
+      const browser = new TestBrowser({ "accept-language": language });
+      const { location } = await getCode(app.url, account, {
+        ...{ clientId: "shop", redirectUri, scope: "openid orders.read vip", browser },
+      });
+      expect(location.pathname).toBe("/consent");
+      const page = await (await browser.get(location.href)).text();
+      for (const text of texts) expect(page).toContain(text);
+    }
+  });
+
+  it("gives a scope to whom it is for, and to no other client, whatever its registration says", async () => {
+    expect(await errorOf("openid vip", "shop")).toBe("/login");
+    expect(await errorOf("openid vip", "other")).toBe("invalid_scope");
+    expect(await errorOf("openid inner", "other")).toBe("/login");
+    expect(await errorOf("openid inner", "shop")).toBe("invalid_scope");
+    // a request that names no scope asks for what the client may have
+    const tokens = await getTokens(app.url, account, { ...other, scope: "openid read inner membership" });
+    expect(tokens.scope).toBe("openid read inner membership");
+  });
+
+  it("is only in tokens for the resource that a scope belongs to, which it stands for where a request names none", async () => {
+    const tokens = await getTokens(app.url, account, { ...other, scope: "openid orders.read read" });
+    expect(claimsOf(tokens.access_token)["aud"]).toEqual([orders, `${app.url}/userinfo`]);
+    expect(tokens.scope).toBe("openid orders.read read");
+    expect(await errorOf("openid orders.read", "other", { resource: invoices })).toBe("invalid_scope");
+    expect(await errorOf("openid orders.read", "other", { resource: "https://unknown.example" })).toBe(
+      "invalid_target",
+    );
+  });
+
+  it("leaves the scopes of other resources out of a token for one of several", async () => {
+    const scope = "openid orders.read invoices.pay read";
+    const { code, verifier } = await getCode(app.url, account, { ...other, scope });
+    const first = await redeem(app.url, code, verifier, {
+      ...{ client_id: "other", redirect_uri: redirectUri, resource: orders },
+    });
+    const tokens = (await first.json()) as Tokens;
+    expect([first.status, tokens.scope]).toEqual([200, "openid orders.read read"]);
+    expect(claimsOf(tokens.access_token)).toMatchObject({ scope: "openid orders.read read" });
+    const refresh = async (more: Record<string, string>) => {
+      const form = { grant_type: "refresh_token", refresh_token: tokens.refresh_token, client_id: "other", ...more };
+      const response = await postForm(`${app.url}/oauth2/token`, form);
+      const body = (await response.json()) as Tokens & { error?: string };
+      if (body.refresh_token !== undefined) tokens.refresh_token = body.refresh_token;
+      return [response.status, body.error ?? body.scope];
+    };
+    expect(await refresh({ resource: `${invoices}/` })).toEqual([200, "openid invoices.pay read"]);
+    expect(await refresh({ resource: invoices, scope: "orders.read" })).toEqual([400, "invalid_scope"]);
+    expect(await refresh({})).toEqual([200, scope]);
+  });
+
+  it("releases the claims of a scope at userinfo", async () => {
+    const claims = async (scope: string) => {
+      const { access_token } = await getTokens(app.url, account, { ...other, scope });
+      const response = await fetch(`${app.url}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } });
+      return response.json();
+    };
+    expect(await claims("openid membership")).toEqual({ sub: account.uuid, roles: ["ROLE_USER"] });
+    expect(await claims("openid read")).toEqual({ sub: account.uuid });
+  });
+
+  it("lists in discovery what anyone may ask for, and what the file says", async () => {
+    const metadata = await (await fetch(`${app.url}/.well-known/openid-configuration`)).json();
+    const { scopes_supported: listed } = metadata as { scopes_supported: string[] };
+    const known = catalogue.map(({ scope }) => scope).filter((scope) => listed.includes(scope));
+    expect(known).toEqual(["orders.read", "membership"]);
+  });
+
+  it("lets a client that registers itself have the scopes for anyone, and never another one of the catalogue", async () => {
+    const register = async (scope?: string) => {
+      const metadata = { redirect_uris: [redirectUri], token_endpoint_auth_method: "none", scope };
+      const response = await postJson(`${app.url}/oauth2/register`, metadata);
+      return { status: response.status, body: (await response.json()) as Record<string, string> };
+    };
+    const open = await register();
+    expect([open.status, open.body["scope"]?.split(" ").includes("orders.read")]).toEqual([201, true]);
+    expect(open.body["scope"]).not.toMatch(/membership|inner|vip|invoices/);
+    for (const scope of ["openid membership", "vip"]) {
+      expect(await register(scope)).toMatchObject({ status: 400, body: { error: "invalid_client_metadata" } });
+    }
+    expect(await errorOf("openid orders.read", open.body["client_id"])).toBe("/login");
+    const page = new TestBrowser();
+    const { location } = await getCode(app.url, account, {
+      ...{ clientId: open.body["client_id"] ?? "", redirectUri, scope: "openid orders.read", browser: page },
+    });
+    const html = await (await page.get(location.href)).text();
+    expect(html).toContain("see your orders &amp; invoices");
+    expect(hiddenFields(html)["request"]).toBeDefined();
+  });
+});

@@ -16,6 +16,8 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { startMailSender } from "./mail/sender.ts";
+import { smtpTransport } from "./mail/smtp.ts";
 import { followTlsFiles } from "./net/tls-files.ts";
 import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
@@ -78,6 +80,7 @@ export async function createContext(
     url: secrets.databaseUrl,
     ...(config.databaseSslCa === null ? {} : { sslCa: config.databaseSslCa }),
     sealer,
+    sendsMail: secrets.smtpUrl !== null,
     clock,
     log,
     migrate: overrides.migrate ?? true,
@@ -148,6 +151,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     startEvents(context, settings.secrets, closers);
+    startMail(context, settings.secrets, closers);
     startJobs(context, closers);
     watchState(context);
     const reload = await startListeners(context, closers, readiness(context, state), room);
@@ -203,6 +207,12 @@ function startEvents(
   });
   closers.push(() => relay.close());
   metrics.watch("outbox_lanes", "Lanes of the outbox that this process sends from", () => relay.lanes);
+}
+
+/** Where SMTP_URL is set, the service sends its own mails; else consumers of its events do. */
+function startMail(context: OAuthContext, { smtpUrl }: Secrets, closers: Closers): void {
+  if (smtpUrl === null) return;
+  closers.push(startMailSender(context, smtpTransport(smtpUrl, context.config.mailFrom)).close);
 }
 
 /** What operators watch that nothing counts: looked up when the metrics are read. */

@@ -67,17 +67,18 @@ const domain = ["token", "users", "sessions", "oauth"];
 const allowed: Record<string, readonly string[]> = {
   // what starts the service puts everything together
   main: ["commands"],
-  app: [...everywhere, ...domain, "database", "kafka", "jobs", "http", "rpc", "process"],
+  app: [...everywhere, ...domain, "database", "kafka", "mail", "jobs", "http", "rpc", "process"],
   process: [...everywhere, "app"],
   // edges
   http: [...everywhere, ...domain],
-  rpc: [...everywhere, ...domain, "gen", "call"],
+  rpc: [...everywhere, ...domain, "mail", "gen", "call"],
   commands: [...everywhere, ...domain, "app", "process", "database", "jobs"],
   // the domain
   oauth: [...everywhere, "token", "users", "sessions"],
   sessions: [...everywhere, "users"],
   users: everywhere,
   jobs: everywhere,
+  mail: everywhere,
   // what the domain stands on
   context: ["clock", "config", "crypto", "limits", "request-limit", "store", "telemetry"],
   store: ["events", "token", "net"],
@@ -112,6 +113,7 @@ const owners: Record<string, readonly string[]> = {
   "@bufbuild/protobuf": ["rpc", "kafka", "verifier"],
   commander: ["commands"],
   argon2: ["crypto"],
+  nodemailer: ["mail"],
   pino: ["telemetry"],
   "prom-client": ["telemetry"],
 };

@@ -1,50 +1,46 @@
-// Mails what the auth service tells of: a welcome, a password reset link and, when asked for, a notice of each login.
+// Mails what the auth service tells of, as the service itself does where SMTP_URL is set, a welcome and, when asked for, a notice of each login.
 import { open } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JsonValue, MessageShape } from "@bufbuild/protobuf";
-import { fromBinary, fromJson } from "@bufbuild/protobuf";
-import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { fromBinary, fromJson, toJson } from "@bufbuild/protobuf";
 import nodemailer from "nodemailer";
-import {
-  PasswordResetEventSchema,
-  UserLoginEventSchema,
-  UserSignupEventSchema,
-} from "../../gen/auth/events/v1/events_pb.ts";
+import * as messages from "../../gen/auth/events/v1/events_pb.ts";
+import { eventOfJson } from "../../src/mail/event-of-json.ts";
+import { mailOf } from "../../src/mail/mail.ts";
 
 const env = process.env;
 const stopping = new AbortController();
 const mailer = nodemailer.createTransport(env["SMTP_URL"] ?? "smtp://127.0.0.1:1025");
 const from = env["MAIL_FROM"] ?? "no-reply@example.com";
 
+/** The service as its users know it: mails lead there. */
+const issuer = env["ISSUER"] ?? "http://localhost:8081";
+
 const SCHEMAS = {
-  "user-signup": UserSignupEventSchema,
-  "user-login": UserLoginEventSchema,
-  "password-reset": PasswordResetEventSchema,
+  "user-signup": messages.UserSignupEventSchema,
+  "user-login": messages.UserLoginEventSchema,
+  "password-reset": messages.PasswordResetEventSchema,
+  "user-email-verification": messages.UserEmailVerificationEventSchema,
+  "user-password-changed": messages.UserPasswordChangedEventSchema,
+  "user-deleted": messages.UserDeletedEventSchema,
+  "user-security": messages.UserSecurityEventSchema,
 };
 type Topic = keyof typeof SCHEMAS;
 type Event = MessageShape<(typeof SCHEMAS)[Topic]>;
 
-interface Mail {
-  readonly subject: string;
-  readonly text: string;
-}
-
-function mailOf(event: Event): Mail | null {
+/** The mails of the auth service itself, and what else this one mails. Null: no mail. */
+function written(topic: Topic, event: Event): { subject: string; text: string; html?: string } | null {
   switch (event.$typeName) {
     case "auth.events.v1.UserSignupEvent":
       return { subject: "Welcome", text: `Hello ${event.payload?.nickname},\n\nyour account is ready.\n` };
-    case "auth.events.v1.PasswordResetEvent": {
-      const end = event.payload?.expiresAt && timestampDate(event.payload.expiresAt);
-      if (end === undefined || end.getTime() < Date.now()) return null;
-      const text = `Set a new password here:\n\n${event.payload?.resetUrl}\n\nThe link works once, until ${end.toUTCString()}.\n`;
-      return { subject: "Reset your password", text };
-    }
     case "auth.events.v1.UserLoginEvent": {
       if (env["LOGIN_NOTICE"] !== "true") return null;
       const { ipAddress, userAgent } = event.payload ?? {};
       return { subject: "New login", text: `Somebody signed in from ${ipAddress} with ${userAgent}.\n` };
     }
+    default:
+      return mailOf(eventOfJson(toJson(SCHEMAS[topic], event)), issuer, Date.now());
   }
 }
 
@@ -55,9 +51,9 @@ const isHandled = state.prepare("SELECT 1 FROM handled WHERE event_id = ?");
 const setHandled = state.prepare("INSERT OR IGNORE INTO handled VALUES (?, ?)");
 
 /** Throws when the mail could not be handed over and is worth another try. */
-async function handle(event: Event): Promise<void> {
+async function handle(topic: Topic, event: Event): Promise<void> {
   if (isHandled.get(event.eventId) !== undefined) return;
-  const mail = mailOf(event);
+  const mail = written(topic, event);
   const to = event.payload?.email;
   if (mail !== null && to !== undefined) {
     try {
@@ -66,7 +62,9 @@ async function handle(event: Event): Promise<void> {
         from,
         to: { name: "", address: to },
         messageId: `<${event.eventId}@notifications>`,
-        ...mail,
+        subject: mail.subject,
+        text: mail.text,
+        ...(mail.html === undefined ? {} : { html: mail.html }),
       });
       console.log(`${event.eventId}: mailed "${mail.subject}"`);
     } catch (error) {
@@ -98,7 +96,7 @@ async function readKafka(brokers: string): Promise<void> {
         console.error(`${topic}/${partition}/${message.offset} is no event: ${(error as Error).message}`);
         return;
       }
-      await handle(event);
+      await handle(topic as Topic, event);
     },
   });
   stopping.signal.addEventListener("abort", () => void consumer.disconnect().then(() => state.close()));
@@ -126,17 +124,17 @@ async function handleLines(text: Buffer, start: number): Promise<number> {
   let at = 0;
   for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, at)) {
     const line = text.toString("utf8", at, end);
-    let event: Event | null = null;
+    let event: [Topic, Event] | null = null;
     try {
       const { topic, event: json } = JSON.parse(line) as { topic: Topic; event: JsonValue };
-      event = fromJson(SCHEMAS[topic], json, { ignoreUnknownFields: true });
+      event = [topic, fromJson(SCHEMAS[topic], json, { ignoreUnknownFields: true })];
     } catch (error) {
       console.error(`a line at ${start + at} is no event: ${(error as Error).message}`);
     }
     try {
-      if (event !== null) await handle(event);
+      if (event !== null) await handle(...event);
     } catch (error) {
-      console.error(`${event?.eventId}: not mailed yet: ${(error as Error).message}`);
+      console.error(`${event?.[1].eventId}: not mailed yet: ${(error as Error).message}`);
       break;
     }
     at = end + 1;

@@ -57,6 +57,8 @@ export interface Config {
   readonly passwordMinLength: number;
   readonly passwordBlocklist: boolean;
   readonly passwordResetUrl: string;
+  /** Sender of mails. */
+  readonly mailFrom: string;
   /** Milliseconds. */
   readonly revocationMaxStaleness: number;
   readonly workers: number;
@@ -80,6 +82,8 @@ export interface Secrets {
   /** With the password. */
   readonly databaseUrl: string;
   readonly kafkaSasl: KafkaSasl | null;
+  /** With user name and password; null: the service sends no mail. */
+  readonly smtpUrl: string | null;
   /** Null: no clients file. */
   readonly clients: ClientsFile | null;
 }
@@ -311,6 +315,19 @@ function defaultKeyEncryptionKey(read: Reader, production: boolean, sqlite: bool
   return key;
 }
 
+function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailFrom: string } {
+  const smtpUrl = read.secret("SMTP_URL");
+  if (smtpUrl !== null && (!URL.canParse(smtpUrl) || !/^smtps?:\/\/[^/]/.test(smtpUrl))) {
+    read.problem("SMTP_URL", "must be smtp://user:password@host:port or smtps://user:password@host:port");
+  }
+  const host = URL.canParse(issuer) ? new URL(issuer).hostname : "localhost";
+  const mailFrom = read.text("MAIL_FROM") ?? `no-reply@${host}`;
+  if (!/^([^<>\r\n]*<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/.test(mailFrom)) {
+    read.problem("MAIL_FROM", "must be an address or `Name <address>`");
+  }
+  return { smtpUrl, mailFrom };
+}
+
 function readCorsOrigins(read: Reader, production: boolean): "loopback" | string[] {
   const origins = read.list("CORS_ORIGINS");
   for (const origin of origins) {
@@ -393,6 +410,7 @@ export function readConfig(env: Environment): Settings {
   const rejectedStatus = read.choice("REFRESH_REJECTED_STATUS");
   const { kafka, kafkaSasl } = readKafka(read, production);
   const clients = readClients(read, production);
+  const { smtpUrl, mailFrom } = readMail(read, issuer);
 
   const config: Config = {
     production,
@@ -422,6 +440,7 @@ export function readConfig(env: Environment): Settings {
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
     passwordResetUrl: resetUrl,
+    mailFrom,
     revocationMaxStaleness: read.integer("REVOCATION_MAX_STALENESS"),
     workers,
     rateLimitPerMinute: rateLimit === 0 ? null : rateLimit,
@@ -434,5 +453,5 @@ export function readConfig(env: Environment): Settings {
   // last: it makes a key only where the environment has no problem
   const keyEncryptionKeys = readKeyEncryptionKeys(read, production, sqlite);
   if (read.problems.length > 0) throw new ConfigError(read.problems);
-  return { config, secrets: { keyEncryptionKeys, databaseUrl, kafkaSasl, clients } };
+  return { config, secrets: { keyEncryptionKeys, databaseUrl, kafkaSasl, smtpUrl, clients } };
 }

@@ -179,6 +179,20 @@ export const SECTIONS = {
       meaning: 'Where events go without Kafka: one `{"topic","key","event"}` a line.',
     },
   },
+  Mail: {
+    SMTP_URL: {
+      kind: "secret",
+      example: "smtps://user:password@mail.example.com:465",
+      meaning:
+        "SMTP server: the service then sends its own mails. `smtps:` is TLS from the start; `smtp:` needs STARTTLS, but on loopback. Without it consumers of the events send them.",
+    },
+    MAIL_FROM: {
+      kind: "text",
+      unset: "no-reply@ the host of ISSUER",
+      example: "Example <no-reply@example.com>",
+      meaning: "Sender of the mails.",
+    },
+  },
   Tokens: {
     ACCESS_TOKEN_TTL: seconds(120, 3_600, "Lifetime of access tokens (seconds)."),
     REFRESH_TOKEN_TTL: seconds(2_592_000, 31_536_000, "Lifetime of an authorization and its refresh tokens (seconds)."),

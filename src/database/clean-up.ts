@@ -25,6 +25,7 @@ export async function cleanUp(database: Database, now: number, batch: number): P
     ["oauth2_authorization", "id", "expires_at", now - hourMs],
     ["revocation", "id", "expires_at", now],
     ["outbox", "event_id", "sent_at", now - 7 * dayMs, "status = 'sent' AND "],
+    ["mail", "event_id", "sent_at", now - 7 * dayMs],
     ["oauth2_client_secret", "id", "expires_at", now - dayMs],
   ];
   let deleted = 0;

@@ -13,6 +13,7 @@ import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";
 import { LogoutNotices } from "./logout-notices.ts";
+import { MailQueue } from "./mail.ts";
 import { migrate, openDatabase, requireMigrated } from "./migrate.ts";
 import { Outbox } from "./outbox.ts";
 import { pushedRequestStore } from "./pushed-requests.ts";
@@ -25,6 +26,8 @@ import { Users } from "./users.ts";
 
 export interface StoreOptions extends DatabaseLocation {
   readonly sealer: Sealer;
+  /** The service sends mails itself: they are written beside the events. */
+  readonly sendsMail?: boolean;
   readonly clock: Clock;
   readonly log: { debug?(fields: object, message: string): void; warn(fields: object, message: string): void };
   /** This process serves the store: no second one may serve the same SQLite file. */
@@ -70,10 +73,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 export function storeOn(
   database: Database,
-  { sealer }: Pick<StoreOptions, "sealer">,
+  { sealer, sendsMail = false }: Pick<StoreOptions, "sealer" | "sendsMail">,
   watch: Database = database,
 ): Store {
-  const outbox = new Outbox(database, sealer);
+  const mail = new MailQueue(database, sealer, sendsMail);
+  const outbox = new Outbox(database, sealer, mail);
   const feed = new RevocationFeed(database, watch);
   const notices = new LogoutNotices(database);
   const tellers = { feed, notices };
@@ -91,6 +95,7 @@ export function storeOn(
     usedOnce: usedOnceStore(database),
     outbox,
     logoutNotices: notices,
+    mail,
     limits: limitStore(database),
     leases: leaseStore(database),
     async time() {

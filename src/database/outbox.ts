@@ -12,6 +12,7 @@ import {
   type OutboxStore,
 } from "../store/outbox.ts";
 import { holdsLease } from "./leases.ts";
+import type { MailQueue } from "./mail.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 
 interface OutboxRow {
@@ -65,11 +66,13 @@ export function laneOf(userId: string): number {
 export class Outbox implements OutboxStore {
   readonly #database: Database;
   readonly #sealer: Sealer;
+  readonly #mail: MailQueue;
   readonly #listeners = new Set<Parameters<OutboxStore["onAppend"]>[0]>();
 
-  constructor(database: Database, sealer: Sealer) {
+  constructor(database: Database, sealer: Sealer, mail: MailQueue) {
     this.#database = database;
     this.#sealer = sealer;
+    this.#mail = mail;
   }
 
   /** Writes an event in the transaction that took `seq` from the user's row. Its commit wakes the relay of the user's lane. */
@@ -87,6 +90,7 @@ export class Outbox implements OutboxStore {
         this.#sealer.seal(JSON.stringify(event), event.eventId),
       ],
     );
+    await this.#mail.append(sql, userId, event);
     sql.afterCommit(() => this.#wake(lane, event.eventType));
   }
 

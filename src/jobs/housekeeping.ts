@@ -30,6 +30,7 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
     ctx.metrics.outboxPending.set(pending);
     ctx.metrics.outboxParked.set(parked);
     ctx.metrics.outboxOldestAge.set(oldestPendingAt === null ? 0 : (ctx.clock.now() - oldestPendingAt) / 1000);
+    ctx.metrics.mailsPending.set((await ctx.store.mail.stats()).pending);
     const oldest = new Map<string, number>();
     for (const { eventType, oldestAt } of await ctx.store.outbox.queues()) {
       oldest.set(eventType, Math.min(oldestAt, oldest.get(eventType) ?? oldestAt));

@@ -17,6 +17,7 @@ import { checkMessages } from "./connect-routes.ts";
 import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { addForwardAuth } from "./forward-auth.ts";
+import { addMailbox } from "./mailbox.ts";
 import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
@@ -79,6 +80,7 @@ export async function startInternalListener(
     return reply.code(statusCode).send({ error: statusCode >= 500 ? "Internal Server Error" : "Bad Request" });
   });
   addOperatorRoutes(server, ctx, options.ready);
+  addMailbox(server, ctx);
   await addForwardAuth(server, ctx);
   const shutdown = new AbortController();
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);

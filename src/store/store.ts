@@ -6,6 +6,7 @@ import type { KeyStore } from "./keys.ts";
 import type { LeaseStore } from "./leases.ts";
 import type { LimitStore } from "./limits.ts";
 import type { LogoutNoticeStore } from "./logout-notices.ts";
+import type { MailStore } from "./mail.ts";
 import type { OutboxStore } from "./outbox.ts";
 import type { PushedRequestStore } from "./pushed-requests.ts";
 import type { RevocationStore } from "./revocations.ts";
@@ -40,6 +41,7 @@ export interface Store {
   readonly usedOnce: UsedOnceStore;
   readonly outbox: OutboxStore;
   readonly logoutNotices: LogoutNoticeStore;
+  readonly mail: MailStore;
   readonly limits: LimitStore;
   readonly leases: LeaseStore;
   /** The database's clock. Also the readiness probe: it throws while the database is away. */

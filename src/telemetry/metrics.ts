@@ -27,6 +27,15 @@ export function createMetrics() {
     eventsSent: new Counter({ name: "auth_events_sent_total", help: "Events acknowledged by the broker", registers }),
     eventsFailed: new Counter({ name: "auth_events_failed_total", help: "Failed attempts to send", registers }),
     eventsParked: new Counter({ name: "auth_events_parked_total", help: "Events set aside", registers }),
+    mailsSent: new Counter({ name: "auth_mails_sent_total", help: "Mails that the SMTP server took", registers }),
+    mailsFailed: new Counter({ name: "auth_mails_failed_total", help: "Failed attempts to send a mail", registers }),
+    mailsParked: new Counter({ name: "auth_mails_parked_total", help: "Mails set aside", registers }),
+    mailsPending: new Gauge({
+      name: "auth_mails_pending",
+      aggregator: "max",
+      help: "Mails that wait to be sent",
+      registers,
+    }),
     outboxPending: new Gauge({
       name: "outbox_pending",
       aggregator: "max",

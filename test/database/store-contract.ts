@@ -13,6 +13,7 @@ import { keysContract } from "./contract/keys.ts";
 import { leasesContract } from "./contract/leases.ts";
 import { limitsContract } from "./contract/limits.ts";
 import { logoutNoticesContract } from "./contract/logout-notices.ts";
+import { mailContract } from "./contract/mail.ts";
 import { outboxContract } from "./contract/outbox.ts";
 import { pushedRequestsContract } from "./contract/pushed-requests.ts";
 import { registrationContract } from "./contract/registration.ts";
@@ -53,6 +54,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     usedOnceContract(opened);
     keysContract(opened);
     outboxContract(opened);
+    mailContract(opened);
     limitsContract(opened);
     leasesContract(opened);
     clockContract(opened);

@@ -22,9 +22,11 @@ export async function resealEverything(ctx: OAuthContext, progress: (events: num
     const page = await ctx.store.outbox.reseal(after, eventsAtOnce);
     events += page.resealed;
     unreadable += page.unreadable;
-    if (page.end === null) return { keys: keys.resealed, events, unreadable };
+    if (page.end === null) break;
     after = page.end;
     seen += eventsAtOnce;
     progress(seen);
   }
+  const mails = await ctx.store.mail.reseal();
+  return { keys: keys.resealed, events: events + mails.resealed, unreadable: unreadable + mails.unreadable };
 }

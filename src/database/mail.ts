@@ -1,0 +1,118 @@
+import type { Sealer } from "../crypto/sealing.ts";
+import type { AuthEvent } from "../events.ts";
+import { MAILED, type MailStore, type QueuedMail } from "../store/mail.ts";
+import { insert } from "./authorization-records.ts";
+import type { Database, TransactionSql } from "./transaction.ts";
+
+interface MailRow {
+  event_id: string;
+  attempts: number;
+  payload: string;
+  created_at: number;
+  next_attempt_at: number;
+}
+
+export class MailQueue implements MailStore {
+  readonly #database: Database;
+  readonly #sealer: Sealer;
+  readonly #isOn: boolean;
+  readonly #listeners = new Set<() => void>();
+
+  /** @param isOn false: the service sends no mail, and none is written */
+  constructor(database: Database, sealer: Sealer, isOn: boolean) {
+    this.#database = database;
+    this.#sealer = sealer;
+    this.#isOn = isOn;
+  }
+
+  /** In the transaction of the event. */
+  async append(sql: TransactionSql, userId: string, event: AuthEvent): Promise<void> {
+    if (!this.#isOn || !MAILED.has(event.eventType)) return;
+    await insert(sql, "mail", {
+      event_id: event.eventId,
+      user_id: userId,
+      status: "pending",
+      attempts: 0,
+      payload: this.#sealer.seal(JSON.stringify(event), event.eventId),
+      created_at: event.timestamp,
+      next_attempt_at: event.timestamp,
+    });
+    sql.afterCommit(() => {
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  onAppend(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async claim(now: number, until: number, limit: number): Promise<QueuedMail[]> {
+    const due = await this.#database.rows<MailRow>(
+      `SELECT event_id, attempts, payload, created_at, next_attempt_at FROM mail
+       WHERE status = 'pending' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
+      [now, limit],
+    );
+    const claimed: QueuedMail[] = [];
+    for (const row of due) {
+      // one of several replicas gets it
+      const changed = await this.#database.change(
+        `UPDATE mail SET next_attempt_at = ?, attempts = attempts + 1
+         WHERE event_id = ? AND status = 'pending' AND next_attempt_at = ? AND attempts = ?`,
+        [until, row.event_id, row.next_attempt_at, row.attempts],
+      );
+      if (changed === 1) {
+        const { event_id: eventId, attempts, created_at: createdAt } = row;
+        claimed.push({ eventId, attempts, createdAt, event: this.#open(row) });
+      }
+    }
+    return claimed;
+  }
+
+  #open({ event_id, payload }: Pick<MailRow, "event_id" | "payload">): AuthEvent | Error {
+    try {
+      return JSON.parse(this.#sealer.open(payload, event_id).toString("utf8")) as AuthEvent;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  async sent(eventId: string, now: number): Promise<void> {
+    await this.#database.change(
+      "UPDATE mail SET status = 'sent', sent_at = ?, payload = '', reason = NULL WHERE event_id = ?",
+      [now, eventId],
+    );
+  }
+
+  async failed(eventId: string, reason: string, nextAttemptAt: number | null): Promise<void> {
+    await this.#database.change(
+      "UPDATE mail SET status = ?, reason = ?, next_attempt_at = ? WHERE event_id = ? AND status = 'pending'",
+      [nextAttemptAt === null ? "parked" : "pending", reason.slice(0, 500), nextAttemptAt ?? 0, eventId],
+    );
+  }
+
+  async stats(): Promise<{ pending: number; parked: number }> {
+    const rows = await this.#database.rows<{ status: string; amount: number }>(
+      "SELECT status, COUNT(*) AS amount FROM mail WHERE status IN ('pending', 'parked') GROUP BY status",
+    );
+    const of = (status: string) => Number(rows.find((row) => row.status === status)?.amount ?? 0);
+    return { pending: of("pending"), parked: of("parked") };
+  }
+
+  async reseal(): Promise<{ resealed: number; unreadable: number }> {
+    const rows = await this.#database.rows<{ event_id: string; payload: string }>(
+      "SELECT event_id, payload FROM mail WHERE status IN ('pending', 'parked')",
+    );
+    let [resealed, unreadable] = [0, 0];
+    for (const { event_id, payload } of rows) {
+      try {
+        const sealed = this.#sealer.reseal(payload, event_id);
+        const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
+        if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
+      } catch {
+        unreadable++;
+      }
+    }
+    return { resealed, unreadable };
+  }
+}

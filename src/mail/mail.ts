@@ -1,0 +1,132 @@
+import { Eta } from "eta";
+import type { AuthEvent, UserSecurity } from "../events.ts";
+import type { MailMessages } from "./messages/en.ts";
+import { MAIL_MESSAGES, type MailLanguage, mailLanguageOf } from "./messages/messages.ts";
+
+/** A mail as it is sent. */
+export interface Mail {
+  readonly eventId: string;
+  readonly to: string;
+  readonly language: MailLanguage;
+  readonly subject: string;
+  readonly text: string;
+  readonly html: string;
+}
+
+/** What both forms of a mail say. */
+interface Content {
+  readonly subject: string;
+  readonly text: string;
+  readonly facts: readonly (readonly [label: string, value: string])[];
+  /** Before the link. */
+  readonly warning?: string;
+  readonly action?: { readonly text: string; readonly url: string };
+  readonly notes: readonly string[];
+}
+
+const eta = new Eta({ views: import.meta.dirname, cache: true });
+
+/**
+ * The mail of an event, in the language of its `locale`.
+ * @param issuer the service, as the person knows it: mails lead there
+ * @param now a link that works no longer is not mailed (epoch milliseconds)
+ * @returns null: no mail is sent for it
+ */
+export function mailOf(event: AuthEvent, issuer: string, now: number): Mail | null {
+  const { email, locale } = event.payload;
+  const language = mailLanguageOf(locale ?? "");
+  const t = MAIL_MESSAGES[language];
+  const content = contentOf(event, { t, language, issuer, now });
+  if (content === null) return null;
+  const footer = t.footer(new URL(issuer).host);
+  const html = eta.render("./mail-html", { warning: null, action: null, ...content, language, footer });
+  return { eventId: event.eventId, to: email, language, subject: content.subject, text: textOf(content, footer), html };
+}
+
+interface Words {
+  readonly t: MailMessages;
+  readonly language: MailLanguage;
+  readonly issuer: string;
+  readonly now: number;
+}
+
+function contentOf(event: AuthEvent, words: Words): Content | null {
+  const { t, issuer } = words;
+  switch (event.eventType) {
+    case "USER_SIGNUP":
+    case "USER_LOGIN":
+      return null;
+    case "PASSWORD_RESET":
+      return linkMail(t.reset, event.payload.resetUrl, event.payload.expiresAt, words);
+    case "USER_EMAIL_VERIFICATION":
+      return linkMail(t.verify, event.payload.verificationUrl, event.payload.expiresAt, words);
+    case "USER_PASSWORD_CHANGED": {
+      const { subject, ...texts } = t.passwordChanged;
+      const facts = factsOf(event, words);
+      return { subject, text: texts[event.payload.change] ?? texts.CHANGED, facts, ...notYou(t, issuer) };
+    }
+    case "USER_DELETED":
+      return { ...t.deleted, facts: [], notes: [] };
+    case "USER_SECURITY": {
+      const { kind } = event.payload;
+      const { subject, text } = t.security[kind] ?? t.security.OTHER;
+      return { subject, text, facts: factsOf(event, words), ...notYou(t, issuer) };
+    }
+  }
+}
+
+function linkMail(
+  { subject, text, button, ignore }: MailMessages["reset"],
+  url: string,
+  expiresAt: number,
+  words: Words,
+): Content | null {
+  if (expiresAt <= words.now) return null;
+  const until = words.t.until(timeText(words.language, expiresAt));
+  return { subject, text, facts: [], action: { text: button, url }, notes: [until, ignore] };
+}
+
+function notYou({ notYou, openAccount }: MailMessages, issuer: string) {
+  return { warning: notYou, action: { text: openAccount, url: `${issuer}/` }, notes: [] };
+}
+
+/** When, where and what: members that are empty are left out. */
+function factsOf(
+  { timestamp, payload }: { readonly timestamp: number; readonly payload: Partial<UserSecurity["payload"]> },
+  { t, language }: Words,
+): Content["facts"] {
+  const { detail = "", userAgent = "", ipAddress = "" } = payload;
+  const facts = [
+    [t.facts.detail, payload.kind === "DELETION_REQUESTED" ? timeText(language, Date.parse(detail)) : detail],
+    [t.facts.time, timeText(language, timestamp)],
+    [t.facts.browser, userAgent.slice(0, 200)],
+    [t.facts.address, ipAddress],
+  ] as const;
+  return facts.filter(([, value]) => value !== "");
+}
+
+function timeText(language: MailLanguage, at: number): string {
+  if (Number.isNaN(at)) return "";
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long", timeZone: "UTC" }).format(at);
+}
+
+function textOf({ text, facts, warning, action, notes }: Content, footer: string): string {
+  const lines = facts.map(([label, value]) => `${label}: ${isolated(value)}`);
+  const link = action === undefined ? [] : [`${action.text}:\n${action.url}`];
+  const parts = [
+    text,
+    lines.join("\n"),
+    ...(warning === undefined ? [] : [warning]),
+    ...link,
+    notes.join("\n"),
+    `-- \n${footer}`,
+  ];
+  return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
+}
+
+/** What a person chose is set apart, so that its direction changes nothing around it (Unicode Bidirectional Algorithm, FSI and PDI). */
+function isolated(value: string): string {
+  return /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff]/.test(value)
+    ? `\u2068${value}\u2069`
+    : value;
+}

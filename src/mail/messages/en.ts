@@ -1,0 +1,58 @@
+/** The texts of mails. */
+export const en = {
+  verify: {
+    subject: "Confirm your e-mail address",
+    text: "Confirm that this is your e-mail address.",
+    button: "Confirm address",
+    ignore: "If you did not ask for this, ignore this mail.",
+  },
+  reset: {
+    subject: "Reset your password",
+    text: "Somebody asked for a new password for your account. Set it here.",
+    button: "Set a new password",
+    ignore: "If you did not ask for this, ignore this mail: your password stays as it is.",
+  },
+  until: (time: string) => `The link works once, until ${time}.`,
+  passwordChanged: {
+    subject: "Your password was changed",
+    CHANGED: "The password of your account was changed.",
+    RESET: "The password of your account was set by a mailed link.",
+    SET_BY_OPERATOR: "An administrator set the password of your account.",
+  },
+  deleted: {
+    subject: "Your account was deleted",
+    text: "Your account and what was stored about you were erased.",
+  },
+  security: {
+    NEW_DEVICE: {
+      subject: "New sign-in to your account",
+      text: "Your account was used in a browser for the first time.",
+    },
+    FACTOR_ADDED: { subject: "A sign-in method was added", text: "A sign-in method was added to your account." },
+    FACTOR_REMOVED: {
+      subject: "A sign-in method was removed",
+      text: "A sign-in method was removed from your account.",
+    },
+    FACTORS_RESET: {
+      subject: "Your sign-in methods were reset",
+      text: "An administrator removed all second sign-in methods of your account.",
+    },
+    RECOVERY_CODE_USED: { subject: "A recovery code was used", text: "A recovery code of your account was used." },
+    EMAIL_CHANGED: {
+      subject: "Your e-mail address was changed",
+      text: "Your account has another e-mail address now. Mails no longer go to this one.",
+    },
+    DELETION_REQUESTED: {
+      subject: "Your account will be deleted",
+      text: "Your account was closed and will be erased. To keep it, sign in before that.",
+    },
+    DELETION_CANCELLED: { subject: "Your account is open again", text: "Your account will not be erased." },
+    OTHER: { subject: "Security notice for your account", text: "The security settings of your account changed." },
+  },
+  facts: { time: "Time", browser: "Browser", address: "IP address", detail: "Details" },
+  notYou: "If this was not you, change your password at once and sign out everywhere:",
+  openAccount: "Open your account",
+  footer: (host: string) => `You get this mail because of your account at ${host}.`,
+};
+
+export type MailMessages = typeof en;

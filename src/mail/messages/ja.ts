@@ -1,0 +1,57 @@
+import type { MailMessages } from "./en.ts";
+
+export const ja: MailMessages = {
+  verify: {
+    subject: "メールアドレスの確認",
+    text: "ご自分のメールアドレスであることを確認してください。",
+    button: "アドレスを確認する",
+    ignore: "心当たりがない場合は、このメールを無視してください。",
+  },
+  reset: {
+    subject: "パスワードの再設定",
+    text: "アカウントの新しいパスワードが要求されました。以下から設定してください。",
+    button: "新しいパスワードを設定",
+    ignore: "心当たりがない場合は、このメールを無視してください。パスワードは変更されません。",
+  },
+  until: (time) => `リンクは ${time} まで、1回だけ使用できます。`,
+  passwordChanged: {
+    subject: "パスワードが変更されました",
+    CHANGED: "アカウントのパスワードが変更されました。",
+    RESET: "メールのリンクからアカウントのパスワードが設定されました。",
+    SET_BY_OPERATOR: "管理者がアカウントのパスワードを設定しました。",
+  },
+  deleted: {
+    subject: "アカウントが削除されました",
+    text: "アカウントと保存されていた情報はすべて消去されました。",
+  },
+  security: {
+    NEW_DEVICE: { subject: "新しいサインイン", text: "アカウントが初めてのブラウザーで使用されました。" },
+    FACTOR_ADDED: { subject: "サインイン方法が追加されました", text: "アカウントにサインイン方法が追加されました。" },
+    FACTOR_REMOVED: {
+      subject: "サインイン方法が削除されました",
+      text: "アカウントからサインイン方法が削除されました。",
+    },
+    FACTORS_RESET: {
+      subject: "サインイン方法がリセットされました",
+      text: "管理者がアカウントの追加のサインイン方法をすべて削除しました。",
+    },
+    RECOVERY_CODE_USED: {
+      subject: "リカバリーコードが使用されました",
+      text: "アカウントのリカバリーコードが使用されました。",
+    },
+    EMAIL_CHANGED: {
+      subject: "メールアドレスが変更されました",
+      text: "アカウントのメールアドレスが変更されました。このアドレスには今後メールを送信しません。",
+    },
+    DELETION_REQUESTED: {
+      subject: "アカウントは削除されます",
+      text: "アカウントは閉鎖され、消去されます。残すには、それまでにサインインしてください。",
+    },
+    DELETION_CANCELLED: { subject: "アカウントを再開しました", text: "アカウントは消去されません。" },
+    OTHER: { subject: "アカウントのセキュリティ通知", text: "アカウントのセキュリティ設定が変更されました。" },
+  },
+  facts: { time: "日時", browser: "ブラウザー", address: "IP アドレス", detail: "詳細" },
+  notYou: "心当たりがない場合は、すぐにパスワードを変更し、すべての場所からサインアウトしてください。",
+  openAccount: "アカウントを開く",
+  footer: (host) => `このメールは ${host} のアカウントに関するお知らせです。`,
+};

@@ -1,0 +1,32 @@
+import type { AuthEvent } from "../events.ts";
+
+/** Events of which the service sends a mail itself, where SMTP_URL is set. */
+export const MAILED: ReadonlySet<AuthEvent["eventType"]> = new Set([
+  ...(["PASSWORD_RESET", "USER_EMAIL_VERIFICATION", "USER_PASSWORD_CHANGED"] as const),
+  ...(["USER_DELETED", "USER_SECURITY"] as const),
+]);
+
+/** A mail that waits to be sent. */
+export interface QueuedMail {
+  readonly eventId: string;
+  /** Attempts before this one. */
+  readonly attempts: number;
+  readonly createdAt: number;
+  /** One that cannot be opened comes as the error. */
+  readonly event: AuthEvent | Error;
+}
+
+/** Mails are written in the transaction of their event, beside the outbox: neither waits for the other. */
+export interface MailStore {
+  /** Called after every local commit that wrote a mail. Returns the way to stop it. */
+  onAppend(listener: () => void): () => void;
+  /** Mails whose time has come, the longest waiting first. Until `until` no other replica gets them. */
+  claim(now: number, until: number, limit: number): Promise<QueuedMail[]>;
+  /** Empties the payload too. */
+  sent(eventId: string, now: number): Promise<void>;
+  /** @param nextAttemptAt null: there will be none; the row stays, to be looked at */
+  failed(eventId: string, reason: string, nextAttemptAt: number | null): Promise<void>;
+  stats(): Promise<{ readonly pending: number; readonly parked: number }>;
+  /** As the outbox's: seals what is sealed under an older key under the first one. @returns how many, and how many no key opens */
+  reseal(): Promise<{ readonly resealed: number; readonly unreadable: number }>;
+}

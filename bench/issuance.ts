@@ -118,7 +118,8 @@ async function keySets(database: MariaDb, { service, bare }: Sides): Promise<Fig
 /** Full logins, against what one core can do of Argon2 alone, by turns. */
 async function logins(database: MariaDb, { service }: Sides, base: string): Promise<Figure[]> {
   const accounts = await Promise.all(Array.from({ length: loginsAtOnce }, () => signUp(base)));
-  const load = async () => ({ base, accounts, seconds: 4 });
+  const options = { clientId: spa.client_id, scope: spa.scope };
+  const load = async () => ({ base, accounts, options, seconds: 4 });
   const side: Side = { ...service, script: "login-load.ts", without: "libuv-worker", load };
   const turn = async () => {
     const [program, args] = onCore(serverCpu, [process.execPath, pathOf("bare-argon2.ts")]);

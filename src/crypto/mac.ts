@@ -1,4 +1,4 @@
-import { createHmac } from "node:crypto";
+import { createHmac, type KeyObject } from "node:crypto";
 import { isSameSecret } from "./hashes.ts";
 import type { KeysFor } from "./keys-for.ts";
 
@@ -22,6 +22,6 @@ export class Mac {
   }
 }
 
-function macOf(key: Buffer, text: string): string {
+function macOf(key: KeyObject, text: string): string {
   return createHmac("sha256", key).update(text).digest("base64url");
 }

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from "node:crypto";
 import type { KeysFor } from "./keys-for.ts";
 
 /**
@@ -35,7 +35,7 @@ export class Sealer {
     return key === this.#keys[0] ? null : this.seal(plain, context);
   }
 
-  #open(sealed: string, context: string): { readonly plain: Buffer; readonly key: Buffer } {
+  #open(sealed: string, context: string): { readonly plain: Buffer; readonly key: KeyObject } {
     const bytes = readSealed(sealed);
     let cause: unknown;
     for (const key of this.#keys) {
@@ -59,7 +59,7 @@ function readSealed(sealed: string): Buffer {
   return bytes;
 }
 
-function openWith(key: Buffer, bytes: Buffer, context: string): Buffer {
+function openWith(key: KeyObject, bytes: Buffer, context: string): Buffer {
   const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, 12))
     .setAAD(Buffer.from(context))
     .setAuthTag(bytes.subarray(bytes.length - 16));

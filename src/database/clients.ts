@@ -2,7 +2,14 @@ import { randomUUID } from "node:crypto";
 import { AuthError } from "../errors.ts";
 import type { Authorization } from "../store/authorizations.ts";
 import { type ClientMetadata, readStoredMetadata } from "../store/client-metadata.ts";
-import type { AppliedFile, Client, ClientSecret, ClientSource, ClientStore } from "../store/clients.ts";
+import {
+  type AppliedFile,
+  type Client,
+  type ClientSecret,
+  type ClientSource,
+  type ClientStore,
+  OPERATOR_SOURCES,
+} from "../store/clients.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
@@ -101,6 +108,11 @@ export class Clients implements ClientStore {
 
   async list(): Promise<Client[]> {
     return clientsOf(await this.#database.rows<ClientRow>(`${selectClients} ORDER BY c.client_id`));
+  }
+
+  async listOfOperator(): Promise<Client[]> {
+    const sql = `${selectClients} WHERE c.source IN ${placeholders(OPERATOR_SOURCES.length)} ORDER BY c.client_id`;
+    return clientsOf(await this.#database.rows<ClientRow>(sql, [...OPERATOR_SOURCES]));
   }
 
   async create(

@@ -13,6 +13,7 @@ import { OutboxQueues1790300000000 } from "./migrations/1790300000000-outbox-que
 import { SessionApplications1790400000000 } from "./migrations/1790400000000-session-applications.ts";
 import { ClientsFile1790500000000 } from "./migrations/1790500000000-clients-file.ts";
 import { AuthenticationMethods1790500500000 } from "./migrations/1790500500000-authentication-methods.ts";
+import { ClientSource1790500600000 } from "./migrations/1790500600000-client-source.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { type Dialect, entities } from "./schema.ts";
 
@@ -38,6 +39,7 @@ export const MIGRATIONS = [
   SessionApplications1790400000000,
   ClientsFile1790500000000,
   AuthenticationMethods1790500500000,
+  ClientSource1790500600000,
   Accounts1790700000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";

@@ -132,6 +132,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       created_at: "bigint",
       updated_at: "bigint",
     },
+    indexes: { ix_client_source: ["source"] },
   },
   oauth2_client_secret: {
     columns: {

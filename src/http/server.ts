@@ -58,6 +58,7 @@ const browserApi: readonly Endpoint[] = [
   deviceAuthorizationEndpoint,
   revokeEndpoint,
   userinfoEndpoint,
+  registrationEndpoints,
   accountApi,
 ];
 /** Where those are. */
@@ -67,6 +68,7 @@ const browserPaths = [
   PATHS.deviceAuthorization,
   PATHS.revoke,
   PATHS.userinfo,
+  PATHS.register,
   PATHS.jwks,
   "/.well-known/",
   "/api/users/",
@@ -74,7 +76,7 @@ const browserPaths = [
 /** Documents that any origin may read, without a question beforehand: their GET needs nothing of CORS but one header. */
 const documents: readonly Endpoint[] = [wellKnownEndpoints];
 /** What only servers call. */
-const serverApi: readonly Endpoint[] = [introspectEndpoint, registrationEndpoints];
+const serverApi: readonly Endpoint[] = [introspectEndpoint];
 
 const bodyLimit = 64 * 1024;
 const maxHeaderSize = 16 * 1024;
@@ -250,7 +252,8 @@ function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
     done(null, {
       origin: origin !== undefined && isAllowedOrigin(ctx, origin) ? origin : false,
       strictPreflight: false,
-      methods: ["GET", "POST"],
+      // PUT and DELETE: a client changes or removes its own registration (RFC 7592)
+      methods: ["GET", "POST", "PUT", "DELETE"],
       allowedHeaders: [
         "authorization",
         "content-type",

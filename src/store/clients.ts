@@ -1,7 +1,10 @@
 import type { Authorization } from "./authorizations.ts";
 import type { ClientMetadata } from "./client-metadata.ts";
 
-export type ClientSource = "development" | "file" | "command" | "registration" | "document";
+/** Where clients come from whose names the operator knows. */
+export const OPERATOR_SOURCES = ["development", "file", "command"] as const;
+
+export type ClientSource = (typeof OPERATOR_SOURCES)[number] | "registration" | "document";
 
 export interface ClientSecret {
   readonly id: string;
@@ -40,6 +43,8 @@ export interface AppliedFile {
 export interface ClientStore {
   find(clientId: string): Promise<Client | null>;
   list(): Promise<Client[]>;
+  /** Those of the operator, without any that registered themselves. */
+  listOfOperator(): Promise<Client[]>;
   create(
     client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
     secretHash: string | null,

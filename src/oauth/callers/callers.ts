@@ -71,7 +71,7 @@ async function callerOfCertificate(ctx: OAuthContext, subject: string): Promise<
   const remembered = ctx.callers.clientOfSubject.get(subject);
   let client = remembered === undefined ? null : await findClient(ctx, remembered);
   if (!isBound(client)) {
-    const found = (await ctx.store.clients.list()).find(isBound);
+    const found = (await ctx.store.clients.listOfOperator()).find(isBound);
     if (found === undefined) throw new AuthError("unauthorized", "no client is bound to this certificate");
     ctx.callers.clientOfSubject.set(subject, found.clientId);
     client = found;

@@ -24,7 +24,9 @@ const retryMs = 200;
 export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFile | null): Promise<void> {
   const { config, store } = ctx;
   if (config.production) {
-    const left = (await store.clients.list()).filter((c) => c.source === "development" && c.disabledAt === null);
+    const left = (await store.clients.listOfOperator()).filter(
+      (c) => c.source === "development" && c.disabledAt === null,
+    );
     if (left.length > 0) {
       throw new StartRefused(
         `the database holds the development client${left.length > 1 ? "s" : ""} ${left.map((c) => c.clientId).join(", ")}, ` +
@@ -84,7 +86,7 @@ async function applyFile(ctx: OAuthContext, file: ClientsFile, held: () => Promi
     await held();
     await applyClient(ctx, client, "file");
   }
-  for (const client of await store.clients.list()) {
+  for (const client of await store.clients.listOfOperator()) {
     if (client.source === "file" && !config.fileClientIds.has(client.clientId) && client.disabledAt === null) {
       await store.clients.disable(client.clientId, "file", ctx.clock.now());
       log.warn({ client_id: client.clientId }, "client is gone from the clients file and was disabled");

@@ -23,10 +23,8 @@ export function shownName({ clientId, metadata, source }: Client): string {
 /** Does a name look like the name or the id of a client that the operator registered? Clients that register themselves may share one. */
 export async function isNameTaken(ctx: OAuthContext, name: string): Promise<boolean> {
   const wanted = skeletonOf(name);
-  const clients = await ctx.store.clients.list();
-  return clients.some((client) => {
-    if (isUnverified(client)) return false;
-    const { clientId, metadata } = client;
+  const clients = await ctx.store.clients.listOfOperator();
+  return clients.some(({ clientId, metadata }) => {
     return [clientId, metadata.client_name ?? clientId].some((each) => skeletonOf(each) === wanted);
   });
 }

@@ -62,6 +62,14 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect((await store.clients.find(id))?.secrets).toHaveLength(1);
     });
 
+    it("lists the operator's clients without those that registered themselves", async () => {
+      const [own, other] = [`c-${randomUUID()}`, `c-${randomUUID()}`];
+      await store.clients.create(registration(own), null);
+      await store.clients.create({ ...registration(other), source: "document" }, null);
+      const listed = (await store.clients.listOfOperator()).map(({ clientId }) => clientId);
+      expect([listed.includes(own), listed.includes(other)]).toEqual([true, false]);
+    });
+
     it("keeps every member of the metadata, and completes what was stored before a member existed", async () => {
       const every: Required<ClientMetadata> = {
         client_name: "Every member",

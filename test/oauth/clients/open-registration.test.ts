@@ -139,6 +139,36 @@ describe("registration without an initial access token", () => {
     expect(login.headers.get("location")).toMatch(/^\/login\?/);
   });
 
+  it("C-67 lets a program in a browser register, read, change and remove itself (RFC 7591, RFC 7592)", async () => {
+    // where the MCP Inspector runs
+    const origin = "http://localhost:6274";
+    const preflight = (url: string, method: string) =>
+      fetch(url, {
+        method: "OPTIONS",
+        headers: {
+          origin,
+          "access-control-request-method": method,
+          "access-control-request-headers": "authorization,content-type,mcp-protocol-version",
+        },
+      });
+    const asked = await preflight(`${app.url}/oauth2/register`, "POST");
+    expect([asked.status, asked.headers.get("access-control-allow-origin")]).toEqual([204, origin]);
+    const made = await register({}, { origin });
+    expect([made.status, made.headers.get("access-control-allow-origin")]).toEqual([201, origin]);
+    const { registration_client_uri: uri = "", registration_access_token: token } = (await made.json()) as Record<
+      string,
+      string
+    >;
+    for (const method of ["PUT", "DELETE"]) {
+      const allowed = (await preflight(uri, method)).headers.get("access-control-allow-methods") ?? "";
+      expect(allowed.split(/, */)).toContain(method);
+    }
+    const read = await fetch(uri, { headers: { origin, authorization: `Bearer ${token}` } });
+    expect([read.status, read.headers.get("access-control-allow-origin")]).toEqual([200, origin]);
+    const refused = await register({ client_name: "bank" }, { origin });
+    expect([refused.status, refused.headers.get("access-control-allow-origin")]).toEqual([400, origin]);
+  });
+
   it("C-67 counts the registrations of a network", async () => {
     const one = await startApp({ OPEN_REGISTRATION: "1" });
     try {

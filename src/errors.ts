@@ -18,6 +18,7 @@ export type AuthErrorCode =
   // OpenID Connect Core section 3.1.2.6
   | "login_required"
   | "consent_required"
+  | "interaction_required"
   | "request_not_supported"
   | "request_uri_not_supported"
   | "registration_not_supported"
@@ -48,6 +49,8 @@ export type AuthErrorCode =
   | "invalid_credentials"
   | "reset_token_invalid"
   | "verification_token_invalid"
+  | "email_unverified"
+  | "account_closed"
   | "not_found"
   // the same request may succeed later
   | "rate_limited"

@@ -11,6 +11,7 @@ import {
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
+import { VERIFICATION_PATH } from "../users/email-verification.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { checkForm, formFields } from "./forms.ts";
@@ -18,7 +19,7 @@ import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { requestOf } from "./waiting-request.ts";
 
 const decisionPath = `${PATHS.device}/decision`;
@@ -97,6 +98,9 @@ async function orForm(
   try {
     return await work();
   } catch (thrown) {
+    if (thrown instanceof AuthError && thrown.code === "email_unverified") {
+      return visit.reply.redirect(pathOf(visit.ctx, VERIFICATION_PATH), 303);
+    }
     const found = thrown instanceof AuthError ? problems[thrown.code] : undefined;
     if (found === undefined) throw thrown;
     const { error } = toAuthError(visit.ctx, thrown);

@@ -34,6 +34,7 @@ import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
+import { verifyEmailPages } from "./verify-email.ts";
 import { isPublicDocument, wellKnownEndpoints } from "./well-known.ts";
 
 type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
@@ -49,6 +50,7 @@ const pages: readonly Endpoint[] = [
   selectAccountPage,
   devicePages,
   passwordResetPages,
+  verifyEmailPages,
   logoutEndpoint,
 ];
 /** What applications call from a browser. */

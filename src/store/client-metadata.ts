@@ -140,6 +140,8 @@ const metadata = z.object({
   access_token_typ: z.enum(["at+jwt", "JWT"]).default("at+jwt"),
   /** Without a consent page. */
   first_party: z.boolean().default(false),
+  /** Who signs in must have a verified e-mail address. */
+  require_verified_email: z.boolean().default(false),
   /** Seconds; a request without `max_age` has this one. */
   default_max_age: z.int().min(0).max(999_999_999).optional(),
   require_auth_time: z.boolean().default(false),

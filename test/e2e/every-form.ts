@@ -1,12 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
+import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import type { TestApp } from "../support/app.ts";
 import type { ClientServer } from "../support/browser.ts";
 import { type Account, authorizeUrl, getTokens, postForm, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
-import { resetTokenFor } from "../support/resets.ts";
+import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 const t = MESSAGES.en;
+const a = ACCOUNT_MESSAGES.en;
 const folder = new URL("../../src/http/pages/", import.meta.url);
 export const APPLICATION = "Photo Album";
 const newPassword = "another horse battery";
@@ -205,6 +207,22 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     button: 'form[action$="/confirm"] button',
     end: titled(t.resetDoneTitle),
     later: [({ text, links }) => text.includes(t.errors["reset_token_invalid"] ?? "") && links.includes(t.resetAgain)],
+  },
+  "verify-email /verify-email": {
+    prepare: async ({ app }, run) => {
+      const sent = () =>
+        eventsOf(app).find(({ topic, key }) => topic === "user-email-verification" && key === run.account.uuid);
+      run.typed["link"] = (await until(sent)).event.payload["verificationUrl"] ?? "";
+    },
+    open: (page, _world, { typed }) => page.goto(typed["link"] ?? ""),
+    button: 'form[action$="/verify-email"] button',
+    end: titled(a.verify.doneTitle),
+  },
+  "verify-email-send /verify-email/send": {
+    open: (page, { app }) => page.goto(`${app.url}/verify-email`),
+    fill: (page, { account }) => page.locator("#email").fill(account.email),
+    button: 'form[action$="/verify-email/send"] button',
+    end: ({ text }) => text.includes(a.verify.askedAfter),
   },
   "logout /connect/logout": {
     prepare: signedIn,

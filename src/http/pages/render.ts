@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
+import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
@@ -65,6 +66,7 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
   return eta.render(`./${name}`, {
     ...data,
     t,
+    a: ACCOUNT_MESSAGES[language],
     language,
     style,
     script,

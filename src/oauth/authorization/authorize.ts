@@ -18,6 +18,7 @@ import {
   readDestination,
   readRequest,
 } from "./request.ts";
+import { lacksVerifiedEmail } from "./verified-email.ts";
 
 const codeLifeMs = 60_000;
 
@@ -29,7 +30,7 @@ export type Next =
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
-  readonly to: "login" | "signup" | "select-account" | "consent" | "device";
+  readonly to: "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
 }
@@ -57,16 +58,19 @@ export async function authorize(
     const request = await readRequest(ctx, destination, parameters);
     const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
-    if (fresh !== null) {
-      refuseWeaker(request, fresh);
+    if (fresh !== null) refuseWeaker(request, fresh);
+    const unverified = fresh !== null && (await lacksVerifiedEmail(ctx, request.client, fresh.userId));
+    if (fresh !== null && !unverified) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
       if (consented)
         return issueCode(ctx, request, { session: fresh, browser, login: null, pushed: pushedOf(pushedHash, false) });
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
+      if (unverified) throw new ClientError("interaction_required", "the user's e-mail address is not verified");
       throw new ClientError("consent_required", "the user has not consented to this request");
     }
+    if (unverified) return wait(ctx, "verify-email", { session, browser, parameters: request.kept, pushedHash });
     const to =
       fresh !== null ? "consent" : request.prompt.includes("create") ? "signup" : loginPageOf(ctx, session, request);
     return wait(ctx, to, { session, browser, parameters: request.kept, pushedHash });
@@ -130,6 +134,9 @@ export async function continueRequest(
       return { to: loginPageOf(ctx, session, request), session, request: pending };
     }
     refuseWeaker(request, session);
+    if (await lacksVerifiedEmail(ctx, request.client, session.userId)) {
+      return { to: "verify-email", session, request: pending };
+    }
     if (allowed === true && wereShown(pending, request.consentScopes)) {
       const { clientId } = request.client;
       const consent = { userId: session.userId, sessionHash: session.idHash, clientId, scopes: request.consentScopes };

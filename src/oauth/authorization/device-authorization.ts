@@ -14,6 +14,7 @@ import { PATHS } from "../paths.ts";
 import { readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
+import { lacksVerifiedEmail } from "./verified-email.ts";
 
 /** Seconds. */
 const lifetime = 600;
@@ -150,6 +151,9 @@ export async function decideDeviceCode(
   const opened = await open(ctx, session, typed);
   if ("decided" in opened) return opened;
   const { code, client, userId } = opened;
+  if (allowed && (await lacksVerifiedEmail(ctx, client, userId))) {
+    throw new AuthError("email_unverified", "this application needs a verified e-mail address");
+  }
   if (allowed && !client.metadata.first_party) {
     const { clientId } = code;
     const consent = { userId, sessionHash: session.idHash, clientId, scopes: scopesOf(code.scope) };

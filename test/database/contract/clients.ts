@@ -94,6 +94,7 @@ export function clientsContract(opened: () => OpenedStore): void {
         access_token_signed_response_alg: "RS256",
         access_token_typ: "JWT",
         first_party: true,
+        require_verified_email: false,
         default_max_age: 60,
         require_auth_time: true,
         default_acr_values: ["urn:auth-service:acr:passkey"],

@@ -144,6 +144,7 @@ export const metadata: Client["metadata"] = {
   access_token_signed_response_alg: "ES256",
   access_token_typ: "at+jwt",
   first_party: true,
+  require_verified_email: false,
   refresh_token_rotation: true,
   refresh_token_reuse_window: 10,
   resources: [],

@@ -1,0 +1,78 @@
+/** The texts of verifying an address and of the account's own data. */
+export const en = {
+  verify: {
+    title: "Confirm your e-mail address",
+    // around the address
+    askBefore: "Confirm that ",
+    askAfter: " is your address.",
+    confirm: "Confirm address",
+    doneTitle: "Address confirmed",
+    doneBefore: "",
+    doneAfter: " is the confirmed address of your account.",
+    badTitle: "This link cannot be used",
+    bad: {
+      replaced: "A newer link was sent, or your account has another address by now. Use the link of the newest mail.",
+      expired: "This link has expired. A link works for 24 hours.",
+      unknown: "This link is not complete, or its account is gone.",
+      taken: "Another account has this address by now.",
+    },
+    sendTitle: "Check your mail",
+    needed: (name: string) => `${name} needs a confirmed e-mail address.`,
+    sentBefore: "A link was sent to ",
+    sentAfter: ". Open it within 24 hours, then continue here.",
+    askedBefore: "If ",
+    askedAfter: " belongs to an account and is not confirmed yet, a link is on its way. It works for 24 hours.",
+    sendIntro: "Enter your e-mail address to get a new link. It works for 24 hours.",
+    send: "Send a new link",
+    hint: "Mails can take a few minutes. Look into the spam folder too. Only the link of the newest mail works.",
+  },
+  address: {
+    title: "Change e-mail address",
+    intro:
+      "A link is sent to the new address. It becomes the address of your account when you open that link. Until then nothing changes.",
+    next: "New e-mail address",
+    send: "Send link",
+    confirmed: "Confirmed",
+    unconfirmed: "Not confirmed yet",
+    // around the address
+    waitingBefore: "A link was sent to ",
+    waitingAfter: ". The address changes when you open it.",
+  },
+  profile: {
+    title: "Profile",
+    intro: "Applications that you allow to see your profile see what you enter here. Only the nickname is needed.",
+    save: "Save",
+    saved: "Your profile was saved.",
+    wrong: "This value cannot be used.",
+    name: "Full name",
+    given_name: "Given name",
+    family_name: "Family name",
+    website: "Website",
+    picture: "Picture",
+    urlHint: "An address that begins with https://",
+    birthdate: "Birthday",
+    birthdateHint: "For example 1990-12-31",
+    zoneinfo: "Time zone",
+    zoneinfoHint: "For example Europe/Paris",
+    locale: "Language",
+    localeHint: "For example en or fr-CA. Mails are written in it.",
+  },
+  data: {
+    title: "Your data",
+    exportText: "Download everything that is stored about you, as a JSON file.",
+    export: "Download my data",
+    deleteTitle: "Delete account",
+    deleteText:
+      "Your account is closed at once: you are signed out everywhere, and applications lose their access. After 7 days everything is erased. If you sign in before that, you can keep your account.",
+    delete: "Delete my account",
+    closedTitle: "Your account is closed",
+    closed: (time: string) => `Everything is erased on ${time}. To keep your account, sign in before that.`,
+    restoreTitle: "Keep your account?",
+    restore: (time: string) => `You closed this account. Everything is erased on ${time}.`,
+    keep: "Keep my account",
+    leave: "Leave it closed",
+    keepAgain: "Your account is open again.",
+  },
+};
+
+export type AccountMessages = typeof en;

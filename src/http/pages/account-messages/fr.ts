@@ -1,0 +1,78 @@
+import type { AccountMessages } from "./en.ts";
+
+export const fr: AccountMessages = {
+  verify: {
+    title: "Confirmez votre adresse e-mail",
+    askBefore: "Confirmez que ",
+    askAfter: " est votre adresse.",
+    confirm: "Confirmer l’adresse",
+    doneTitle: "Adresse confirmée",
+    doneBefore: "",
+    doneAfter: " est l’adresse confirmée de votre compte.",
+    badTitle: "Ce lien ne peut pas être utilisé",
+    bad: {
+      replaced:
+        "Un lien plus récent a été envoyé, ou votre compte a désormais une autre adresse. Utilisez le lien de l’e-mail le plus récent.",
+      expired: "Ce lien a expiré. Un lien est valable 24 heures.",
+      unknown: "Ce lien est incomplet, ou son compte n’existe plus.",
+      taken: "Un autre compte a désormais cette adresse.",
+    },
+    sendTitle: "Consultez vos e-mails",
+    needed: (name) => `${name} demande une adresse e-mail confirmée.`,
+    sentBefore: "Un lien a été envoyé à ",
+    sentAfter: ". Ouvrez-le dans les 24 heures, puis continuez ici.",
+    askedBefore: "Si ",
+    askedAfter:
+      " appartient à un compte et n’est pas encore confirmée, un lien est en route. Il est valable 24 heures.",
+    sendIntro: "Saisissez votre adresse e-mail pour recevoir un nouveau lien. Il est valable 24 heures.",
+    send: "Envoyer un nouveau lien",
+    hint: "Cela peut prendre quelques minutes. Regardez aussi dans les indésirables. Seul le lien de l’e-mail le plus récent fonctionne.",
+  },
+  address: {
+    title: "Changer d’adresse e-mail",
+    intro:
+      "Un lien est envoyé à la nouvelle adresse. Elle devient celle de votre compte quand vous l’ouvrez. D’ici là, rien ne change.",
+    next: "Nouvelle adresse e-mail",
+    send: "Envoyer le lien",
+    confirmed: "Confirmée",
+    unconfirmed: "Pas encore confirmée",
+    waitingBefore: "Un lien a été envoyé à ",
+    waitingAfter: ". L’adresse change quand vous l’ouvrez.",
+  },
+  profile: {
+    title: "Profil",
+    intro:
+      "Les applications autorisées à voir votre profil voient ce que vous saisissez ici. Seul le pseudonyme est nécessaire.",
+    save: "Enregistrer",
+    saved: "Votre profil a été enregistré.",
+    wrong: "Cette valeur ne peut pas être utilisée.",
+    name: "Nom complet",
+    given_name: "Prénom",
+    family_name: "Nom de famille",
+    website: "Site web",
+    picture: "Image",
+    urlHint: "Une adresse qui commence par https://",
+    birthdate: "Date de naissance",
+    birthdateHint: "Par exemple 1990-12-31",
+    zoneinfo: "Fuseau horaire",
+    zoneinfoHint: "Par exemple Europe/Paris",
+    locale: "Langue",
+    localeHint: "Par exemple fr ou fr-CA. Les e-mails sont écrits dans cette langue.",
+  },
+  data: {
+    title: "Vos données",
+    exportText: "Téléchargez tout ce qui est enregistré sur vous dans un fichier JSON.",
+    export: "Télécharger mes données",
+    deleteTitle: "Supprimer le compte",
+    deleteText:
+      "Votre compte est fermé immédiatement : vous êtes déconnecté partout et les applications perdent leur accès. Après 7 jours, tout est effacé. Si vous vous connectez avant, vous pouvez garder votre compte.",
+    delete: "Supprimer mon compte",
+    closedTitle: "Votre compte est fermé",
+    closed: (time) => `Tout est effacé le ${time}. Pour garder votre compte, connectez-vous avant.`,
+    restoreTitle: "Garder votre compte ?",
+    restore: (time) => `Vous avez fermé ce compte. Tout est effacé le ${time}.`,
+    keep: "Garder mon compte",
+    leave: "Le laisser fermé",
+    keepAgain: "Votre compte est de nouveau ouvert.",
+  },
+};

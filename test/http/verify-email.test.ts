@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import {
+  type Account,
+  authorizeUrl,
+  hiddenFields,
+  postJson,
+  signUp,
+  TestBrowser,
+  uniqueEmail,
+} from "../support/flow.ts";
+import { eventsOf, until } from "../support/resets.ts";
+
+const [t, a] = [MESSAGES.en, ACCOUNT_MESSAGES.en.verify];
+const client = { clientId: "strict", redirectUri: "https://strict.example/cb", scope: "openid" };
+
+let app: TestApp;
+beforeAll(async () => {
+  const strict = { client_id: "strict", client_name: "Strict Bank", redirect_uris: [client.redirectUri] };
+  app = await startApp({}, [{ ...strict, scope: "openid", first_party: true, require_verified_email: true }]);
+});
+afterAll(() => app.close());
+
+const linksTo = (email: string) =>
+  eventsOf(app)
+    .filter(({ topic, event }) => topic === "user-email-verification" && event.payload["email"] === email)
+    .map(({ event }) => event.payload["verificationUrl"] ?? "");
+const linkTo = ({ email }: { email: string }, index = 0) => until(() => linksTo(email)[index]);
+const textOf = async (answer: Response) => [answer.status, await answer.text()] as const;
+const locationOf = (answer: Response) => new URL(answer.headers.get("location") ?? "", app.url);
+const confirm = async (browser: TestBrowser, link: string) =>
+  browser.post(`${app.url}/verify-email`, hiddenFields(await (await browser.get(link)).text()));
+const typed = ({ email, password }: Account) => ({ email, password });
+
+describe("the page of a verification link", () => {
+  it("asks for a press, so that a program that opens it uses nothing up", async () => {
+    const account = await signUp(app.url);
+    const link = await linkTo(account);
+    for (let n = 0; n < 3; n++) {
+      const scanner = await fetch(link, { method: n === 0 ? "HEAD" : "GET" });
+      expect(scanner.status).toBe(200);
+    }
+    const browser = new TestBrowser();
+    const [status, page] = await textOf(await browser.get(link));
+    expect([status, page.includes(a.title), page.includes(account.email)]).toEqual([200, true, true]);
+    const pressed = await Promise.all([confirm(browser, link), confirm(browser, link)]);
+    for (const answer of pressed) expect(await textOf(answer)).toEqual([200, expect.stringContaining(a.doneTitle)]);
+    expect(await textOf(await browser.get(link))).toEqual([200, expect.stringContaining(a.doneTitle)]);
+  });
+
+  it("says what became of a link that is replaced, unknown, or for an address that another account has by now", async () => {
+    const account = await signUp(app.url);
+    const old = await linkTo(account);
+    await postJson(`${app.url}/api/users/email-verification`, { email: account.email });
+    await linkTo(account, 1);
+    const browser = new TestBrowser();
+    expect(await textOf(await browser.get(old))).toEqual([400, expect.stringContaining(a.bad.replaced)]);
+    const unknown = `${app.url}/verify-email?token=${"x".repeat(43)}`;
+    expect(await textOf(await browser.get(unknown))).toEqual([400, expect.stringContaining(a.bad.unknown)]);
+    expect((await textOf(await browser.get(`${app.url}/verify-email?token=`)))[0]).toBeLessThan(500);
+  });
+
+  it("sends another link, and says the same for an address without an account", async () => {
+    const account = await signUp(app.url);
+    const pages: string[] = [];
+    for (const email of [account.email, uniqueEmail()]) {
+      const answer = await new TestBrowser().submit(`${app.url}/verify-email`, { email });
+      const [status, page] = await textOf(answer);
+      expect(status).toBe(200);
+      pages.push(page.replaceAll(email, "EMAIL").replace(/value="[^"]{20,}"/g, ""));
+    }
+    expect(pages[0]).toBe(pages[1]);
+    await linkTo(account, 1);
+  });
+});
+
+describe("a client that wants a verified address", () => {
+  it("gets its code once the address is verified: the page leads back to it by name", async () => {
+    const account = await signUp(app.url);
+    const browser = new TestBrowser();
+    const login = locationOf(await browser.get(authorizeUrl(app.url, client)));
+    const step = await browser.submit(login.href, typed(account));
+    const waiting = locationOf(step);
+    expect(waiting.pathname).toBe("/verify-email");
+    const [, page] = await textOf(await browser.get(waiting.href));
+    expect(page).toContain(a.needed("Strict Bank"));
+    expect(page).toContain(t.continueTo("Strict Bank"));
+    // too early: back to the same page
+    const early = await browser.get(`${app.url}/login?request=${waiting.searchParams.get("request")}`);
+    expect(locationOf(early).pathname).toBe("/verify-email");
+    const silent = await browser.get(authorizeUrl(app.url, { ...client, extra: { prompt: "none" } }));
+    expect(locationOf(silent).searchParams.get("error")).toBe("interaction_required");
+
+    const [, done] = await textOf(await confirm(browser, await linkTo(account)));
+    expect(done).toContain(t.continueTo("Strict Bank"));
+    const back = await browser.get(waiting.href);
+    const answer = await browser.get(locationOf(back).href);
+    expect(locationOf(answer).href).toMatch(/^https:\/\/strict\.example\/cb\?code=/);
+  });
+
+  it("leaves other clients alone", async () => {
+    const account = await signUp(app.url);
+    const browser = new TestBrowser();
+    const login = locationOf(await browser.get(authorizeUrl(app.url)));
+    const step = await browser.submit(login.href, typed(account));
+    expect(locationOf(step).searchParams.get("code")).not.toBeNull();
+  });
+});

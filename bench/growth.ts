@@ -44,7 +44,7 @@ const mostTimesSlower = 1.3;
 const bufferPool = "8G";
 
 const password = "correct horse battery";
-const browser = { ipAddress: "203.0.113.9", userAgent: "bench", deviceProof: undefined };
+const browser = { ipAddress: "203.0.113.9", userAgent: "bench", language: "", deviceProof: undefined };
 const network = "203.0.113.0/24";
 
 /** Its refresh tokens rotate, so that each refresh writes. */

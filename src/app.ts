@@ -39,6 +39,7 @@ import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
 import { createLogger, type Logger } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
+import { eraseClosedAccounts } from "./users/deletion.ts";
 
 export interface Overrides {
   readonly clock?: Clock;
@@ -62,6 +63,8 @@ export interface App {
 /** A replica whose clock differs more from the database's is not ready (milliseconds). */
 const maxClockOffset = 60_000;
 const grpcGraceMs = 4_000;
+/** How often closed accounts whose time is over are looked for (milliseconds). */
+const erasureEveryMs = 10 * 60_000;
 /** How often gRPC health follows readiness, and the service clock the database's. */
 const readinessMs = 1_000;
 /** In production the listeners close this long after the replica became not ready, so that load balancers notice (milliseconds). */
@@ -232,9 +235,13 @@ function watchState({ metrics, feed, keys, clock, store }: OAuthContext): void {
 }
 
 function startJobs(context: OAuthContext, closers: Closers): void {
+  let erasureDueAt = 0;
   const housekeeping = startHousekeeping(context, async () => {
     await rotateWhenDue(context);
     await removeOutlivedKeys(context);
+    if (performance.now() < erasureDueAt) return;
+    erasureDueAt = performance.now() + erasureEveryMs;
+    while ((await eraseClosedAccounts(context)) > 0);
   });
   closers.push(housekeeping.close);
   closers.push(startEndedSecrets(context).close);

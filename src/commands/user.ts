@@ -153,7 +153,7 @@ function addUserRemove(user: Command, runtime: Runtime): void {
   const run = async (who: string, options: Options & { yes?: boolean }) => {
     const loss = `the account ${who} would be gone with its profile, sessions, tokens and consents`;
     await confirm(runtime, options, `${loss}; \`user disable\` can be undone`);
-    const { deleteUser } = await import("../users/users.ts");
+    const { deleteUser } = await import("../users/deletion.ts");
     const { uuid, email } = await withContext(runtime, async (ctx) => {
       const found = await findUser(ctx, who);
       await deleteUser(ctx, found.uuid);

@@ -92,6 +92,7 @@ export class MailQueue implements MailStore {
   }
 
   async stats(): Promise<{ pending: number; parked: number }> {
+    if (!this.#isOn) return { pending: 0, parked: 0 };
     const rows = await this.#database.rows<{ status: string; amount: number }>(
       "SELECT status, COUNT(*) AS amount FROM mail WHERE status IN ('pending', 'parked') GROUP BY status",
     );

@@ -87,7 +87,7 @@ export function storeOn(
     emailVerifications: new EmailVerifications(database, outbox),
     clients: new Clients(database, feed),
     authorizations: new Authorizations(redemption),
-    sessions: new Sessions(database, tellers),
+    sessions: new Sessions(database, outbox, tellers),
     revocations: feed,
     keys: keyStore(database, feed),
     pushedRequests: pushedRequestStore(database),

@@ -2,7 +2,9 @@ import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from
 import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
+import type { Outbox } from "./outbox.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
+import { nextEventSeq } from "./users.ts";
 
 interface SessionRow {
   id_hash: string;
@@ -98,10 +100,12 @@ async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
 
 export class Sessions implements SessionStore {
   readonly #database: Database;
+  readonly #outbox: Outbox;
   readonly #tellers: Tellers;
 
-  constructor(database: Database, tellers: Tellers) {
+  constructor(database: Database, outbox: Outbox, tellers: Tellers) {
     this.#database = database;
+    this.#outbox = outbox;
     this.#tellers = tellers;
   }
 
@@ -141,12 +145,16 @@ export class Sessions implements SessionStore {
     return this.#database.transaction(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
       const held = await sql.change(
-        `UPDATE users SET row_version = COALESCE(row_version, 0) + 1
+        `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?
          WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL`,
-        [session.userId, proof.passwordHash],
+        [session.createdAt, session.userId, proof.passwordHash],
       );
       if (held === 0) return "refused";
       const isNew = await insertOrHold(sql, session);
+      if (isNew && proof.notice !== undefined && session.userId !== null) {
+        const seq = await nextEventSeq(sql, session.userId);
+        if (seq !== null) await this.#outbox.append(sql, session.userId, seq, proof.notice);
+      }
       const { replaces } = proof;
       if (isNew && replaces !== null && replaces !== session.idHash) await this.#takeOver(sql, replaces, session);
       if (first !== null && !(await writeCode(sql, first.code, first.pushed))) return "without_code";

@@ -24,18 +24,20 @@ interface UserRow {
   email_verified_at: number | null;
   epoch: number | null;
   disabled_at: number | null;
+  signed_in_at: number | null;
+  closed_at: number | null;
   created_at: number;
   nickname: string;
   claims: string | null;
   updated_at: number;
 }
 
-const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at,
+const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
     u.created_at, p.nickname, p.claims, p.updated_at`;
 const selectUser = `SELECT ${userColumns} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
 
-function userOf(row: Omit<UserRow, "password_hash">): User {
+function userOf(row: Omit<UserRow, "password_hash" | "signed_in_at" | "closed_at">): User {
   return {
     uuid: row.uuid,
     email: row.email,
@@ -87,7 +89,12 @@ export function joinedUserOf(row: JoinedUserRow): User | null {
 }
 
 function userWithPasswordOf(row: UserRow): UserWithPassword {
-  return { ...userOf(row), passwordHash: row.password_hash };
+  return {
+    ...userOf(row),
+    passwordHash: row.password_hash,
+    signedInAt: row.signed_in_at,
+    closedAt: row.closed_at,
+  };
 }
 
 /**
@@ -307,8 +314,8 @@ export class Users implements UserStore {
       async (sql) => {
         const found = await sql.change(
           disabled
-            ? "UPDATE users SET disabled_at = COALESCE(disabled_at, ?), updated_at = ? WHERE uuid = ?"
-            : "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE uuid = ?",
+            ? "UPDATE users SET disabled_at = CASE WHEN disabled_at IS NULL OR disabled_at = closed_at THEN ? ELSE disabled_at END, updated_at = ? WHERE uuid = ?"
+            : "UPDATE users SET disabled_at = NULL, closed_at = NULL, updated_at = ? WHERE uuid = ?",
           disabled ? [now, now, uuid] : [now, uuid],
         );
         if (found === 0) return false;
@@ -319,11 +326,61 @@ export class Users implements UserStore {
     );
   }
 
-  async delete(uuid: string, event: AuthEvent): Promise<boolean> {
+  async close(uuid: string, event: AuthEvent): Promise<boolean> {
+    const now = event.timestamp;
+    return this.#database.transaction(async (sql) => {
+      const closed = await sql.change(
+        "UPDATE users SET disabled_at = ?, closed_at = ?, updated_at = ? WHERE uuid = ? AND disabled_at IS NULL",
+        [now, now, now, uuid],
+      );
+      if (closed === 0) return false;
+      await endEverythingOf(sql, this.#tellers, uuid, "user_closed", now);
+      await this.#tell(sql, uuid, event);
+      return true;
+    });
+  }
+
+  async reopen(uuid: string, event: AuthEvent): Promise<boolean> {
+    const now = event.timestamp;
+    return this.#database.transaction(async (sql) => {
+      // an operator may have disabled it since
+      const opened = await sql.change(
+        `UPDATE users SET disabled_at = CASE WHEN disabled_at = closed_at THEN NULL ELSE disabled_at END, closed_at = NULL,
+         updated_at = ? WHERE uuid = ? AND closed_at IS NOT NULL`,
+        [now, uuid],
+      );
+      if (opened === 0) return false;
+      await this.#tell(sql, uuid, event);
+      return true;
+    });
+  }
+
+  async listClosed(before: number, limit: number): Promise<User[]> {
+    const sql = `${selectUser} WHERE u.closed_at <= ? ORDER BY u.closed_at LIMIT ?`;
+    return (await this.#database.rows<UserRow>(sql, [before, limit])).map(userOf);
+  }
+
+  async forgetTraces(uuid: string, batch: number): Promise<number> {
+    const where = "subject = ? AND ip_address <> ''";
+    const forget = "UPDATE oauth2_authorization SET ip_address = '', user_agent = '' WHERE";
+    return this.#database.change(
+      this.#database.dialect === "mysql"
+        ? `${forget} ${where} LIMIT ?`
+        : `${forget} id IN (SELECT id FROM oauth2_authorization WHERE ${where} LIMIT ?)`,
+      [uuid, batch],
+    );
+  }
+
+  async delete(uuid: string, event: AuthEvent, closedBefore?: number): Promise<boolean> {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const seq = await nextEventSeq(sql, uuid);
       if (seq === null) return false;
+      if (closedBefore !== undefined) {
+        const closed = await sql.rows("SELECT uuid FROM users WHERE uuid = ? AND closed_at <= ?", [uuid, closedBefore]);
+        if (closed.length === 0) return rollback(false);
+      }
+      await sql.change("DELETE FROM mail WHERE user_id = ? AND status = 'parked'", [uuid]);
       // its outbox rows stay: what happened is still told
       await sql.change("DELETE FROM users WHERE uuid = ?", [uuid]);
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);

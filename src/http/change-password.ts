@@ -62,7 +62,12 @@ async function userOfRepeat({ ctx }: Visit, form: Parameters): Promise<UserWithP
 /** Every session of the account has ended: this browser goes on in a new one. */
 async function signIn(visit: Visit, user: UserWithPassword, form: Parameters): Promise<FastifyReply> {
   const { ctx, reply } = visit;
-  const login = loginOf(ctx, user, { browser: browserOf(visit), replaces: null, formId: formIdOf(form) });
+  const login = loginOf(ctx, user, {
+    browser: browserOf(visit),
+    replaces: null,
+    formId: formIdOf(form),
+    isKnown: true,
+  });
   await storeLogin(ctx, login);
   setSessionCookie(visit, login.session);
   setDeviceCookie(visit, login.deviceProof);

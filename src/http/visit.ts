@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { OAuthContext } from "../oauth/context.ts";
 import { type Browser, type BrowserSession, findSession, startSession } from "../sessions/sessions.ts";
+import { askerOf } from "./asker.ts";
 
 /** One request of a browser for a page, and the reply to it. */
 export interface Visit {
@@ -45,7 +46,8 @@ export function clearSessionCookie(visit: Visit): void {
 export function browserOf(visit: Visit): Browser {
   const { request } = visit;
   const deviceProof = cookieOf(visit, "auth_device");
-  return { ipAddress: request.ip, userAgent: request.headers["user-agent"] ?? "", deviceProof };
+  const { ipAddress, language } = askerOf(request);
+  return { ipAddress, language, userAgent: request.headers["user-agent"] ?? "", deviceProof };
 }
 
 export function cookieOf({ ctx, request }: Visit, name: CookieName): string | undefined {

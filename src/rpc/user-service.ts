@@ -5,14 +5,15 @@ import { type StandardClaims, StandardClaimsSchema, type UserService } from "../
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER } from "../events.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
+import { cancelDeletion, deleteUser, requestDeletion } from "../users/deletion.ts";
 import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { signUp } from "../users/sign-up.ts";
 import {
   batchGetUsers,
   changePassword,
-  deleteUser,
   endSessions,
   getUser,
   getUserByEmail,
@@ -119,6 +120,22 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     async endSessions({ uuid }, context) {
       await withinDeadline(context, () => endSessions(ctx, readUuid("uuid", uuid)));
       return {};
+    },
+
+    async requestDeletion({ uuid }, context) {
+      const erasedAt = await withinDeadline(context, () =>
+        requestDeletion(ctx, readUuid("uuid", uuid), askerOf(context)),
+      );
+      return { erasedAt: timestampFromMs(erasedAt) };
+    },
+
+    async cancelDeletion({ uuid }, context) {
+      await withinDeadline(context, () => cancelDeletion(ctx, readUuid("uuid", uuid), askerOf(context)));
+      return {};
+    },
+
+    async exportUser({ uuid }) {
+      return { data: await exportUser(ctx, readUuid("uuid", uuid)) };
     },
 
     async deleteUser({ uuid }, context) {

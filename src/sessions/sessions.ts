@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import type { Context } from "../context.ts";
 import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
+import { type UserSecurity, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import { type FirstCode, LONGEST_SESSION_MS, type LoginProof, type Session } from "../store/sessions.ts";
 import type { UserWithPassword } from "../store/users.ts";
@@ -23,6 +24,8 @@ const touchMs = 60_000;
 export interface Browser {
   readonly ipAddress: string;
   readonly userAgent: string;
+  /** The language tag that it prefers; empty: it names none. */
+  readonly language: string;
   /** Its proof of earlier logins (`known-devices.ts`). */
   readonly deviceProof: string | undefined;
 }
@@ -91,16 +94,30 @@ export function loginOf(
     readonly formId: string | null;
     /** How the user proved who they are, as `amr` values; a password unless given. */
     readonly methods?: readonly string[];
+    /** True: the user was signed in with this browser already. */
+    readonly isKnown?: boolean;
   },
 ): Login {
+  const notice = login.isKnown === true ? null : newDeviceNotice(ctx, login.browser, user);
   const { formId, methods = ["pwd"] } = login;
   const cookie = formId === null ? randomToken() : cookieOfForm(ctx, formId, user, methods);
   return {
     session: newSession(ctx, login.browser, { userId: user.uuid, methods, cookie }),
     deviceProof: rememberDevice(ctx, login.browser.deviceProof, user),
-    proof: { replaces: login.replaces?.idHash ?? null, passwordHash: user.passwordHash },
+    proof: {
+      replaces: login.replaces?.idHash ?? null,
+      passwordHash: user.passwordHash,
+      ...(notice === null ? {} : { notice }),
+    },
     isStored: false,
   };
+}
+
+/** The owner hears of a login from a browser that the account never signed in with, but of the very first login. */
+function newDeviceNotice(ctx: Context, browser: Browser, user: UserWithPassword): UserSecurity | null {
+  if (user.signedInAt === null || knownDevice(ctx, browser.deviceProof, user) !== null) return null;
+  const asker = { ...browser, userAgent: browser.userAgent.slice(0, 500) };
+  return userSecurity(user, { kind: "NEW_DEVICE", detail: "" }, asker, ctx.clock.now());
 }
 
 /**

@@ -26,6 +26,7 @@ export interface MailStore {
   sent(eventId: string, now: number): Promise<void>;
   /** @param nextAttemptAt null: there will be none; the row stays, to be looked at */
   failed(eventId: string, reason: string, nextAttemptAt: number | null): Promise<void>;
+  /** Nothing waits where the service sends no mail. */
   stats(): Promise<{ readonly pending: number; readonly parked: number }>;
   /** As the outbox's: seals what is sealed under an older key under the first one. @returns how many, and how many no key opens */
   reseal(): Promise<{ readonly resealed: number; readonly unreadable: number }>;

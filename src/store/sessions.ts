@@ -1,3 +1,4 @@
+import type { AuthEvent } from "../events.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "./authorizations.ts";
 
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
@@ -40,6 +41,8 @@ export interface LoginProof {
   readonly replaces: string | null;
   /** That the password was checked against. */
   readonly passwordHash: string;
+  /** Written with a session that is new. */
+  readonly notice?: AuthEvent;
 }
 
 /** A code that a new session gives a client at once. */

@@ -50,6 +50,10 @@ export interface PostalAddress {
 
 export interface UserWithPassword extends User {
   readonly passwordHash: string;
+  /** When a browser signed in last; null: never, or before this was stored. */
+  readonly signedInAt: number | null;
+  /** When the user closed the account, which is disabled since; null: it is not closed. */
+  readonly closedAt: number | null;
 }
 
 export interface UserChange {
@@ -106,8 +110,19 @@ export interface UserStore {
   ): Promise<"changed" | "lost">;
   /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
   setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
-  /** Deletes account, profile, consents, sessions and codes, revokes every authorization, at the event's time. False: no such user. */
-  delete(uuid: string, event: AuthEvent): Promise<boolean>;
+  /**
+   * Closes the account at the event's time: it is disabled, everything of it ends. False: no such user, or it is disabled already.
+   */
+  close(uuid: string, event: AuthEvent): Promise<boolean>;
+  /** Opens a closed account again. False: it is not closed. */
+  reopen(uuid: string, event: AuthEvent): Promise<boolean>;
+  /** Accounts that were closed up to this time, the longest closed first. */
+  listClosed(before: number, limit: number): Promise<User[]>;
+  /** Forgets from where the user's authorizations came, of `batch` of them. Returns of how many; call again while that is a batch. */
+  forgetTraces(uuid: string, batch: number): Promise<number>;
+  /** Deletes account, profile, consents, sessions and codes, revokes every authorization, at the event's time. False: no such user.
+   * @param closedBefore only if it was closed up to this time, and still is */
+  delete(uuid: string, event: AuthEvent, closedBefore?: number): Promise<boolean>;
   /** The newest reset token takes the place of older ones; token and event in one transaction. */
   createPasswordReset(
     reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },

@@ -19,6 +19,8 @@ const securityEvents = {
   email_changed: "info",
   user_disabled: "info",
   user_enabled: "info",
+  user_closed: "info",
+  user_reopened: "info",
   user_deleted: "info",
   user_changed: "info",
   events_discarded: "warn",

@@ -100,5 +100,5 @@ export async function resetPassword(
   if (outcome === "invalid") throw invalid();
   await welcomeOwner(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_reset", { sub: user.uuid });
-  return { ...user, passwordHash };
+  return { ...user, passwordHash, signedInAt: null, closedAt: null };
 }

@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
-import { type Asker, passwordChanged, UNKNOWN_ASKER, userDeleted } from "../events.ts";
+import { type Asker, passwordChanged, UNKNOWN_ASKER } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
@@ -22,8 +22,8 @@ export interface PasswordSource {
  * Is this the account's password? Ten wrong ones within 15 minutes close the account's login until those minutes are over, but not for who
  * others cannot be: each device that it signed in with has ten attempts of its own, and so has, for an hour, the network from which its
  * password was set. Right passwords are not counted. Unknown and disabled accounts get the same response as a wrong password, after the
- * same work.
- * @throws AuthError invalid_credentials, rate_limited, unavailable
+ * same work; one that its user closed says so where the password is right.
+ * @throws AuthError invalid_credentials, account_closed, rate_limited, unavailable
  */
 export async function checkPassword(
   ctx: Context,
@@ -81,17 +81,24 @@ function counted(
 }
 
 async function verify(ctx: Context, found: UserWithPassword | null, password: string): Promise<UserWithPassword> {
-  const active = found !== null && found.disabledAt === null;
+  const closed = isClosed(found);
+  const active = found !== null && (found.disabledAt === null || closed);
   const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
   if (!active || !right) {
     const reason = found === null ? "unknown_account" : active ? "wrong_password" : "disabled_account";
     securityEvent(ctx, "login_failed", { sub: found?.uuid, reason });
     throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   }
+  if (closed) throw new AuthError("account_closed", "the user closed this account");
   if (!ctx.passwords.isOutdated(found.passwordHash)) return found;
   const passwordHash = await ctx.passwords.hash(password);
   await ctx.store.users.rehash(found.uuid, found.passwordHash, passwordHash);
   return { ...found, passwordHash };
+}
+
+/** Did its user close it, and no operator disable it since? */
+function isClosed(user: UserWithPassword | null): boolean {
+  return user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
 }
 
 /** Gives the network from which the account's owner set its password ten logins that others cannot use up. */
@@ -190,7 +197,7 @@ export async function changePassword(
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
-  const { passwordHash } = await checkCurrentPassword(ctx, user.uuid, current);
+  const { passwordHash, signedInAt, closedAt } = await checkCurrentPassword(ctx, user.uuid, current);
   const newHash = await ctx.passwords.hash(newPassword);
   const { asker = UNKNOWN_ASKER } = change;
   const event = passwordChanged(user, "CHANGED", asker, ctx.clock.now());
@@ -198,7 +205,7 @@ export async function changePassword(
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_changed", { sub: user.uuid });
-  return { ...user, passwordHash: newHash };
+  return { ...user, passwordHash: newHash, signedInAt, closedAt };
 }
 
 /**
@@ -231,11 +238,4 @@ export async function endSessions(ctx: Context, uuid: string): Promise<void> {
   await getUser(ctx, uuid);
   await ctx.store.sessions.endAllOf(uuid, ctx.clock.now());
   securityEvent(ctx, "logged_out_everywhere", { sub: uuid });
-}
-
-/** Deletes the account permanently; its address may sign up again, as another user. @throws AuthError not_found */
-export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
-  const user = await getUser(ctx, uuid);
-  if (!(await ctx.store.users.delete(uuid, userDeleted(user, UNKNOWN_ASKER, ctx.clock.now())))) throw unknownUser();
-  securityEvent(ctx, "user_deleted", { sub: uuid });
 }

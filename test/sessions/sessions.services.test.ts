@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
-import { deleteUser, setUserDisabled } from "../../src/users/users.ts";
+import { deleteUser } from "../../src/users/deletion.ts";
+import { setUserDisabled } from "../../src/users/users.ts";
 import { startApp, startReplicas, type TestApp } from "../support/app.ts";
 import {
   type Account,

@@ -6,14 +6,14 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_auth_v1_options } from "./options_pb.ts";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message } from "@bufbuild/protobuf";
+import { file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file auth/v1/user.proto.
  */
 export const file_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiIQoRRGVsZXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJEZWxldGVVc2VyUmVzcG9uc2UiIgoSRW5kU2Vzc2lvbnNSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRW5kU2Vzc2lvbnNSZXNwb25zZTLhDAoLVXNlclNlcnZpY2USVAoHR2V0VXNlchIXLmF1dGgudjEuR2V0VXNlclJlcXVlc3QaGC5hdXRoLnYxLkdldFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJpCg5HZXRVc2VyQnlFbWFpbBIeLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXF1ZXN0Gh8uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmYKDUJhdGNoR2V0VXNlcnMSHS5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0Gh4uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSWgoJTGlzdFVzZXJzEhkuYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GhouYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJPCgZTaWduVXASFi5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaFy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpVcGRhdGVVc2VyEhouYXV0aC52MS5VcGRhdGVVc2VyUmVxdWVzdBobLmF1dGgudjEuVXBkYXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DaGFuZ2VQYXNzd29yZBIeLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Gh8uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJ5ChRSZXF1ZXN0UGFzc3dvcmRSZXNldBIkLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiUuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRKFAQoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEiguYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXF1ZXN0GikuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUScwoSUmVxdWVzdEVtYWlsQ2hhbmdlEiIuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXF1ZXN0GiMuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLVmVyaWZ5RW1haWwSGy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVxdWVzdBocLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZAoNUmVzZXRQYXNzd29yZBIdLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaHi5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRGlzYWJsZVVzZXISGy5hdXRoLnYxLkRpc2FibGVVc2VyUmVxdWVzdBocLmF1dGgudjEuRGlzYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKRW5hYmxlVXNlchIaLmF1dGgudjEuRW5hYmxlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkVuYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRW5kU2Vzc2lvbnMSGy5hdXRoLnYxLkVuZFNlc3Npb25zUmVxdWVzdBocLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKRGVsZXRlVXNlchIaLmF1dGgudjEuRGVsZXRlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGViBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiJgoWUmVxdWVzdERlbGV0aW9uUmVxdWVzdBIMCgR1dWlkGAEgASgJIkgKF1JlcXVlc3REZWxldGlvblJlc3BvbnNlEi0KCWVyYXNlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJQoVQ2FuY2VsRGVsZXRpb25SZXF1ZXN0EgwKBHV1aWQYASABKAkiGAoWQ2FuY2VsRGVsZXRpb25SZXNwb25zZSIhChFFeHBvcnRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIjsKEkV4cG9ydFVzZXJSZXNwb25zZRIlCgRkYXRhGAEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZSIiChJFbmRTZXNzaW9uc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIVChNFbmRTZXNzaW9uc1Jlc3BvbnNlMpUPCgtVc2VyU2VydmljZRJUCgdHZXRVc2VyEhcuYXV0aC52MS5HZXRVc2VyUmVxdWVzdBoYLmF1dGgudjEuR2V0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmkKDkdldFVzZXJCeUVtYWlsEh4uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlcXVlc3QaHy5hdXRoLnYxLkdldFVzZXJCeUVtYWlsUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSZgoNQmF0Y2hHZXRVc2VycxIdLmF1dGgudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaHi5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJaCglMaXN0VXNlcnMSGS5hdXRoLnYxLkxpc3RVc2Vyc1JlcXVlc3QaGi5hdXRoLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEk8KBlNpZ25VcBIWLmF1dGgudjEuU2lnblVwUmVxdWVzdBoXLmF1dGgudjEuU2lnblVwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKClVwZGF0ZVVzZXISGi5hdXRoLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5VcGRhdGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmcKDkNoYW5nZVBhc3N3b3JkEh4uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaHy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnkKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiQuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaJS5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEoUBChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SKC5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaKS5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJzChJSZXF1ZXN0RW1haWxDaGFuZ2USIi5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlcXVlc3QaIy5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtWZXJpZnlFbWFpbBIbLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GhwuYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJkCg1SZXNldFBhc3N3b3JkEh0uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoeLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtEaXNhYmxlVXNlchIbLmF1dGgudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GhwuYXV0aC52MS5EaXNhYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpFbmFibGVVc2VyEhouYXV0aC52MS5FbmFibGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRW5hYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtFbmRTZXNzaW9ucxIbLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXF1ZXN0GhwuYXV0aC52MS5FbmRTZXNzaW9uc1Jlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJqCg9SZXF1ZXN0RGVsZXRpb24SHy5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlcXVlc3QaIC5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DYW5jZWxEZWxldGlvbhIeLmF1dGgudjEuQ2FuY2VsRGVsZXRpb25SZXF1ZXN0Gh8uYXV0aC52MS5DYW5jZWxEZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJdCgpFeHBvcnRVc2VyEhouYXV0aC52MS5FeHBvcnRVc2VyUmVxdWVzdBobLmF1dGgudjEuRXhwb3J0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkElsKCkRlbGV0ZVVzZXISGi5hdXRoLnYxLkRlbGV0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5EZWxldGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.User
@@ -757,6 +757,106 @@ export const EnableUserResponseSchema: GenMessage<EnableUserResponse> = /*@__PUR
   messageDesc(file_auth_v1_user, 30);
 
 /**
+ * @generated from message auth.v1.RequestDeletionRequest
+ */
+export type RequestDeletionRequest = Message<"auth.v1.RequestDeletionRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.RequestDeletionRequest.
+ * Use `create(RequestDeletionRequestSchema)` to create a new message.
+ */
+export const RequestDeletionRequestSchema: GenMessage<RequestDeletionRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 31);
+
+/**
+ * @generated from message auth.v1.RequestDeletionResponse
+ */
+export type RequestDeletionResponse = Message<"auth.v1.RequestDeletionResponse"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp erased_at = 1;
+   */
+  erasedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message auth.v1.RequestDeletionResponse.
+ * Use `create(RequestDeletionResponseSchema)` to create a new message.
+ */
+export const RequestDeletionResponseSchema: GenMessage<RequestDeletionResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 32);
+
+/**
+ * @generated from message auth.v1.CancelDeletionRequest
+ */
+export type CancelDeletionRequest = Message<"auth.v1.CancelDeletionRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.CancelDeletionRequest.
+ * Use `create(CancelDeletionRequestSchema)` to create a new message.
+ */
+export const CancelDeletionRequestSchema: GenMessage<CancelDeletionRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 33);
+
+/**
+ * @generated from message auth.v1.CancelDeletionResponse
+ */
+export type CancelDeletionResponse = Message<"auth.v1.CancelDeletionResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.CancelDeletionResponse.
+ * Use `create(CancelDeletionResponseSchema)` to create a new message.
+ */
+export const CancelDeletionResponseSchema: GenMessage<CancelDeletionResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 34);
+
+/**
+ * @generated from message auth.v1.ExportUserRequest
+ */
+export type ExportUserRequest = Message<"auth.v1.ExportUserRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.ExportUserRequest.
+ * Use `create(ExportUserRequestSchema)` to create a new message.
+ */
+export const ExportUserRequestSchema: GenMessage<ExportUserRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 35);
+
+/**
+ * @generated from message auth.v1.ExportUserResponse
+ */
+export type ExportUserResponse = Message<"auth.v1.ExportUserResponse"> & {
+  /**
+   * The members are those of the file that the account page offers; more may come.
+   *
+   * @generated from field: google.protobuf.Struct data = 1;
+   */
+  data?: JsonObject | undefined;
+};
+
+/**
+ * Describes the message auth.v1.ExportUserResponse.
+ * Use `create(ExportUserResponseSchema)` to create a new message.
+ */
+export const ExportUserResponseSchema: GenMessage<ExportUserResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 36);
+
+/**
  * @generated from message auth.v1.DeleteUserRequest
  */
 export type DeleteUserRequest = Message<"auth.v1.DeleteUserRequest"> & {
@@ -771,7 +871,7 @@ export type DeleteUserRequest = Message<"auth.v1.DeleteUserRequest"> & {
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 31);
+  messageDesc(file_auth_v1_user, 37);
 
 /**
  * @generated from message auth.v1.DeleteUserResponse
@@ -784,7 +884,7 @@ export type DeleteUserResponse = Message<"auth.v1.DeleteUserResponse"> & {
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 32);
+  messageDesc(file_auth_v1_user, 38);
 
 /**
  * @generated from message auth.v1.EndSessionsRequest
@@ -801,7 +901,7 @@ export type EndSessionsRequest = Message<"auth.v1.EndSessionsRequest"> & {
  * Use `create(EndSessionsRequestSchema)` to create a new message.
  */
 export const EndSessionsRequestSchema: GenMessage<EndSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 33);
+  messageDesc(file_auth_v1_user, 39);
 
 /**
  * @generated from message auth.v1.EndSessionsResponse
@@ -814,7 +914,7 @@ export type EndSessionsResponse = Message<"auth.v1.EndSessionsResponse"> & {
  * Use `create(EndSessionsResponseSchema)` to create a new message.
  */
 export const EndSessionsResponseSchema: GenMessage<EndSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 34);
+  messageDesc(file_auth_v1_user, 40);
 
 /**
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
@@ -969,6 +1069,37 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof EndSessionsRequestSchema;
     output: typeof EndSessionsResponseSchema;
+  },
+  /**
+   * Closes the account at once, and erases it after 7 days: until then the user may keep it. FAILED_PRECONDITION or INVALID_ARGUMENT
+   * where it is closed or disabled already.
+   *
+   * @generated from rpc auth.v1.UserService.RequestDeletion
+   */
+  requestDeletion: {
+    methodKind: "unary";
+    input: typeof RequestDeletionRequestSchema;
+    output: typeof RequestDeletionResponseSchema;
+  },
+  /**
+   * Opens a closed account again.
+   *
+   * @generated from rpc auth.v1.UserService.CancelDeletion
+   */
+  cancelDeletion: {
+    methodKind: "unary";
+    input: typeof CancelDeletionRequestSchema;
+    output: typeof CancelDeletionResponseSchema;
+  },
+  /**
+   * Everything that is stored about the user, without secrets.
+   *
+   * @generated from rpc auth.v1.UserService.ExportUser
+   */
+  exportUser: {
+    methodKind: "unary";
+    input: typeof ExportUserRequestSchema;
+    output: typeof ExportUserResponseSchema;
   },
   /**
    * Removes the account for good; the address may sign up again, as another user.

@@ -38,7 +38,12 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(results.filter((result) => result === "created")).toHaveLength(1);
       expect(results.filter((result) => result === "email_taken")).toHaveLength(49);
       const winner = users[results.indexOf("created")] as User;
-      expect(await store.users.findByEmail(email)).toEqual({ ...winner, passwordHash: "hash-1" });
+      expect(await store.users.findByEmail(email)).toEqual({
+        ...winner,
+        passwordHash: "hash-1",
+        signedInAt: null,
+        closedAt: null,
+      });
       expect(await seqs(database, winner)).toEqual([1]);
       const rows = await database.rows("SELECT event_id FROM outbox WHERE user_id IN (?, ?)", [
         (users[0] as User).uuid,
@@ -55,7 +60,7 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("finds the user to check a password of, and whether the guesses at it are used up, whoever exists", async () => {
       const user = await signUp(store);
-      const known = { ...user, passwordHash: "hash-1" };
+      const known = { ...user, passwordHash: "hash-1", signedInAt: null, closedAt: null };
       const key = `guesses ${user.uuid}`;
       const look = { key, limit: 2, now: NOW };
       const unknown = { email: `nobody-${randomUUID()}@example.com` };
@@ -135,10 +140,20 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await store.users.setDisabled(busy.user.uuid, true, NOW + 5)).toBe(true);
       await expectAllEnded(store, database, busy);
       const session = makeSession(busy.user.uuid);
-      expect(await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" })).toBe("refused");
+      expect(
+        await store.sessions.signIn(session, {
+          replaces: null,
+          passwordHash: "hash-1",
+        }),
+      ).toBe("refused");
       expect((await store.users.find(busy.user.uuid))?.disabledAt).toBe(NOW + 5);
       await store.users.setDisabled(busy.user.uuid, false, NOW + 6);
-      expect(await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" })).toBe("signed_in");
+      expect(
+        await store.sessions.signIn(session, {
+          replaces: null,
+          passwordHash: "hash-1",
+        }),
+      ).toBe("signed_in");
     });
 
     it("deletes a user with everything but the events still to be told", async () => {

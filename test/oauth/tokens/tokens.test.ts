@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { keysFor } from "../../../src/crypto/keys-for.ts";
 import { Sealer } from "../../../src/crypto/sealing.ts";
-import { deleteUser } from "../../../src/users/users.ts";
+import { deleteUser } from "../../../src/users/deletion.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import {
   type Account,

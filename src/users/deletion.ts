@@ -1,0 +1,85 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type Asker, UNKNOWN_ASKER, userDeleted, userSecurity } from "../events.ts";
+import type { User } from "../store/users.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
+import { checkCurrentPassword, getUser } from "./users.ts";
+
+/** So long after it was closed an account may be kept (milliseconds). */
+export const GRACE_MS = 7 * 86_400_000;
+const accountsAtOnce = 100;
+const tracesAtOnce = 1_000;
+
+const unknownUser = () => new AuthError("not_found", "no such user");
+
+/**
+ * Closes the account at once: every session and authorization ends, and it is erased after `GRACE_MS` unless its user keeps it.
+ * @param asker the browser of the user who asks, where there is one
+ * @returns when it is erased (epoch milliseconds)
+ * @throws AuthError not_found, invalid_request: it is closed or disabled
+ */
+export async function requestDeletion(ctx: Context, uuid: string, asker: Asker = UNKNOWN_ASKER): Promise<number> {
+  const user = await getUser(ctx, uuid);
+  const now = ctx.clock.now();
+  const erasedAt = now + GRACE_MS;
+  const detail = new Date(erasedAt).toISOString();
+  const event = userSecurity(user, { kind: "DELETION_REQUESTED", detail }, asker, now);
+  if (!(await ctx.store.users.close(uuid, event))) {
+    throw new AuthError("invalid_request", "the account is closed or disabled already");
+  }
+  securityEvent(ctx, "user_closed", { sub: uuid });
+  return erasedAt;
+}
+
+/**
+ * The same for a user who proves to be there by the current password.
+ * @throws AuthError as `requestDeletion`; invalid_credentials, rate_limited
+ */
+export async function requestOwnDeletion(
+  ctx: Context,
+  request: { readonly uuid: string; readonly currentPassword: string; readonly asker: Asker },
+): Promise<number> {
+  await checkCurrentPassword(ctx, request.uuid, request.currentPassword);
+  return requestDeletion(ctx, request.uuid, request.asker);
+}
+
+/** Opens a closed account again. @throws AuthError not_found, invalid_request: it is not closed */
+export async function cancelDeletion(ctx: Context, uuid: string, asker: Asker = UNKNOWN_ASKER): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  const event = userSecurity(user, { kind: "DELETION_CANCELLED", detail: "" }, asker, ctx.clock.now());
+  if (!(await ctx.store.users.reopen(uuid, event))) {
+    throw new AuthError("invalid_request", "the account is not closed");
+  }
+  securityEvent(ctx, "user_reopened", { sub: uuid });
+}
+
+/** When a closed account is erased (epoch milliseconds). */
+export function erasureOf({ closedAt }: { readonly closedAt: number }): number {
+  return closedAt + GRACE_MS;
+}
+
+/** Erases the accounts that were closed long enough ago. @returns how many there were */
+export async function eraseClosedAccounts(ctx: Context): Promise<number> {
+  const before = ctx.clock.now() - GRACE_MS;
+  const closed = await ctx.store.users.listClosed(before, accountsAtOnce);
+  // one that is kept in this very moment stays
+  for (const user of closed) await erase(ctx, user, before);
+  return closed.length;
+}
+
+/** Deletes the account permanently; its address may sign up again, as another user. @throws AuthError not_found */
+export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
+  if (!(await erase(ctx, await getUser(ctx, uuid)))) throw unknownUser();
+}
+
+/**
+ * What is left says that there was a user: revoked authorizations until their tokens have expired, without address and browser, and the
+ * tombstone that revokes whatever names the user.
+ */
+async function erase(ctx: Context, user: User, closedBefore?: number): Promise<boolean> {
+  const event = userDeleted(user, UNKNOWN_ASKER, ctx.clock.now());
+  if (!(await ctx.store.users.delete(user.uuid, event, closedBefore))) return false;
+  while ((await ctx.store.users.forgetTraces(user.uuid, tracesAtOnce)) === tracesAtOnce);
+  securityEvent(ctx, "user_deleted", { sub: user.uuid });
+  return true;
+}

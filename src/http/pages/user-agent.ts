@@ -1,4 +1,4 @@
-import type { MESSAGES } from "./messages.ts";
+import type { Messages } from "./messages/en.ts";
 
 /** What a browser calls itself; the first that is found, as most claim to be others too. */
 const browsers: readonly (readonly [mark: RegExp, name: string])[] = [
@@ -21,7 +21,7 @@ const systems: readonly (readonly [mark: RegExp, name: string])[] = [
 const maxShown = 80;
 
 /** A browser in a few words, to be recognised by its user; one that is not known, by the beginning of its user agent. */
-export function nameBrowser(t: (typeof MESSAGES)["en"], userAgent: string): string {
+export function nameBrowser(t: Messages, userAgent: string): string {
   const [, browser] = browsers.find(([mark]) => mark.test(userAgent)) ?? [];
   const [, system] = systems.find(([mark]) => mark.test(userAgent)) ?? [];
   if (browser !== undefined && system !== undefined) return t.browserOn(browser, system);

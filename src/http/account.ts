@@ -3,12 +3,13 @@ import { AuthError } from "../errors.ts";
 import { listApplications, withdrawConsent } from "../oauth/authorization/consents.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
-import { type BrowserSession, endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
+import { endOwnSession, listOwnSessions } from "../sessions/sessions.ts";
 import { endSessions, getUser } from "../users/users.ts";
-import { checkForm, FormRefused, formFields, isOfEndedSession } from "./forms.ts";
+import { formFields, isOfEndedSession } from "./forms.ts";
+import { isSignedIn, ownForm, type SignedIn } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
-import { type Parameters, readForm, readQuery } from "./parameters.ts";
+import { readForm, readQuery } from "./parameters.ts";
 import { clearSessionCookie, pathOf, sessionOf, type Visit } from "./visit.ts";
 
 const endPath = "/account/sessions/end";
@@ -20,15 +21,13 @@ const maxSessions = 100;
 /** What was done is said when the page is loaded again, for so long (milliseconds). */
 const saidForMs = 60_000;
 
-type SignedIn = BrowserSession & { readonly userId: string };
-
 /** The user's own page: where they are signed in, which applications have access, and how to end either. */
 export function accountPage(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
   page.get("/", async (visit) => {
     const session = await sessionOf(visit);
-    if (session === null || !isSignedIn(session)) return renderPage(visit, "home", {});
+    if (!isSignedIn(session)) return renderPage(visit, "home", {});
     return showAccount(visit, session);
   });
 
@@ -68,21 +67,6 @@ function endPurpose(handle = ""): string {
 
 function removePurpose(clientId = ""): string {
   return `${removePath} ${clientId}`;
-}
-
-function isSignedIn(session: BrowserSession): session is SignedIn {
-  return session.userId !== null;
-}
-
-/** A form of this page and the signed-in session it belongs to. @throws AuthError forbidden */
-async function ownForm(
-  visit: Visit,
-  purposeOf: (form: Parameters) => string,
-): Promise<{ session: SignedIn; form: Parameters }> {
-  const form = readForm(visit.request);
-  const session = await checkForm(visit, purposeOf(form), form);
-  if (!isSignedIn(session)) throw new FormRefused();
-  return { session, form };
 }
 
 async function showAccount(visit: Visit, session: SignedIn): Promise<FastifyReply> {

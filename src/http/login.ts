@@ -4,6 +4,7 @@ import { continueRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin } from "../sessions/sessions.ts";
+import { showRestore } from "./account-data.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOn, goOnSignedIn } from "./go-on.ts";
@@ -56,6 +57,7 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
     });
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
+    if (thrown instanceof AuthError && thrown.code === "account_closed") return showRestore(visit, pending, email);
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
     const { error } = toAuthError(ctx, thrown);
     setRetryAfter(reply, error.retryAfter);

@@ -13,6 +13,9 @@ import { PATHS } from "../oauth/paths.ts";
 import { duringRequest } from "../telemetry/request.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
+import { accountDataPages } from "./account-data.ts";
+import { accountEmailPage } from "./account-email.ts";
+import { accountProfilePage } from "./account-profile.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { changePasswordPage } from "./change-password.ts";
 import { consentPage } from "./consent.ts";
@@ -43,6 +46,9 @@ type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
 const pages: readonly Endpoint[] = [
   authorizeEndpoint,
   accountPage,
+  accountProfilePage,
+  accountEmailPage,
+  accountDataPages,
   changePasswordPage,
   loginPage,
   signUpPage,

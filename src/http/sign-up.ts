@@ -62,7 +62,8 @@ async function orNull(work: () => Promise<Login>): Promise<Login | null> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof AuthError && ["invalid_credentials", "rate_limited"].includes(error.code)) return null;
+    if (error instanceof AuthError && ["invalid_credentials", "account_closed", "rate_limited"].includes(error.code))
+      return null;
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 import { listSessions } from "../sessions/sessions.ts";
+import { pendingEmailOf } from "../users/email-verification.ts";
 import { getUser } from "../users/users.ts";
 import { listApplications } from "./authorization/consents.ts";
 import type { OAuthContext } from "./context.ts";
@@ -13,7 +14,7 @@ type Json = string | number | boolean | null | Json[] | { [member: string]: Json
  */
 export async function exportUser(ctx: OAuthContext, uuid: string): Promise<{ [member: string]: Json }> {
   const user = await getUser(ctx, uuid);
-  const pendingEmail = await ctx.store.emailVerifications.pendingOf(uuid, ctx.clock.now());
+  const pendingEmail = await pendingEmailOf(ctx, uuid);
   return {
     exportedAt: timeOf(ctx.clock.now()),
     account: {

@@ -3,6 +3,7 @@ import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER, userDeleted, userSecurity } from "../events.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { normaliseEmail } from "./input.ts";
 import { checkCurrentPassword, getUser } from "./users.ts";
 
 /** So long after it was closed an account may be kept (milliseconds). */
@@ -53,9 +54,17 @@ export async function cancelDeletion(ctx: Context, uuid: string, asker: Asker = 
   securityEvent(ctx, "user_reopened", { sub: uuid });
 }
 
-/** When a closed account is erased (epoch milliseconds). */
-export function erasureOf({ closedAt }: { readonly closedAt: number }): number {
-  return closedAt + GRACE_MS;
+/** A closed account, and when it is erased (epoch milliseconds); null: there is none, or it is not closed. */
+export async function findClosed(
+  ctx: Context,
+  account: { readonly email: string } | { readonly uuid: string },
+): Promise<{ readonly user: User; readonly erasedAt: number } | null> {
+  const { users } = ctx.store;
+  const user =
+    "email" in account
+      ? await users.findByEmail(normaliseEmail(account.email).slice(0, 300))
+      : await users.findWithPassword(account.uuid);
+  return user === null || user.closedAt === null ? null : { user, erasedAt: user.closedAt + GRACE_MS };
 }
 
 /** Erases the accounts that were closed long enough ago. @returns how many there were */

@@ -102,6 +102,11 @@ async function maySend(ctx: Context, email: string, { ipAddress }: Asker): Promi
   return refused === null;
 }
 
+/** The address that the account is to have once its link was opened; null: none. */
+export function pendingEmailOf(ctx: Context, uuid: string): Promise<string | null> {
+  return ctx.store.emailVerifications.pendingOf(uuid, ctx.clock.now());
+}
+
 /** What a link is about; null: it is unknown, or its account is gone. */
 export async function findVerification(ctx: Context, token: unknown): Promise<FoundVerification | null> {
   const { data } = linkToken.safeParse(token);

@@ -57,6 +57,9 @@ const email = z
       "Compared without case and without spaces around it; an internationalised domain is answered and sent on in its ASCII form.",
   });
 
+/** Controls that turn the text behind them (Unicode Bidirectional Algorithm): a name could pass for another one, or hide what follows. */
+const turnsText = /[\u202a-\u202e\u2066-\u2069]/;
+
 const nickname = z
   .string("must be a string")
   .transform((text) => text.normalize("NFC").trim())
@@ -65,8 +68,8 @@ const nickname = z
     broken("nickname", "wrong_length", `must have 1 to ${maxNickname} characters`),
   )
   .refine(
-    (text) => !/\p{Cc}|\p{Cs}/u.test(text),
-    broken("nickname", "forbidden_characters", "must not hold control characters"),
+    (text) => !/\p{Cc}|\p{Cs}/u.test(text) && !turnsText.test(text),
+    broken("nickname", "forbidden_characters", "must not hold control characters, those of text direction included"),
   )
   .meta({
     minLength: 1,
@@ -205,7 +208,7 @@ const text = (max: number) =>
     .string("must be a string")
     .min(1, "must not be empty")
     .max(max, `must have at most ${max} characters`)
-    .refine((value) => !/\p{Cs}|\0/u.test(value), "must be valid text");
+    .refine((value) => !/\p{Cs}|\0/u.test(value) && !turnsText.test(value), "must be valid text");
 const webUrl = text(2000).refine(
   (value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol),
   "must be an http or https URL",

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { requestDeletion } from "../../src/users/deletion.ts";
 import type { TestApp } from "../support/app.ts";
 import type { ClientServer } from "../support/browser.ts";
 import { type Account, authorizeUrl, getTokens, postForm, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
@@ -256,6 +257,56 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     end: ({ heading, text }) => heading === t.homeSignedIn && text.includes(t.changePasswordDone),
     later: [({ text }) => text.includes(t.currentPasswordWrong), titled(t.homeSignedIn)],
     sessions: 1,
+  },
+  "account-profile /account/profile": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/profile`),
+    fill: (page) => page.locator("#name").fill("Ann Example"),
+    button: 'form[action$="/account/profile"] button',
+    end: ({ text }) => text.includes(a.profile.saved),
+  },
+  "account-email /account/email": {
+    prepare: async (world, run) => {
+      await signedIn(world, run);
+      run.typed["next"] = uniqueEmail();
+    },
+    open: (page, { app }) => page.goto(`${app.url}/account/email`),
+    fill: async (page, { account, typed }) => {
+      await page.locator("#email").fill(typed["next"] ?? "");
+      await page.locator("#current_password").fill(account.password);
+    },
+    button: 'form[action$="/account/email"] button',
+    end: ({ text }) => text.includes(a.address.waitingAfter),
+  },
+  // a file: the page stays
+  "account-data /account/export": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/data`),
+    button: 'form[action$="/account/export"] button',
+    end: titled(a.data.title),
+  },
+  "account-data /account/delete": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/data`),
+    fill: (page, { account }) => page.locator("#current_password").fill(account.password),
+    button: 'form[action$="/account/delete"] button',
+    end: titled(a.data.closedTitle),
+    sessions: 0,
+  },
+  "account-restore /account/restore": {
+    prepare: async ({ app }, { account }) => {
+      await requestDeletion(app.context, account.uuid);
+    },
+    open: async (page, { app }, { account }) => {
+      await page.goto(`${app.url}/login`);
+      await page.locator("#email").fill(account.email);
+      await page.locator("#password").fill(account.password);
+      await page.locator('form[action$="/login"] button').click();
+      await page.locator('form[action$="/account/restore"]').waitFor();
+    },
+    button: 'form[action$="/account/restore"] button',
+    end: titled(a.data.keepAgain),
+    sessions: 0,
   },
   "account /account/sign-out-everywhere": {
     prepare: signedIn,

@@ -6,7 +6,7 @@ import { httpApiPage, openApiDocument } from "../../scripts/openapi.ts";
 import { ACCOUNT_CODES } from "../../src/http/api-document.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Account, getTokens, signUp, uniqueEmail } from "../support/flow.ts";
-import { resetTokenFor } from "../support/resets.ts";
+import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 interface Operation {
   readonly responses: Readonly<
@@ -82,6 +82,19 @@ describe("the OpenAPI document", () => {
     const narrow = await getTokens(app.url, account, { scope: "openid" });
     const ofNarrow = { authorization: `Bearer ${narrow.access_token}` };
     expect(await ask("get", "/api/users/me", undefined, ofNarrow)).toBe(403);
+
+    const move = (fields: object) => ask("post", "/api/users/me/email", fields, bearer);
+    const email = uniqueEmail();
+    expect(await move({ currentPassword: "wrong", email })).toBe("AUTH_INVALID_CREDENTIALS");
+    expect(await move({ currentPassword: account.password, email: "x" })).toBe("AUTH_INVALID_REQUEST");
+    expect(await move({ currentPassword: account.password, email })).toBe(202);
+    expect(await ask("post", "/api/users/email-verification", { email })).toBe(202);
+    expect(await ask("post", "/api/users/email-verification", { email: "x" })).toBe("AUTH_INVALID_REQUEST");
+    const verify = (token: string) => ask("post", "/api/users/email-verification/confirm", { token });
+    expect(await verify("x".repeat(43))).toBe("AUTH_VERIFICATION_TOKEN_INVALID");
+    const sent = () =>
+      eventsOf(app).find(({ event }) => event.payload["email"] === good.email && event.payload["verificationToken"]);
+    expect(await verify((await until(sent)).event.payload["verificationToken"] ?? "")).toBe(204);
 
     const change = { currentPassword: "wrong", newPassword: "another good password" };
     expect(await ask("post", "/api/users/me/password", change, bearer)).toBe("AUTH_INVALID_CREDENTIALS");

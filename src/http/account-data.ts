@@ -1,0 +1,134 @@
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { AuthError } from "../errors.ts";
+import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
+import type { OAuthContext } from "../oauth/context.ts";
+import { exportUser } from "../oauth/user-export.ts";
+import { cancelDeletion, findClosed, requestOwnDeletion } from "../users/deletion.ts";
+import { getUser } from "../users/users.ts";
+import { askerOf } from "./asker.ts";
+import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import {
+  checkOpenForm,
+  FormRefused,
+  formFields,
+  isOfEndedSession,
+  openAccount,
+  openFormFields,
+  sealAccount,
+} from "./forms.ts";
+import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
+import { pageRoutes } from "./page-routes.ts";
+import { renderPage } from "./pages/render.ts";
+import { readForm } from "./parameters.ts";
+import { clearSessionCookie, pathOf, type Visit } from "./visit.ts";
+import { requestOfForm, shownOf } from "./waiting-request.ts";
+
+const path = "/account/data";
+const exportPath = "/account/export";
+const deletePath = "/account/delete";
+const restorePath = "/account/restore";
+
+/** What is stored about a user as a file, and the way to have it erased. */
+export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void {
+  const page = pageRoutes(app, ctx);
+
+  page.get(path, async (visit) => {
+    const session = await signedInOf(visit);
+    if (session === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    return showData(visit, session, null);
+  });
+
+  page.post(exportPath, async (visit) => {
+    const { session } = await ownForm(visit, () => exportPath);
+    const data = await exportUser(ctx, session.userId);
+    return visit.reply
+      .header("content-disposition", 'attachment; filename="account.json"')
+      .type("application/json; charset=utf-8")
+      .send(`${JSON.stringify(data, null, 2)}\n`);
+  });
+
+  page.post(deletePath, async (visit) => {
+    const typed = readForm(visit.request);
+    // pressed twice: the first press ended the session
+    if (await isOfEndedSession(visit, deletePath, typed))
+      return showClosed(visit, openAccount(ctx, typed["account"] ?? ""));
+    const { session, form } = await ownForm(visit, () => deletePath);
+    const currentPassword = form["current_password"] ?? "";
+    try {
+      await requestOwnDeletion(ctx, { uuid: session.userId, currentPassword, asker: askerOf(visit.request) });
+    } catch (error) {
+      if (!(error instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(error.code)) throw error;
+      setRetryAfter(visit.reply, error.retryAfter);
+      visit.reply.code(ANSWERS[error.code].status);
+      return showData(visit, session, error);
+    }
+    clearSessionCookie(visit);
+    return showClosed(visit, session.userId);
+  });
+
+  page.post(restorePath, async (visit) => {
+    const form = readForm(visit.request);
+    const session = await checkOpenForm(visit, "restore", form);
+    const uuid = openClosed(ctx, form["closed"] ?? "");
+    if (uuid === null) throw new FormRefused();
+    const pending = await requestOfForm(visit, session, form);
+    await cancelDeletion(ctx, uuid, askerOf(visit.request)).catch((error: unknown) => {
+      // pressed twice: it is open again
+      if (!(error instanceof AuthError) || error.code !== "invalid_request") throw error;
+    });
+    return renderPage(visit, "account-restored", await shownOf(visit, pending));
+  });
+}
+
+async function showData(visit: Visit, session: SignedIn, error: AuthError | null): Promise<FastifyReply> {
+  const { email } = await getUser(visit.ctx, session.userId);
+  return renderPage(visit, "account-data", {
+    account: email,
+    exportFields: formFields(session, exportPath, {}),
+    deleteFields: formFields(session, deletePath, { account: sealAccount(visit.ctx, session.userId) }),
+    isWrong: error?.code === "invalid_credentials",
+    problem: error?.code === "rate_limited" ? error.code : null,
+  });
+}
+
+async function showClosed(visit: Visit, uuid: string | null): Promise<FastifyReply> {
+  const closed = uuid === null ? null : await findClosed(visit.ctx, { uuid });
+  if (closed === null) throw new FormRefused();
+  return renderPage(visit, "account-closed", { at: closed.erasedAt, zone: closed.user.claims.zoneinfo ?? "UTC" });
+}
+
+/** After a login with the right password: the account was closed, and may be kept. It is signed in to once it is open. */
+export async function showRestore(visit: Visit, pending: PendingRequest | null, email: string): Promise<FastifyReply> {
+  const { ctx } = visit;
+  const closed = await findClosed(ctx, { email });
+  if (closed === null) throw new FormRefused();
+  const request = await shownOf(visit, pending);
+  visit.reply.code(ANSWERS.account_closed.status);
+  return renderPage(visit, "account-restore", {
+    ...request,
+    fields: await openFormFields(visit, "restore", {
+      request: request.carried,
+      closed: sealClosed(ctx, closed.user.uuid),
+    }),
+    at: closed.erasedAt,
+    zone: closed.user.claims.zoneinfo ?? "UTC",
+  });
+}
+
+/** That the password of a closed account was right, for an hour. */
+const closedPurpose = "closed account";
+const closedForMs = 3_600_000;
+
+function sealClosed(ctx: OAuthContext, uuid: string): string {
+  return ctx.derivedKeys.pendingRequests.seal(`${ctx.clock.now() + closedForMs} ${uuid}`, closedPurpose);
+}
+
+/** @returns the uuid; null: this service did not make it, or too long ago */
+function openClosed(ctx: OAuthContext, sealed: string): string | null {
+  try {
+    const [until = "", uuid = ""] = ctx.derivedKeys.pendingRequests.open(sealed, closedPurpose).toString().split(" ");
+    return Number(until) > ctx.clock.now() ? uuid : null;
+  } catch {
+    return null;
+  }
+}

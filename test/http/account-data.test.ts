@@ -1,0 +1,246 @@
+import { createClient } from "@connectrpc/connect";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
+import { startApp, type TestApp } from "../support/app.ts";
+import {
+  type Account,
+  authorizeUrl,
+  getTokens,
+  hiddenFields,
+  introspectSettled,
+  refresh,
+  signUp,
+  TestBrowser,
+  uniqueEmail,
+} from "../support/flow.ts";
+import { internalTransport } from "../support/grpc.ts";
+import { eventsOf, until } from "../support/resets.ts";
+import { rowsOf } from "../support/sqlite.ts";
+
+const [t, a] = [MESSAGES.en, ACCOUNT_MESSAGES.en];
+
+let app: TestApp;
+beforeAll(async () => {
+  app = await startApp();
+});
+afterEach(() => {
+  app.clock.shift = 0;
+});
+afterAll(() => app.close());
+
+const users = () => createClient(UserService, internalTransport(app.grpc));
+const kindsOf = (uuid: string) =>
+  eventsOf(app)
+    .filter(({ key, topic }) => key === uuid && (topic === "user-security" || topic === "user-deleted"))
+    .map(({ event, topic }) => event.payload["kind"] ?? topic);
+
+async function signedIn(account: Account): Promise<TestBrowser> {
+  const browser = new TestBrowser();
+  expect((await browser.submit(`${app.url}/login`, account as unknown as Record<string, string>)).status).toBe(303);
+  return browser;
+}
+
+/** Sends the form of a page that has this action. */
+async function send(browser: TestBrowser, page: string, action: string, fields: Record<string, string> = {}) {
+  const html = await (await browser.get(app.url + page)).text();
+  const at = html.indexOf(`action="${action}"`);
+  expect(at).toBeGreaterThan(0);
+  const form = html.slice(at, html.indexOf("</form>", at));
+  return browser.post(app.url + action, { ...hiddenFields(form), ...fields });
+}
+
+const close = (browser: TestBrowser, account: Account, currentPassword = account.password) =>
+  send(browser, "/account/data", "/account/delete", { current_password: currentPassword });
+
+describe("the profile page", () => {
+  it("shows and changes nickname and claims, and leaves claims alone that it does not show", async () => {
+    const account = await signUp(app.url);
+    const { uuid } = account;
+    await users().updateUser({ uuid, claims: { gender: "x", name: "Old" }, updateMask: { paths: ["claims"] } });
+    const browser = await signedIn(account);
+    const fields = { nickname: "Ann", name: "Ann Example", birthdate: "1990-12-31", locale: "fr-CA", website: "" };
+    const saved = await send(browser, "/account/profile", "/account/profile", fields);
+    expect([saved.status, saved.headers.get("location")]).toEqual([303, "/account/profile?done=1"]);
+    const html = await (await browser.get(`${app.url}/account/profile?done=1`)).text();
+    for (const text of [a.profile.saved, 'value="Ann Example"', 'value="fr-CA"']) expect(html).toContain(text);
+    const { user } = await users().getUser({ uuid });
+    expect(user).toMatchObject({
+      nickname: "Ann",
+      claims: { gender: "x", name: "Ann Example", birthdate: "1990-12-31" },
+    });
+    await send(browser, "/account/profile", "/account/profile", { nickname: "Ann", name: " " });
+    expect((await users().getUser({ uuid })).user?.claims?.name).toBe("");
+  });
+
+  it("says which value cannot be used, names that turn the text around them included", async () => {
+    const browser = await signedIn(await signUp(app.url));
+    for (const [field, value] of [
+      ["nickname", "Ann\u202egpj.exe"],
+      ["name", "Ann\u2067 Example"],
+      ["birthdate", "31.12.1990"],
+      ["website", "javascript:alert(1)"],
+      ["zoneinfo", "Mars/Olympus"],
+    ] as const) {
+      const answer = await send(browser, "/account/profile", "/account/profile", { nickname: "Ann", [field]: value });
+      const html = await answer.text();
+      expect([field, answer.status, html.includes(`id="${field}-wrong"`)]).toEqual([field, 400, true]);
+    }
+    const emoji = "🦊".repeat(50);
+    expect((await send(browser, "/account/profile", "/account/profile", { nickname: emoji })).status).toBe(303);
+    const tooMany = await send(browser, "/account/profile", "/account/profile", { nickname: "🦊".repeat(64) });
+    expect(tooMany.status).toBe(400);
+  });
+});
+
+describe("the address page", () => {
+  it("wants the current password, and shows the address that waits for its link", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    const email = uniqueEmail();
+    const wrong = await send(browser, "/account/email", "/account/email", { email, current_password: "wrong" });
+    expect([wrong.status, (await wrong.text()).includes(t.currentPasswordWrong)]).toEqual([400, true]);
+    const asked = await send(browser, "/account/email", "/account/email", {
+      email,
+      current_password: account.password,
+    });
+    expect(asked.status).toBe(303);
+    const html = await (await browser.get(`${app.url}/account/email`)).text();
+    expect(html).toContain(email);
+    expect(html).toContain(a.address.unconfirmed);
+  });
+});
+
+describe("the data page", () => {
+  it("hands out everything that is stored about the user, and no secret", async () => {
+    const account = await signUp(app.url, { nickname: "Zoë 🦊" });
+    await getTokens(app.url, account, { browser: new TestBrowser({ "user-agent": "a browser/1.0" }) });
+    const browser = await signedIn(account);
+    const file = await send(browser, "/account/data", "/account/export");
+    expect(file.headers.get("content-disposition")).toBe('attachment; filename="account.json"');
+    const text = await file.text();
+    expect(JSON.parse(text)).toMatchObject({
+      account: { uuid: account.uuid, email: account.email, emailVerified: false, roles: ["ROLE_USER"] },
+      profile: { nickname: "Zoë 🦊" },
+      sessions: expect.arrayContaining([expect.objectContaining({ userAgent: "a browser/1.0" })]),
+      applications: [expect.objectContaining({ clientId: "portal-client" })],
+      authorizations: [expect.objectContaining({ clientId: "portal-client", grantType: "authorization_code" })],
+    });
+    expect(text).not.toMatch(/argon2|hash/i);
+    const { data } = await users().exportUser({ uuid: account.uuid });
+    expect(Object.keys(data ?? {}).sort()).toEqual(Object.keys(JSON.parse(text)).sort());
+  });
+
+  it("closes the account at once with the current password, and a second press says the same", async () => {
+    const account = await signUp(app.url);
+    const tokens = await getTokens(app.url, account);
+    const browser = await signedIn(account);
+    expect((await close(browser, account, "wrong")).status).toBe(400);
+    const html = await (await browser.get(`${app.url}/account/data`)).text();
+    const at = html.indexOf('action="/account/delete"');
+    const form = { ...hiddenFields(html.slice(at)), current_password: account.password };
+    const kept = new Map(browser.cookies);
+    const first = await browser.post(`${app.url}/account/delete`, form);
+    expect([first.status, (await first.text()).includes(a.data.closedTitle)]).toEqual([200, true]);
+    for (const [name, value] of kept) browser.cookies.set(name, value);
+    const second = await browser.post(`${app.url}/account/delete`, form);
+    expect([second.status, (await second.text()).includes(a.data.closedTitle)]).toEqual([200, true]);
+    expect(await introspectSettled(app.url, tokens.access_token)).toEqual({ active: false });
+    expect((await refresh(app.url, tokens.refresh_token)).status).toBe(401);
+    await until(() => (kindsOf(account.uuid).includes("DELETION_REQUESTED") ? true : undefined));
+    expect(kindsOf(account.uuid).filter((kind) => kind === "DELETION_REQUESTED")).toHaveLength(1);
+  });
+
+  it("offers to keep the account to who signs in within a week, and to no one with a wrong password", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const browser = new TestBrowser();
+    const wrong = await browser.submit(`${app.url}/login`, { email: account.email, password: "wrong" });
+    expect([wrong.status, (await wrong.text()).includes(a.data.restoreTitle)]).toEqual([401, false]);
+    const login = new URL((await browser.get(authorizeUrl(app.url))).headers.get("location") ?? "", app.url).href;
+    const right = await browser.submit(login, { email: account.email, password: account.password });
+    const html = await right.text();
+    expect([right.status, html.includes(a.data.restoreTitle)]).toEqual([403, true]);
+    expect(browser.cookies.has("auth_session")).toBe(false);
+    const press = () => browser.post(`${app.url}/account/restore`, hiddenFields(html));
+    for (const answer of [await press(), await press()]) {
+      const page = await answer.text();
+      expect([answer.status, page.includes(a.data.keepAgain), page.includes("/login?request=")]).toEqual([
+        200,
+        true,
+        true,
+      ]);
+    }
+    await until(() => (kindsOf(account.uuid).includes("DELETION_CANCELLED") ? true : undefined));
+    expect(kindsOf(account.uuid).filter((kind) => kind === "DELETION_CANCELLED")).toHaveLength(1);
+    app.clock.shift = GRACE_MS + 60_000;
+    await eraseClosedAccounts(app.context);
+    app.clock.shift = 0;
+    await getTokens(app.url, account);
+  });
+
+  it("erases a closed account after a week, once, with what names the person", async () => {
+    const account = await signUp(app.url);
+    const { uuid } = account;
+    await getTokens(app.url, account);
+    await users().requestDeletion({ uuid });
+    await expect(users().requestDeletion({ uuid })).rejects.toThrow(/closed or disabled/);
+    app.clock.shift = GRACE_MS - 60_000;
+    await eraseClosedAccounts(app.context);
+    expect((await users().getUser({ uuid })).user?.disabled).toBe(true);
+    app.clock.shift = GRACE_MS + 60_000;
+    await Promise.all(Array.from({ length: 10 }, () => eraseClosedAccounts(app.context)));
+    await expect(users().getUser({ uuid })).rejects.toThrow(/no such user/);
+    await until(() => (kindsOf(uuid).includes("user-deleted") ? true : undefined));
+    expect(kindsOf(uuid).filter((kind) => kind === "user-deleted")).toHaveLength(1);
+    const tables = ["users", "user_profiles", "browser_session", "email_verification", "oauth2_authorization"];
+    const left = tables.flatMap((table) => rowsOf(app, `SELECT * FROM ${table}`));
+    const traces = JSON.stringify(left.filter((row) => JSON.stringify(row).includes(uuid)));
+    expect(traces).not.toContain(account.email);
+    expect(traces).not.toContain("127.0.0.1");
+    app.clock.shift = 0;
+    await signUp(app.url, { email: account.email });
+  });
+
+  it("leaves an account closed that an operator disabled since, and enabling it keeps it", async () => {
+    const account = await signUp(app.url);
+    const { uuid } = account;
+    await users().requestDeletion({ uuid });
+    await users().disableUser({ uuid });
+    const login = await new TestBrowser().submit(`${app.url}/login`, { ...account });
+    expect([login.status, (await login.text()).includes(a.data.restoreTitle)]).toEqual([401, false]);
+    await users().enableUser({ uuid });
+    await getTokens(app.url, account);
+    await expect(users().cancelDeletion({ uuid })).rejects.toThrow(/not closed/);
+  });
+});
+
+describe("a login from a browser that the account never used", () => {
+  it("is told to its owner, but not the first one, and not one from a known browser", async () => {
+    const account = await signUp(app.url);
+    const first = await signedIn(account);
+    await first.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    const other = new TestBrowser({ "user-agent": "another browser/2.0", "accept-language": "de" });
+    await other.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    await other.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    const notices = () =>
+      eventsOf(app).filter(({ key, event }) => key === account.uuid && event.payload["kind"] === "NEW_DEVICE");
+    const { event } = await until(() => notices()[0]);
+    expect(event.payload).toMatchObject({ email: account.email, userAgent: "another browser/2.0", locale: "de" });
+    await signUp(app.url);
+    expect(notices()).toHaveLength(1);
+  });
+
+  it("is not told where the password was changed in that browser", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    const fields = { current_password: account.password, password: "another horse battery" };
+    expect((await send(browser, "/account/password", "/account/password", fields)).status).toBe(303);
+    await until(() =>
+      eventsOf(app).find(({ topic, key }) => topic === "user-password-changed" && key === account.uuid),
+    );
+    expect(kindsOf(account.uuid)).toEqual([]);
+  });
+});

@@ -25,7 +25,9 @@ export function addClientAdd(client: Command, runtime: Runtime): void {
 
 async function runClientAdd(runtime: Runtime, clientId: string | undefined, options: AddOptions): Promise<void> {
   const json = await readRegistration(runtime, clientId, options);
-  const { client, clientSecret } = await withContext(runtime, (ctx) => add(ctx, json));
+  // without a file a client has a secret unless it is said otherwise, and may send it by any method unless one is named
+  const hasSecret = options.fromFile === undefined && !("token_endpoint_auth_method" in json);
+  const { client, clientSecret } = await withContext(runtime, (ctx) => add(ctx, json, hasSecret));
   outputOf(runtime, options).print(
     { client: clientJson(client), ...(clientSecret === null ? {} : { client_secret: clientSecret }) },
     () => `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}`,
@@ -55,17 +57,21 @@ async function readJsonObject(runtime: Runtime, file: string): Promise<object> {
 
 async function registrationOf(clientId: string, options: AddOptions): Promise<object> {
   const members = Object.entries(await readMetadataOptions(options)).filter(([, value]) => value !== null);
-  // a confidential client unless it is said otherwise
-  return { client_id: clientId, token_endpoint_auth_method: "client_secret_basic", ...Object.fromEntries(members) };
+  return { client_id: clientId, ...Object.fromEntries(members) };
 }
 
-async function add(ctx: OAuthContext, json: object): Promise<{ client: Client; clientSecret: string | null }> {
+async function add(
+  ctx: OAuthContext,
+  json: object,
+  hasSecret: boolean,
+): Promise<{ client: Client; clientSecret: string | null }> {
   const { addClient, getClient } = await import("../oauth/clients/clients.ts");
   const { readClientRegistration } = await import("../store/client-metadata.ts");
   const { randomToken } = await import("../crypto/hashes.ts");
   const { AuthError } = await import("../errors.ts");
   const { client_secret, token_endpoint_auth_method: method } = json as Record<string, unknown>;
-  const generated = client_secret === undefined && typeof method === "string" && method.startsWith("client_secret_");
+  const namesMethod = typeof method === "string" && method.startsWith("client_secret_");
+  const generated = client_secret === undefined && (hasSecret || namesMethod);
   const registration = readClientRegistration(
     generated ? { ...json, client_secret: randomToken() } : json,
     ctx.config.production,

@@ -36,7 +36,7 @@ export function addMetadataOptions(command: Command): Command {
     )
     .option("--scope <scopes>", "scopes that the client may request, separated by spaces")
     .option("--public", "no secret: an app in a browser or on a device")
-    .option("--auth-method <method>", "client_secret_basic (default) or client_secret_post")
+    .option("--auth-method <method>", "client_secret_basic or client_secret_post; both unless one is named")
     .option("--first-party", "no consent page")
     .option("--no-first-party", "with a consent page")
     .option("--rotation", "each refresh gives a new refresh token")

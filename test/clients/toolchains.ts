@@ -1,7 +1,7 @@
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -70,6 +70,22 @@ export async function startProgram(command: readonly string[], url: string, env:
     await close();
     throw new Error(`the program does not answer at ${url}:\n${output}`);
   }
+}
+
+/** The program of a folder with a `package.json`, with its packages, made once for each version of that. @returns the command that runs it */
+export async function nodeProgram(folder: string): Promise<string[]> {
+  const packages = readFileSync(join(folder, "package.json"));
+  const name = createHash("sha256").update(packages).digest("hex").slice(0, 12);
+  const built = join(cache, `node-${name}`);
+  if (!existsSync(join(built, "complete"))) {
+    rmSync(built, { recursive: true, force: true });
+    mkdirSync(built, { recursive: true });
+    writeFileSync(join(built, "package.json"), packages);
+    await run("npm", ["install", "--no-audit", "--no-fund"], { cwd: built, timeout: 240_000 });
+    writeFileSync(join(built, "complete"), "");
+  }
+  copyFileSync(join(folder, "app.js"), join(built, "app.js"));
+  return [process.execPath, join(built, "app.js")];
 }
 
 /** A virtual environment with what the requirements file names, made once for each version of the file. @returns its Python */

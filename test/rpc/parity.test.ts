@@ -159,6 +159,9 @@ describe("S-182 one outcome over HTTP and gRPC", () => {
       sid: answer.sid,
       roles: answer.roles,
       nickname: answer.nickname,
+      auth_time: Number(answer.authTime),
+      acr: answer.acr,
+      amr: answer.amr,
     }).toEqual(overHttp);
     for (const token of ["nonsense", live.refresh_token, live.id_token, revoked.access_token, revoked.refresh_token]) {
       const both = await asBoth(token);

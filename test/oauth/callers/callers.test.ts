@@ -39,7 +39,7 @@ test("a watch ends when its caller may no longer call", async () => {
 test("a caller with a certificate is known without the list of all clients, until its client is disabled", async () => {
   const { list } = app.context.store.clients;
   let lists = 0;
-  app.context.store.clients.list = () => {
+  app.context.store.clients.listOfOperator = () => {
     lists++;
     return list.call(app.context.store.clients);
   };
@@ -51,7 +51,7 @@ test("a caller with a certificate is known without the list of all clients, unti
   expect(lists).toBe(1);
   await disableClient(app.context, "by-certificate");
   await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
-  app.context.store.clients.list = list;
+  app.context.store.clients.listOfOperator = list;
 });
 
 test("S-176 two Authorization headers are refused on the internal HTTP listener too", async () => {

@@ -36,11 +36,13 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
 }
 
 /** The one thing a normal start prints. */
-function greeting({ issuer, grpc, internalHttp, production }: Config): string {
-  const internal = `gRPC ${grpc.host}:${grpc.port}, health and metrics http://${internalHttp.host}:${internalHttp.port}`;
-  if (production) return `Auth service is up: ${issuer} (${internal})\n`;
+function greeting({ issuer, http, grpc, internalHttp, internalTls, kafka, production }: Config): string {
+  const internal = `${internalTls === null ? "http" : "https"}://${internalHttp.host}:${internalHttp.port}`;
+  const listeners = `HTTP ${http.host}:${http.port}, gRPC ${grpc.host}:${grpc.port}, health and metrics ${internal}`;
+  if (production) return `Auth service is up: ${issuer} (${listeners})\n`;
   return (
-    `Auth service is up: ${issuer}/ (${internal})\n` +
+    `Auth service is up: ${issuer}/ (${listeners})\n` +
+    (kafka === null ? `Mailbox: ${internal}/mail shows the mails that would be sent\n` : "") +
     "Development clients: portal-client (public, PKCE), internal-service (secret internal-service-secret)\n" +
     "Warning: portal-client keeps its refresh token; RFC 9700 section 2.2.2 asks for rotation, which every other client has\n" +
     "Next: the three-minute tour in README.md, or `npm run auth -- --help`\n"

@@ -57,6 +57,8 @@ export interface Config {
   readonly passwordMinLength: number;
   readonly passwordBlocklist: boolean;
   readonly passwordResetUrl: string;
+  /** Service that knows breached passwords; null: none is asked. */
+  readonly passwordBreachUrl: string | null;
   /** Sender of mails. */
   readonly mailFrom: string;
   /** Milliseconds. */
@@ -145,11 +147,12 @@ function readListener(read: Reader, prefix: "HTTP" | "GRPC" | "INTERNAL_HTTP", p
   return { host, port: read.integer(`${prefix}_PORT`) };
 }
 
-function readIssuer(read: Reader, production: boolean): string {
+/** @param port of the public listener: without ISSUER a development service is found there */
+function readIssuer(read: Reader, production: boolean, port: number): string {
   const given = read.text("ISSUER");
   const example = production ? "https://auth.example.com" : "http://localhost:8081";
   if (given === null && production) read.problem("ISSUER", "is needed in production", example);
-  const value = given ?? "http://localhost:8081";
+  const value = given ?? `http://localhost:${port}`;
   if (!URL.canParse(value)) {
     read.problem("ISSUER", `${JSON.stringify(value)} is no URL`, example);
     return value;
@@ -277,11 +280,20 @@ function isVersioned(json: unknown): json is { version: number; clients: unknown
 
 /** The key printed in .env.example. */
 const exampleKey = "cmVwbGFjZSB0aGlzIGV4YW1wbGUga2V5IGJlZm9yZSE=";
-const keyFile = "./data/key-encryption-key";
+const keyFileName = "key-encryption-key";
+/** Where the key was whatever DATABASE_URL said: one that is there stays in use. */
+const olderKeyFile = `./data/${keyFileName}`;
 
-function readKeyEncryptionKeys(read: Reader, production: boolean, sqlite: boolean): readonly [Buffer, ...Buffer[]] {
+/** Beside the database, which is worth nothing without it. */
+function keyFileOf(databaseUrl: string): string {
+  const path = databaseUrl.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "");
+  const beside = path === "" || path === ":memory:" ? olderKeyFile : `${dirname(path)}/${keyFileName}`;
+  return !existsSync(beside) && existsSync(olderKeyFile) ? olderKeyFile : beside;
+}
+
+function readKeyEncryptionKeys(read: Reader, production: boolean, databaseUrl: string): readonly [Buffer, ...Buffer[]] {
   const text = read.secret("KEY_ENCRYPTION_KEY");
-  if (text === null) return [defaultKeyEncryptionKey(read, production, sqlite)];
+  if (text === null) return [defaultKeyEncryptionKey(read, production, databaseUrl)];
   const [first = "", ...others] = text.split(",").map((each) => each.trim());
   const keyOf = (each: string): Buffer => {
     const key = Buffer.from(each, "base64");
@@ -295,14 +307,15 @@ function readKeyEncryptionKeys(read: Reader, production: boolean, sqlite: boolea
   return [keyOf(first), ...others.map(keyOf)];
 }
 
-function defaultKeyEncryptionKey(read: Reader, production: boolean, sqlite: boolean): Buffer {
-  if (production || !sqlite) {
+function defaultKeyEncryptionKey(read: Reader, production: boolean, databaseUrl: string): Buffer {
+  if (production || !databaseUrl.startsWith("sqlite:")) {
     read.problem(
       "KEY_ENCRYPTION_KEY",
       `is needed ${production ? "in production" : "with MySQL"}, the same on every replica`,
     );
     return Buffer.alloc(32);
   }
+  const keyFile = keyFileOf(databaseUrl);
   if (existsSync(keyFile)) return Buffer.from(readFileSync(keyFile, "utf8"), "base64");
   const key = randomBytes(32);
   if (read.problems.length > 0) return key;
@@ -310,9 +323,20 @@ function defaultKeyEncryptionKey(read: Reader, production: boolean, sqlite: bool
     mkdirSync(dirname(keyFile), { recursive: true, mode: 0o700 });
     writeFileSync(keyFile, `${key.toString("base64")}\n`, { mode: 0o600 });
   } catch (error) {
-    read.problem("KEY_ENCRYPTION_KEY", `cannot be made in ${keyFile} (${(error as NodeJS.ErrnoException).code})`);
+    const { code = "" } = error as NodeJS.ErrnoException;
+    // no directory: the database cannot be there either, and says why
+    if (keyFile !== olderKeyFile && ["EEXIST", "ENOTDIR"].includes(code)) return key;
+    read.problem("KEY_ENCRYPTION_KEY", `cannot be made in ${keyFile} (${code})`);
   }
   return key;
+}
+
+function readBreachUrl(read: Reader): string | null {
+  const url = read.text("PASSWORD_BREACH_URL");
+  if (url !== null && (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))) {
+    read.problem("PASSWORD_BREACH_URL", "must be an https URL", "https://api.pwnedpasswords.com/range");
+  }
+  return url;
 }
 
 function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailFrom: string } {
@@ -377,7 +401,8 @@ export function readConfig(env: Environment): Settings {
   const read = new Reader(env);
   const nodeEnv = read.text("NODE_ENV");
   const production = nodeEnv === "production";
-  const issuer = readIssuer(read, production);
+  const http = readListener(read, "HTTP", production);
+  const issuer = readIssuer(read, production, http.port);
   const databaseUrl = readDatabase(read, production);
   const sqlite = databaseUrl.startsWith("sqlite:");
 
@@ -414,7 +439,7 @@ export function readConfig(env: Environment): Settings {
 
   const config: Config = {
     production,
-    http: readListener(read, "HTTP", production),
+    http,
     grpc: readListener(read, "GRPC", production),
     internalHttp: readListener(read, "INTERNAL_HTTP", production),
     internalTls: cert !== null && key !== null ? { cert, key, clientCa } : null,
@@ -440,6 +465,7 @@ export function readConfig(env: Environment): Settings {
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
     passwordResetUrl: resetUrl,
+    passwordBreachUrl: readBreachUrl(read),
     mailFrom,
     revocationMaxStaleness: read.integer("REVOCATION_MAX_STALENESS"),
     workers,
@@ -451,7 +477,7 @@ export function readConfig(env: Environment): Settings {
     logLevel: read.choice("LOG_LEVEL") ?? "info",
   };
   // last: it makes a key only where the environment has no problem
-  const keyEncryptionKeys = readKeyEncryptionKeys(read, production, sqlite);
+  const keyEncryptionKeys = readKeyEncryptionKeys(read, production, databaseUrl);
   if (read.problems.length > 0) throw new ConfigError(read.problems);
   return { config, secrets: { keyEncryptionKeys, databaseUrl, kafkaSasl, smtpUrl, clients } };
 }

@@ -42,7 +42,7 @@ export const SECTIONS = {
     },
     ISSUER: {
       kind: "text",
-      unset: "http://localhost:8081; in production required",
+      unset: "http://localhost and HTTP_PORT; in production required",
       example: "https://auth.example.com",
       meaning: "`iss`, and the base of every advertised URL. No slash at the end.",
     },
@@ -278,6 +278,12 @@ export const SECTIONS = {
       default: "production",
       example: "1",
       meaning: "Refuses common passwords.",
+    },
+    PASSWORD_BREACH_URL: {
+      kind: "text",
+      example: "https://api.pwnedpasswords.com/range",
+      meaning:
+        "Service that knows breached passwords, in the range format of Have I Been Pwned: it is asked for hashes that begin as that of a new password. Where it does not answer within a second, the password is taken.",
     },
     PASSWORD_RESET_URL: {
       kind: "text",

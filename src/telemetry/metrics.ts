@@ -27,6 +27,11 @@ export function createMetrics() {
     eventsSent: new Counter({ name: "auth_events_sent_total", help: "Events acknowledged by the broker", registers }),
     eventsFailed: new Counter({ name: "auth_events_failed_total", help: "Failed attempts to send", registers }),
     eventsParked: new Counter({ name: "auth_events_parked_total", help: "Events set aside", registers }),
+    breachChecksFailed: new Counter({
+      name: "auth_password_breach_checks_failed_total",
+      help: "Passwords that the service of PASSWORD_BREACH_URL was asked of in vain",
+      registers,
+    }),
     mailsSent: new Counter({ name: "auth_mails_sent_total", help: "Mails that the SMTP server took", registers }),
     mailsFailed: new Counter({ name: "auth_mails_failed_total", help: "Failed attempts to send a mail", registers }),
     mailsParked: new Counter({ name: "auth_mails_parked_total", help: "Mails set aside", registers }),

@@ -1,8 +1,10 @@
 import { domainToASCII, domainToUnicode } from "node:url";
 import { z } from "zod";
 import type { Config } from "../config/config.ts";
+import type { Context } from "../context.ts";
 import { AuthError, type FieldRule, type FieldViolation, type FormRules } from "../errors.ts";
 import type { StandardClaims } from "../store/users.ts";
+import { isBreached } from "./breached-passwords.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
 /** Limits of user input. Lengths count code points. */
@@ -129,12 +131,16 @@ export function invalidInput(violations: readonly FieldViolation[]): AuthError {
   return new AuthError("invalid_input", named, { violations });
 }
 
+/** What the check of a password needs: it may ask a service. */
+type Asking = Pick<Context, "config" | "log" | "metrics">;
+
 /** Rules for a new password: its length, and that it is not a common one (NIST SP 800-63B-4 section 3.1.1.2). */
 async function passwordProblem(
-  config: Config,
+  ctx: Asking,
   password: unknown,
   personal: readonly string[],
 ): Promise<{ readonly rule: FormRules["password"]; readonly message: string } | null> {
+  const { config } = ctx;
   if (typeof password !== "string") return { rule: "wrong_type", message: "must be a string" };
   // a very long password is refused without reading all of it
   const characters = password.length > 2 * maxPassword ? password.length : length(password.normalize("NFC"));
@@ -147,6 +153,9 @@ async function passwordProblem(
   if (config.passwordBlocklist && (await isCommonPassword(password, personal))) {
     return { rule: "too_common", message: "is too common: choose another, or a few words" };
   }
+  if (await isBreached(ctx, password)) {
+    return { rule: "too_common", message: "was seen in a breach of another service: choose another, or a few words" };
+  }
   return null;
 }
 
@@ -157,13 +166,13 @@ export interface SignUpInput {
 }
 
 /** @throws AuthError invalid_input naming every wrong field */
-export async function readSignUp(config: Config, input: Record<string, unknown>): Promise<SignUpInput> {
+export async function readSignUp(ctx: Asking, input: Record<string, unknown>): Promise<SignUpInput> {
   const personal = typeof input["email"] === "string" ? [normaliseEmail(input["email"])] : [];
-  const problem = await passwordProblem(config, input["password"], personal);
+  const problem = await passwordProblem(ctx, input["password"], personal);
   const violations: FieldViolation[] = [];
   let names = { email: "", nickname: "" };
   try {
-    names = check(signUpSchema(config).pick({ email: true, nickname: true }), input);
+    names = check(signUpSchema(ctx.config).pick({ email: true, nickname: true }), input);
   } catch (error) {
     if (!(error instanceof AuthError)) throw error;
     violations.push(...error.violations);
@@ -175,12 +184,12 @@ export async function readSignUp(config: Config, input: Record<string, unknown>)
 
 /** @throws AuthError invalid_input */
 export async function readNewPassword(
-  config: Config,
+  ctx: Asking,
   field: string,
   value: unknown,
   personal: string[] = [],
 ): Promise<string> {
-  const problem = await passwordProblem(config, value, personal);
+  const problem = await passwordProblem(ctx, value, personal);
   if (problem !== null) throw invalidInput([{ field, ...problem }]);
   return value as string;
 }

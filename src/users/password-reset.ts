@@ -92,7 +92,7 @@ export async function resetPassword(
     throw invalidInput([{ field: "token", rule: "wrong_type", message: "must be a string" }]);
   const user = await findReset(ctx, reset.token);
   if (user === null) throw invalid();
-  const newPassword = await readNewPassword(ctx.config, "newPassword", reset.newPassword, [user.email]);
+  const newPassword = await readNewPassword(ctx, "newPassword", reset.newPassword, [user.email]);
   const passwordHash = await ctx.passwords.hash(newPassword);
   const { asker = UNKNOWN_ASKER } = reset;
   const event = passwordChanged(user, "RESET", asker, ctx.clock.now());

@@ -18,7 +18,7 @@ export async function signUp(
   input: { readonly email?: unknown; readonly password?: unknown; readonly nickname?: unknown },
   asker: Asker = UNKNOWN_ASKER,
 ): Promise<User> {
-  const { email, password, nickname } = await readSignUp(ctx.config, { ...input });
+  const { email, password, nickname } = await readSignUp(ctx, { ...input });
   await ctx.limits.take("sign_up", email);
   const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
   if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();

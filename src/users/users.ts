@@ -195,7 +195,7 @@ export async function changePassword(
   },
 ): Promise<UserWithPassword> {
   const user = await getUser(ctx, change.uuid);
-  const newPassword = await readNewPassword(ctx.config, "newPassword", change.newPassword, [user.email]);
+  const newPassword = await readNewPassword(ctx, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
   const { passwordHash, signedInAt, closedAt } = await checkCurrentPassword(ctx, user.uuid, current);
   const newHash = await ctx.passwords.hash(newPassword);
@@ -215,7 +215,7 @@ export async function changePassword(
  */
 export async function setPassword(ctx: Context, uuid: string, password: string): Promise<void> {
   const user = await getUser(ctx, uuid);
-  const newPassword = await readNewPassword(ctx.config, "password", password, [user.email]);
+  const newPassword = await readNewPassword(ctx, "password", password, [user.email]);
   const current = await ctx.store.users.findWithPassword(uuid);
   if (current === null) throw unknownUser();
   const hash = await ctx.passwords.hash(newPassword);

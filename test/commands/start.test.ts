@@ -30,6 +30,7 @@ it("a first start in an empty folder prints a greeting of four lines, serves, an
   const lines = output.trimEnd().split("\n");
   expect(lines).toEqual([
     expect.stringContaining(`http://localhost:${http}/`),
+    expect.stringMatching(/^Mailbox: http:\/\/127\.0\.0\.1:\d+\/mail /),
     expect.stringMatching(/portal-client.*internal-service/),
     expect.stringContaining("RFC 9700"),
     expect.stringContaining("README.md"),

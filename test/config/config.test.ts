@@ -1,7 +1,7 @@
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "@jest/globals";
 import { configurationPage } from "../../scripts/configuration.ts";
 import { ConfigError, readConfig } from "../../src/config/config.ts";
@@ -75,6 +75,38 @@ describe("configuration", () => {
       expect.stringContaining("[2].who: "),
       expect.stringContaining("[2]: Unrecognized key"),
     ]);
+  });
+
+  it("moves the development issuer with HTTP_PORT, and leaves one that is named where it is", () => {
+    const KEY_ENCRYPTION_KEY = production.KEY_ENCRYPTION_KEY;
+    const issuerOf = (env: Record<string, string>) => readConfig({ KEY_ENCRYPTION_KEY, ...env }).config.issuer;
+    expect(issuerOf({})).toBe("http://localhost:8081");
+    expect(issuerOf({ HTTP_PORT: "9000" })).toBe("http://localhost:9000");
+    expect(issuerOf({ HTTP_PORT: "9000", ISSUER: "http://localhost:8081" })).toBe("http://localhost:8081");
+    expect(readConfig({ KEY_ENCRYPTION_KEY }).config.mailFrom).toBe("no-reply@localhost");
+  });
+
+  it("makes the development key beside the database, privately and once", () => {
+    const directory = mkdtempSync(join(tmpdir(), "beside-"));
+    const DATABASE_URL = `sqlite:${join(directory, "own", "auth.sqlite")}`;
+    const key = () => readConfig({ DATABASE_URL }).secrets.keyEncryptionKeys[0];
+    const first = key();
+    expect(key()).toEqual(first);
+    const file = join(directory, "own", "key-encryption-key");
+    expect(Buffer.from(readFileSync(file, "utf8"), "base64")).toEqual(first);
+    expect([statSync(file).mode & 0o777, statSync(dirname(file)).mode & 0o777]).toEqual([0o600, 0o700]);
+  });
+
+  it("refuses an SMTP server, a sender and a service of breached passwords that are none", () => {
+    for (const SMTP_URL of ["mail.example.com", "http://mail.example.com", "smtp://"]) {
+      expect(wrongOf({ ...production, SMTP_URL })).toEqual(["SMTP_URL"]);
+    }
+    expect(wrongOf({ ...production, MAIL_FROM: "nobody" })).toEqual(["MAIL_FROM"]);
+    expect(wrongOf({ ...production, PASSWORD_BREACH_URL: "ftp://x" })).toEqual(["PASSWORD_BREACH_URL"]);
+    const good = { SMTP_URL: "smtps://user:p%40ss@mail.example.com:465", MAIL_FROM: "Example <a@example.com>" };
+    const { config, secrets } = readConfig({ ...production, ...good });
+    expect(secrets.smtpUrl).toBe(good.SMTP_URL);
+    expect(JSON.stringify(config)).not.toContain("p%40ss");
   });
 
   it("takes a secret from a file, and says where it was not found", () => {

@@ -48,6 +48,8 @@ export interface Entry {
   readonly end: End;
   /** What else a later press may lead to: a page that says what happened. */
   readonly later?: readonly End[];
+  /** The press is answered by a file: the page stays. */
+  readonly stays?: boolean;
   /** The page carries the request of an application, which a page that says what happened then names. */
   readonly isOfApplication?: boolean;
   /** Sessions that the user has at the end. */
@@ -278,12 +280,12 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     button: 'form[action$="/account/email"] button',
     end: ({ text }) => text.includes(a.address.waitingAfter),
   },
-  // a file: the page stays
   "account-data /account/export": {
     prepare: signedIn,
     open: (page, { app }) => page.goto(`${app.url}/account/data`),
     button: 'form[action$="/account/export"] button',
     end: titled(a.data.title),
+    stays: true,
   },
   "account-data /account/delete": {
     prepare: signedIn,
@@ -291,6 +293,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     fill: (page, { account }) => page.locator("#current_password").fill(account.password),
     button: 'form[action$="/account/delete"] button',
     end: titled(a.data.closedTitle),
+    later: [titled(t.signIn)],
     sessions: 0,
   },
   "account-restore /account/restore": {
@@ -306,6 +309,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     },
     button: 'form[action$="/account/restore"] button',
     end: titled(a.data.keepAgain),
+    later: [titled(t.signIn)],
     sessions: 0,
   },
   "account /account/sign-out-everywhere": {

@@ -59,6 +59,9 @@ async function placeOf(page: Page): Promise<Place> {
   return { url: new URL(page.url()), heading, text, links };
 }
 
+/** The button that a press leaves behind. */
+const leftBy = ({ button, stays }: Entry) => (stays === true ? undefined : button);
+
 /** Waits until the page is at one of these. The form's own page may look like the end: its button is gone then. */
 async function reach(page: Page, ends: readonly End[], what: string, pressed?: string): Promise<void> {
   let last: Place | string = "";
@@ -121,7 +124,7 @@ const pressTwice =
     await page.waitForTimeout(pauseMs);
     await press(page, entry);
     // the second press may be answered after the first one's answer was lost: by a page that says what happened
-    await reach(page, [entry.end, ...(entry.later ?? [])], what, entry.button);
+    await reach(page, [entry.end, ...(entry.later ?? [])], what, leftBy(entry));
     if (entry.sessions === undefined) return;
     const { store, clock } = world.app.context;
     const sessions = await store.sessions.listOfUser(run.account.uuid, clock.now());
@@ -134,7 +137,7 @@ const backAndAgain: Way = async (each) => {
   const ends = [entry.end, ...(entry.later ?? []), outOfDate(entry.isOfApplication === true)];
   await openAndFill(each, page);
   await press(page, entry);
-  await reach(page, [entry.end], what, entry.button);
+  await reach(page, [entry.end], what, leftBy(entry));
   // the browser does not keep the answer to a form: it asks whether to send the form again, and the user starts over
   const isKept = await page.goBack().then(
     () => true,
@@ -150,7 +153,7 @@ const backAndAgain: Way = async (each) => {
     await entry.fill?.(page, each.run);
     await press(page, entry);
   }
-  await reach(page, ends, what, entry.button);
+  await reach(page, ends, what, leftBy(entry));
 };
 
 const reload: Way = async (each) => {
@@ -160,7 +163,7 @@ const reload: Way = async (each) => {
   await page.reload().catch(() => null);
   await entry.fill?.(page, each.run);
   await press(page, entry);
-  await reach(page, [entry.end], what, entry.button);
+  await reach(page, [entry.end], what, leftBy(entry));
   await page.reload().catch(() => null);
   await reach(page, [entry.end, ...(entry.later ?? [])], `${what}, its end`);
 };
@@ -171,7 +174,7 @@ const threeTabs: Way = async (each) => {
   await Promise.all(pages.map((page) => openAndFill(each, page)));
   for (const [index, page] of pages.entries()) {
     const found = await press(page, entry);
-    if (found || index === 0) await reach(page, index === 0 ? [entry.end] : ends, `${what} ${index}`, entry.button);
+    if (found || index === 0) await reach(page, index === 0 ? [entry.end] : ends, `${what} ${index}`, leftBy(entry));
   }
 };
 
@@ -184,7 +187,7 @@ const elsewhere =
     await signIn(world, run, who === "same" ? run.account : await signUp(world.app.url));
     await press(page, entry);
     const ends = [entry.end, ...(entry.later ?? []), outOfDate(entry.isOfApplication === true)];
-    await reach(page, ends, what, entry.button);
+    await reach(page, ends, what, leftBy(entry));
   };
 
 async function tryOne(name: string, way: Way, latency: number, tabs: number): Promise<void> {

@@ -19,13 +19,14 @@ import {
 import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
-import { readForm } from "./parameters.ts";
+import { readForm, readQuery } from "./parameters.ts";
 import { clearSessionCookie, pathOf, type Visit } from "./visit.ts";
 import { requestOfForm, shownOf } from "./waiting-request.ts";
 
 const path = "/account/data";
 const exportPath = "/account/export";
 const deletePath = "/account/delete";
+const closedPath = "/account/closed";
 const restorePath = "/account/restore";
 
 /** What is stored about a user as a file, and the way to have it erased. */
@@ -50,8 +51,7 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
   page.post(deletePath, async (visit) => {
     const typed = readForm(visit.request);
     // pressed twice: the first press ended the session
-    if (await isOfEndedSession(visit, deletePath, typed))
-      return showClosed(visit, openAccount(ctx, typed["account"] ?? ""));
+    if (await isOfEndedSession(visit, deletePath, typed)) return goClosed(visit, typed["account"] ?? "");
     const { session, form } = await ownForm(visit, () => deletePath);
     const currentPassword = form["current_password"] ?? "";
     try {
@@ -63,8 +63,11 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
       return showData(visit, session, error);
     }
     clearSessionCookie(visit);
-    return showClosed(visit, session.userId);
+    return goClosed(visit, sealAccount(ctx, session.userId));
   });
+
+  // a page of its own, which can be loaded again
+  page.get(closedPath, (visit) => showClosed(visit, openAccount(ctx, readQuery(visit.request)["account"] ?? "")));
 
   page.post(restorePath, async (visit) => {
     const form = readForm(visit.request);
@@ -89,6 +92,10 @@ async function showData(visit: Visit, session: SignedIn, error: AuthError | null
     isWrong: error?.code === "invalid_credentials",
     problem: error?.code === "rate_limited" ? error.code : null,
   });
+}
+
+function goClosed(visit: Visit, account: string): FastifyReply {
+  return visit.reply.redirect(`${pathOf(visit.ctx, closedPath)}?${new URLSearchParams({ account })}`, 303);
 }
 
 async function showClosed(visit: Visit, uuid: string | null): Promise<FastifyReply> {

@@ -71,7 +71,9 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
       visit.reply.code(400);
       return showSend(visit, pending, { user: null, email, isSent: false, error });
     }
-    return showSend(visit, pending, { user, email: normaliseEmail(email), isSent: true, error: null });
+    const address = normaliseEmail(email);
+    const own = user?.email === address ? user : null;
+    return showSend(visit, pending, { user: own, email: address, isSent: true, error: null });
   });
 }
 

@@ -225,7 +225,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     open: (page, { app }) => page.goto(`${app.url}/verify-email`),
     fill: (page, { account }) => page.locator("#email").fill(account.email),
     button: 'form[action$="/verify-email/send"] button',
-    end: ({ text }) => text.includes(a.verify.askedAfter),
+    end: ({ text }) => text.includes(a.verify.askedAfter) || text.includes(a.verify.sentAfter),
   },
   "logout /connect/logout": {
     prepare: signedIn,

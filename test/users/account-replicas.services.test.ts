@@ -1,0 +1,56 @@
+import { createClient } from "@connectrpc/connect";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
+import { startReplicas, type TestApp } from "../support/app.ts";
+import { getTokens, postJson, signUp, uniqueEmail } from "../support/flow.ts";
+import { internalTransport } from "../support/grpc.ts";
+import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { eventsOf, type ToldEvent, until } from "../support/resets.ts";
+
+describe("an account at two replicas", () => {
+  let database: MariaDb;
+  let apps: TestApp[] = [];
+  beforeAll(async () => {
+    database = await startMariaDb();
+    apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
+  }, 120_000);
+  afterAll(async () => {
+    for (const app of apps) await app.close();
+    await database?.stop();
+  }, 60_000);
+
+  const at = (index: number) => apps[index % apps.length] as TestApp;
+  const told = (uuid: string): ToldEvent[] => apps.flatMap(eventsOf).filter(({ key }) => key === uuid);
+  const payloads = (uuid: string, member: string) => told(uuid).flatMap(({ event }) => event.payload[member] ?? []);
+
+  it("has its new address verified once by 50 presses at both, and the old one told once", async () => {
+    const account = await signUp(at(0).url);
+    const email = uniqueEmail();
+    const { access_token } = await getTokens(at(1).url, account);
+    const change = { currentPassword: account.password, email };
+    const bearer = { authorization: `Bearer ${access_token}` };
+    expect((await postJson(`${at(0).url}/api/users/me/email`, change, bearer)).status).toBe(202);
+    const sent = () => told(account.uuid).find(({ event }) => event.payload["email"] === email);
+    const token = (await until(sent)).event.payload["verificationToken"];
+    const presses = Array.from({ length: 50 }, (_, index) =>
+      postJson(`${at(index).url}/api/users/email-verification/confirm`, { token }),
+    );
+    const statuses = (await Promise.all(presses)).map(({ status }) => status);
+    expect(statuses.filter((status) => status !== 204)).toEqual([]);
+    await until(() => (payloads(account.uuid, "kind").includes("EMAIL_CHANGED") ? true : undefined));
+    await getTokens(at(1).url, { ...account, email });
+    expect(payloads(account.uuid, "kind").filter((kind) => kind === "EMAIL_CHANGED")).toHaveLength(1);
+  });
+
+  it("is erased once by both", async () => {
+    const { uuid } = await signUp(at(0).url);
+    await createClient(UserService, internalTransport(at(1).grpc)).requestDeletion({ uuid });
+    for (const app of apps) app.clock.shift = GRACE_MS + 60_000;
+    await Promise.all(Array.from({ length: 20 }, (_, index) => eraseClosedAccounts(at(index).context)));
+    for (const app of apps) app.clock.shift = 0;
+    const deletions = () => told(uuid).filter(({ topic }) => topic === "user-deleted");
+    await until(() => deletions()[0]);
+    expect(deletions()).toHaveLength(1);
+  });
+});

@@ -139,7 +139,9 @@ const backAndAgain: Way = async (each) => {
   await press(page, entry);
   await reach(page, [entry.end], what, leftBy(entry));
   // the browser does not keep the answer to a form: it asks whether to send the form again, and the user starts over
-  const isKept = await page.goBack().then(
+  // a press that is answered by a file leaves no page to go back from
+  const back = entry.stays === true ? Promise.resolve() : page.goBack();
+  const isKept = await back.then(
     () => true,
     () => false,
   );

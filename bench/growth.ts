@@ -8,7 +8,7 @@ import type { OAuthContext } from "../src/oauth/context.ts";
 import { exchangeToken } from "../src/oauth/token.ts";
 import { introspect } from "../src/oauth/tokens/introspection.ts";
 import { issueAccessToken, issueRefreshToken, repeatRefreshToken } from "../src/oauth/tokens/issuer.ts";
-import { checkLogin, storeLogin } from "../src/sessions/sessions.ts";
+import { checkLogin, loginOf, storeLogin } from "../src/sessions/sessions.ts";
 import type { Client } from "../src/store/clients.ts";
 import { endSessions } from "../src/users/users.ts";
 import { startApp, type TestApp } from "../test/support/app.ts";
@@ -143,8 +143,10 @@ const operations: Record<string, Operation> = {
     const email = emailOf(userOf(side, round));
     const passwords = { refuseWhenFull() {}, verify: async () => true, isOutdated: () => false };
     const ctx = { ...side.ctx, passwords: passwords as unknown as Passwords };
-    const login = async () =>
-      storeLogin(ctx, await checkLogin(ctx, { email, password, browser, replaces: null, formId: null }));
+    const login = async () => {
+      const user = await checkLogin(ctx, { email, password, browser });
+      return storeLogin(ctx, loginOf(ctx, user, { browser, replaces: null, formId: null }));
+    };
     return [(await timed(login)).ms];
   },
   async "sign out everywhere"(side, round) {

@@ -61,7 +61,7 @@ const everywhere = [
   "crypto",
   "net",
 ];
-const domain = ["token", "users", "sessions", "oauth"];
+const domain = ["token", "users", "sessions", "factors", "oauth"];
 
 /** Which room may import which, type imports included. */
 const allowed: Record<string, readonly string[]> = {
@@ -76,6 +76,7 @@ const allowed: Record<string, readonly string[]> = {
   // the domain
   oauth: [...everywhere, "token", "users", "sessions"],
   sessions: [...everywhere, "users"],
+  factors: [...everywhere, "users"],
   users: everywhere,
   jobs: everywhere,
   mail: everywhere,
@@ -114,6 +115,8 @@ const owners: Record<string, readonly string[]> = {
   commander: ["commands"],
   argon2: ["crypto"],
   nodemailer: ["mail"],
+  otpauth: ["factors"],
+  "@simplewebauthn/server": ["factors"],
   pino: ["telemetry"],
   "prom-client": ["telemetry"],
 };

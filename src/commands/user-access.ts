@@ -8,11 +8,12 @@ interface Options {
   json?: boolean;
 }
 
-/** `user sessions`, `sign-out` and `set-password`. */
+/** `user sessions`, `sign-out`, `set-password` and `reset-factors`. */
 export function addUserAccessCommands(user: Command, runtime: Runtime): void {
   addUserSessions(user, runtime);
   addUserSignOut(user, runtime);
   addUserSetPassword(user, runtime);
+  addUserResetFactors(user, runtime);
 }
 
 function addUserSessions(user: Command, runtime: Runtime): void {
@@ -66,4 +67,18 @@ function addUserSetPassword(user: Command, runtime: Runtime): void {
   ])
     .option("--password-file <file>", "file whose first line is the password (default: standard input)")
     .action(run);
+}
+
+function addUserResetFactors(user: Command, runtime: Runtime): void {
+  const run = async (who: string, options: Options) => {
+    const { resetFactors } = await import("../factors/factors.ts");
+    const uuid = await withContext(runtime, async (ctx) => {
+      const found = (await findUser(ctx, who)).uuid;
+      await resetFactors(ctx, found);
+      return found;
+    });
+    outputOf(runtime, options).print({ factorsReset: uuid }, () => `${who} signs in with the password alone`);
+  };
+  const about = "remove the authenticator app, passkeys and recovery codes of an account, which is told of it";
+  leaf(user, "reset-factors <uuid-or-email>", about, ["user reset-factors ada@example.com"]).action(run);
 }

@@ -16,6 +16,14 @@ export interface DerivedKeys {
   readonly loginForms: Mac;
   /** Seals the authorization requests that wait in a browser for its login. */
   readonly pendingRequests: Sealer;
+  /** Seals the secrets of authenticator apps, in the store and in the form that confirms one. */
+  readonly totpSecrets: Sealer;
+  /** Seals what a second step continues: a password that was right. */
+  readonly firstFactors: Sealer;
+  /** Seals the cookies of browsers in which the second step is left out. */
+  readonly rememberedBrowsers: Mac;
+  /** Makes the challenges of passkeys. */
+  readonly challenges: Mac;
   /** Seals the resume tokens of the revocation feed's watchers. */
   readonly resumeTokens: Mac;
 }
@@ -33,6 +41,10 @@ export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8A
     browserForms: derive("browser forms"),
     loginForms: derive("login forms"),
     pendingRequests: new Sealer(keysFor("pending requests", keyEncryptionKeys)),
+    totpSecrets: new Sealer(keysFor("totp secrets", keyEncryptionKeys)),
+    firstFactors: new Sealer(keysFor("first factors", keyEncryptionKeys)),
+    rememberedBrowsers: derive("remembered browsers"),
+    challenges: derive("passkey challenges"),
     resumeTokens: derive("resume tokens"),
   };
 }

@@ -14,6 +14,7 @@ import { SessionApplications1790400000000 } from "./migrations/1790400000000-ses
 import { ClientsFile1790500000000 } from "./migrations/1790500000000-clients-file.ts";
 import { AuthenticationMethods1790500500000 } from "./migrations/1790500500000-authentication-methods.ts";
 import { ClientSource1790500600000 } from "./migrations/1790500600000-client-source.ts";
+import { Factors1790600000000 } from "./migrations/1790600000000-factors.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { type Dialect, entities } from "./schema.ts";
 
@@ -40,6 +41,7 @@ export const MIGRATIONS = [
   ClientsFile1790500000000,
   AuthenticationMethods1790500500000,
   ClientSource1790500600000,
+  Factors1790600000000,
   Accounts1790700000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";

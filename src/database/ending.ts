@@ -137,6 +137,13 @@ function eachOnce(ended: readonly EndedAuthorization[]): EndedAuthorization[] {
   return [...new Map(ended.map((one) => [one.id, one])).values()];
 }
 
+/** Of a deleted user, or for an operator. */
+export async function deleteFactorsOf(sql: Sql, userId: string): Promise<void> {
+  for (const table of ["totp_factor", "recovery_code", "passkey"]) {
+    await sql.change(`DELETE FROM ${table} WHERE user_id = ?`, [userId]);
+  }
+}
+
 /** @returns the new epoch; null: the user is gone */
 async function raiseEpoch(sql: TransactionSql, userId: string, now: number): Promise<number | null> {
   await sql.change("UPDATE users SET epoch = COALESCE(epoch, 0) + 1, updated_at = ? WHERE uuid = ?", [now, userId]);

@@ -8,6 +8,7 @@ import { Clients } from "./clients.ts";
 import type { DatabaseLocation } from "./data-source.ts";
 import { DeviceCodes } from "./device-codes.ts";
 import { EmailVerifications } from "./email-verifications.ts";
+import { FactorTables } from "./factors.ts";
 import { isAway, toUnavailable } from "./faults.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
@@ -85,6 +86,7 @@ export function storeOn(
   return {
     users: new Users(database, outbox, tellers),
     emailVerifications: new EmailVerifications(database, outbox),
+    factors: new FactorTables(database, outbox),
     clients: new Clients(database, feed),
     authorizations: new Authorizations(redemption),
     sessions: new Sessions(database, outbox, tellers),

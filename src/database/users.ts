@@ -1,15 +1,8 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
-import type {
-  StandardClaims,
-  User,
-  UserChange,
-  UserStore,
-  UserWithPassword,
-  VerificationLink,
-} from "../store/users.ts";
-import { endEverythingOf, type Tellers } from "./ending.ts";
+import type { StandardClaims, User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
+import { deleteFactorsOf, endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
@@ -30,14 +23,19 @@ interface UserRow {
   nickname: string;
   claims: string | null;
   updated_at: number;
+  factors_generation: number | null;
+  passwordless: number | null;
 }
 
 const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
-    u.created_at, p.nickname, p.claims, p.updated_at`;
+    u.created_at, u.factors_generation, u.passwordless, p.nickname, p.claims, p.updated_at`;
 const selectUser = `SELECT ${userColumns} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
 
-function userOf(row: Omit<UserRow, "password_hash" | "signed_in_at" | "closed_at">): User {
+/** What only who signs in is read with. */
+type SignInColumn = "password_hash" | "signed_in_at" | "closed_at" | "factors_generation" | "passwordless";
+
+function userOf(row: Omit<UserRow, SignInColumn>): User {
   return {
     uuid: row.uuid,
     email: row.email,
@@ -88,12 +86,14 @@ export function joinedUserOf(row: JoinedUserRow): User | null {
   });
 }
 
-function userWithPasswordOf(row: UserRow): UserWithPassword {
+function userToSignInOf(row: UserRow): UserToSignIn {
   return {
     ...userOf(row),
     passwordHash: row.password_hash,
     signedInAt: row.signed_in_at,
     closedAt: row.closed_at,
+    hasPassword: row.passwordless === null,
+    factorsGeneration: Number(row.factors_generation ?? 0),
   };
 }
 
@@ -184,20 +184,20 @@ export class Users implements UserStore {
     return row === undefined ? null : userOf(row);
   }
 
-  async findByEmail(email: string): Promise<UserWithPassword | null> {
+  async findByEmail(email: string): Promise<UserToSignIn | null> {
     const row = await this.#row("u.email", email);
-    return row === undefined ? null : userWithPasswordOf(row);
+    return row === undefined ? null : userToSignInOf(row);
   }
 
-  async findWithPassword(uuid: string): Promise<UserWithPassword | null> {
+  async findWithPassword(uuid: string): Promise<UserToSignIn | null> {
     const row = await this.#row("u.uuid", uuid);
-    return row === undefined ? null : userWithPasswordOf(row);
+    return row === undefined ? null : userToSignInOf(row);
   }
 
   async findToCheck(
     account: { readonly email: string } | { readonly uuid: string },
     limit: LimitLook,
-  ): Promise<Looked<UserWithPassword | null>> {
+  ): Promise<Looked<UserToSignIn | null>> {
     const [column, value] = "email" in account ? ["u.email", account.email] : ["u.uuid", account.uuid];
     // one row, whether there is such a user or not
     const [row] = await this.#database.rows<Partial<UserRow> & { used_up_until: number | null }>(
@@ -207,7 +207,7 @@ export class Users implements UserStore {
     );
     const isFound = row?.uuid !== undefined && row.uuid !== null;
     return {
-      found: isFound ? userWithPasswordOf(row as UserRow) : null,
+      found: isFound ? userToSignInOf(row as UserRow) : null,
       usedUpUntil: row?.used_up_until == null ? null : Number(row.used_up_until),
     };
   }
@@ -293,7 +293,7 @@ export class Users implements UserStore {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const changed = await sql.change(
-        "UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ? AND password_hash = ?",
+        "UPDATE users SET password_hash = ?, passwordless = NULL, updated_at = ? WHERE uuid = ? AND password_hash = ?",
         [hash.to, now, uuid, hash.from],
       );
       if (changed === 0) return "lost";
@@ -386,6 +386,7 @@ export class Users implements UserStore {
       await sql.change("DELETE FROM user_profiles WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [uuid]);
       await sql.change("DELETE FROM email_verification WHERE user_id = ?", [uuid]);
+      await deleteFactorsOf(sql, uuid);
       await endEverythingOf(sql, this.#tellers, uuid, "user_deleted", now);
       await this.#tellers.feed.append(sql, "subject", [uuid], "user_deleted", now);
       await sql.change("DELETE FROM oauth2_authorization_code WHERE user_id = ?", [uuid]);
@@ -442,7 +443,7 @@ export class Users implements UserStore {
         now,
       ]);
       if (used === 0) return "invalid";
-      await sql.change("UPDATE users SET password_hash = ?, updated_at = ? WHERE uuid = ?", [
+      await sql.change("UPDATE users SET password_hash = ?, passwordless = NULL, updated_at = ? WHERE uuid = ?", [
         passwordHash,
         now,
         token.user_id,

@@ -7,10 +7,11 @@ import { checkLogin } from "../sessions/sessions.ts";
 import { showRestore } from "./account-data.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
-import { goOn, goOnSignedIn } from "./go-on.ts";
+import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
+import { goOnWithPassword } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { forgetLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
@@ -48,14 +49,8 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
   const pending = await requestOfForm(visit, session, form);
   const { email = "", password = "" } = form;
   try {
-    const login = await checkLogin(ctx, {
-      email,
-      password,
-      browser: browserOf(visit),
-      replaces: session,
-      formId: formIdOf(form),
-    });
-    return await goOnSignedIn(visit, login, pending);
+    const user = await checkLogin(ctx, { email, password, browser: browserOf(visit) });
+    return await goOnWithPassword(visit, user, { session, pending, formId: formIdOf(form) });
   } catch (thrown) {
     if (thrown instanceof AuthError && thrown.code === "account_closed") return showRestore(visit, pending, email);
     if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;

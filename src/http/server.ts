@@ -18,6 +18,7 @@ import { accountEmailPage } from "./account-email.ts";
 import { accountProfilePage } from "./account-profile.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { changePasswordPage } from "./change-password.ts";
+import { confirmPages } from "./confirm.ts";
 import { consentPage } from "./consent.ts";
 import { devicePages } from "./device.ts";
 import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
@@ -33,9 +34,12 @@ import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
 import { infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
+import { secondStepPage } from "./second-step.ts";
+import { securityPages } from "./security.ts";
 import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
 import { tokenEndpoint } from "./token.ts";
+import { totpPages } from "./totp.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
 import { verifyEmailPages } from "./verify-email.ts";
 import { isPublicDocument, wellKnownEndpoints } from "./well-known.ts";
@@ -50,7 +54,11 @@ const pages: readonly Endpoint[] = [
   accountEmailPage,
   accountDataPages,
   changePasswordPage,
+  securityPages,
+  totpPages,
+  confirmPages,
   loginPage,
+  secondStepPage,
   signUpPage,
   consentPage,
   selectAccountPage,

@@ -2,16 +2,17 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { checkLogin, type Login } from "../sessions/sessions.ts";
+import { checkLogin } from "../sessions/sessions.ts";
+import type { UserToSignIn } from "../store/users.ts";
 import { isNewAccount, signUp } from "../users/sign-up.ts";
 import { askerOf } from "./asker.ts";
 import { ANSWERS, setRetryAfter } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
-import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
+import { goOnWithPassword } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
@@ -31,14 +32,14 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await checkOpenForm(visit, "signup", form);
     const pending = await requestOfForm(visit, session, form);
     const { email = "", password = "", nickname = "" } = form;
-    const signInHere = () =>
-      checkLogin(ctx, { email, password, browser: browserOf(visit), replaces: session, formId: formIdOf(form) });
+    const signInHere = () => checkLogin(ctx, { email, password, browser: browserOf(visit) });
+    const goOnAs = (user: UserToSignIn) => goOnWithPassword(visit, user, { session, pending, formId: formIdOf(form) });
     try {
       await signUp(ctx, { email, password, nickname }, askerOf(request));
     } catch (error) {
       // the button was pressed twice, or the account was just made in another tab: its password opens it here too
       const signedIn = isTaken(error) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;
-      if (signedIn !== null) return goOnSignedIn(visit, signedIn, pending);
+      if (signedIn !== null) return goOnAs(signedIn);
       if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
         throw error;
       setRetryAfter(reply, error.retryAfter);
@@ -46,7 +47,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
       return showSignUp(visit, pending, { form, error });
     }
     const signedIn = await orNull(signInHere);
-    if (signedIn !== null) return goOnSignedIn(visit, signedIn, pending);
+    if (signedIn !== null) return goOnAs(signedIn);
     // too many wrong passwords came for this address before it had an account
     const query = pending === null ? "" : `?request=${pending.carried}`;
     return reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
@@ -58,7 +59,7 @@ function isTaken(error: unknown): boolean {
 }
 
 /** @returns null: the password is wrong, or too many wrong ones came for this account */
-async function orNull(work: () => Promise<Login>): Promise<Login | null> {
+async function orNull(work: () => Promise<UserToSignIn>): Promise<UserToSignIn | null> {
   try {
     return await work();
   } catch (error) {

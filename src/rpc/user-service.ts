@@ -4,6 +4,7 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER } from "../events.ts";
+import { listFactors, resetFactors } from "../factors/factors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
@@ -114,6 +115,22 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
 
     async enableUser({ uuid }, context) {
       await withinDeadline(context, () => setUserDisabled(ctx, readUuid("uuid", uuid), false));
+      return {};
+    },
+
+    async listFactors({ uuid }) {
+      const { totp, passkeys, recoveryCodes } = await listFactors(ctx, readUuid("uuid", uuid));
+      const shown = passkeys.map(({ credentialId, name, createdAt, lastUsedAt }) => ({
+        credentialId,
+        name,
+        createdAt: timestampFromMs(createdAt),
+        ...(lastUsedAt === null ? {} : { lastUsedAt: timestampFromMs(lastUsedAt) }),
+      }));
+      return { hasTotp: totp !== null, passkeys: shown, recoveryCodes };
+    },
+
+    async resetFactors({ uuid }, context) {
+      await withinDeadline(context, () => resetFactors(ctx, readUuid("uuid", uuid)));
       return {};
     },
 

@@ -5,7 +5,7 @@ import { AuthError } from "../errors.ts";
 import { type UserSecurity, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import { type FirstCode, LONGEST_SESSION_MS, type LoginProof, type Session } from "../store/sessions.ts";
-import type { UserWithPassword } from "../store/users.ts";
+import type { UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "../users/input.ts";
 import { checkPassword } from "../users/users.ts";
@@ -62,29 +62,26 @@ export interface Login {
   isStored: boolean;
 }
 
-/**
- * Checks a password. Nothing is stored yet: the session goes into the store with the code that it is for, in one transaction. A form that is
- * sent again within the same minute, as by a double click, gets the same session, in whatever order the two are answered.
- * @param login formId: random, of the form that was sent; null: it names none
- * @throws AuthError invalid_credentials, rate_limited, unavailable
- */
+/** Checks a password at the login. Nothing is stored yet. @throws AuthError invalid_credentials, rate_limited, unavailable */
 export async function checkLogin(
   ctx: Context,
   login: {
     readonly email: string;
     readonly password: string;
     readonly browser: Browser;
-    readonly replaces: Session | null;
-    readonly formId: string | null;
   },
-): Promise<Login> {
+): Promise<UserToSignIn> {
   const { ipAddress } = login.browser;
   const device = await deviceOf(ctx, login.browser, login.email);
-  const user = await checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
-  return loginOf(ctx, user, login);
+  return checkPassword(ctx, login.email, login.password, { device, network: networkOf(ipAddress) });
 }
 
-/** The login of a user whose password was just checked, or set. Nothing is stored yet, as with `checkLogin`. */
+/**
+ * The login of a user who was just checked, or whose password was just set. Nothing is stored yet: the session goes into the store with the
+ * code that it is for, in one transaction. A form that is sent again within the same minute, as by a double click, gets the same session, in
+ * whatever order the two are answered.
+ * @param login formId: random, of the form that was sent; null: it names none
+ */
 export function loginOf(
   ctx: Context,
   user: UserWithPassword,

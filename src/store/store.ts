@@ -2,6 +2,7 @@ import type { AuthorizationStore } from "./authorizations.ts";
 import type { ClientStore } from "./clients.ts";
 import type { DeviceCodeStore } from "./device-codes.ts";
 import type { EmailVerificationStore } from "./email-verifications.ts";
+import type { FactorStore } from "./factors.ts";
 import type { KeyStore } from "./keys.ts";
 import type { LeaseStore } from "./leases.ts";
 import type { LimitStore } from "./limits.ts";
@@ -31,6 +32,7 @@ export interface StoreLoad {
 export interface Store {
   readonly users: UserStore;
   readonly emailVerifications: EmailVerificationStore;
+  readonly factors: FactorStore;
   readonly clients: ClientStore;
   readonly authorizations: AuthorizationStore;
   readonly sessions: SessionStore;

@@ -56,6 +56,14 @@ export interface UserWithPassword extends User {
   readonly closedAt: number | null;
 }
 
+/** What a sign-in looks at. */
+export interface UserToSignIn extends UserWithPassword {
+  /** False: the user signed up with a passkey, and has set no password since. */
+  readonly hasPassword: boolean;
+  /** Rises with each change of the user's factors; 0: never had one. */
+  readonly factorsGeneration: number;
+}
+
 export interface UserChange {
   readonly nickname?: string;
   readonly roles?: readonly string[];
@@ -83,13 +91,13 @@ export interface UserStore {
     verification?: { readonly link: VerificationLink; readonly event: AuthEvent },
   ): Promise<"created" | "email_taken">;
   find(uuid: string): Promise<User | null>;
-  findByEmail(email: string): Promise<UserWithPassword | null>;
-  findWithPassword(uuid: string): Promise<UserWithPassword | null>;
+  findByEmail(email: string): Promise<UserToSignIn | null>;
+  findWithPassword(uuid: string): Promise<UserToSignIn | null>;
   /** By e-mail address or id, with a look at a limit: one statement. */
   findToCheck(
     account: { readonly email: string } | { readonly uuid: string },
     limit: LimitLook,
-  ): Promise<Looked<UserWithPassword | null>>;
+  ): Promise<Looked<UserToSignIn | null>>;
   /** Those that exist, in no order. */
   findMany(uuids: readonly string[]): Promise<User[]>;
   /** By creation, oldest first, after the given position. @param emailPart only addresses that contain this; absent: all */

@@ -4,7 +4,7 @@ import { type PagedList, type PageRequest, readPage } from "../crypto/page-token
 import { AuthError } from "../errors.ts";
 import { type Asker, passwordChanged, UNKNOWN_ASKER } from "../events.ts";
 import { networkOf } from "../limits.ts";
-import type { User, UserWithPassword } from "../store/users.ts";
+import type { User, UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { currentPassword, normaliseEmail, readClaims, readNewPassword, readNickname, readRoles } from "./input.ts";
 
@@ -30,11 +30,11 @@ export async function checkPassword(
   email: string,
   password: string,
   { device, network }: PasswordSource,
-): Promise<UserWithPassword> {
+): Promise<UserToSignIn> {
   // before anything is counted or read, so that a flood of logins costs very little
   ctx.passwords.refuseWhenFull();
   const address = normaliseEmail(email).slice(0, 300);
-  const check = (found: UserWithPassword | null) => verify(ctx, found, password);
+  const check = (found: UserToSignIn | null) => verify(ctx, found, password);
   const subject = device === null ? address : `${address}\n${device}`;
   try {
     return await counted(ctx, "wrong_password", subject, { email: address }, check);
@@ -61,7 +61,7 @@ function isThrottled(error: unknown): boolean {
  * login: strangers who know its address cannot use these up.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
-export async function checkCurrentPassword(ctx: Context, uuid: string, password: string): Promise<UserWithPassword> {
+export async function checkCurrentPassword(ctx: Context, uuid: string, password: string): Promise<UserToSignIn> {
   ctx.passwords.refuseWhenFull();
   return counted(ctx, "wrong_current_password", uuid, { uuid }, (found) => verify(ctx, found, password));
 }
@@ -72,15 +72,15 @@ function counted(
   rule: "wrong_password" | "wrong_current_password",
   subject: string,
   account: { readonly email: string } | { readonly uuid: string },
-  check: (found: UserWithPassword | null) => Promise<UserWithPassword>,
-): Promise<UserWithPassword> {
+  check: (found: UserToSignIn | null) => Promise<UserToSignIn>,
+): Promise<UserToSignIn> {
   return ctx.limits.guess(rule, subject, check, {
     isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
     look: (limit) => ctx.store.users.findToCheck(account, limit),
   });
 }
 
-async function verify(ctx: Context, found: UserWithPassword | null, password: string): Promise<UserWithPassword> {
+async function verify(ctx: Context, found: UserToSignIn | null, password: string): Promise<UserToSignIn> {
   const closed = isClosed(found);
   const active = found !== null && (found.disabledAt === null || closed);
   const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
@@ -114,6 +114,13 @@ export function networkOrNull({ ipAddress }: Asker): string | null {
 /** @throws AuthError not_found */
 export async function getUser(ctx: Context, uuid: string): Promise<User> {
   const user = uuidForm.test(uuid) ? await ctx.store.users.find(uuid) : null;
+  if (user === null) throw unknownUser();
+  return user;
+}
+
+/** @throws AuthError not_found */
+export async function getUserToSignIn(ctx: Context, uuid: string): Promise<UserToSignIn> {
+  const user = await ctx.store.users.findWithPassword(uuid);
   if (user === null) throw unknownUser();
   return user;
 }

@@ -54,6 +54,7 @@ describe("the command line", () => {
       "user set-password",
       "user sessions",
       "user sign-out",
+      "user reset-factors",
     ].map((command) => [`${command} --help`]),
   ])("explains itself: %s", async (line) => {
     const { status, stdout } = await program.run(line.split(" "));

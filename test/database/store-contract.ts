@@ -8,6 +8,7 @@ import { clockContract } from "./contract/clock.ts";
 import { deviceCodesContract } from "./contract/device-codes.ts";
 import { emailVerificationContract } from "./contract/email-verifications.ts";
 import { epochsContract } from "./contract/epochs.ts";
+import { factorsContract } from "./contract/factors.ts";
 import { type OpenedStore, sealer } from "./contract/fixtures.ts";
 import { keysContract } from "./contract/keys.ts";
 import { leasesContract } from "./contract/leases.ts";
@@ -42,6 +43,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     transactionsContract(opened);
     usersContract(opened);
     emailVerificationContract(opened);
+    factorsContract(opened);
     authorizationsContract(opened);
     revocationsContract(opened);
     epochsContract(opened);

@@ -1,15 +1,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 import type { BrowserContext, Page } from "playwright-core";
 import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
+import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { requestDeletion } from "../../src/users/deletion.ts";
 import type { TestApp } from "../support/app.ts";
 import type { ClientServer } from "../support/browser.ts";
+import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import { type Account, authorizeUrl, getTokens, postForm, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 const t = MESSAGES.en;
 const a = ACCOUNT_MESSAGES.en;
+const f = FACTOR_MESSAGES.en;
 const folder = new URL("../../src/http/pages/", import.meta.url);
 export const APPLICATION = "Photo Album";
 const newPassword = "another horse battery";
@@ -137,6 +140,17 @@ const deviceDecision = (decision: string, title: string): Entry => ({
   end: titled(title),
   later: [titled(t.deviceTitle)],
 });
+
+/** Gives the user an authenticator app, and signs the profile in with it. */
+async function withApp(world: World, run: Run): Promise<void> {
+  const secret = await giveApp(world.app, run.account.uuid);
+  const { browser, form } = await firstStep(world.app.url, run.account);
+  await browser.post(`${world.app.url}/login/second-factor`, { ...form, code: codeOf(secret, world.app.clock.now()) });
+  const cookies = [...browser.cookies].map(([name, value]) => ({ name, value, url: world.app.url }));
+  await run.context.addCookies(cookies);
+}
+
+const security = (page: Page, { app }: World) => page.goto(`${app.url}/account/security`);
 
 /** Each button as `buttonsOfPages` names it. */
 export const ENTRIES: Readonly<Record<string, Entry>> = {
@@ -311,6 +325,57 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     end: titled(a.data.keepAgain),
     later: [titled(t.signIn)],
     sessions: 0,
+  },
+  "second-factor /login/second-factor": {
+    prepare: async ({ app }, { account, typed }) => {
+      typed["secret"] = await giveApp(app, account.uuid);
+    },
+    open: async (page, world, { account }) => {
+      await page.goto(request(world, "own"));
+      await page.locator("#email").fill(account.email);
+      await page.locator("#password").fill(account.password);
+      await page.locator('form[action$="/login"] button').click();
+      await page.locator("#code").waitFor();
+    },
+    fill: (page, { typed }) => {
+      typed["code"] ??= codeOf(typed["secret"] ?? "", Date.now());
+      return page.locator("#code").fill(typed["code"]);
+    },
+    button: 'form[action$="/second-factor"] button',
+    end: atClient("/own", "code"),
+    later: [({ text }) => text.includes(f.codeWrong)],
+    isOfApplication: true,
+  },
+  "confirm /account/security/confirm": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/security/confirm`),
+    fill: (page, { account }) => page.locator("#password").fill(account.password),
+    button: 'form[action$="/confirm"] button',
+    end: titled(f.securityTitle),
+    sessions: 1,
+  },
+  "totp /account/security/totp": {
+    prepare: signedIn,
+    open: (page, { app }) => page.goto(`${app.url}/account/security/totp`),
+    fill: async (page, run) => {
+      const secret = (await page.locator("code").innerText()).replaceAll(" ", "");
+      await page.locator("#code").fill(codeOf(secret, Date.now()));
+      run.typed["secret"] = secret;
+    },
+    button: 'form[action$="/totp"] button',
+    end: titled(f.securityTitle),
+  },
+  "security /account/security/totp/remove": {
+    prepare: withApp,
+    open: security,
+    button: 'form[action$="/totp/remove"] button',
+    end: titled(f.securityTitle),
+  },
+  "security /account/security/recovery-codes": {
+    prepare: withApp,
+    open: security,
+    button: 'form[action$="/recovery-codes"] button',
+    end: titled(f.codesTitle),
   },
   "account /account/sign-out-everywhere": {
     prepare: signedIn,

@@ -29,6 +29,7 @@ test("every administrative call leaves one line with client, method, target and 
     "UserService/RequestEmailChange",
     "UserService/RequestEmailVerification",
     "UserService/RequestPasswordReset",
+    "UserService/ResetFactors",
     "UserService/ResetPassword",
     "UserService/SignUp",
     "UserService/UpdateUser",

@@ -80,6 +80,8 @@ describe("S-189 with unexpected errors of the store", () => {
     DisableUser: { uuid },
     EnableUser: { uuid },
     EndSessions: { uuid },
+    ListFactors: { uuid },
+    ResetFactors: { uuid },
     DeleteUser: { uuid },
     GetJwks: {},
     ListUsers: {},

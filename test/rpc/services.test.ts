@@ -163,6 +163,7 @@ describe.each(protocols)("over %s", (protocol) => {
       disableUser: (uuid) => users().disableUser({ uuid }, as("worker")),
       enableUser: (uuid) => users().enableUser({ uuid }, as("worker")),
       endSessions: (uuid) => users().endSessions({ uuid }, as("worker")),
+      listFactors: (uuid) => users().listFactors({ uuid }, as("worker")),
       deleteUser: (uuid) => users().deleteUser({ uuid }, as("worker")),
       batchGetUsers: (uuid) => users().batchGetUsers({ uuids: [randomUUID(), uuid] }, as("worker")),
       listAuthorizations: (uuid) => tokens().listAuthorizations({ uuid }, as("worker")),

@@ -6,6 +6,7 @@ import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
 import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
+import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
 import { nameBrowser } from "./user-agent.ts";
@@ -67,6 +68,7 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
     ...data,
     t,
     a: ACCOUNT_MESSAGES[language],
+    f: FACTOR_MESSAGES[language],
     language,
     style,
     script,

@@ -31,6 +31,14 @@ export function usersContract(opened: () => OpenedStore): void {
       ({ database, store } = opened());
     });
 
+    const signingIn = {
+      passwordHash: "hash-1",
+      signedInAt: null,
+      closedAt: null,
+      hasPassword: true,
+      factorsGeneration: 0,
+    };
+
     it("makes one account of 50 sign-ups with the same address at once", async () => {
       const email = `${randomUUID()}@example.com`;
       const users = Array.from({ length: 50 }, () => makeUser({ email }));
@@ -38,12 +46,7 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(results.filter((result) => result === "created")).toHaveLength(1);
       expect(results.filter((result) => result === "email_taken")).toHaveLength(49);
       const winner = users[results.indexOf("created")] as User;
-      expect(await store.users.findByEmail(email)).toEqual({
-        ...winner,
-        passwordHash: "hash-1",
-        signedInAt: null,
-        closedAt: null,
-      });
+      expect(await store.users.findByEmail(email)).toEqual({ ...winner, ...signingIn });
       expect(await seqs(database, winner)).toEqual([1]);
       const rows = await database.rows("SELECT event_id FROM outbox WHERE user_id IN (?, ?)", [
         (users[0] as User).uuid,
@@ -60,7 +63,7 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("finds the user to check a password of, and whether the guesses at it are used up, whoever exists", async () => {
       const user = await signUp(store);
-      const known = { ...user, passwordHash: "hash-1", signedInAt: null, closedAt: null };
+      const known = { ...user, ...signingIn };
       const key = `guesses ${user.uuid}`;
       const look = { key, limit: 2, now: NOW };
       const unknown = { email: `nobody-${randomUUID()}@example.com` };

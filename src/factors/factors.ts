@@ -1,0 +1,51 @@
+import type { Context } from "../context.ts";
+import { AuthError } from "../errors.ts";
+import { type Asker, UNKNOWN_ASKER } from "../events.ts";
+import type { Factors } from "../store/factors.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
+import { getUser } from "../users/users.ts";
+import { tellOwner } from "./notices.ts";
+
+/** @throws AuthError not_found */
+export async function listFactors(ctx: Context, uuid: string): Promise<Factors> {
+  await getUser(ctx, uuid);
+  return ctx.store.factors.find(uuid);
+}
+
+/** Removes the authenticator app, if there is one. @throws AuthError not_found */
+export async function removeTotp(ctx: Context, uuid: string, asker: Asker): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  const event = tellOwner(ctx, user, "FACTOR_REMOVED", "totp", asker);
+  if (await ctx.store.factors.removeTotp(uuid, event))
+    securityEvent(ctx, "factor_removed", { sub: uuid, factor: "totp" });
+}
+
+/**
+ * Removes a passkey of this user, if there is one.
+ * @throws AuthError not_found; invalid_request: it is the only way in, as the account has no password
+ */
+export async function removePasskey(ctx: Context, uuid: string, credentialId: string, asker: Asker): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  const { passkeys } = await ctx.store.factors.find(uuid);
+  const passkey = passkeys.find((one) => one.credentialId === credentialId);
+  if (passkey === undefined) return;
+  const hasPassword = (await ctx.store.users.findWithPassword(uuid))?.hasPassword ?? true;
+  if (passkeys.length === 1 && !hasPassword) {
+    throw new AuthError("invalid_request", "the only passkey of an account without a password cannot be removed");
+  }
+  const event = tellOwner(ctx, user, "FACTOR_REMOVED", `passkey ${passkey.name}`, asker);
+  if (!(await ctx.store.factors.removePasskey(uuid, credentialId, event))) return;
+  securityEvent(ctx, "factor_removed", { sub: uuid, factor: "passkey" });
+}
+
+/**
+ * Removes every factor of a user, for an operator who knows that it is them. The password stays; an account without one gets a new one by a
+ * reset mail. @throws AuthError not_found
+ */
+export async function resetFactors(ctx: Context, uuid: string): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  if (!(await ctx.store.factors.reset(uuid, tellOwner(ctx, user, "FACTORS_RESET", "", UNKNOWN_ASKER)))) {
+    throw new AuthError("not_found", "no such user");
+  }
+  securityEvent(ctx, "factors_reset", { sub: uuid });
+}

@@ -1,0 +1,11 @@
+import { de } from "./de.ts";
+import { en, type FactorMessages } from "./en.ts";
+import { es } from "./es.ts";
+import { fr } from "./fr.ts";
+import { ja } from "./ja.ts";
+import { ko } from "./ko.ts";
+
+/** What pages say of second factors. By language: a text that one of them lacks does not compile. */
+export const FACTOR_MESSAGES: Record<"en" | "ko" | "de" | "ja" | "es" | "fr", FactorMessages> = {
+  ...{ en, ko, de, ja, es, fr },
+};

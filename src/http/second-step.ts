@@ -95,15 +95,22 @@ function showRefusal(
   return showSecondStep(visit, first, pending, error.code);
 }
 
+/** The second step of who is signed in already: the session stands for the password. */
+export function showStepUp(visit: Visit, user: UserToSignIn, pending: PendingRequest): Promise<FastifyReply> {
+  return showSecondStep(visit, sealFirstFactor(visit.ctx, user), pending, null, true);
+}
+
 async function showSecondStep(
   visit: Visit,
   first: string,
   pending: PendingRequest | null,
   problem: string | null,
+  stepsUp = false,
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
   return renderPage(visit, "second-factor", {
     ...request,
+    stepsUp,
     fields: await loginFormFields(visit, purpose, { request: request.carried, first }),
     isWrong: problem === "invalid_credentials",
     problem: problem === "rate_limited" ? problem : null,

@@ -38,6 +38,7 @@ import { secondStepPage } from "./second-step.ts";
 import { securityPages } from "./security.ts";
 import { selectAccountPage } from "./select-account.ts";
 import { signUpPage } from "./sign-up.ts";
+import { stepUpPage } from "./step-up.ts";
 import { tokenEndpoint } from "./token.ts";
 import { totpPages } from "./totp.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
@@ -59,6 +60,7 @@ const pages: readonly Endpoint[] = [
   confirmPages,
   loginPage,
   secondStepPage,
+  stepUpPage,
   signUpPage,
   consentPage,
   selectAccountPage,

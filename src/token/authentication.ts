@@ -7,6 +7,8 @@ export const ACR_VALUES = [
   "urn:auth-service:acr:two-factor",
   "urn:auth-service:acr:passkey",
 ] as const;
+/** Those that users of this service can reach. */
+export const OFFERED_ACR: readonly Acr[] = ACR_VALUES.slice(0, 2);
 export type Acr = (typeof ACR_VALUES)[number];
 
 export function isAcr(value: unknown): value is Acr {

@@ -268,8 +268,13 @@ describe("metadata", () => {
       return location.startsWith(`${pages[prompt] ?? `/${prompt}`}?`);
     },
     acr_values_supported: async (acr_values) => {
-      const tokens = await getTokens(app.url, user, { ...everything, extra: { acr_values } });
-      return claimsOf(tokens.id_token)["acr"] === acr_values;
+      if (acr_values.endsWith("password")) {
+        const tokens = await getTokens(app.url, user, { ...everything, extra: { acr_values } });
+        return claimsOf(tokens.id_token)["acr"] === acr_values;
+      }
+      const { browser } = await getTokens(app.url, user, everything);
+      const response = await browser.get(authorizeUrl(app.url, { ...everything, extra: { acr_values } }));
+      return response.headers.get("location")?.startsWith("/step-up?") ?? false;
     },
     claim_types_supported: async (type) => type === "normal",
     claims_supported: async (claim) => {

@@ -3,7 +3,7 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
-import { acrOf } from "../../token/authentication.ts";
+import { acrOf, OFFERED_ACR } from "../../token/authentication.ts";
 import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
@@ -17,6 +17,7 @@ import {
   type Parameters,
   readDestination,
   readRequest,
+  weakestAcr,
 } from "./request.ts";
 import { lacksVerifiedEmail } from "./verified-email.ts";
 
@@ -30,7 +31,7 @@ export type Next =
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
-  readonly to: "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
+  readonly to: "step-up" | "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
 }
@@ -58,7 +59,13 @@ export async function authorize(
     const request = await readRequest(ctx, destination, parameters);
     const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
-    if (fresh !== null) refuseWeaker(request, fresh);
+    if (fresh !== null && mustStepUp(request, fresh)) {
+      if (!request.prompt.includes("none")) {
+        return wait(ctx, "step-up", { session, browser, parameters: request.kept, pushedHash });
+      }
+      if (isDemanded(request))
+        throw new ClientError("login_required", "the user signed in by weaker means than required");
+    }
     const unverified = fresh !== null && (await lacksVerifiedEmail(ctx, request.client, fresh.userId));
     if (fresh !== null && !unverified) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
@@ -133,7 +140,7 @@ export async function continueRequest(
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
       return { to: loginPageOf(ctx, session, request), session, request: pending };
     }
-    refuseWeaker(request, session);
+    if (mustStepUp(request, session)) return { to: "step-up", session, request: pending };
     if (await lacksVerifiedEmail(ctx, request.client, session.userId)) {
       return { to: "verify-email", session, request: pending };
     }
@@ -176,10 +183,20 @@ function meets(
   return !asksForLogin(request) && fits(ctx, session, request);
 }
 
-/** @throws ClientError the client demands more than the session's user gave, and gets no less */
-function refuseWeaker({ acr }: AuthorizationRequest, { methods }: BrowserSession): void {
-  if (metAcr(acr, methods) !== null || (!acr.isEssential && acr.atLeast === null)) return;
-  throw new ClientError("unmet_authentication_requirements", "the user signed in by weaker means than required");
+/**
+ * Does the client want more than the session's user gave, and can the user give it?
+ * @throws ClientError no user can give what the client demands
+ */
+function mustStepUp(request: AuthorizationRequest, { methods }: BrowserSession): boolean {
+  if (metAcr(request.acr, methods) !== null) return false;
+  if (OFFERED_ACR.includes(weakestAcr(request.acr))) return true;
+  if (!isDemanded(request)) return false;
+  throw new ClientError("unmet_authentication_requirements", `acr must be one of ${OFFERED_ACR.join(", ")}`);
+}
+
+/** Will no weaker sign-in do? */
+function isDemanded({ acr }: AuthorizationRequest): boolean {
+  return acr.isEssential || acr.atLeast !== null;
 }
 
 /** Did the consent page show every one of these scopes? The client's registration may have changed since. */

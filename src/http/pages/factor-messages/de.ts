@@ -8,6 +8,10 @@ export const de: FactorMessages = {
   stepIntro: "Ihr Passwort war richtig. Ein weiterer Schritt schützt Ihr Konto.",
   code: "Code",
   codeHint: "Die sechs Ziffern Ihrer Authenticator-App oder einer Ihrer Wiederherstellungscodes.",
+  stepUpTitle: "Noch ein Schritt",
+  stepUpIntro: (name) => `${name} verlangt, dass Sie sich mit einem zweiten Schritt ausweisen.`,
+  stepUpNone:
+    "Sie haben noch keinen zweiten Schritt eingerichtet. Richten Sie eine Authenticator-App ein, kehren Sie dann zu dieser Seite zurück und fahren Sie fort.",
   codeWrong: "Dieser Code ist falsch oder wurde schon verwendet. Warten Sie auf den nächsten.",
   remember: "In diesem Browser 30 Tage nicht mehr fragen",
   confirmTitle: "Erneut anmelden",

@@ -8,6 +8,10 @@ export const es: FactorMessages = {
   stepIntro: "Tu contraseña es correcta. Un paso más protege tu cuenta.",
   code: "Código",
   codeHint: "Los seis dígitos que muestra tu aplicación de autenticación o uno de tus códigos de recuperación.",
+  stepUpTitle: "Un paso más",
+  stepUpIntro: (name) => `${name} le pide que confirme su identidad con un segundo paso.`,
+  stepUpNone:
+    "Todavía no ha configurado ninguno. Configure una aplicación de autenticación y vuelva a esta página para continuar.",
   codeWrong: "Este código no es correcto o ya se ha usado. Espera al siguiente.",
   remember: "No volver a preguntar en este navegador durante 30 días",
   confirmTitle: "Inicia sesión de nuevo",

@@ -1,0 +1,30 @@
+import type { FastifyInstance } from "fastify";
+import { hasSecondFactor } from "../factors/second-step.ts";
+import { continueRequest } from "../oauth/authorization/authorize.ts";
+import type { OAuthContext } from "../oauth/context.ts";
+import { getUserToSignIn } from "../users/users.ts";
+import { goOn } from "./go-on.ts";
+import { pageRoutes } from "./page-routes.ts";
+import { renderPage } from "./pages/render.ts";
+import { readQuery } from "./parameters.ts";
+import { showStepUp } from "./second-step.ts";
+import { browserOf, sessionOf } from "./visit.ts";
+import { demandRequest, rememberLatest, shownOf } from "./waiting-request.ts";
+
+/**
+ * GET /step-up: an application wants a second factor of who is signed in (`acr_values`, RFC 9470; `require_acr`). Who has none is asked to set
+ * one up first, and comes back here.
+ */
+export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
+  pageRoutes(app, ctx).get("/step-up", async (visit) => {
+    const session = await sessionOf(visit);
+    const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
+    const next = await continueRequest(ctx, pending, session, browserOf(visit));
+    // signed out meanwhile, or stepped up in another tab
+    if (next.to !== "step-up" || session === null || session.userId === null) return goOn(visit, next);
+    const user = await getUserToSignIn(ctx, session.userId);
+    if (await hasSecondFactor(ctx, user)) return showStepUp(visit, user, pending);
+    rememberLatest(visit, pending);
+    return renderPage(visit, "step-up", await shownOf(visit, pending));
+  });
+}

@@ -1,7 +1,9 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { startApp, type TestApp } from "../test/support/app.ts";
 import { findChromium } from "../test/support/chromium.ts";
+import { giveApp } from "../test/support/factors.ts";
 import { authorizeUrl, postForm, postJson } from "../test/support/flow.ts";
 import { resetTokenFor } from "../test/support/resets.ts";
 
@@ -101,6 +103,28 @@ const SHOTS: readonly Shot[] = [
     says: "The account: where it is signed in, and which applications have access.",
     signedIn: true,
     open: (page, app) => page.goto(`${app.url}/`),
+  },
+  ...[
+    ["account-profile", "/account/profile", "The profile: what applications may see."],
+    ["account-email", "/account/email", "A new address takes effect once its owner opens the mailed link."],
+    ["account-security", "/account/security", "Authenticator app, recovery codes."],
+    ["authenticator-app", "/account/security/totp", "An authenticator app is set up: it counts once a code proves it."],
+    ["account-data", "/account/data", "Everything that is stored, as a file; and the end of the account."],
+  ].map(([name = "", path = "", says = ""]) => ({
+    name,
+    says,
+    signedIn: true,
+    open: (page: Page, app: TestApp) => page.goto(app.url + path),
+  })),
+  {
+    name: "second-factor",
+    says: "The second step, after a right password.",
+    open: async (page, app) => {
+      await page.goto(request(app));
+      await fill(page, { email: "lin@example.com", password });
+      await submit(page);
+      await page.locator("#code").waitFor();
+    },
   },
   {
     name: "change-password",
@@ -220,6 +244,9 @@ const browser = await chromium.launch({
 });
 try {
   const signedUp = await postJson(`${app.url}/api/users/signup`, { email: person, password, nickname: "Ada" });
+  const other = { email: "lin@example.com", password, nickname: "Lin" };
+  const { data } = (await (await postJson(`${app.url}/api/users/signup`, other)).json()) as { data: { uuid: string } };
+  await giveApp(app, data.uuid);
   if (signedUp.status !== 201) throw new Error(`sign-up answered ${signedUp.status}`);
   if (wanted.length === 0) rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -237,7 +264,9 @@ try {
       }
     }
   }
-  writeFileSync(new URL("../docs/pages.md", import.meta.url), pageOfDocs());
+  const page = new URL("../docs/pages.md", import.meta.url).pathname;
+  writeFileSync(page, pageOfDocs());
+  execFileSync("npx", ["biome", "check", "--write", page], { stdio: "inherit" });
 } finally {
   await browser.close();
   await app.close();

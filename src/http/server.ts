@@ -16,6 +16,7 @@ import { accountApi } from "./account-api.ts";
 import { accountDataPages } from "./account-data.ts";
 import { accountEmailPage } from "./account-email.ts";
 import { accountProfilePage } from "./account-profile.ts";
+import { assets } from "./assets.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { changePasswordPage } from "./change-password.ts";
 import { confirmPages } from "./confirm.ts";
@@ -68,6 +69,7 @@ const pages: readonly Endpoint[] = [
   passwordResetPages,
   verifyEmailPages,
   logoutEndpoint,
+  assets,
 ];
 /** What applications call from a browser. */
 const browserApi: readonly Endpoint[] = [

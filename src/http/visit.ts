@@ -10,7 +10,13 @@ export interface Visit {
   readonly reply: FastifyReply;
 }
 
-type CookieName = "auth_session" | "auth_device" | "auth_browser" | "auth_request" | "auth_remembered";
+type CookieName =
+  | "auth_session"
+  | "auth_device"
+  | "auth_browser"
+  | "auth_request"
+  | "auth_remembered"
+  | "auth_language";
 
 /** For how long a browser is known after a login (seconds); browsers allow 400 days at most. */
 const deviceCookieAge = 400 * 86_400;

@@ -358,7 +358,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     prepare: signedIn,
     open: (page, { app }) => page.goto(`${app.url}/account/security/totp`),
     fill: async (page, run) => {
-      const secret = (await page.locator("code").innerText()).replaceAll(" ", "");
+      const secret = ((await page.locator("code").textContent()) ?? "").replaceAll(" ", "");
       await page.locator("#code").fill(codeOf(secret, Date.now()));
       run.typed["secret"] = secret;
     },

@@ -6,6 +6,7 @@ import { ja } from "./messages/ja.ts";
 import { ko } from "./messages/ko.ts";
 
 export const LANGUAGES = ["en", "ko", "de", "ja", "es", "fr"] as const;
+export type { Messages };
 export type Language = (typeof LANGUAGES)[number];
 
 export const MESSAGES: Record<Language, Messages> = { en, ko, de, ja, es, fr };

@@ -1,20 +1,22 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Eta } from "eta";
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyReply } from "fastify";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
 import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
-import { LANGUAGES, type Language, MESSAGES } from "./messages.ts";
+import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
+import { type Language, MESSAGES, type Messages } from "./messages.ts";
+import { scriptPath } from "./scripts.ts";
 import { nameBrowser } from "./user-agent.ts";
 
 const eta = new Eta({ views: import.meta.dirname, cache: true });
 const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
 const styleHash = createHash("sha256").update(style).digest("base64");
-/** The one script there is: it sends the form that answers a client (form_post); without it there is a button. */
+/** Sends the form that answers a client (form_post); without it there is a button. */
 const script = "document.forms[0].submit()";
 const scriptHash = createHash("sha256").update(script).digest("base64");
 
@@ -26,6 +28,8 @@ export interface PageData extends Record<string, unknown> {
   redirectOrigin?: string | null;
   /** The page sends its form by itself. */
   submits?: boolean;
+  /** Scripts of the folder `scripts` that this page needs beside the one of every page. */
+  scripts?: readonly string[];
   /** The languages an application asked for (`ui_locales`); they come before the browser's. */
   languages?: readonly string[];
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
@@ -37,19 +41,26 @@ export interface PageData extends Record<string, unknown> {
 }
 
 /**
- * Sends a page in the browser's language. Pages need no script and load nothing but their own icon; the policy says so.
+ * Sends a page in its reader's language. It loads nothing but scripts of this service, which it does not need; the policy says so.
  * @param name a template of this folder
  */
-export function renderPage({ ctx, request, reply }: Visit, name: string, data: PageData): FastifyReply {
-  const language = languageOf(request, data.languages ?? []);
+export function renderPage(visit: Visit, name: string, data: PageData): FastifyReply {
+  const { ctx, request, reply } = visit;
+  const language = languageOf(visit, data.languages ?? []);
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
-  const scripts = data.submits === true ? ` script-src 'sha256-${scriptHash}';` : "";
-  const made = data.sameForAll === undefined ? htmlOf(ctx, language, name, data) : madeOnce(ctx, language, name, data);
+  const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
+  const seconds = Number(reply.getHeader("retry-after") ?? 0);
+  const minutes = seconds < 60 ? 0 : Math.ceil(seconds / 60);
+  const page = { name, data, language, minutes };
+  const made =
+    data.sameForAll === undefined
+      ? htmlOf(ctx, page, languageLinks(request, data["carried"]))
+      : madeOnce(ctx, page, data.sameForAll);
   const html = data.reference === undefined ? made : made.replace(referencePlace, data.reference);
   return reply
     .header(
       "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}';${scripts} img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; style-src 'sha256-${styleHash}'; script-src ${scripts}; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
     .header("x-frame-options", "DENY")
@@ -60,8 +71,18 @@ export function renderPage({ ctx, request, reply }: Visit, name: string, data: P
     .send(html);
 }
 
-function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
-  const t = MESSAGES[language];
+interface Page {
+  /** A template of this folder. */
+  readonly name: string;
+  readonly data: PageData;
+  readonly language: Language;
+  /** Until the reader may try again; 0: at once, or it is not known. */
+  readonly minutes: number;
+}
+
+function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[]): string {
+  const { name, data, language, minutes } = page;
+  const t = textsOf(language, minutes);
   const problems = data.problems ?? [];
   const texts = t.fields(ctx.config.passwordMinLength);
   return eta.render(`./${name}`, {
@@ -70,8 +91,11 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
     a: ACCOUNT_MESSAGES[language],
     f: FACTOR_MESSAGES[language],
     language,
+    languages,
     style,
     script,
+    scripts:
+      data.submits === true ? [] : ["page", ...(data.scripts ?? [])].map((each) => pathOf(ctx, scriptPath(each))),
     wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
     firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => scopeText(ctx, language, scope),
@@ -83,6 +107,12 @@ function htmlOf(ctx: OAuthContext, language: Language, name: string, data: PageD
   });
 }
 
+/** Who has to wait is told for how long. */
+function textsOf(language: Language, minutes: number): Messages {
+  const t = MESSAGES[language];
+  return minutes <= 0 ? t : { ...t, errors: { ...t.errors, rate_limited: t.rateLimitedFor(minutes) } };
+}
+
 /** What an application can do with a scope, as the operator describes it, or this service where it knows the scope. */
 function scopeText({ config }: OAuthContext, language: Language, scope: string): string {
   const described = config.scopes.get(scope)?.description;
@@ -92,14 +122,15 @@ function scopeText({ config }: OAuthContext, language: Language, scope: string):
   );
 }
 
-/** By service, what the page says, and language: bounded by the error codes. */
+/** By service, what the page says, language and minutes to wait: bounded by the error codes and the limits' windows. */
 const made = new WeakMap<OAuthContext, Map<string, string>>();
 
-function madeOnce(ctx: OAuthContext, language: Language, name: string, data: PageData): string {
+function madeOnce(ctx: OAuthContext, page: Page, content: string): string {
   const pages = made.get(ctx) ?? new Map<string, string>();
   made.set(ctx, pages);
-  const key = `${name} ${data.sameForAll} ${language}`;
-  const html = pages.get(key) ?? htmlOf(ctx, language, name, data);
+  const key = `${page.name} ${content} ${page.language} ${page.minutes}`;
+  // its address differs, which links to other languages would name
+  const html = pages.get(key) ?? htmlOf(ctx, page, []);
   pages.set(key, html);
   return html;
 }
@@ -114,12 +145,4 @@ function timesIn(language: Language, zone: string): (at: number) => string {
 /** The grammar of CSP has no IPv6 addresses: for one, the scheme is allowed as a whole. */
 function formActionSource(origin: string): string {
   return origin.includes("[") ? new URL(origin).protocol : origin;
-}
-
-function languageOf(request: FastifyRequest, wanted: readonly string[]): Language {
-  const asked = wanted.map((tag) => tag.toLowerCase().split("-")[0]);
-  const named = asked.map((tag) => LANGUAGES.find((language) => language === tag)).find((tag) => tag !== undefined);
-  if (named !== undefined) return named;
-  const preferred = request.language([...LANGUAGES]);
-  return LANGUAGES.find((language) => language === preferred) ?? "en";
 }

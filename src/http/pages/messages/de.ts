@@ -134,6 +134,17 @@ export const de: Messages = {
     other:
       "Die Anwendung, von der Sie kommen, hat eine Anfrage gestellt, die sich nicht bearbeiten lässt. Sagen Sie es bitte den Menschen, die sie betreiben:",
   },
+  languageLabel: "Sprache",
+  showPassword: "Anzeigen",
+  hidePassword: "Verbergen",
+  terms: "Nutzungsbedingungen",
+  policy: "Datenschutzerklärung",
+  sectionsLabel: "Ihr Konto",
+  overview: "Übersicht",
+  rateLimitedFor: (minutes) =>
+    minutes === 1
+      ? "Das waren zu viele Versuche. Versuchen Sie es in einer Minute noch einmal."
+      : `Das waren zu viele Versuche. Versuchen Sie es in ${minutes} Minuten noch einmal.`,
   fields: (min) => ({
     email: {
       wrong_type: "Geben Sie eine E-Mail-Adresse ein, zum Beispiel name@example.com.",

@@ -132,6 +132,17 @@ export const en = {
     other:
       "The application that sent you here made a request that we can’t process. Please tell the people who run it:",
   } as Record<string, string>,
+  languageLabel: "Language",
+  showPassword: "Show",
+  hidePassword: "Hide",
+  terms: "Terms of service",
+  policy: "Privacy policy",
+  sectionsLabel: "Account",
+  overview: "Overview",
+  rateLimitedFor: (minutes: number) =>
+    minutes === 1
+      ? "There have been too many attempts. Try again in one minute."
+      : `There have been too many attempts. Try again in ${minutes} minutes.`,
   fields: (min: number): FieldTexts => ({
     email: {
       wrong_type: "Enter an e-mail address, for example name@example.com.",

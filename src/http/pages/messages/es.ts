@@ -130,6 +130,17 @@ export const es: Messages = {
     other:
       "La aplicación que te ha enviado aquí ha hecho una solicitud que no podemos procesar. Avisa a las personas que la gestionan:",
   },
+  languageLabel: "Idioma",
+  showPassword: "Mostrar",
+  hidePassword: "Ocultar",
+  terms: "Condiciones del servicio",
+  policy: "Política de privacidad",
+  sectionsLabel: "Tu cuenta",
+  overview: "Resumen",
+  rateLimitedFor: (minutes) =>
+    minutes === 1
+      ? "Ha habido demasiados intentos. Vuelve a intentarlo dentro de un minuto."
+      : `Ha habido demasiados intentos. Vuelve a intentarlo dentro de ${minutes} minutos.`,
   fields: (min) => ({
     email: {
       wrong_type: "Escribe un correo electrónico, por ejemplo nombre@example.com.",

@@ -131,6 +131,17 @@ export const fr: Messages = {
     other:
       "L’application qui vous envoie ici a fait une demande que nous ne pouvons pas traiter. Merci de le signaler aux personnes qui la gèrent :",
   },
+  languageLabel: "Langue",
+  showPassword: "Afficher",
+  hidePassword: "Masquer",
+  terms: "Conditions d’utilisation",
+  policy: "Politique de confidentialité",
+  sectionsLabel: "Votre compte",
+  overview: "Aperçu",
+  rateLimitedFor: (minutes) =>
+    minutes === 1
+      ? "Il y a eu trop de tentatives. Réessayez dans une minute."
+      : `Il y a eu trop de tentatives. Réessayez dans ${minutes} minutes.`,
   fields: (min) => ({
     email: {
       wrong_type: "Saisissez une adresse e-mail, par exemple nom@example.com.",

@@ -129,6 +129,14 @@ export const ja: Messages = {
     invalid_client: "登録されていないアプリケーションからの要求です。運営者にお知らせください。",
     other: "アプリケーションから処理できない要求が送られました。次の内容を運営者にお知らせください：",
   },
+  languageLabel: "言語",
+  showPassword: "表示",
+  hidePassword: "隠す",
+  terms: "利用規約",
+  policy: "プライバシーポリシー",
+  sectionsLabel: "アカウントのメニュー",
+  overview: "概要",
+  rateLimitedFor: (minutes) => `試行回数が多すぎます。${minutes}分後にもう一度お試しください。`,
   fields: (min) => ({
     email: {
       wrong_type: "メールアドレスを入力してください。例：name@example.com",

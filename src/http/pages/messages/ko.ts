@@ -127,6 +127,14 @@ export const ko: Messages = {
     invalid_client: "등록되지 않은 애플리케이션에서 보낸 요청입니다. 해당 애플리케이션의 운영자에게 알려 주세요.",
     other: "애플리케이션이 처리할 수 없는 요청을 보냈습니다. 해당 애플리케이션의 운영자에게 다음 내용을 알려 주세요.",
   },
+  languageLabel: "언어",
+  showPassword: "표시",
+  hidePassword: "숨기기",
+  terms: "이용약관",
+  policy: "개인정보 처리방침",
+  sectionsLabel: "계정 메뉴",
+  overview: "개요",
+  rateLimitedFor: (minutes) => `시도 횟수가 너무 많습니다. ${minutes}분 후에 다시 시도해 주세요.`,
   fields: (min) => ({
     email: {
       wrong_type: "이메일 주소를 입력하세요. 예: name@example.com",

@@ -1,0 +1,60 @@
+import type { FastifyRequest } from "fastify";
+import { cookieOf, setCookie, type Visit } from "../visit.ts";
+import { LANGUAGES, type Language } from "./messages.ts";
+
+const names: Record<Language, string> = {
+  en: "English",
+  ko: "한국어",
+  de: "Deutsch",
+  ja: "日本語",
+  es: "Español",
+  fr: "Français",
+};
+/** Seconds. */
+const yearAge = 31_536_000;
+
+/**
+ * The language of a page: what its reader chose on it or on an earlier page, else what the application asks for (`ui_locales`), else the
+ * browser's. A choice is kept in a cookie.
+ */
+export function languageOf(visit: Visit, wanted: readonly string[]): Language {
+  const { request } = visit;
+  const chosen = named([new URL(request.url, "http://x").searchParams.get("language") ?? ""]);
+  // a request that was refused before its cookies were read, or that no route answers, has none
+  const cookies: object | null | undefined = request.cookies;
+  if (cookies == null) return chosen ?? preferredOf(request);
+  if (chosen !== undefined) setCookie(visit, "auth_language", chosen, yearAge);
+  return chosen ?? named([cookieOf(visit, "auth_language") ?? ""]) ?? named(wanted) ?? preferredOf(request);
+}
+
+function named(tags: readonly string[]): Language | undefined {
+  const asked = tags.map((tag) => tag.toLowerCase().split("-")[0]);
+  return asked.map((tag) => LANGUAGES.find((language) => language === tag)).find((tag) => tag !== undefined);
+}
+
+function preferredOf(request: FastifyRequest): Language {
+  const preferred = request.language([...LANGUAGES]);
+  return LANGUAGES.find((language) => language === preferred) ?? "en";
+}
+
+export interface LanguageLink {
+  readonly language: Language;
+  readonly name: string;
+  /** Of this page's address. */
+  readonly query: string;
+}
+
+/**
+ * Links to this page in each language. They keep the request that it carries. Empty where the page is an answer to a form and its
+ * address shows none.
+ */
+export function languageLinks(request: FastifyRequest, carried: unknown): LanguageLink[] {
+  const isShown = request.method === "GET";
+  if (!isShown && !request.server.hasRoute({ method: "GET", url: request.routeOptions.url ?? "" })) return [];
+  const query = isShown ? new URL(request.url, "http://x").searchParams : new URLSearchParams();
+  if (!isShown && typeof carried === "string" && carried !== "") query.set("request", carried);
+  return LANGUAGES.map((language) => {
+    query.set("language", language);
+    return { language, name: names[language], query: `?${query}` };
+  });
+}

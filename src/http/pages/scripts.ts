@@ -1,0 +1,30 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+
+/** A script that pages load from this service. */
+interface Script {
+  /** Names its content: it may be kept for ever. */
+  readonly path: string;
+  readonly body: string;
+}
+
+const folder = new URL("scripts/", import.meta.url);
+
+/** The scripts of the pages by their names: plain JavaScript, as browsers run it. */
+export const SCRIPTS: ReadonlyMap<string, Script> = new Map(
+  readdirSync(folder)
+    .filter((file) => file.endsWith(".js"))
+    .map((file) => {
+      const body = readFileSync(new URL(file, folder), "utf8");
+      const hash = createHash("sha256").update(body).digest("hex").slice(0, 16);
+      const name = file.slice(0, -".js".length);
+      return [name, { path: `/assets/${name}.${hash}.js`, body }];
+    }),
+);
+
+/** @throws Error there is no such script: a page names one that is not in the folder */
+export function scriptPath(name: string): string {
+  const script = SCRIPTS.get(name);
+  if (script === undefined) throw new Error(`no script ${name}`);
+  return script.path;
+}

@@ -266,7 +266,8 @@ try {
   }
   const page = new URL("../docs/pages.md", import.meta.url).pathname;
   writeFileSync(page, pageOfDocs());
-  execFileSync("npx", ["biome", "check", "--write", page], { stdio: "inherit" });
+  const biome = new URL("../node_modules/.bin/biome", import.meta.url).pathname;
+  execFileSync(biome, ["format", "--write", page], { stdio: "inherit" });
 } finally {
   await browser.close();
   await app.close();

@@ -28,6 +28,7 @@ export async function exportUser(ctx: OAuthContext, uuid: string): Promise<{ [me
       updatedAt: timeOf(user.updatedAt),
     },
     profile: { nickname: user.nickname, ...(JSON.parse(JSON.stringify(user.claims)) as { [member: string]: Json }) },
+    factors: await factorsOf(ctx, uuid),
     sessions: (await listSessions(ctx, uuid)).map((session) => ({
       ipAddress: session.ipAddress,
       userAgent: session.userAgent,
@@ -39,6 +40,19 @@ export async function exportUser(ctx: OAuthContext, uuid: string): Promise<{ [me
       return { clientId, name, scopes: [...scopes], since: timeOf(since) };
     }),
     authorizations: await authorizationsOf(ctx, uuid),
+  };
+}
+
+async function factorsOf(ctx: OAuthContext, uuid: string): Promise<Json> {
+  const { totp, passkeys, recoveryCodes } = await ctx.store.factors.find(uuid);
+  return {
+    authenticatorAppAddedAt: timeOrNull(totp?.createdAt ?? null),
+    passkeys: passkeys.map(({ name, createdAt, lastUsedAt }) => ({
+      name,
+      createdAt: timeOf(createdAt),
+      lastUsedAt: timeOrNull(lastUsedAt),
+    })),
+    recoveryCodesLeft: recoveryCodes,
   };
 }
 

@@ -124,6 +124,7 @@ describe("the data page", () => {
     expect(JSON.parse(text)).toMatchObject({
       account: { uuid: account.uuid, email: account.email, emailVerified: false, roles: ["ROLE_USER"] },
       profile: { nickname: "Zoë 🦊" },
+      factors: { authenticatorAppAddedAt: null, passkeys: [], recoveryCodesLeft: 0 },
       sessions: expect.arrayContaining([expect.objectContaining({ userAgent: "a browser/1.0" })]),
       applications: [expect.objectContaining({ clientId: "portal-client" })],
       authorizations: [expect.objectContaining({ clientId: "portal-client", grantType: "authorization_code" })],

@@ -85,7 +85,7 @@ describe("the command line", () => {
     const env = { HTTP_PORT: "none", ISSUER: "nonsense" };
     const plain = await program.run(["client", "list"], { env });
     expect(plain.status).toBe(78);
-    expect(plain.stderr).toMatch(/ISSUER: [\s\S]*HTTP_PORT: /);
+    expect(plain.stderr).toMatch(/HTTP_PORT: [\s\S]*ISSUER: /);
     const asked = await program.run(["client", "list", "--json"], { env });
     expect(asked.status).toBe(78);
     expect(asked.json<ErrorJson>().error.code).toBe("configuration");

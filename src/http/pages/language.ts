@@ -44,15 +44,27 @@ export interface LanguageLink {
   readonly query: string;
 }
 
+/** What of a page's address its links to other languages keep: what the page needs, where it looks like that. */
+const kept = ["request", "account", "token", "user_code"] as const;
+const plainValue = /^[\w.-]{1,4000}$/;
+
 /**
- * Links to this page in each language. They keep the request that it carries. Empty where the page is an answer to a form and its
- * address shows none.
+ * Links to this page in each language. They keep the request that it carries. Empty where its address has something that they could not keep, or
+ * where the page is an answer to a form and its address shows none.
  */
 export function languageLinks(request: FastifyRequest, carried: unknown): LanguageLink[] {
   const isShown = request.method === "GET";
   if (!isShown && !request.server.hasRoute({ method: "GET", url: request.routeOptions.url ?? "" })) return [];
-  const query = isShown ? new URL(request.url, "http://x").searchParams : new URLSearchParams();
-  if (!isShown && typeof carried === "string" && carried !== "") query.set("request", carried);
+  const given = isShown ? new URL(request.url, "http://x").searchParams : new URLSearchParams();
+  if (!isShown && typeof carried === "string" && carried !== "") given.set("request", carried);
+  const query = new URLSearchParams();
+  for (const name of kept) {
+    const value = given.get(name);
+    if (value === null) continue;
+    if (!plainValue.test(value)) return [];
+    query.set(name, value);
+  }
+  if ([...given.keys()].some((name) => name !== "language" && !query.has(name))) return [];
   return LANGUAGES.map((language) => {
     query.set("language", language);
     return { language, name: names[language], query: `?${query}` };

@@ -9,7 +9,7 @@ import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 let database: MariaDb;
-let replicas: TestApp[];
+let replicas: TestApp[] = [];
 let app: TestApp;
 let other: TestApp;
 beforeAll(async () => {
@@ -22,13 +22,13 @@ beforeAll(async () => {
     LOG_LEVEL: "info",
   });
   [app, other] = replicas as [TestApp, TestApp];
-}, 120_000);
+}, 300_000);
 afterEach(() => {
   for (const { clock } of replicas) clock.shift = 0;
 });
 afterAll(async () => {
   await Promise.all(replicas.map((replica) => replica.close()));
-  await database.stop();
+  await database?.stop();
 });
 
 const now = () => app.clock.now();

@@ -273,8 +273,10 @@ describe("OpenID Connect", () => {
     const bank = { clientId: "bank", redirectUri: "https://bank.example/cb", scope: "openid" };
     const browser = new TestBrowser();
     await getCode(app.url, ada, { ...mailOnly, browser });
-    const answer = answerOf(await browser.get(authorizeUrl(app.url, bank)));
-    expect([answer.get("error"), answer.get("code")]).toEqual(["unmet_authentication_requirements", null]);
+    const asked = await browser.get(authorizeUrl(app.url, bank));
+    expect(asked.headers.get("location")).toMatch(/^\/step-up\?/);
+    const silent = answerOf(await browser.get(authorizeUrl(app.url, { ...bank, extra: { prompt: "none" } })));
+    expect([silent.get("error"), silent.get("code")]).toEqual(["login_required", null]);
   });
 
   it("S-122 puts into the ID token what the standard asks for, the nonce exactly as it was", async () => {

@@ -6,9 +6,12 @@ import { findChromium } from "./chromium.ts";
 
 const found = findChromium();
 
-/** A test in a browser; without one it is reported as skipped, by its name and with the reason. */
-export function inBrowser(name: string, work: () => Promise<void>): void {
-  if (found !== null) it(name, work, 120_000);
+/**
+ * A test in a browser; without one it is reported as skipped, by its name and with the reason.
+ * @param timeoutMs of a test that does much
+ */
+export function inBrowser(name: string, work: () => Promise<void>, timeoutMs = 120_000): void {
+  if (found !== null) it(name, work, timeoutMs);
   else skip(name, "Chromium, on the PATH or at CHROMIUM_PATH");
 }
 

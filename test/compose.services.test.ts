@@ -193,9 +193,10 @@ describe("what docker-compose.yml runs, as processes", () => {
     const tokens = await getTokens(bases, account, { clientId: "portal", redirectUri });
     const refreshed = await refresh(bases[1] ?? "", tokens.refresh_token, { client_id: "portal" });
     expect(refreshed.status).toBe(200);
-    for (let tries = 0; tries < 900 && mails.length === 0; tries++) await sleep(100);
-    expect(mails).toEqual([expect.stringMatching(/Subject: Welcome/)]);
-    expect(mails[0]).toContain(email);
-    expect(mails[0]).toContain("From: no-reply@example.com");
+    const welcome = () => mails.find((mail) => /Subject: Welcome/.test(mail));
+    for (let tries = 0; tries < 900 && welcome() === undefined; tries++) await sleep(100);
+    expect(welcome()).toContain(email);
+    expect(welcome()).toContain("From: no-reply@example.com");
+    expect(mails.filter((mail) => /Subject: Welcome/.test(mail))).toHaveLength(1);
   });
 });

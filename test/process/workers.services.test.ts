@@ -53,7 +53,7 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   const { url, child, closed, output, workers } = await startWorkers();
   try {
     await until(() => output().includes("Next:"));
-    expect(output().trimEnd().split("\n")).toHaveLength(4);
+    expect(output().trimEnd().split("\n")).toHaveLength(5);
     expect(workers()).toHaveLength(2);
     const account = await signUp(url);
     const tokens = await getTokens(url, account);

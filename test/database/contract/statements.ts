@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { type Database, rollback, type Sql } from "../../../src/database/transaction.ts";
-import { EVENT_TYPES } from "../../../src/events.ts";
+import { EVENT_TYPES, UNKNOWN_ASKER, userSecurity } from "../../../src/events.ts";
 import { OUTBOX_LANES, type OutboxPage } from "../../../src/store/outbox.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
@@ -111,6 +111,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.limits.take("walk", 5, 1000, NOW + 5000);
   await store.limits.open("walk", 1000, NOW);
   await store.limits.takeOpened("walk", 5, NOW);
+  await useFactors(store, user);
   const lease = await store.leases.acquire("walk", "me", 1000);
   await store.outbox.queues();
   const logins = (lane: number, end: OutboxPage["end"]) =>
@@ -125,6 +126,38 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user));
   await store.users.delete(busy.user.uuid, deletedEvent(busy.user));
   await store.cleanUp(NOW, 10);
+}
+
+/** Gives a user every factor, and uses and removes them. */
+async function useFactors(store: Store, user: User): Promise<void> {
+  const passkey = await giveFactors(store, user);
+  await store.factors.find(user.uuid);
+  await store.factors.useTotpStep(user.uuid, 2, "form");
+  await store.factors.useRecoveryCode(user.uuid, hash(), "form", factorEvent(user));
+  await store.factors.findPasskey(passkey);
+  await store.factors.usePasskey(passkey, 0, NOW);
+  await store.factors.removePasskey(user.uuid, passkey, factorEvent(user));
+  await store.factors.removeTotp(user.uuid, factorEvent(user));
+  await store.factors.reset(user.uuid, factorEvent(user));
+}
+
+/** @returns the id of the passkey */
+async function giveFactors(store: Store, user: User): Promise<string> {
+  const credentialId = hash();
+  await store.factors.addTotp(user.uuid, { sealedSecret: "sealed", step: 1 }, factorEvent(user));
+  await store.factors.setRecoveryCodes(user.uuid, [hash()], NOW);
+  await store.factors.addPasskey(
+    {
+      ...{ credentialId, userId: user.uuid, publicKey: "key", signCount: 0, transports: [], isSynced: true },
+      ...{ name: "Phone", createdAt: NOW, lastUsedAt: null },
+    },
+    factorEvent(user),
+  );
+  return credentialId;
+}
+
+function factorEvent(user: User) {
+  return userSecurity(user, { kind: "FACTOR_ADDED", detail: "" }, UNKNOWN_ASKER, NOW);
 }
 
 const READ_AS_A_WHOLE = ["access_token_lifetime", "auth_migrations", "clients_file", "signing_key"];
@@ -166,7 +199,9 @@ async function fill(database: Database, store: Store): Promise<void> {
   await times(100, (n) => store.limits.take(`fill-${n}`, 5, 1_000_000, NOW));
   await times(100, () => store.deviceCodes.save(makeDeviceCode(), 5_000));
   await times(100, async () => {
-    const { uuid: userId, email } = await signUp(store);
+    const user = await signUp(store);
+    const { uuid: userId, email } = user;
+    await giveFactors(store, user);
     const link = { tokenHash: hash(), userId, email, createdAt: NOW, expiresAt: NOW + DAY };
     await store.emailVerifications.create(link, null);
     await database.change(

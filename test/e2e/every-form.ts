@@ -343,7 +343,8 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     },
     button: 'form[action$="/second-factor"] button',
     end: atClient("/own", "code"),
-    later: [({ text }) => text.includes(f.codeWrong)],
+    // the answer to a password is not kept for the way back: the user starts over
+    later: [({ text }) => text.includes(f.codeWrong), titled(t.deviceTitle)],
     isOfApplication: true,
   },
   "confirm /account/security/confirm": {
@@ -364,6 +365,8 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     },
     button: 'form[action$="/totp"] button',
     end: titled(f.securityTitle),
+    // who has an app by then shows it before another change
+    later: [titled(f.confirmTitle)],
   },
   "security /account/security/totp/remove": {
     prepare: withApp,

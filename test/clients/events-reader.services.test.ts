@@ -44,7 +44,7 @@ describe("an independent reader of the events, in Python", () => {
     await kafka?.stop();
   }, 30_000);
 
-  const title = "decodes one event of each kind, with every field of its payload, its key and its CloudEvents headers";
+  const title = "decodes events of four kinds, with every field of its payload, its key and its CloudEvents headers";
   if (python === null) return skip(title, `Python 3${needs}`);
   it(title, async () => {
     if (app === undefined || kafka === undefined) throw new Error("nothing was started");
@@ -53,7 +53,7 @@ describe("an independent reader of the events, in Python", () => {
     await getTokens(app.url, account, { browser: new TestBrowser({ "user-agent": "a browser/1.0" }) });
     await postJson(`${app.url}/api/users/password-reset`, { email: account.email });
 
-    const { stdout } = await run(python, [join(example, "read_events.py"), descriptors, "3"], {
+    const { stdout } = await run(python, [join(example, "read_events.py"), descriptors, "4"], {
       env: { ...process.env, KAFKA_BROKERS: kafka.brokers },
       timeout: 30_000,
     });
@@ -63,6 +63,7 @@ describe("an independent reader of the events, in Python", () => {
       .map((line) => JSON.parse(line) as Line);
     const of = (topic: string) => lines.find((line) => line.topic === topic);
     const [signup, login, reset] = [of("user-signup"), of("user-login"), of("password-reset")];
+    const verification = of("user-email-verification");
 
     const { uuid, email } = account;
     expect(signup?.event.payload).toEqual({
@@ -94,10 +95,23 @@ describe("an independent reader of the events, in Python", () => {
     });
     expect(Date.parse(expiresAt)).toBeGreaterThan(Date.now());
 
+    const { verificationToken = "" } = verification?.event.payload ?? {};
+    expect(verificationToken).not.toBe("");
+    expect(verification?.event.payload).toEqual({
+      uuid,
+      email,
+      verificationToken,
+      verificationUrl: expect.stringContaining(encodeURIComponent(verificationToken)),
+      expiresAt: expect.any(String),
+      ipAddress: expect.stringMatching(/^(127\.0\.0\.1|::1)$/),
+      locale: "",
+    });
+
     const kinds = [
       [signup, "USER_SIGNUP", "auth.events.v1.UserSignupEvent"],
       [login, "USER_LOGIN", "auth.events.v1.UserLoginEvent"],
       [reset, "PASSWORD_RESET", "auth.events.v1.PasswordResetEvent"],
+      [verification, "USER_EMAIL_VERIFICATION", "auth.events.v1.UserEmailVerificationEvent"],
     ] as const;
     for (const [line, eventType, messageName] of kinds) {
       expect(line?.key).toBe(uuid);

@@ -1,13 +1,14 @@
 import { Eta } from "eta";
+import type { Language } from "../config/languages.ts";
 import type { AuthEvent, UserSecurity } from "../events.ts";
 import type { MailMessages } from "./messages/en.ts";
-import { MAIL_MESSAGES, type MailLanguage, mailLanguageOf } from "./messages/messages.ts";
+import { MAIL_MESSAGES, mailLanguageOf } from "./messages/messages.ts";
 
 /** A mail as it is sent. */
 export interface Mail {
   readonly eventId: string;
   readonly to: string;
-  readonly language: MailLanguage;
+  readonly language: Language;
   readonly subject: string;
   readonly text: string;
   readonly html: string;
@@ -45,7 +46,7 @@ export function mailOf(event: AuthEvent, issuer: string, now: number): Mail | nu
 
 interface Words {
   readonly t: MailMessages;
-  readonly language: MailLanguage;
+  readonly language: Language;
   readonly issuer: string;
   readonly now: number;
 }
@@ -105,7 +106,7 @@ function factsOf(
   return facts.filter(([, value]) => value !== "");
 }
 
-function timeText(language: MailLanguage, at: number): string {
+function timeText(language: Language, at: number): string {
   if (Number.isNaN(at)) return "";
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long", timeZone: "UTC" }).format(at);
 }

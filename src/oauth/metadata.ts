@@ -1,3 +1,4 @@
+import { LANGUAGES } from "../config/languages.ts";
 import {
   ASSERTION_ALGS,
   CLIENT_AUTHENTICATION_METHODS,
@@ -44,7 +45,7 @@ export function authorizationServerMetadata(ctx: OAuthContext): Record<string, u
     ...(ctx.config.clientIdDocuments ? { client_id_metadata_document_supported: true } : {}),
     // RFC 9728 section 4
     ...(ctx.config.resources.length === 0 ? {} : { protected_resources: ctx.config.resources }),
-    ui_locales_supported: ["en", "ko", "de", "ja", "es", "fr"],
+    ui_locales_supported: [...LANGUAGES],
   };
 }
 

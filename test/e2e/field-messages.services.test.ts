@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import type { Language } from "../../src/config/languages.ts";
 import { type FieldProblem, textOf } from "../../src/http/pages/field-problems.ts";
-import { type Language, MESSAGES } from "../../src/http/pages/messages.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { TestBrowser, uniqueEmail } from "../support/flow.ts";
 

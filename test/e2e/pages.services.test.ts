@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
-import { type Language, MESSAGES } from "../../src/http/pages/messages.ts";
+import type { Language } from "../../src/config/languages.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   accessibilityTree,

@@ -1,6 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { LANGUAGES } from "../../src/http/pages/messages.ts";
+import { LANGUAGES } from "../../src/config/languages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { authorizeUrl, hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
+import type { Language } from "../../src/config/languages.ts";
 import {
   type AuthEvent,
   emailVerification,
@@ -10,7 +11,7 @@ import {
 import { eventToJson } from "../../src/kafka/encode.ts";
 import { eventOfJson } from "../../src/mail/event-of-json.ts";
 import { mailOf } from "../../src/mail/mail.ts";
-import { MAIL_MESSAGES, type MailLanguage } from "../../src/mail/messages/messages.ts";
+import { MAIL_MESSAGES } from "../../src/mail/messages/messages.ts";
 import { CHANGED, DELETED, LOGIN, RESET, SECURITY, SIGNUP, VERIFICATION } from "../kafka/events.ts";
 
 const issuer = "https://auth.example.com";
@@ -20,7 +21,7 @@ const link = { token: "t", url: "https://auth.example.com/verify-email?token=t&x
 const asker = { ipAddress: "192.0.2.1", userAgent: "Mozilla/5.0 <b>bold</b>", language: "" };
 
 describe("a mail", () => {
-  it.each(Object.keys(MAIL_MESSAGES) as MailLanguage[])(
+  it.each(Object.keys(MAIL_MESSAGES) as Language[])(
     "says in %s, in text and in HTML, what its event tells",
     (language) => {
       const speaking = { ...user, claims: { locale: `${language}-XX` } };

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
+import { LANGUAGES, type Language } from "../../config/languages.ts";
 import { cookieOf, setCookie, type Visit } from "../visit.ts";
-import { LANGUAGES, type Language } from "./messages.ts";
 
 const names: Record<Language, string> = {
   en: "English",

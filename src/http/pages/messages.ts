@@ -1,3 +1,4 @@
+import type { Language } from "../../config/languages.ts";
 import { de } from "./messages/de.ts";
 import { en, type Messages } from "./messages/en.ts";
 import { es } from "./messages/es.ts";
@@ -5,8 +6,6 @@ import { fr } from "./messages/fr.ts";
 import { ja } from "./messages/ja.ts";
 import { ko } from "./messages/ko.ts";
 
-export const LANGUAGES = ["en", "ko", "de", "ja", "es", "fr"] as const;
 export type { Messages };
-export type Language = (typeof LANGUAGES)[number];
 
 export const MESSAGES: Record<Language, Messages> = { en, ko, de, ja, es, fr };

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Eta } from "eta";
 import type { FastifyReply } from "fastify";
+import type { Language } from "../../config/languages.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { pathOf, type Visit } from "../visit.ts";
@@ -9,7 +10,7 @@ import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
-import { type Language, MESSAGES, type Messages } from "./messages.ts";
+import { MESSAGES, type Messages } from "./messages.ts";
 import { scriptPath } from "./scripts.ts";
 import { nameBrowser } from "./user-agent.ts";
 

@@ -1,3 +1,4 @@
+import { LANGUAGES, type Language } from "../../config/languages.ts";
 import { de } from "./de.ts";
 import { en, type MailMessages } from "./en.ts";
 import { es } from "./es.ts";
@@ -6,11 +7,10 @@ import { ja } from "./ja.ts";
 import { ko } from "./ko.ts";
 
 /** By language: a text that one of them lacks does not compile. */
-export const MAIL_MESSAGES = { en, ko, de, ja, es, fr } satisfies Record<string, MailMessages>;
-export type MailLanguage = keyof typeof MAIL_MESSAGES;
+export const MAIL_MESSAGES: Record<Language, MailMessages> = { en, ko, de, ja, es, fr };
 
 /** @param locale a language tag; empty or of a language without texts: English */
-export function mailLanguageOf(locale: string): MailLanguage {
-  const [language = ""] = locale.toLowerCase().split(/[-_]/);
-  return Object.hasOwn(MAIL_MESSAGES, language) ? (language as MailLanguage) : "en";
+export function mailLanguageOf(locale: string): Language {
+  const [primary] = locale.toLowerCase().split(/[-_]/);
+  return LANGUAGES.find((language) => language === primary) ?? "en";
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { LANGUAGES, MESSAGES } from "../../../src/http/pages/messages.ts";
+import { LANGUAGES } from "../../../src/config/languages.ts";
+import { MESSAGES } from "../../../src/http/pages/messages.ts";
 
 /** Texts that are the same word in both languages, or that a sentence of the language does not need. */
 const sameAsEnglish: Readonly<Record<string, readonly string[]>> = {

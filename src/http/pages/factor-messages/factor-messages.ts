@@ -1,3 +1,4 @@
+import type { Language } from "../../../config/languages.ts";
 import { de } from "./de.ts";
 import { en, type FactorMessages } from "./en.ts";
 import { es } from "./es.ts";
@@ -6,6 +7,4 @@ import { ja } from "./ja.ts";
 import { ko } from "./ko.ts";
 
 /** What pages say of second factors. By language: a text that one of them lacks does not compile. */
-export const FACTOR_MESSAGES: Record<"en" | "ko" | "de" | "ja" | "es" | "fr", FactorMessages> = {
-  ...{ en, ko, de, ja, es, fr },
-};
+export const FACTOR_MESSAGES: Record<Language, FactorMessages> = { en, ko, de, ja, es, fr };

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hashOf } from "../crypto/hashes.ts";
 import type { AuthEvent } from "../events.ts";
 import type { FactorStore, Factors, Passkey } from "../store/factors.ts";
 import { insert } from "./authorization-records.ts";
@@ -39,7 +39,7 @@ function passkeyOf(row: PasskeyRow): Passkey {
 
 /** Credential ids have up to 1,023 bytes: too long for a key. */
 function keyOf(credentialId: string): string {
-  return createHash("sha256").update(credentialId).digest("hex");
+  return hashOf(credentialId);
 }
 
 export class FactorTables implements FactorStore {

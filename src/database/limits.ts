@@ -53,10 +53,6 @@ export function limitStore(database: Database): LimitStore {
       );
       return { used: Number(row?.used ?? uses), endsAt: Number(row?.window_ends_at ?? now + windowMs) };
     },
-    async usedUp(look) {
-      const [row] = await database.rows<{ window_ends_at: number }>(USED_UP_UNTIL, usedUpValues(look));
-      return row === undefined ? null : Number(row.window_ends_at);
-    },
     async open(key, windowMs, now) {
       const hash = hashOf(key);
       const restart = "UPDATE rate_limit SET used = 0, window_ends_at = ? WHERE limit_key = ?";

@@ -1,10 +1,9 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import { type Asker, UNKNOWN_ASKER } from "../events.ts";
+import { type Asker, UNKNOWN_ASKER, userSecurity } from "../events.ts";
 import type { Factors } from "../store/factors.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { getUser } from "../users/users.ts";
-import { tellOwner } from "./notices.ts";
 
 /** @throws AuthError not_found */
 export async function listFactors(ctx: Context, uuid: string): Promise<Factors> {
@@ -15,7 +14,7 @@ export async function listFactors(ctx: Context, uuid: string): Promise<Factors> 
 /** Removes the authenticator app, if there is one. @throws AuthError not_found */
 export async function removeTotp(ctx: Context, uuid: string, asker: Asker): Promise<void> {
   const user = await getUser(ctx, uuid);
-  const event = tellOwner(ctx, user, "FACTOR_REMOVED", "totp", asker);
+  const event = userSecurity(user, { kind: "FACTOR_REMOVED", detail: "totp" }, asker, ctx.clock.now());
   if (await ctx.store.factors.removeTotp(uuid, event))
     securityEvent(ctx, "factor_removed", { sub: uuid, factor: "totp" });
 }
@@ -33,7 +32,8 @@ export async function removePasskey(ctx: Context, uuid: string, credentialId: st
   if (passkeys.length === 1 && !hasPassword) {
     throw new AuthError("invalid_request", "the only passkey of an account without a password cannot be removed");
   }
-  const event = tellOwner(ctx, user, "FACTOR_REMOVED", `passkey ${passkey.name}`, asker);
+  const detail = `passkey ${passkey.name}`;
+  const event = userSecurity(user, { kind: "FACTOR_REMOVED", detail }, asker, ctx.clock.now());
   if (!(await ctx.store.factors.removePasskey(uuid, credentialId, event))) return;
   securityEvent(ctx, "factor_removed", { sub: uuid, factor: "passkey" });
 }
@@ -44,8 +44,7 @@ export async function removePasskey(ctx: Context, uuid: string, credentialId: st
  */
 export async function resetFactors(ctx: Context, uuid: string): Promise<void> {
   const user = await getUser(ctx, uuid);
-  if (!(await ctx.store.factors.reset(uuid, tellOwner(ctx, user, "FACTORS_RESET", "", UNKNOWN_ASKER)))) {
-    throw new AuthError("not_found", "no such user");
-  }
+  const event = userSecurity(user, { kind: "FACTORS_RESET", detail: "" }, UNKNOWN_ASKER, ctx.clock.now());
+  if (!(await ctx.store.factors.reset(uuid, event))) throw new AuthError("not_found", "no such user");
   securityEvent(ctx, "factors_reset", { sub: uuid });
 }

@@ -2,10 +2,9 @@ import { randomInt } from "node:crypto";
 import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import type { Asker } from "../events.ts";
+import { type Asker, userSecurity } from "../events.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { tellOwner } from "./notices.ts";
 
 const count = 10;
 /** Without letters and digits that look like others. */
@@ -35,7 +34,7 @@ export async function useRecoveryCode(
   { code, attempt }: { readonly code: string; readonly attempt: string },
   asker: Asker,
 ): Promise<boolean> {
-  const event = tellOwner(ctx, user, "RECOVERY_CODE_USED", "", asker);
+  const event = userSecurity(user, { kind: "RECOVERY_CODE_USED", detail: "" }, asker, ctx.clock.now());
   const used = await ctx.store.factors.useRecoveryCode(user.uuid, storedHash(user.uuid, code), attempt, event);
   if (used) securityEvent(ctx, "recovery_code_used", { sub: user.uuid });
   return used;

@@ -31,7 +31,10 @@ export function sealFirstFactor(ctx: Context, { uuid, passwordHash }: UserToSign
   return ctx.derivedKeys.firstFactors.seal(content, purpose);
 }
 
-/** @returns null: not one of ours, too old, or the account is gone, disabled or has another password since */
+/**
+ * @returns the user; null: this service did not make the text or made it too long ago, or the account is gone, disabled or has got another
+ * password
+ */
 export async function openFirstFactor(ctx: Context, sealed: string): Promise<UserToSignIn | null> {
   const [uuid, hash, at] = unseal(ctx, sealed) ?? [];
   if (uuid === undefined || at === undefined || at + firstFactorMs < ctx.clock.now()) return null;

@@ -1,10 +1,9 @@
 import { Secret, TOTP } from "otpauth";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
-import type { Asker } from "../events.ts";
+import { type Asker, userSecurity } from "../events.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { tellOwner } from "./notices.ts";
 
 /** RFC 6238 with the values that every authenticator app has: SHA-1, six digits, 30 seconds. */
 const periodMs = 30_000;
@@ -48,7 +47,7 @@ export async function confirmTotp(
   const step = stepOf(secret, code, ctx.clock.now());
   if (step === null) return "wrong";
   const sealedSecret = ctx.derivedKeys.totpSecrets.seal(secret, user.uuid);
-  const event = tellOwner(ctx, user, "FACTOR_ADDED", "totp", asker);
+  const event = userSecurity(user, { kind: "FACTOR_ADDED", detail: "totp" }, asker, ctx.clock.now());
   if (!(await ctx.store.factors.addTotp(user.uuid, { sealedSecret, step }, event))) return "exists";
   securityEvent(ctx, "factor_added", { sub: user.uuid, factor: "totp" });
   return "added";

@@ -20,8 +20,6 @@ export interface LimitStore {
   take(key: string, limit: number, windowMs: number, now: number): Promise<number | null>;
   /** Counts `uses` of `key` at once, however many were counted. @returns what all replicas counted in the current window, and its end */
   add(key: string, uses: number, windowMs: number, now: number): Promise<{ used: number; endsAt: number }>;
-  /** @returns null while fewer than `limit` uses were counted in the current window, else when the window ends */
-  usedUp(look: LimitLook): Promise<number | null>;
   /** Begins a window in which nothing has been used. */
   open(key: string, windowMs: number, now: number): Promise<void>;
   /** Counts one use of a window that was opened. False: there is none now, or `limit` uses were counted. */

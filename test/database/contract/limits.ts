@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Store } from "../../../src/store/store.ts";
 import { NOW, type OpenedStore, times } from "./fixtures.ts";
@@ -33,14 +34,12 @@ export function limitsContract(opened: () => OpenedStore): void {
     });
 
     it("tells when uses are used up, and counts nothing by that", async () => {
-      const { limits } = store;
-      expect(await limits.usedUp({ key: "asked", limit: 2, now: NOW })).toBeNull();
-      await times(2, () => limits.take("asked", 2, 1000, NOW));
-      expect([
-        await limits.usedUp({ key: "asked", limit: 3, now: NOW }),
-        await limits.usedUp({ key: "asked", limit: 2, now: NOW }),
-      ]).toEqual([null, NOW + 1000]);
-      expect(await limits.usedUp({ key: "asked", limit: 2, now: NOW + 1000 })).toBeNull();
+      const usedUp = async (limit: number, now: number) =>
+        (await store.users.findToCheck({ uuid: randomUUID() }, { key: "asked", limit, now })).usedUpUntil;
+      expect(await usedUp(2, NOW)).toBeNull();
+      await times(2, () => store.limits.take("asked", 2, 1000, NOW));
+      expect([await usedUp(3, NOW), await usedUp(2, NOW)]).toEqual([null, NOW + 1000]);
+      expect(await usedUp(2, NOW + 1000)).toBeNull();
     });
 
     it("counts uses of what was opened alone, exactly 3 of 20 at once, until its window ends", async () => {

@@ -51,7 +51,7 @@ export function mailContract(opened: () => OpenedStore): void {
       await store.mail.sent(later, NOW);
     });
 
-    it("tells whoever listens after the commit, and of a change that did not happen nothing", async () => {
+    it("calls its listeners after the commit, and not for a change that did not happen", async () => {
       let told = 0;
       const stop = store.mail.onAppend(() => told++);
       const user = makeUser();

@@ -61,7 +61,7 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await seqs(database, user)).toEqual([1]);
     });
 
-    it("finds the user to check a password of, and whether the guesses at it are used up, whoever exists", async () => {
+    it("finds by address or id the user whose password is checked, and tells whether its guesses are used up, also for an unknown one", async () => {
       const user = await signUp(store);
       const known = { ...user, ...signingIn };
       const key = `guesses ${user.uuid}`;

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
@@ -13,6 +12,7 @@ import { networkOf } from "../limits.ts";
 import type { FoundVerification } from "../store/email-verifications.ts";
 import type { User, VerificationLink } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { hideTime } from "./answer-time.ts";
 import { invalidInput, linkToken, readEmail } from "./input.ts";
 import { checkCurrentPassword, getUser } from "./users.ts";
 
@@ -20,8 +20,6 @@ import { checkCurrentPassword, getUser } from "./users.ts";
 export const VERIFICATION_LINK_LIFE_MS = 24 * 3_600_000;
 /** The path of the page that such a link opens. */
 export const VERIFICATION_PATH = "/verify-email";
-/** The response takes at least this long, whatever is known of the address (milliseconds). */
-const answerAfterMs = 100;
 
 /** A link that verifies an address, and the event that has it mailed. */
 export function newVerification(
@@ -56,7 +54,7 @@ export async function requestEmailVerification(
     if (!allowed || user === null || user.disabledAt !== null || user.emailVerified) return;
     await send(ctx, user, email, request.asker);
   };
-  await Promise.all([sending(), sleep(answerAfterMs)]);
+  await hideTime(sending());
 }
 
 /**
@@ -84,7 +82,7 @@ export async function requestEmailChange(
     const isTaken = owner !== null && owner.uuid !== user.uuid;
     if (allowed) await send(ctx, user, email, asker, isTaken);
   };
-  await Promise.all([sending(), sleep(answerAfterMs)]);
+  await hideTime(sending());
 }
 
 /** @param isTaken another account has the address: the link is made and not mailed */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
@@ -6,11 +5,9 @@ import { type Asker, passwordChanged, passwordReset, UNKNOWN_ASKER } from "../ev
 import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { hideTime } from "./answer-time.ts";
 import { invalidInput, linkToken, readEmail, readNewPassword } from "./input.ts";
 import { networkOrNull, openLoginFrom } from "./users.ts";
-
-/** The response takes at least this long, with or without an account, so that its time does not tell which (milliseconds). */
-const answerAfterMs = 100;
 
 /**
  * Publishes a `password-reset` event for the account of this address. The response and its time do not tell whether there is an account,
@@ -22,7 +19,7 @@ export async function requestPasswordReset(
   request: { readonly email: unknown; readonly asker: Asker },
 ): Promise<void> {
   const email = readEmail(request.email);
-  await Promise.all([publishReset(ctx, email, request.asker), sleep(answerAfterMs)]);
+  await hideTime(publishReset(ctx, email, request.asker));
 }
 
 async function publishReset(ctx: Context, email: string, asker: Asker): Promise<void> {

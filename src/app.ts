@@ -16,8 +16,6 @@ import { fileSink } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
-import { startMailSender } from "./mail/sender.ts";
-import { smtpTransport } from "./mail/smtp.ts";
 import { followTlsFiles } from "./net/tls-files.ts";
 import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
@@ -154,7 +152,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     startEvents(context, settings.secrets, closers);
-    startMail(context, settings.secrets, closers);
+    await startMail(context, settings.secrets, closers);
     startJobs(context, closers);
     watchState(context);
     const reload = await startListeners(context, closers, readiness(context, state), room);
@@ -213,8 +211,13 @@ function startEvents(
 }
 
 /** Where SMTP_URL is set, the service sends its own mails; else consumers of its events do. */
-function startMail(context: OAuthContext, { smtpUrl }: Secrets, closers: Closers): void {
+async function startMail(context: OAuthContext, { smtpUrl }: Secrets, closers: Closers): Promise<void> {
   if (smtpUrl === null) return;
+  // nodemailer is loaded only where it is used
+  const [{ startMailSender }, { smtpTransport }] = await Promise.all([
+    import("./mail/sender.ts"),
+    import("./mail/smtp.ts"),
+  ]);
   closers.push(startMailSender(context, smtpTransport(smtpUrl, context.config.mailFrom)).close);
 }
 

@@ -6,7 +6,7 @@ import { exportUser } from "../oauth/user-export.ts";
 import { cancelDeletion, findClosed, requestOwnDeletion } from "../users/deletion.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { ANSWERS, refusalOn } from "./error-table.ts";
 import {
   checkOpenForm,
   FormRefused,
@@ -57,10 +57,7 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
     try {
       await requestOwnDeletion(ctx, { uuid: session.userId, currentPassword, asker: askerOf(visit.request) });
     } catch (error) {
-      if (!(error instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(error.code)) throw error;
-      setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(ANSWERS[error.code].status);
-      return showData(visit, session, error);
+      return showData(visit, session, refusalOn(visit.reply, error, ["invalid_credentials", "rate_limited"]));
     }
     clearSessionCookie(visit);
     return goClosed(visit, sealAccount(ctx, session.userId));

@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { AuthError } from "../errors.ts";
+import type { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { pendingEmailOf, requestEmailChange } from "../users/email-verification.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { refusalOn } from "./error-table.ts";
 import { formFields } from "./forms.ts";
 import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -34,11 +34,8 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
         currentPassword,
         asker: askerOf(visit.request),
       });
-    } catch (error) {
-      if (!(error instanceof AuthError)) throw error;
-      if (!["invalid_input", "invalid_credentials", "rate_limited"].includes(error.code)) throw error;
-      setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(ANSWERS[error.code].status);
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["invalid_input", "invalid_credentials", "rate_limited"]);
       return showForm(visit, session, { email, error });
     }
     return visit.reply.redirect(pathOf(ctx, path), 303);

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { StandardClaims } from "../store/users.ts";
 import { getUser, updateUser } from "../users/users.ts";
+import { refusalOn } from "./error-table.ts";
 import { formFields } from "./forms.ts";
 import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -34,9 +34,8 @@ export function accountProfilePage(app: FastifyInstance, ctx: OAuthContext): voi
     const { claims } = await getUser(ctx, session.userId);
     try {
       await updateUser(ctx, session.userId, { nickname: form["nickname"] ?? "", claims: changed(claims, form) });
-    } catch (error) {
-      if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
-      visit.reply.code(400);
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["invalid_input"]);
       return showProfile(visit, session, { values: form, wrong: error.violations.map(({ field }) => field) });
     }
     return visit.reply.redirect(`${pathOf(ctx, path)}?done=1`, 303);

@@ -217,8 +217,7 @@ const errorSchema: Json = {
   additionalProperties: false,
 };
 
-/** The gateway's table. */
-/** No operation here demands more than a token: step-up is for other resource servers. */
+/** The gateway's table. No operation here demands more than a token: step-up is for other resource servers. */
 const { insufficient_user_authentication: _, ...rows } = GATEWAY;
 
 const refusalSchema: Json = {

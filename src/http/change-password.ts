@@ -2,17 +2,18 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, loginOf, storeLogin } from "../sessions/sessions.ts";
+import { loginOf, storeLogin } from "../sessions/sessions.ts";
 import type { UserWithPassword } from "../store/users.ts";
 import { changePassword, checkCurrentPassword, getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
-import { checkForm, FormRefused, formFields, formIdOf, isOfEndedSession, openAccount, sealAccount } from "./forms.ts";
+import { refusalOn } from "./error-table.ts";
+import { FormRefused, formFields, formIdOf, isOfEndedSession, openAccount, sealAccount } from "./forms.ts";
+import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { browserOf, pathOf, sessionOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
+import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
 
 const path = "/account/password";
 
@@ -23,31 +24,28 @@ export function changePasswordPage(app: FastifyInstance, ctx: OAuthContext): voi
   page.get("/.well-known/change-password", (visit) => visit.reply.redirect(pathOf(ctx, path), 302));
 
   page.get(path, async (visit) => {
-    const session = await sessionOf(visit);
-    if (session === null || session.userId === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    const session = await signedInOf(visit);
+    if (session === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
     return showForm(visit, session, null);
   });
 
   page.post(path, async (visit) => {
-    const form = readForm(visit.request);
-    if (await isOfEndedSession(visit, path, form)) return signIn(visit, await userOfRepeat(visit, form), form);
-    const session = await checkForm(visit, path, form);
-    if (session.userId === null) throw new FormRefused();
+    const typed = readForm(visit.request);
+    // pressed twice: the first press ended the session
+    if (await isOfEndedSession(visit, path, typed)) return signIn(visit, await userOfRepeat(visit, typed), typed);
+    const { session, form } = await ownForm(visit, () => path);
     const { current_password: currentPassword = "", password: newPassword = "" } = form;
     try {
       const change = { uuid: session.userId, currentPassword, newPassword, asker: askerOf(visit.request) };
       return await signIn(visit, await changePassword(ctx, change), form);
-    } catch (error) {
-      if (!(error instanceof AuthError)) throw error;
-      if (!["invalid_input", "invalid_credentials", "rate_limited"].includes(error.code)) throw error;
-      setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(ANSWERS[error.code].status);
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["invalid_input", "invalid_credentials", "rate_limited"]);
       return showForm(visit, session, error);
     }
   });
 }
 
-/** Pressed twice: the first press ended the session. It ends where that did, if the account has the password that the form brings. */
+/** A second press ends where that did, if the account has the password that the form brings. */
 async function userOfRepeat({ ctx }: Visit, form: Parameters): Promise<UserWithPassword> {
   const uuid = openAccount(ctx, form["account"] ?? "");
   if (uuid === null) throw new FormRefused();
@@ -74,7 +72,7 @@ async function signIn(visit: Visit, user: UserWithPassword, form: Parameters): P
   return reply.redirect(`${pathOf(ctx, "/")}?done=password`, 303);
 }
 
-async function showForm(visit: Visit, session: BrowserSession, error: AuthError | null): Promise<FastifyReply> {
+async function showForm(visit: Visit, session: SignedIn, error: AuthError | null): Promise<FastifyReply> {
   const { ctx } = visit;
   const user = await getUser(ctx, session.userId ?? "");
   return renderPage(visit, "change-password", {

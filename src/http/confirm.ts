@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
-import { AuthError } from "../errors.ts";
+import type { AuthError } from "../errors.ts";
 import { checkCode, hasSecondFactor, PASSWORD_AND_CODE } from "../factors/second-step.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { knownDevice } from "../sessions/known-devices.ts";
@@ -8,7 +8,7 @@ import { loginOf, storeLogin } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { checkCurrentPassword } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { refusalOn } from "./error-table.ts";
 import { formFields, formIdOf } from "./forms.ts";
 import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -44,10 +44,7 @@ export function confirmPages(app: FastifyInstance, ctx: OAuthContext): void {
       setDeviceCookie(visit, login.deviceProof);
       return visit.reply.redirect(pathOf(ctx, "/account/security"), 303);
     } catch (error) {
-      if (!(error instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(error.code)) throw error;
-      setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(ANSWERS[error.code].status);
-      return showConfirm(visit, owner, error);
+      return showConfirm(visit, owner, refusalOn(visit.reply, error, ["invalid_credentials", "rate_limited"]));
     }
   });
 }

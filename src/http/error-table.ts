@@ -105,6 +105,18 @@ export function setRetryAfter(reply: FastifyReply, seconds: number | undefined):
   if (seconds !== undefined) reply.header("retry-after", String(seconds));
 }
 
+/**
+ * The refusal that a page shows beside its form; its status and Retry-After are set.
+ * @param codes what the page can say
+ * @throws what was thrown, where it is none of these
+ */
+export function refusalOn(reply: FastifyReply, thrown: unknown, codes: readonly AuthErrorCode[]): AuthError {
+  if (!(thrown instanceof AuthError) || !codes.includes(thrown.code)) throw thrown;
+  setRetryAfter(reply, thrown.retryAfter);
+  reply.code(ANSWERS[thrown.code].status);
+  return thrown;
+}
+
 /** Answers a refusal in the envelope of the route it happened on: OAuth (RFC 6749 section 5.2) or account API. */
 export function sendError(
   ctx: OAuthContext,

@@ -5,7 +5,7 @@ import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin } from "../sessions/sessions.ts";
 import { showRestore } from "./account-data.ts";
-import { setRetryAfter, toAuthError } from "./error-table.ts";
+import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -53,10 +53,8 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
     return await goOnWithPassword(visit, user, { session, pending, formId: formIdOf(form) });
   } catch (thrown) {
     if (thrown instanceof AuthError && thrown.code === "account_closed") return showRestore(visit, pending, email);
-    if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
-    const { error } = toAuthError(ctx, thrown);
-    setRetryAfter(reply, error.retryAfter);
-    reply.code(error.code === "rate_limited" ? 429 : 401);
+    const error = refusalOn(reply, thrown, ["invalid_credentials", "rate_limited"]);
+    if (error.code === "invalid_credentials") reply.code(401);
     return showLogin(visit, pending, { email, problem: error.code });
   }
 }

@@ -7,7 +7,7 @@ import { normaliseEmail } from "../users/input.ts";
 import { findReset, requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { checkCurrentPassword } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { ANSWERS, refusalOn } from "./error-table.ts";
 import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -31,10 +31,8 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     const { email = "" } = form;
     try {
       await requestPasswordReset(ctx, { email, asker: askerOf(visit.request) });
-    } catch (error) {
-      if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
-      visit.reply.code(400);
-      return showRequest(visit, { email, error });
+    } catch (thrown) {
+      return showRequest(visit, { email, error: refusalOn(visit.reply, thrown, ["invalid_input"]) });
     }
     return renderPage(visit, "reset-sent", { email: normaliseEmail(email) });
   });
@@ -46,11 +44,8 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     try {
       const user = await setPassword(visit, form);
       setDeviceCookie(visit, rememberDevice(ctx, browserOf(visit).deviceProof, user));
-    } catch (error) {
-      if (!(error instanceof AuthError)) throw error;
-      if (!["invalid_input", "reset_token_invalid", "rate_limited"].includes(error.code)) throw error;
-      setRetryAfter(visit.reply, error.retryAfter);
-      visit.reply.code(ANSWERS[error.code].status);
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["invalid_input", "reset_token_invalid", "rate_limited"]);
       return showNewPassword(visit, { token, error });
     }
     return renderPage(visit, "reset-done", {});

@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { AuthError } from "../errors.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
   checkCode,
@@ -14,7 +13,7 @@ import { knownDevice } from "../sessions/known-devices.ts";
 import { type BrowserSession, loginOf } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { askerOf } from "./asker.ts";
-import { setRetryAfter, toAuthError } from "./error-table.ts";
+import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -88,10 +87,8 @@ function showRefusal(
   thrown: unknown,
   { first, pending }: { readonly first: string; readonly pending: PendingRequest | null },
 ): Promise<FastifyReply> {
-  if (!(thrown instanceof AuthError) || !["invalid_credentials", "rate_limited"].includes(thrown.code)) throw thrown;
-  const { error } = toAuthError(visit.ctx, thrown);
-  setRetryAfter(visit.reply, error.retryAfter);
-  visit.reply.code(error.code === "rate_limited" ? 429 : 401);
+  const error = refusalOn(visit.reply, thrown, ["invalid_credentials", "rate_limited"]);
+  if (error.code === "invalid_credentials") visit.reply.code(401);
   return showSecondStep(visit, first, pending, error.code);
 }
 

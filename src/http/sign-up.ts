@@ -6,7 +6,7 @@ import { checkLogin } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { isNewAccount, signUp } from "../users/sign-up.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS, setRetryAfter } from "./error-table.ts";
+import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -36,14 +36,11 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const goOnAs = (user: UserToSignIn) => goOnWithPassword(visit, user, { session, pending, formId: formIdOf(form) });
     try {
       await signUp(ctx, { email, password, nickname }, askerOf(request));
-    } catch (error) {
+    } catch (thrown) {
       // the button was pressed twice, or the account was just made in another tab: its password opens it here too
-      const signedIn = isTaken(error) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;
+      const signedIn = isTaken(thrown) && (await isNewAccount(ctx, email)) ? await orNull(signInHere) : null;
       if (signedIn !== null) return goOnAs(signedIn);
-      if (!(error instanceof AuthError) || !["invalid_input", "email_taken", "rate_limited"].includes(error.code))
-        throw error;
-      setRetryAfter(reply, error.retryAfter);
-      reply.code(ANSWERS[error.code].status);
+      const error = refusalOn(reply, thrown, ["invalid_input", "email_taken", "rate_limited"]);
       return showSignUp(visit, pending, { form, error });
     }
     const signedIn = await orNull(signInHere);

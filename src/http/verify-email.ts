@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { AuthError } from "../errors.ts";
+import type { AuthError } from "../errors.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
@@ -13,7 +13,7 @@ import {
 import { normaliseEmail } from "../users/input.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
-import { ANSWERS } from "./error-table.ts";
+import { ANSWERS, refusalOn } from "./error-table.ts";
 import { checkOpenForm, openFormFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -49,12 +49,11 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
     try {
       const { email } = await verifyEmail(ctx, form["token"], askerOf(visit.request));
       return showDone(visit, email, await requestOfForm(visit, session, form));
-    } catch (error) {
-      if (!(error instanceof AuthError)) throw error;
-      if (error.code !== "verification_token_invalid" && error.code !== "email_taken") throw error;
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["verification_token_invalid", "email_taken"]);
       const found = await findVerification(ctx, form["token"]);
       const why = error.code === "email_taken" ? "taken" : (found?.state ?? "unknown");
-      return showBad(visit, why, ANSWERS[error.code].status);
+      return showBad(visit, why);
     }
   });
 
@@ -66,9 +65,8 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
     const email = form["email"] ?? user?.email ?? "";
     try {
       await requestEmailVerification(ctx, { email, asker: askerOf(visit.request) });
-    } catch (error) {
-      if (!(error instanceof AuthError) || error.code !== "invalid_input") throw error;
-      visit.reply.code(400);
+    } catch (thrown) {
+      const error = refusalOn(visit.reply, thrown, ["invalid_input"]);
       return showSend(visit, pending, { user: null, email, isSent: false, error });
     }
     const address = normaliseEmail(email);
@@ -85,13 +83,15 @@ async function userOf({ ctx }: Visit, session: BrowserSession | null): Promise<U
 async function showLink(visit: Visit, token: string): Promise<FastifyReply> {
   const found = await findVerification(visit.ctx, token);
   if (found?.state === "verified") return showDone(visit, found.email, null);
-  if (found?.state !== "open") return showBad(visit, found?.state ?? "unknown", 400);
+  if (found?.state !== "open") {
+    visit.reply.code(ANSWERS.verification_token_invalid.status);
+    return showBad(visit, found?.state ?? "unknown");
+  }
   const fields = await openFormFields(visit, "verify-email", { token });
   return renderPage(visit, "verify-email", { fields, email: found.email });
 }
 
-function showBad(visit: Visit, why: string, status: number): FastifyReply {
-  visit.reply.code(status);
+function showBad(visit: Visit, why: string): FastifyReply {
   return renderPage(visit, "verify-email-bad", { why });
 }
 

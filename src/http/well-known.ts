@@ -45,7 +45,7 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
   serve(PATHS.jwks, keySetOf(ctx));
 }
 
-/** The key set, written anew when other keys are in it. */
+/** Serializes the key set again only when its keys change. */
 function keySetOf({ keys }: OAuthContext): () => Document {
   let written = { kids: "", document: documentOf({ keys: [] }) };
   return () => {

@@ -50,6 +50,8 @@ export function renderPage(visit: Visit, name: string, data: PageData): FastifyR
   const language = languageOf(visit, data.languages ?? []);
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
   const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
+  // a passkey's challenge is renewed
+  const connects = data.scripts?.includes("passkey") ? " connect-src 'self';" : "";
   const seconds = Number(reply.getHeader("retry-after") ?? 0);
   const minutes = seconds < 60 ? 0 : Math.ceil(seconds / 60);
   const page = { name, data, language, minutes };
@@ -61,7 +63,7 @@ export function renderPage(visit: Visit, name: string, data: PageData): FastifyR
   return reply
     .header(
       "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}'; script-src ${scripts}; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; style-src 'sha256-${styleHash}'; script-src ${scripts}; img-src data:;${connects} form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
     .header("x-frame-options", "DENY")

@@ -40,6 +40,13 @@ export const en = {
   passkeySignUp: "Sign up with a passkey",
   passkeyUse: "Use a passkey",
   passkeyFailed: "The passkey did not work. Try again, or use another way to sign in.",
+  passkeyScript: "Passkeys need JavaScript, which is off in this browser.",
+  passkeysFull: "You have as many passkeys as there may be. Remove one first.",
+  passkeyNameWrong: "Use 1 to 50 characters.",
+  stepUpNoPasskey: "You have no passkey yet. Add one, then come back to this page and continue.",
+  noPassword:
+    "This account has no password: you sign in with a passkey. You can set a password through a link that we send you by e-mail.",
+  noPasswordSend: "Set a password by e-mail",
   passkeyKept: "This is your only way to sign in. Reset your password by e-mail before you remove it.",
   lastUsed: (time: string) => `last used ${time}`,
   remove: "Remove",

@@ -44,6 +44,13 @@ export const es: FactorMessages = {
   passkeySignUp: "Registrarse con una llave de acceso",
   passkeyUse: "Usar una llave de acceso",
   passkeyFailed: "La llave de acceso no ha funcionado. Inténtalo de nuevo o inicia sesión de otra forma.",
+  passkeyScript: "Las llaves de acceso necesitan JavaScript, que está desactivado en este navegador.",
+  passkeysFull: "Has llegado al número máximo de llaves de acceso. Quita una primero.",
+  passkeyNameWrong: "Usa de 1 a 50 caracteres.",
+  stepUpNoPasskey: "Aún no tienes ninguna llave de acceso. Añade una, vuelve a esta página y continúa.",
+  noPassword:
+    "Esta cuenta no tiene contraseña: inicias sesión con una llave de acceso. Puedes establecer una contraseña con un enlace que te enviamos por correo.",
+  noPasswordSend: "Establecer una contraseña por correo",
   passkeyKept: "Es tu única forma de iniciar sesión. Restablece tu contraseña por correo antes de eliminarla.",
   lastUsed: (time) => `último uso ${time}`,
   remove: "Eliminar",

@@ -42,6 +42,13 @@ export const ja: FactorMessages = {
   passkeySignUp: "パスキーで登録",
   passkeyUse: "パスキーを使う",
   passkeyFailed: "パスキーを使用できませんでした。もう一度試すか、別の方法でログインしてください。",
+  passkeyScript: "パスキーには JavaScript が必要ですが、このブラウザーでは無効になっています。",
+  passkeysFull: "登録できるパスキーの数が上限に達しています。先にどれかを削除してください。",
+  passkeyNameWrong: "1～50 文字で入力してください。",
+  stepUpNoPasskey: "パスキーがまだありません。追加してからこのページに戻り、続けてください。",
+  noPassword:
+    "このアカウントにはパスワードがなく、パスキーでログインします。メールで送るリンクからパスワードを設定できます。",
+  noPasswordSend: "メールでパスワードを設定する",
   passkeyKept: "これが唯一のログイン方法です。削除する前に、メールでパスワードを再設定してください。",
   lastUsed: (time) => `最終使用 ${time}`,
   remove: "削除",

@@ -42,6 +42,13 @@ export const ko: FactorMessages = {
   passkeySignUp: "패스키로 회원가입",
   passkeyUse: "패스키 사용",
   passkeyFailed: "패스키를 사용할 수 없었습니다. 다시 시도하거나 다른 방법으로 로그인하세요.",
+  passkeyScript: "패스키에는 JavaScript가 필요하지만 이 브라우저에서는 꺼져 있습니다.",
+  passkeysFull: "등록할 수 있는 패스키 수에 도달했습니다. 먼저 하나를 삭제하세요.",
+  passkeyNameWrong: "1~50자로 입력하세요.",
+  stepUpNoPasskey: "아직 패스키가 없습니다. 하나를 추가한 뒤 이 페이지로 돌아와 계속하세요.",
+  noPassword:
+    "이 계정에는 비밀번호가 없으며 패스키로 로그인합니다. 이메일로 보내 드리는 링크로 비밀번호를 설정할 수 있습니다.",
+  noPasswordSend: "이메일로 비밀번호 설정",
   passkeyKept: "유일한 로그인 방법입니다. 삭제하기 전에 이메일로 비밀번호를 재설정하세요.",
   lastUsed: (time) => `마지막 사용 ${time}`,
   remove: "삭제",

@@ -28,6 +28,10 @@ export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const needsPasskey = next.acr === PASSKEY_ACR;
     if (passkeys.length > 0 || (totp !== null && !needsPasskey)) return showStepUp(visit, user, pending, next.acr);
     rememberLatest(visit, pending);
-    return renderPage(visit, "step-up", { ...(await shownOf(visit, pending)), needsPasskey });
+    return renderPage(visit, "step-up", {
+      ...(await shownOf(visit, pending)),
+      needsPasskey,
+      offersPasskeys: ctx.config.passkeys !== null,
+    });
   });
 }

@@ -11,7 +11,7 @@ export const de: FactorMessages = {
   stepUpTitle: "Noch ein Schritt",
   stepUpIntro: (name) => `${name} verlangt, dass Sie sich mit einem zweiten Schritt ausweisen.`,
   stepUpNone:
-    "Sie haben noch keinen zweiten Schritt eingerichtet. Richten Sie eine Authenticator-App ein, kehren Sie dann zu dieser Seite zurück und fahren Sie fort.",
+    "Sie haben noch keinen eingerichtet. Richten Sie einen ein, kommen Sie dann auf diese Seite zurück und fahren Sie fort.",
   codeWrong: "Dieser Code ist falsch oder wurde schon verwendet. Warten Sie auf den nächsten.",
   remember: "In diesem Browser 30 Tage nicht mehr fragen",
   confirmTitle: "Erneut anmelden",

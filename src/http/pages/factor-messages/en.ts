@@ -8,7 +8,7 @@ export const en = {
   codeHint: "The six digits that your authenticator app shows, or one of your recovery codes.",
   stepUpTitle: "One more step",
   stepUpIntro: (name: string) => `${name} asks you to confirm with a second step that it is you.`,
-  stepUpNone: "You have not set one up yet. Set up an authenticator app, then come back to this page and continue.",
+  stepUpNone: "You have not set one up yet. Set one up, then come back to this page and continue.",
   codeWrong: "This code is wrong or was used before. Wait for the next one.",
   remember: "Don’t ask again in this browser for 30 days",
   confirmTitle: "Sign in again",

@@ -9,9 +9,8 @@ export const es: FactorMessages = {
   code: "Código",
   codeHint: "Los seis dígitos que muestra tu aplicación de autenticación o uno de tus códigos de recuperación.",
   stepUpTitle: "Un paso más",
-  stepUpIntro: (name) => `${name} le pide que confirme su identidad con un segundo paso.`,
-  stepUpNone:
-    "Todavía no ha configurado ninguno. Configure una aplicación de autenticación y vuelva a esta página para continuar.",
+  stepUpIntro: (name) => `${name} te pide que confirmes tu identidad con un segundo paso.`,
+  stepUpNone: "Aún no tienes ninguno configurado. Configura uno, vuelve a esta página y continúa.",
   codeWrong: "Este código no es correcto o ya se ha usado. Espera al siguiente.",
   remember: "No volver a preguntar en este navegador durante 30 días",
   confirmTitle: "Inicia sesión de nuevo",

@@ -10,8 +10,7 @@ export const fr: FactorMessages = {
   codeHint: "Les six chiffres de votre application d’authentification, ou l’un de vos codes de récupération.",
   stepUpTitle: "Encore une étape",
   stepUpIntro: (name) => `${name} vous demande de confirmer votre identité par une seconde étape.`,
-  stepUpNone:
-    "Vous n’en avez pas encore configuré. Configurez une application d’authentification, puis revenez sur cette page pour continuer.",
+  stepUpNone: "Vous n’en avez pas encore configuré. Configurez-en un, puis revenez sur cette page pour continuer.",
   codeWrong: "Ce code est faux ou a déjà été utilisé. Attendez le suivant.",
   remember: "Ne plus demander dans ce navigateur pendant 30 jours",
   confirmTitle: "Se reconnecter",

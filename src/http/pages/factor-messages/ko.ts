@@ -10,7 +10,7 @@ export const ko: FactorMessages = {
   codeHint: "인증 앱에 표시된 6자리 숫자 또는 복구 코드를 입력하세요.",
   stepUpTitle: "한 단계 더 필요합니다",
   stepUpIntro: (name) => `${name}에서 본인 확인을 위해 2단계 인증을 요청합니다.`,
-  stepUpNone: "아직 설정한 2단계 인증이 없습니다. 인증 앱을 설정한 뒤 이 페이지로 돌아와 계속하세요.",
+  stepUpNone: "아직 설정하지 않았습니다. 설정한 뒤 이 페이지로 돌아와 계속하세요.",
   codeWrong: "코드가 올바르지 않거나 이미 사용되었습니다. 다음 코드를 기다려 주세요.",
   remember: "이 브라우저에서 30일 동안 다시 묻지 않기",
   confirmTitle: "다시 로그인",

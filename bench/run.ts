@@ -10,6 +10,7 @@ import { growth, LARGE_SIZE } from "./growth.ts";
 import { batch, introspect, introspectCold, introspectOverHttp } from "./introspect.ts";
 import { issuance } from "./issuance.ts";
 import { loginFlood } from "./login-flood.ts";
+import { pages } from "./pages.ts";
 import { revokeLatency } from "./revoke-latency.ts";
 import { rotate } from "./rotate.ts";
 import { security } from "./security.ts";
@@ -54,6 +55,7 @@ const benches: Record<string, Bench> = {
   },
   "login-flood": { description: "introspection while logins arrive at ten times what argon2 can do", run: loginFlood },
   security: { description: "the rows of docs/standards.md that speak of milliseconds or medians", run: security },
+  pages: { description: "the login page, and a whole login with a passkey", run: pages },
   rotate: {
     description: "a hundred key rotations under five hundred verifications a second",
     notPinned: "not pinned to cores",

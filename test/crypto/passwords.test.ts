@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import type { TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
 import { authorizeUrl, hiddenFields, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
+import { signUpWithPasskey } from "../support/passkeys.ts";
 
 const argon2 = await import("argon2");
 const verify = jest.fn(argon2.verify);
@@ -23,7 +25,8 @@ describe("a login that is refused", () => {
     verify.mockClear();
     const answer = await by.post(`${app.url}/login`, { ...fields, email, password: "wrong password" });
     let body = await answer.text();
-    // each form that is shown has an id of its own
+    // each form that is shown has an id and a challenge of its own
+    body = body.replace(/&quot;challenge&quot;:&quot;[\w-]{72}&quot;/, "-");
     const { form } = hiddenFields(body);
     for (const own of [fields["csrf"], fields["request"], form, email]) body = body.replaceAll(own ?? "", "-");
     const cookie = by.cookies.get("auth_browser") ?? "";
@@ -40,7 +43,8 @@ describe("a login that is refused", () => {
     await setUserDisabled(app.context, disabled.uuid, true);
     const usual = await refusedLogin(known.email);
     expect(usual).toMatchObject({ status: 401, work: [["", "argon2id", "v=19", "m=19456,t=2,p=1"]] });
-    for (const email of [uniqueEmail(), known.email, disabled.email, uniqueEmail(), known.email]) {
+    const { email: passwordless } = await signUpWithPasskey([app.url, app.url], new Authenticator(app.url));
+    for (const email of [uniqueEmail(), known.email, disabled.email, passwordless, uniqueEmail(), known.email]) {
       expect(await refusedLogin(email)).toEqual(usual);
     }
   });

@@ -46,9 +46,11 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
       import("../oauth/keys/reseal.ts"),
       import("../errors.ts"),
     ]);
-    const told = (events: number) => void runtime.stderr.write(`${events} events looked at so far\n`);
+    const told = (seen: number) =>
+      void runtime.stderr.write(`${seen} events and authenticator apps looked at so far\n`);
     const done = await withContext(runtime, (ctx) => resealEverything(ctx, told));
-    const text = `${done.keys} signing keys and ${done.events} events were sealed under the first key.`;
+    const { keys, events, authenticatorApps } = done;
+    const text = `${keys} signing keys, ${events} events and ${authenticatorApps} authenticator apps were sealed under the first key.`;
     if (done.unreadable > 0) {
       const advice = "add the one that sealed them and run this again";
       throw new StartRefused(
@@ -56,7 +58,7 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
       );
     }
     const left = "Nothing is left under another key: once every replica has the new one first, the old one may go.";
-    outputOf(runtime, options).print({ keys: done.keys, events: done.events }, () => `${text}\n${left}`);
+    outputOf(runtime, options).print({ keys, events, authenticatorApps }, () => `${text}\n${left}`);
   });
 
   leaf(key, "distrust <kid>", "refuse everything that a key has signed, at once; an active key is replaced", [

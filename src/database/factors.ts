@@ -45,6 +45,19 @@ export class FactorTables implements FactorStore {
     return this.#insert(userId, "totp_factor", { ...row, created_at: event.timestamp }, event);
   }
 
+  async listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]> {
+    const rows = await this.#database.rows<{ user_id: string; sealed_secret: string }>(
+      "SELECT user_id, sealed_secret FROM totp_factor WHERE user_id > ? ORDER BY user_id LIMIT ?",
+      [after ?? "", limit],
+    );
+    return rows.map(({ user_id: userId, sealed_secret: sealedSecret }) => ({ userId, sealedSecret }));
+  }
+
+  async resealTotp(userId: string, { from, to }: { readonly from: string; readonly to: string }): Promise<boolean> {
+    const sql = "UPDATE totp_factor SET sealed_secret = ? WHERE user_id = ? AND sealed_secret = ?";
+    return (await this.#database.change(sql, [to, userId, from])) === 1;
+  }
+
   async useTotpStep(userId: string, step: number, attempt: string): Promise<boolean> {
     const used = await this.#database.change(
       `UPDATE totp_factor SET last_step = ?, last_attempt = ?

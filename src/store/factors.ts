@@ -49,6 +49,10 @@ export interface FactorStore {
   find(userId: string): Promise<Factors>;
   /** @param step of the code that confirmed it, which is used up by that. @returns false: there is one already, or the user is gone */
   addTotp(userId: string, totp: { sealedSecret: string; step: number }, event: AuthEvent): Promise<boolean>;
+  /** Every authenticator app, by user. @param after the last user of the page before; null: from the first on */
+  listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]>;
+  /** The same secret under another key. @returns false: it is no longer what it was */
+  resealTotp(userId: string, sealed: { readonly from: string; readonly to: string }): Promise<boolean>;
   /** Uses up a step and all before it. Of N callers one gets true. */
   useTotpStep(userId: string, step: number, attempt: string): Promise<boolean>;
   /** In place of all that were there. @param hashes SHA-256, hex @returns false: the user is gone */

@@ -4,6 +4,7 @@ import { afterAll, describe, expect, it } from "@jest/globals";
 import { keysFor } from "../../src/crypto/keys-for.ts";
 import { Sealer } from "../../src/crypto/sealing.ts";
 import { startApp, type TestApp, testEnvironment } from "../support/app.ts";
+import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import { getTokens, introspect, refresh, signUp, type Tokens } from "../support/flow.ts";
 import { eventsOf, until } from "../support/resets.ts";
 import { Program } from "./program.ts";
@@ -32,8 +33,11 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
       tokens = (await answer.json()) as Tokens;
     };
 
-    const { url } = await start(older, noBroker);
+    const first = await start(older, noBroker);
+    const { url } = first;
     const user = await signUp(url);
+    const owner = await signUp(url);
+    const secret = await giveApp(first, owner.uuid);
     tokens = await getTokens(url, user);
     // the new key opens first, then seals
     await goesOn(await start(`${older},${newer}`, noBroker));
@@ -42,13 +46,19 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
 
     const program = await Program.empty({ ...env, ...noBroker, KEY_ENCRYPTION_KEY: `${newer},${older}` });
     const resealed = await program.run(["key", "reseal", "--json"]);
-    expect([resealed.status, resealed.json()]).toEqual([0, { keys: 3, events: 3 }]);
+    expect([resealed.status, resealed.json()]).toEqual([0, { keys: 3, events: 6, authenticatorApps: 1 }]);
     const again = await program.run(["key", "reseal"]);
-    expect([again.status, again.stdout]).toEqual([0, expect.stringContaining("0 signing keys and 0 events")]);
+    expect([again.status, again.stdout]).toEqual([
+      0,
+      expect.stringContaining("0 signing keys, 0 events and 0 authenticator apps"),
+    ]);
     await goesOn(running);
 
     const sends = await start(newer);
     await goesOn(sends);
+    const { browser, form } = await firstStep(url, owner);
+    const code = codeOf(secret, sends.clock.now());
+    expect((await browser.post(`${url}/login/second-factor`, { ...form, code })).status).toBe(303);
     const sent = () =>
       eventsOf(sends).filter(({ key, topic }) => key === user.uuid && /^user-(signup|login)$/.test(topic));
     expect((await until(() => (sent().length >= 2 ? sent() : undefined))).length).toBeGreaterThanOrEqual(2);
@@ -74,7 +84,7 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
     const program = await Program.empty({ ...env, KEY_ENCRYPTION_KEY: `${newer},${older}` });
     const partly = await program.run(["key", "reseal"]);
     const said =
-      "no key in it opens 1 others: add the one that sealed them and run this again. Of the rest, 3 signing keys and 3 events";
+      "no key in it opens 1 others: add the one that sealed them and run this again. Of the rest, 3 signing keys, 3 events";
     expect([partly.status, partly.stderr]).toEqual([78, expect.stringContaining(said)]);
   }, 60_000);
 });

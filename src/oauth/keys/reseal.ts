@@ -1,32 +1,70 @@
+import { AuthError } from "../../errors.ts";
 import type { OAuthContext } from "../context.ts";
 
-const eventsAtOnce = 500;
+const atOnce = 500;
 
 export interface Resealed {
   readonly keys: number;
   readonly events: number;
-  /** Keys and events that no key in KEY_ENCRYPTION_KEY opens. */
+  readonly authenticatorApps: number;
+  /** What no key in KEY_ENCRYPTION_KEY opens. */
   readonly unreadable: number;
 }
 
 /**
- * Seals all that is sealed at rest under the first key in KEY_ENCRYPTION_KEY: private signing keys, events that wait and parked ones. The
- * service may run meanwhile, with the same keys; a second run finds what the first one left.
- * @param progress told how many events were looked at so far
+ * Seals all that is sealed at rest under the first key in KEY_ENCRYPTION_KEY: private signing keys, events that wait and parked ones, mails,
+ * secrets of authenticator apps. The service may run meanwhile, with the same keys; a second run finds what the first one left.
+ * @param progress told how many events and authenticator apps were looked at so far
  * @throws AuthError unavailable
  */
-export async function resealEverything(ctx: OAuthContext, progress: (events: number) => void): Promise<Resealed> {
+export async function resealEverything(ctx: OAuthContext, progress: (seen: number) => void): Promise<Resealed> {
   const keys = await ctx.keys.reseal();
-  let [events, unreadable, seen] = [0, keys.unreadable, 0];
-  for (let after: string | null = null; ; ) {
-    const page = await ctx.store.outbox.reseal(after, eventsAtOnce);
-    events += page.resealed;
-    unreadable += page.unreadable;
-    if (page.end === null) break;
-    after = page.end;
-    seen += eventsAtOnce;
+  let seen = 0;
+  const look = (count: number) => {
+    seen += count;
     progress(seen);
-  }
+  };
+  const events = await resealEvents(ctx, look);
   const mails = await ctx.store.mail.reseal();
-  return { keys: keys.resealed, events: events + mails.resealed, unreadable: unreadable + mails.unreadable };
+  const apps = await resealApps(ctx, look);
+  return {
+    keys: keys.resealed,
+    events: events.resealed + mails.resealed,
+    authenticatorApps: apps.resealed,
+    unreadable: [keys, events, mails, apps].reduce((sum, { unreadable }) => sum + unreadable, 0),
+  };
+}
+
+interface Part {
+  readonly resealed: number;
+  readonly unreadable: number;
+}
+
+async function resealEvents({ store }: OAuthContext, look: (count: number) => void): Promise<Part> {
+  let [resealed, unreadable] = [0, 0];
+  for (let after: string | null = null; ; look(atOnce)) {
+    const page = await store.outbox.reseal(after, atOnce);
+    resealed += page.resealed;
+    unreadable += page.unreadable;
+    if (page.end === null) return { resealed, unreadable };
+    after = page.end;
+  }
+}
+
+async function resealApps({ store, derivedKeys }: OAuthContext, look: (count: number) => void): Promise<Part> {
+  let [resealed, unreadable] = [0, 0];
+  for (let after: string | null = null; ; look(atOnce)) {
+    const page = await store.factors.listTotp(after, atOnce);
+    for (const { userId, sealedSecret: from } of page) {
+      try {
+        const to = derivedKeys.totpSecrets.reseal(from, userId);
+        if (to !== null && (await store.factors.resealTotp(userId, { from, to }))) resealed++;
+      } catch (error) {
+        if (error instanceof AuthError) throw error;
+        unreadable++;
+      }
+    }
+    if (page.length < atOnce) return { resealed, unreadable };
+    after = page.at(-1)?.userId ?? null;
+  }
 }

@@ -63,6 +63,23 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await seqs(database, user)).toEqual([1, 2]);
     });
 
+    it("lists authenticator apps in pages, and puts the same secret under another key once", async () => {
+      const users = [await withTotp(), await withTotp(), await withTotp()];
+      const seen: string[] = [];
+      for (let after: string | null = null; ; ) {
+        const page = await store.factors.listTotp(after, 2);
+        seen.push(...page.map(({ userId }) => userId));
+        if (page.length < 2) break;
+        after = page.at(-1)?.userId ?? null;
+      }
+      expect(seen).toEqual([...seen].sort());
+      expect(seen).toEqual(expect.arrayContaining(users.map(({ uuid }) => uuid)));
+      const [{ uuid }] = users as [User];
+      const move = () => store.factors.resealTotp(uuid, { from: "sealed", to: "sealed again" });
+      expect([await move(), await move()]).toEqual([true, false]);
+      expect((await store.factors.find(uuid)).totp?.sealedSecret).toBe("sealed again");
+    });
+
     it("lets one of 50 callers use a step, never an earlier one, and the same form again", async () => {
       const user = await withTotp();
       const results = await times(50, (index) => store.factors.useTotpStep(user.uuid, 12, `form-${index}`));

@@ -133,6 +133,8 @@ async function useFactors(store: Store, user: User): Promise<void> {
   const passkey = await giveFactors(store, user);
   await store.factors.find(user.uuid);
   await store.factors.useTotpStep(user.uuid, 2, "form");
+  await store.factors.listTotp(null, 10);
+  await store.factors.resealTotp(user.uuid, { from: "a", to: "b" });
   await store.factors.useRecoveryCode(user.uuid, hash(), "form", factorEvent(user));
   await store.factors.findPasskey(passkey);
   const use = { credentialId: passkey, signCount: 0, challengeHash: hash(), expiresAt: NOW + 60_000 };

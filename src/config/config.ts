@@ -8,6 +8,7 @@ import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { isResourceUri } from "../net/uri.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
+import { type Brand, readBrand } from "./brand.ts";
 import { type Environment, Reader } from "./reader.ts";
 import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
 
@@ -74,6 +75,8 @@ export interface Config {
   readonly keyRotationIntervalMs: number | null;
   /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logout. */
   readonly outboundAllowedHosts: readonly string[];
+  /** How the pages look; null: as this service's own. */
+  readonly brand: Brand | null;
   readonly logLevel: string;
 }
 
@@ -474,6 +477,7 @@ export function readConfig(env: Environment): Settings {
     keyRotationIntervalMs: keyRotationDays === 0 ? null : keyRotationDays * 86_400_000,
     outboundAllowedHosts,
     jwksMaxAge: read.integer("JWKS_MAX_AGE"),
+    brand: readBrand(read, read.readablePath("BRAND_FILE")),
     logLevel: read.choice("LOG_LEVEL") ?? "info",
   };
   // last: it makes a key only where the environment has no problem

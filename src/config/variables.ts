@@ -292,6 +292,14 @@ export const SECTIONS = {
       meaning: "The page that reset mails point to.",
     },
   },
+  Pages: {
+    BRAND_FILE: {
+      kind: "file",
+      example: "/etc/auth/brand/brand.json",
+      meaning:
+        "JSON file: name, logo, colours, links and legal line of the pages that people see ([how to](how-to/brand.md)).",
+    },
+  },
   Limits: {
     RATE_LIMIT_PER_MINUTE: {
       kind: "integer",

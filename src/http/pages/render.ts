@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { Eta } from "eta";
 import type { FastifyReply } from "fastify";
 import type { Language } from "../../config/languages.ts";
@@ -10,13 +9,12 @@ import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
+import { brandIn, lookOf } from "./look.ts";
 import { MESSAGES, type Messages } from "./messages.ts";
 import { scriptPath } from "./scripts.ts";
 import { nameBrowser } from "./user-agent.ts";
 
 const eta = new Eta({ views: import.meta.dirname, cache: true });
-const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
-const styleHash = createHash("sha256").update(style).digest("base64");
 /** Sends the form that answers a client (form_post); without it there is a button. */
 const script = "document.forms[0].submit()";
 const scriptHash = createHash("sha256").update(script).digest("base64");
@@ -61,7 +59,7 @@ export function renderPage(visit: Visit, name: string, data: PageData): FastifyR
   return reply
     .header(
       "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}'; script-src ${scripts}; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
+      `default-src 'none'; style-src 'sha256-${lookOf(ctx.config).styleHash}'; script-src ${scripts}; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
     )
     .header("referrer-policy", "no-referrer")
     .header("x-frame-options", "DENY")
@@ -93,7 +91,8 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     f: FACTOR_MESSAGES[language],
     language,
     languages,
-    style,
+    brand: brandIn(language, ctx.config),
+    style: lookOf(ctx.config).style,
     script,
     scripts:
       data.submits === true ? [] : ["page", ...(data.scripts ?? [])].map((each) => pathOf(ctx, scriptPath(each))),

@@ -73,7 +73,7 @@ export interface Config {
   readonly jwksMaxAge: number;
   /** Milliseconds after which signing keys are replaced; null: only by command. */
   readonly keyRotationIntervalMs: number | null;
-  /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logout. */
+  /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logos, logout. */
   readonly outboundAllowedHosts: readonly string[];
   /** How the pages look; null: as this service's own. */
   readonly brand: Brand | null;

@@ -261,7 +261,7 @@ export const SECTIONS = {
     OUTBOUND_ALLOWED_HOSTS: {
       kind: "list",
       example: "keys.internal,10.0.0.7:8443",
-      meaning: "Private hosts that clients' key sets and logout URIs may name.",
+      meaning: "Private hosts that clients' key sets, logos and logout URIs may name.",
     },
   },
   Accounts: {

@@ -33,6 +33,9 @@ export interface PageData extends Record<string, unknown> {
   languages?: readonly string[];
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
   sameForAll?: string;
+  /** The client that the page is about; a version where its logo is shown. */
+  clientId?: string;
+  logoVersion?: string | null;
   /** By which the log's line about an error is found. */
   reference?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
@@ -46,8 +49,6 @@ export interface PageData extends Record<string, unknown> {
 export function renderPage(visit: Visit, name: string, data: PageData): FastifyReply {
   const { ctx, request, reply } = visit;
   const language = languageOf(visit, data.languages ?? []);
-  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
-  const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
   const seconds = Number(reply.getHeader("retry-after") ?? 0);
   const minutes = seconds < 60 ? 0 : Math.ceil(seconds / 60);
   const page = { name, data, language, minutes };
@@ -57,10 +58,7 @@ export function renderPage(visit: Visit, name: string, data: PageData): FastifyR
       : madeOnce(ctx, page, data.sameForAll);
   const html = data.reference === undefined ? made : made.replace(referencePlace, data.reference);
   return reply
-    .header(
-      "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${lookOf(ctx.config).styleHash}'; script-src ${scripts}; img-src data:; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
-    )
+    .header("content-security-policy", policyOf(ctx, data, html))
     .header("referrer-policy", "no-referrer")
     .header("x-frame-options", "DENY")
     .header("cache-control", "no-store")
@@ -91,6 +89,7 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     f: FACTOR_MESSAGES[language],
     language,
     languages,
+    clientLogo: logoPath(ctx, data),
     brand: brandIn(language, ctx.config),
     style: lookOf(ctx.config).style,
     script,
@@ -105,6 +104,22 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
+}
+
+/** Allows what the page needs and nothing else. */
+function policyOf(ctx: OAuthContext, data: PageData, html: string): string {
+  const style = `'sha256-${lookOf(ctx.config).styleHash}'`;
+  const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
+  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
+  const [logo] = logoPath(ctx, data)?.split("?", 1) ?? [];
+  const images = logo !== undefined && html.includes(logo) ? "data: 'self'" : "data:";
+  return `default-src 'none'; style-src ${style}; script-src ${scripts}; img-src ${images}; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`;
+}
+
+/** Where this service has the logo of the client that a page is about; null: none is shown. */
+function logoPath(ctx: OAuthContext, { clientId = "", logoVersion = null }: PageData): string | null {
+  const query = new URLSearchParams({ client_id: clientId });
+  return logoVersion === null ? null : `${pathOf(ctx, `/client-logo/${logoVersion}`)}?${query}`;
 }
 
 /** Who has to wait is told for how long. */

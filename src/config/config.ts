@@ -11,6 +11,7 @@ import { type ClientRegistration, readClientRegistration } from "../store/client
 import { type Brand, readBrand } from "./brand.ts";
 import { type Environment, Reader } from "./reader.ts";
 import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
+import { readTemplates, type Templates } from "./templates.ts";
 
 export interface Listener {
   readonly host: string;
@@ -77,6 +78,8 @@ export interface Config {
   readonly outboundAllowedHosts: readonly string[];
   /** How the pages look; null: as this service's own. */
   readonly brand: Brand | null;
+  /** Of TEMPLATES_DIR. */
+  readonly templates: Templates;
   readonly logLevel: string;
 }
 
@@ -477,6 +480,7 @@ export function readConfig(env: Environment): Settings {
     keyRotationIntervalMs: keyRotationDays === 0 ? null : keyRotationDays * 86_400_000,
     outboundAllowedHosts,
     jwksMaxAge: read.integer("JWKS_MAX_AGE"),
+    templates: readTemplates(read, read.text("TEMPLATES_DIR")),
     brand: readBrand(read, read.readablePath("BRAND_FILE")),
     logLevel: read.choice("LOG_LEVEL") ?? "info",
   };

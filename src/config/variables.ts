@@ -299,6 +299,12 @@ export const SECTIONS = {
       meaning:
         "JSON file: name, logo, colours, links and legal line of the pages that people see ([how to](how-to/brand.md)).",
     },
+    TEMPLATES_DIR: {
+      kind: "text",
+      example: "/etc/auth/templates",
+      meaning:
+        "Folder of `.eta` files that take the place of the pages' templates of the same name ([how to](how-to/brand.md#your-own-templates)). They are code: they run in the service.",
+    },
   },
   Limits: {
     RATE_LIMIT_PER_MINUTE: {

@@ -1,9 +1,14 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { Eta } from "eta";
 import type { Brand, Localised } from "../../config/brand.ts";
 import type { Scheme, Shades } from "../../config/brand-colours.ts";
 import type { Config } from "../../config/config.ts";
 import type { Language } from "../../config/languages.ts";
+
+/** The templates of this folder. */
+export const OWN_TEMPLATES = new Eta({ views: import.meta.dirname, cache: true });
 
 const ownStyle = readFileSync(new URL("style.css", import.meta.url), "utf8");
 
@@ -12,6 +17,8 @@ export interface Look {
   readonly style: string;
   /** SHA-256 of the style, base64: the policy allows no other. */
   readonly styleHash: string;
+  /** Those of this folder, or the operator's in their place. */
+  readonly templates: Eta;
 }
 
 /** What a template gets of the brand; all but the icon is null where there is none. */
@@ -33,9 +40,18 @@ export function lookOf(config: Config): Look {
   const known = looks.get(config);
   if (known !== undefined) return known;
   const style = ownStyle + styleOf(config.brand);
-  const look = { style, styleHash: createHash("sha256").update(style).digest("base64") };
+  const styleHash = createHash("sha256").update(style).digest("base64");
+  const look = { style, styleHash, templates: templatesOf(config) };
   looks.set(config, look);
   return look;
+}
+
+function templatesOf({ templates }: Config): Eta {
+  if (templates.size === 0) return OWN_TEMPLATES;
+  const eta = new Eta({ views: import.meta.dirname, cache: true });
+  const readOwn = eta.readFile.bind(eta);
+  eta.readFile = (path) => templates.get(basename(path, ".eta")) ?? readOwn(path);
+  return eta;
 }
 
 function styleOf(brand: Brand | null): string {

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { Eta } from "eta";
 import type { FastifyReply } from "fastify";
 import type { Language } from "../../config/languages.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
@@ -9,12 +8,11 @@ import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
-import { brandIn, lookOf } from "./look.ts";
+import { brandIn, lookOf, OWN_TEMPLATES } from "./look.ts";
 import { MESSAGES, type Messages } from "./messages.ts";
 import { scriptPath } from "./scripts.ts";
 import { nameBrowser } from "./user-agent.ts";
 
-const eta = new Eta({ views: import.meta.dirname, cache: true });
 /** Sends the form that answers a client (form_post); without it there is a button. */
 const script = "document.forms[0].submit()";
 const scriptHash = createHash("sha256").update(script).digest("base64");
@@ -82,7 +80,7 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
   const t = textsOf(language, minutes);
   const problems = data.problems ?? [];
   const texts = t.fields(ctx.config.passwordMinLength);
-  return eta.render(`./${name}`, {
+  return fill(ctx, name, {
     ...data,
     t,
     a: ACCOUNT_MESSAGES[language],
@@ -104,6 +102,18 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
+}
+
+/** An operator's template that fails takes no page away: the service's own are used instead. */
+function fill(ctx: OAuthContext, name: string, data: object): string {
+  const { templates } = lookOf(ctx.config);
+  try {
+    return templates.render(`./${name}`, data);
+  } catch (error) {
+    if (templates === OWN_TEMPLATES) throw error;
+    ctx.log.error({ template: name, err: error }, "a template of TEMPLATES_DIR failed: the page is this service's own");
+    return OWN_TEMPLATES.render(`./${name}`, data);
+  }
 }
 
 /** Allows what the page needs and nothing else. */

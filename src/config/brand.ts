@@ -26,15 +26,15 @@ export interface Brand {
 /** Bytes. Each page carries its logo. */
 const maxImage = 32 * 1024;
 
-/** Control characters, line ends, and what changes the direction of the text after it. */
-const invisible = /[\p{Cc}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
+/** Control characters, line ends, spaces without width, and what changes the direction of the text after it. */
+const invisible = /[\p{Cc}\u061c\u200b\u2060\ufeff\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
 const line = (max: number) =>
   z
     .string()
     .refine((text) => text.trim() === text && text !== "", "must not be empty or have spaces around it")
     .refine((text) => Array.from(text).length <= max, `must have at most ${max} characters`)
-    .refine((text) => !invisible.test(text), "must not have control or bidirectional characters");
+    .refine((text) => !invisible.test(text), "must not have control, invisible or bidirectional characters");
 
 const link = z.string().max(2000).refine(isHttps, "must be an https URL");
 

@@ -3,9 +3,12 @@ export type ImageType = "image/svg+xml" | "image/png" | "image/webp" | "image/jp
 /** What an image is, or why it is refused. */
 export type ReadImage = { readonly type: ImageType } | { readonly problem: string };
 
-/** What comes before the root element, in which no entity is declared. */
-const svgStart =
-  /^\uFEFF?\s*(?:<\?xml\s[^>]*\?>\s*)?(?:<!--(?:(?!-->)[\s\S])*-->\s*)*(?:<!DOCTYPE\s+svg\b[^>[]*>\s*)?(?:<!--(?:(?!-->)[\s\S])*-->\s*)*<svg[\s>]/i;
+const comments = String.raw`(?:<!--(?:(?!-->)[\s\S])*-->\s*)*`;
+/** What comes before the root element, in which no entity is declared. It reads each character once: anybody may have written it. */
+const svgStart = new RegExp(
+  String.raw`^\s*(?:<\?xml\s[^>]*\?>\s*)?${comments}(?:<!DOCTYPE\s+svg\b[^>[]*>\s*${comments})?<svg[\s>]`,
+  "i",
+);
 
 /** An SVG in an `<img>` runs no script and loads nothing. One that would is refused all the same: somebody may open its address. */
 const svgRefused: readonly (readonly [RegExp, string])[] = [

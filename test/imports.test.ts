@@ -116,6 +116,7 @@ const owners: Record<string, readonly string[]> = {
   argon2: ["crypto"],
   nodemailer: ["mail"],
   otpauth: ["factors"],
+  "@simplewebauthn/server": ["factors"],
   pino: ["telemetry"],
   "prom-client": ["telemetry"],
 };

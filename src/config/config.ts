@@ -18,6 +18,14 @@ export interface Listener {
   readonly port: number;
 }
 
+/** For whom passkeys are made (WebAuthn: relying party). */
+export interface PasskeyParty {
+  /** A domain. */
+  readonly rpId: string;
+  /** Where they are used: the issuer's own origin first. */
+  readonly origins: readonly string[];
+}
+
 export interface Config {
   readonly production: boolean;
   readonly http: Listener;
@@ -61,6 +69,8 @@ export interface Config {
   readonly passwordResetUrl: string;
   /** Service that knows breached passwords; null: none is asked. */
   readonly passwordBreachUrl: string | null;
+  /** Null: the issuer's host is an IP address, for which browsers make no passkeys. */
+  readonly passkeys: PasskeyParty | null;
   /** Sender of mails. */
   readonly mailFrom: string;
   /** Milliseconds. */
@@ -345,6 +355,27 @@ function readBreachUrl(read: Reader): string | null {
   return url;
 }
 
+function readPasskeys(read: Reader, issuer: string): PasskeyParty | null {
+  const { hostname, origin } = new URL(URL.canParse(issuer) ? issuer : "http://localhost");
+  const rpId = read.text("PASSKEY_RP_ID") ?? hostname;
+  const others = read.list("PASSKEY_ORIGINS");
+  for (const other of others) {
+    const isApp = /^(android|ios):[A-Za-z0-9:._-]+$/.test(other);
+    if (!isApp && !(isOrigin(other) && other.startsWith("https:"))) {
+      read.problem("PASSKEY_ORIGINS", `${JSON.stringify(other)} is neither an https origin nor one of an app`);
+    }
+  }
+  if (isIP(hostname.replace(/^\[|\]$/g, "")) !== 0) {
+    if (rpId !== hostname) read.problem("PASSKEY_RP_ID", "an issuer whose host is an IP address has no passkeys");
+    return null;
+  }
+  const isAbove = rpId.includes(".") && hostname.endsWith(`.${rpId}`);
+  if (rpId !== hostname && !isAbove) {
+    read.problem("PASSKEY_RP_ID", `${JSON.stringify(rpId)} is neither ${hostname} nor a domain above it`, hostname);
+  }
+  return { rpId, origins: [origin, ...others] };
+}
+
 function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailFrom: string } {
   const smtpUrl = read.secret("SMTP_URL");
   if (smtpUrl !== null && (!URL.canParse(smtpUrl) || !/^smtps?:\/\/[^/]/.test(smtpUrl))) {
@@ -472,6 +503,7 @@ export function readConfig(env: Environment): Settings {
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
     passwordResetUrl: resetUrl,
     passwordBreachUrl: readBreachUrl(read),
+    passkeys: readPasskeys(read, issuer),
     mailFrom,
     revocationMaxStaleness: read.integer("REVOCATION_MAX_STALENESS"),
     workers,

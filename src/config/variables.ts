@@ -285,6 +285,19 @@ export const SECTIONS = {
       meaning:
         "Service that knows breached passwords, in the range format of Have I Been Pwned: it is asked for hashes that begin as that of a new password. Where it does not answer within a second, the password is taken.",
     },
+    PASSKEY_RP_ID: {
+      kind: "text",
+      unset: "host of ISSUER",
+      example: "example.com",
+      meaning:
+        "Domain that passkeys are for (RP ID): the issuer's host or a domain above it. Passkeys made for another one no longer work. An issuer whose host is an IP address has no passkeys.",
+    },
+    PASSKEY_ORIGINS: {
+      kind: "list",
+      example: "https://auth.example.org,android:apk-key-hash:…",
+      meaning:
+        "Origins beside the issuer's whose pages and apps use these passkeys. The https ones are named in `/.well-known/webauthn` (related origin requests), which browsers read at the RP ID.",
+    },
     PASSWORD_RESET_URL: {
       kind: "text",
       unset: "ISSUER/password-reset",

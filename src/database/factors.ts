@@ -1,46 +1,15 @@
-import { hashOf } from "../crypto/hashes.ts";
 import type { AuthEvent } from "../events.ts";
-import type { FactorStore, Factors, Passkey } from "../store/factors.ts";
+import type { FactorStore, Factors, Passkey, PasskeyUse } from "../store/factors.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
+import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
 import { type Database, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 import { nextEventSeq, takeEventSeq } from "./users.ts";
 
 /** A form that is sent again within this time is answered as before (milliseconds). */
 const repeatMs = 60_000;
-
-interface PasskeyRow {
-  credential_id: string;
-  user_id: string;
-  public_key: string;
-  sign_count: number;
-  transports: string;
-  synced: number;
-  name: string;
-  created_at: number;
-  last_used_at: number | null;
-}
-
-function passkeyOf(row: PasskeyRow): Passkey {
-  return {
-    credentialId: row.credential_id,
-    userId: row.user_id,
-    publicKey: row.public_key,
-    signCount: Number(row.sign_count),
-    transports: JSON.parse(row.transports) as string[],
-    isSynced: row.synced === 1,
-    name: row.name,
-    createdAt: Number(row.created_at),
-    lastUsedAt: row.last_used_at === null ? null : Number(row.last_used_at),
-  };
-}
-
-/** Credential ids have up to 1,023 bytes: too long for a key. */
-function keyOf(credentialId: string): string {
-  return hashOf(credentialId);
-}
 
 export class FactorTables implements FactorStore {
   readonly #database: Database;
@@ -121,23 +90,7 @@ export class FactorTables implements FactorStore {
   }
 
   addPasskey(passkey: Passkey, event: AuthEvent): Promise<boolean> {
-    return this.#insert(
-      passkey.userId,
-      "passkey",
-      {
-        id_hash: keyOf(passkey.credentialId),
-        credential_id: passkey.credentialId,
-        user_id: passkey.userId,
-        public_key: passkey.publicKey,
-        sign_count: passkey.signCount,
-        transports: JSON.stringify(passkey.transports),
-        synced: passkey.isSynced ? 1 : 0,
-        name: passkey.name,
-        created_at: passkey.createdAt,
-        last_used_at: passkey.lastUsedAt,
-      },
-      event,
-    );
+    return this.#insert(passkey.userId, "passkey", rowOf(passkey), event);
   }
 
   async findPasskey(credentialId: string): Promise<Passkey | null> {
@@ -147,13 +100,34 @@ export class FactorTables implements FactorStore {
     return row === undefined ? null : passkeyOf(row);
   }
 
-  async usePasskey(credentialId: string, signCount: number, now: number): Promise<boolean> {
-    const used = await this.#database.change(
-      `UPDATE passkey SET sign_count = ?, last_used_at = ?
-       WHERE id_hash = ? AND (sign_count < ? OR (sign_count = 0 AND ? = 0))`,
-      [signCount, now, keyOf(credentialId), signCount, signCount],
+  async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated"> {
+    const outcome = await this.#usePasskey(use, now);
+    if (outcome === "used") return "used";
+    const again = await this.#database.rows(
+      "SELECT 1 AS again FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?",
+      [use.challengeHash, use.attempt, now - repeatMs],
     );
-    return used === 1;
+    return again.length > 0 ? "used" : outcome;
+  }
+
+  async #usePasskey({ credentialId, signCount, ...use }: PasskeyUse, now: number) {
+    try {
+      return await this.#database.transaction(async (sql) => {
+        const used = await sql.change(
+          `UPDATE passkey SET sign_count = ?, last_used_at = ?
+           WHERE id_hash = ? AND (sign_count < ? OR (sign_count = 0 AND ? = 0))`,
+          [signCount, now, keyOf(credentialId), signCount, signCount],
+        );
+        if (used === 0) return rollback("refused" as const);
+        const { challengeHash, expiresAt, attempt } = use;
+        const row = { value_hash: challengeHash, expires_at: expiresAt, used_by: attempt, used_at: now };
+        await insert(sql, "used_once", row);
+        return "used" as const;
+      });
+    } catch (error) {
+      if (isUniqueViolation(error)) return "repeated" as const;
+      throw error;
+    }
   }
 
   removeTotp(userId: string, event: AuthEvent): Promise<boolean> {

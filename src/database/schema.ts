@@ -321,7 +321,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
     indexes: { ix_initial_expires: ["expires_at"] },
   },
   used_once: {
-    columns: { value_hash: "char(64) pk", expires_at: "bigint" },
+    columns: { value_hash: "char(64) pk", expires_at: "bigint", used_by: "varchar(64)?", used_at: "bigint?" },
     indexes: { ix_used_once_expires: ["expires_at"] },
   },
   logout_notice: {

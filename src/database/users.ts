@@ -1,11 +1,14 @@
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
+import type { Passkey } from "../store/factors.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
 import type { StandardClaims, User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
+import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, endEverythingOf, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
+import { rowOf } from "./passkey-rows.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 import { insertVerification } from "./verification-links.ts";
 
@@ -138,17 +141,20 @@ export class Users implements UserStore {
     passwordHash: string,
     event: AuthEvent,
     verification?: { readonly link: VerificationLink; readonly event: AuthEvent },
+    passkey?: Passkey,
   ): Promise<"created" | "email_taken"> {
     try {
       await this.#database.transaction(
         async (sql) => {
           await sql.change(
-            `INSERT INTO users (uuid, email, password_hash, roles, event_seq, disabled_at, created_at, updated_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+            `INSERT INTO users (uuid, email, password_hash, passwordless, factors_generation, roles, event_seq, disabled_at, created_at, updated_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
             [
               user.uuid,
               user.email,
               passwordHash,
+              // without a password, and with its first factor
+              ...(passkey === undefined ? [null, null] : [1, 1]),
               JSON.stringify(user.roles),
               verification === undefined ? 1 : 2,
               user.disabledAt,
@@ -161,6 +167,7 @@ export class Users implements UserStore {
             user.nickname,
             user.createdAt,
           ]);
+          if (passkey !== undefined) await insert(sql, "passkey", rowOf(passkey));
           await this.#outbox.append(sql, user.uuid, 1, event);
           if (verification === undefined) return;
           await insertVerification(sql, verification.link);

@@ -21,21 +21,27 @@ export async function removeTotp(ctx: Context, uuid: string, asker: Asker): Prom
 
 /**
  * Removes a passkey of this user, if there is one.
- * @throws AuthError not_found; invalid_request: it is the only way in, as the account has no password
+ * @returns `only_way_in`: it stays, as the account has no password and no other passkey
+ * @throws AuthError not_found
  */
-export async function removePasskey(ctx: Context, uuid: string, credentialId: string, asker: Asker): Promise<void> {
+export async function removePasskey(
+  ctx: Context,
+  uuid: string,
+  credentialId: string,
+  asker: Asker,
+): Promise<"removed" | "only_way_in"> {
   const user = await getUser(ctx, uuid);
   const { passkeys } = await ctx.store.factors.find(uuid);
   const passkey = passkeys.find((one) => one.credentialId === credentialId);
-  if (passkey === undefined) return;
+  if (passkey === undefined) return "removed";
   const hasPassword = (await ctx.store.users.findWithPassword(uuid))?.hasPassword ?? true;
-  if (passkeys.length === 1 && !hasPassword) {
-    throw new AuthError("invalid_request", "the only passkey of an account without a password cannot be removed");
-  }
+  if (passkeys.length === 1 && !hasPassword) return "only_way_in";
   const detail = `passkey ${passkey.name}`;
   const event = userSecurity(user, { kind: "FACTOR_REMOVED", detail }, asker, ctx.clock.now());
-  if (!(await ctx.store.factors.removePasskey(uuid, credentialId, event))) return;
-  securityEvent(ctx, "factor_removed", { sub: uuid, factor: "passkey" });
+  if (await ctx.store.factors.removePasskey(uuid, credentialId, event)) {
+    securityEvent(ctx, "factor_removed", { sub: uuid, factor: "passkey" });
+  }
+  return "removed";
 }
 
 /**

@@ -4,8 +4,8 @@ import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { exportUser } from "../oauth/user-export.ts";
 import { cancelDeletion, findClosed, requestOwnDeletion } from "../users/deletion.ts";
-import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
+import { confirmFor } from "./confirm.ts";
 import { ANSWERS, refusalOn } from "./error-table.ts";
 import {
   checkOpenForm,
@@ -16,7 +16,8 @@ import {
   openFormFields,
   sealAccount,
 } from "./forms.ts";
-import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
+import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
+import { ownForm } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
@@ -34,9 +35,9 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
   const page = pageRoutes(app, ctx);
 
   page.get(path, async (visit) => {
-    const session = await signedInOf(visit);
-    if (session === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
-    return showData(visit, session, null);
+    const owner = await ownerOf(visit);
+    if (owner === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    return showData(visit, owner, null);
   });
 
   page.post(exportPath, async (visit) => {
@@ -52,15 +53,17 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
     const typed = readForm(visit.request);
     // pressed twice: the first press ended the session
     if (await isOfEndedSession(visit, deletePath, typed)) return goClosed(visit, typed["account"] ?? "");
-    const { session, form } = await ownForm(visit, () => deletePath);
-    const currentPassword = form["current_password"] ?? "";
+    const owner = await ownerOfForm(visit, () => deletePath);
+    const { user, isFresh: isFreshSignIn, form } = owner;
+    if (!user.hasPassword && !isFreshSignIn) return visit.reply.redirect(confirmFor(ctx, path), 303);
+    const proof = { currentPassword: form["current_password"] ?? "", isFreshSignIn };
     try {
-      await requestOwnDeletion(ctx, { uuid: session.userId, currentPassword, asker: askerOf(visit.request) });
+      await requestOwnDeletion(ctx, { uuid: user.uuid, ...proof, asker: askerOf(visit.request) });
     } catch (error) {
-      return showData(visit, session, refusalOn(visit.reply, error, ["invalid_credentials", "rate_limited"]));
+      return showData(visit, owner, refusalOn(visit.reply, error, ["invalid_credentials", "rate_limited"]));
     }
     clearSessionCookie(visit);
-    return goClosed(visit, sealAccount(ctx, session.userId));
+    return goClosed(visit, sealAccount(ctx, user.uuid));
   });
 
   // a page of its own, which can be loaded again
@@ -80,10 +83,10 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
   });
 }
 
-async function showData(visit: Visit, session: SignedIn, error: AuthError | null): Promise<FastifyReply> {
-  const { email } = await getUser(visit.ctx, session.userId);
+async function showData(visit: Visit, { session, user }: Owner, error: AuthError | null): Promise<FastifyReply> {
   return renderPage(visit, "account-data", {
-    account: email,
+    account: user.email,
+    takesPassword: user.hasPassword,
     exportFields: formFields(session, exportPath, {}),
     deleteFields: formFields(session, deletePath, { account: sealAccount(visit.ctx, session.userId) }),
     isWrong: error?.code === "invalid_credentials",
@@ -101,10 +104,14 @@ async function showClosed(visit: Visit, uuid: string | null): Promise<FastifyRep
   return renderPage(visit, "account-closed", { at: closed.erasedAt, zone: closed.user.claims.zoneinfo ?? "UTC" });
 }
 
-/** After a login with the right password: the account was closed, and may be kept. It is signed in to once it is open. */
-export async function showRestore(visit: Visit, pending: PendingRequest | null, email: string): Promise<FastifyReply> {
+/** After a login that was right: the account was closed, and may be kept. It is signed in to once it is open. */
+export async function showRestore(
+  visit: Visit,
+  pending: PendingRequest | null,
+  account: { readonly email: string } | { readonly uuid: string },
+): Promise<FastifyReply> {
   const { ctx } = visit;
-  const closed = await findClosed(ctx, { email });
+  const closed = await findClosed(ctx, account);
   if (closed === null) throw new FormRefused();
   const request = await shownOf(visit, pending);
   visit.reply.code(ANSWERS.account_closed.status);

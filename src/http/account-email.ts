@@ -2,11 +2,11 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { pendingEmailOf, requestEmailChange } from "../users/email-verification.ts";
-import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
+import { confirmFor } from "./confirm.ts";
 import { refusalOn } from "./error-table.ts";
 import { formFields } from "./forms.ts";
-import { ownForm, type SignedIn, signedInOf } from "./own-form.ts";
+import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -19,24 +19,28 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
   const page = pageRoutes(app, ctx);
 
   page.get(path, async (visit) => {
-    const session = await signedInOf(visit);
-    if (session === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
-    return showForm(visit, session, { email: "", error: null });
+    const owner = await ownerOf(visit);
+    if (owner === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    if (!owner.user.hasPassword && !owner.isFresh) return visit.reply.redirect(confirmFor(ctx, path), 302);
+    return showForm(visit, owner, { email: "", error: null });
   });
 
   page.post(path, async (visit) => {
-    const { session, form } = await ownForm(visit, () => path);
+    const owner = await ownerOfForm(visit, () => path);
+    const { user, isFresh: isFreshSignIn, form } = owner;
+    if (!user.hasPassword && !isFreshSignIn) return visit.reply.redirect(confirmFor(ctx, path), 303);
     const { email = "", current_password: currentPassword = "" } = form;
     try {
       await requestEmailChange(ctx, {
-        uuid: session.userId,
+        uuid: user.uuid,
         email,
         currentPassword,
+        isFreshSignIn,
         asker: askerOf(visit.request),
       });
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input", "invalid_credentials", "rate_limited"]);
-      return showForm(visit, session, { email, error });
+      return showForm(visit, owner, { email, error });
     }
     return visit.reply.redirect(pathOf(ctx, path), 303);
   });
@@ -44,13 +48,13 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
 
 async function showForm(
   visit: Visit,
-  session: SignedIn,
+  { session, user }: Owner,
   { email, error }: { readonly email: string; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
-  const user = await getUser(visit.ctx, session.userId);
   return renderPage(visit, "account-email", {
     fields: formFields(session, path, {}),
     own: user.email,
+    takesPassword: user.hasPassword,
     isVerified: user.emailVerified,
     waiting: await pendingEmailOf(visit.ctx, user.uuid),
     email,

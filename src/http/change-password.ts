@@ -4,7 +4,7 @@ import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { loginOf, storeLogin } from "../sessions/sessions.ts";
 import type { UserWithPassword } from "../store/users.ts";
-import { changePassword, checkCurrentPassword, getUser } from "../users/users.ts";
+import { changePassword, checkCurrentPassword, getUserToSignIn } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
 import { FormRefused, formFields, formIdOf, isOfEndedSession, openAccount, sealAccount } from "./forms.ts";
@@ -74,7 +74,8 @@ async function signIn(visit: Visit, user: UserWithPassword, form: Parameters): P
 
 async function showForm(visit: Visit, session: SignedIn, error: AuthError | null): Promise<FastifyReply> {
   const { ctx } = visit;
-  const user = await getUser(ctx, session.userId ?? "");
+  const user = await getUserToSignIn(ctx, session.userId);
+  if (!user.hasPassword) return renderPage(visit, "no-password", { section: path, email: user.email });
   return renderPage(visit, "change-password", {
     fields: { ...formFields(session, path, { account: sealAccount(ctx, user.uuid) }), form: randomToken() },
     email: user.email,

@@ -1,4 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { randomToken } from "../crypto/hashes.ts";
+import type { AuthError } from "../errors.ts";
+import { listFactors } from "../factors/factors.ts";
+import { askForPasskey, checkPasskey } from "../factors/passkeys.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
   checkCode,
@@ -12,13 +16,15 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { knownDevice } from "../sessions/known-devices.ts";
 import { type BrowserSession, loginOf } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
+import { type Acr, isAcr, PASSKEY_ACR } from "../token/authentication.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
-import { readForm } from "./parameters.ts";
+import { type Parameters, readForm } from "./parameters.ts";
+import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
 import { browserOf, cookieOf, pathOf, setCookie, type Visit } from "./visit.ts";
 import { requestOfForm, shownOf } from "./waiting-request.ts";
 
@@ -40,7 +46,7 @@ export async function goOnWithPassword(
 ): Promise<FastifyReply> {
   const { ctx } = visit;
   const isEnough = !(await hasSecondFactor(ctx, user)) || isRemembered(ctx, cookieOf(visit, "auth_remembered"), user);
-  if (!isEnough) return showSecondStep(visit, sealFirstFactor(ctx, user), pending, null);
+  if (!isEnough) return showSecondStep(visit, { user, first: sealFirstFactor(ctx, user), pending, stepsUpTo: null });
   return goOnSignedIn(visit, loginOf(ctx, user, { browser: browserOf(visit), replaces: session, formId }), pending);
 }
 
@@ -55,25 +61,56 @@ export function secondStepPage(app: FastifyInstance, ctx: OAuthContext): void {
     const form = readForm(visit.request);
     const session = await checkOpenForm(visit, purpose, form);
     const pending = await requestOfForm(visit, session, form);
-    const { first = "", code = "" } = form;
+    const { first = "", step_up: wanted } = form;
     const user = await openFirstFactor(ctx, first);
     if (user === null) {
       // too old, or the password was changed since: from the start
       const query = pending === null ? "" : `?request=${pending.carried}`;
       return visit.reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
     }
-    const browser = browserOf(visit);
-    const formId = formIdOf(form);
+    let methods: readonly string[];
     try {
-      const device = knownDevice(ctx, browser.deviceProof, user);
-      await checkCode(ctx, user, { code, attempt: formId ?? first, device }, askerOf(visit.request));
+      methods = await checkSecondFactor(visit, user, form);
     } catch (thrown) {
-      return showRefusal(visit, thrown, { first, pending });
+      const error = refusalOn(visit.reply, thrown, ["invalid_credentials", "rate_limited"]);
+      if (error.code === "invalid_credentials") visit.reply.code(401);
+      const problem = problemOf(error, form);
+      return showSecondStep(visit, { user, first, pending, stepsUpTo: isAcr(wanted) ? wanted : null }, problem);
     }
     if (form["remember"] === "on") remember(visit, user);
-    const login = loginOf(ctx, user, { browser, replaces: session, formId, methods: PASSWORD_AND_CODE });
+    const browser = browserOf(visit);
+    const login = loginOf(ctx, user, { browser, replaces: session, formId: formIdOf(form), methods });
     return goOnSignedIn(visit, login, pending);
   });
+}
+
+/**
+ * Checks the passkey's answer or the code that a form brings.
+ * @returns how the user has proved to be it, the password included (`amr` values)
+ * @throws AuthError invalid_credentials, rate_limited, unavailable
+ */
+export async function checkSecondFactor(
+  visit: Visit,
+  user: UserToSignIn,
+  form: Parameters,
+): Promise<readonly string[]> {
+  const { ctx, request } = visit;
+  const deviceOf = (owner: UserToSignIn) => knownDevice(ctx, browserOf(visit).deviceProof, owner);
+  if (form["credential"] !== undefined) {
+    const { methods } = await checkPasskey(ctx, passkeyAnswerOf(form), user, deviceOf);
+    return ["pwd", ...methods];
+  }
+  const given = { code: form["code"] ?? "", attempt: formIdOf(form) ?? randomToken(), device: deviceOf(user) };
+  await checkCode(ctx, user, given, askerOf(request));
+  return PASSWORD_AND_CODE;
+}
+
+/** What the page says of a refusal. */
+export type SecondFactorProblem = "code" | "passkey" | "rate_limited";
+
+export function problemOf({ code }: AuthError, form: Parameters): SecondFactorProblem {
+  if (code === "rate_limited") return code;
+  return form["credential"] === undefined ? "code" : "passkey";
 }
 
 /** Leaves the second step out in this browser for a month. */
@@ -82,34 +119,40 @@ function remember(visit: Visit, user: UserToSignIn): void {
   setCookie(visit, "auth_remembered", value, REMEMBERED_FOR);
 }
 
-function showRefusal(
-  visit: Visit,
-  thrown: unknown,
-  { first, pending }: { readonly first: string; readonly pending: PendingRequest | null },
-): Promise<FastifyReply> {
-  const error = refusalOn(visit.reply, thrown, ["invalid_credentials", "rate_limited"]);
-  if (error.code === "invalid_credentials") visit.reply.code(401);
-  return showSecondStep(visit, first, pending, error.code);
+/**
+ * The second step of who is signed in already: the session stands for the password.
+ * @param to the class of sign-in that the application wants
+ */
+export function showStepUp(visit: Visit, user: UserToSignIn, pending: PendingRequest, to: Acr): Promise<FastifyReply> {
+  return showSecondStep(visit, { user, first: sealFirstFactor(visit.ctx, user), pending, stepsUpTo: to });
 }
 
-/** The second step of who is signed in already: the session stands for the password. */
-export function showStepUp(visit: Visit, user: UserToSignIn, pending: PendingRequest): Promise<FastifyReply> {
-  return showSecondStep(visit, sealFirstFactor(visit.ctx, user), pending, null, true);
+interface SecondStep {
+  readonly user: UserToSignIn;
+  /** Its right password, sealed. */
+  readonly first: string;
+  readonly pending: PendingRequest | null;
+  /** Null: the step belongs to a login. */
+  readonly stepsUpTo: Acr | null;
 }
 
 async function showSecondStep(
   visit: Visit,
-  first: string,
-  pending: PendingRequest | null,
-  problem: string | null,
-  stepsUp = false,
+  { user, first, pending, stepsUpTo }: SecondStep,
+  problem: SecondFactorProblem | null = null,
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
+  const { totp, passkeys, recoveryCodes } = await listFactors(visit.ctx, user.uuid);
+  const stepUp = stepsUpTo === null ? {} : { step_up: stepsUpTo };
+  const fields = await loginFormFields(visit, purpose, { request: request.carried, first, ...stepUp });
+  const asked = { uuid: user.uuid, passkeys };
   return renderPage(visit, "second-factor", {
     ...request,
-    stepsUp,
-    fields: await loginFormFields(visit, purpose, { request: request.carried, first }),
-    isWrong: problem === "invalid_credentials",
-    problem: problem === "rate_limited" ? problem : null,
+    stepsUp: stepsUpTo !== null,
+    fields,
+    takesCode: stepsUpTo !== PASSKEY_ACR && (totp !== null || recoveryCodes > 0),
+    passkey: passkeys.length === 0 ? null : passkeyButton("get", askForPasskey(visit.ctx, fields.csrf, asked), path),
+    scripts: passkeys.length === 0 ? [] : PASSKEY_SCRIPTS,
+    problem,
   });
 }

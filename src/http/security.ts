@@ -1,17 +1,23 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { randomToken } from "../crypto/hashes.ts";
 import { listFactors, removePasskey, removeTotp } from "../factors/factors.ts";
+import { addPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
 import { makeRecoveryCodes } from "../factors/recovery-codes.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { askerOf } from "./asker.ts";
 import { CONFIRM_PATH } from "./confirm.ts";
+import { refusalOn } from "./error-table.ts";
 import { formFields } from "./forms.ts";
 import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
+import { readQuery } from "./parameters.ts";
+import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
 import { pathOf, type Visit } from "./visit.ts";
 
 const path = "/account/security";
 const removeTotpPath = `${path}/totp/remove`;
+const addPasskeyPath = `${path}/passkeys`;
 const removePasskeyPath = `${path}/passkeys/remove`;
 const codesPath = `${path}/recovery-codes`;
 
@@ -32,17 +38,61 @@ export function securityPages(app: FastifyInstance, ctx: OAuthContext): void {
     return redirect(visit, path);
   });
 
+  page.get(addPasskeyPath, async (visit) => {
+    const owner = await ownerOf(visit);
+    if (owner === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
+    if (!owner.isFresh) return visit.reply.redirect(pathOf(ctx, CONFIRM_PATH), 302);
+    return showAddPasskey(visit, owner, { name: null, problem: null });
+  });
+
+  page.post(addPasskeyPath, async (visit) => {
+    const owner = await ownerOfForm(visit, () => addPasskeyPath);
+    const { user, isFresh, form } = owner;
+    if (!isFresh) return redirect(visit, CONFIRM_PATH);
+    const name = form["name"] ?? "";
+    try {
+      const added = await addPasskey(ctx, user, { ...passkeyAnswerOf(form), name }, askerOf(visit.request));
+      return added === "full" ? showAddPasskey(visit, owner, { name, problem: "full" }) : redirect(visit, path);
+    } catch (thrown) {
+      const { code } = refusalOn(visit.reply, thrown, ["invalid_credentials", "invalid_input"]);
+      return showAddPasskey(visit, owner, { name, problem: code === "invalid_input" ? "name" : "failed" });
+    }
+  });
+
   page.post(removePasskeyPath, async (visit) => {
     const { user, isFresh, form } = await ownerOfForm(visit, (fields) => removePurpose(fields["passkey"]));
     if (!isFresh) return redirect(visit, CONFIRM_PATH);
-    await removePasskey(ctx, user.uuid, form["passkey"] ?? "", askerOf(visit.request));
-    return redirect(visit, path);
+    const removed = await removePasskey(ctx, user.uuid, form["passkey"] ?? "", askerOf(visit.request));
+    return removed === "only_way_in" ? redirect(visit, `${path}?kept=1`) : redirect(visit, path);
   });
 
   page.post(codesPath, async (visit) => {
     const { user, isFresh } = await ownerOfForm(visit, () => codesPath);
     if (!isFresh) return redirect(visit, CONFIRM_PATH);
     return renderPage(visit, "recovery-codes", { codes: await makeRecoveryCodes(ctx, user.uuid) });
+  });
+}
+
+interface PasskeyToAdd {
+  /** Null: after the browser. */
+  readonly name: string | null;
+  readonly problem: "failed" | "name" | "full" | null;
+}
+
+async function showAddPasskey(
+  visit: Visit,
+  { session, user }: Owner,
+  { name, problem }: PasskeyToAdd,
+): Promise<FastifyReply> {
+  const { passkeys } = await listFactors(visit.ctx, user.uuid);
+  const fields = { ...formFields(session, addPasskeyPath, {}), form: randomToken() };
+  return renderPage(visit, "passkey-add", {
+    fields,
+    name,
+    userAgent: visit.request.headers["user-agent"] ?? "",
+    passkey: passkeyButton("create", offerPasskey(visit.ctx, fields.csrf, user, passkeys), addPasskeyPath),
+    scripts: PASSKEY_SCRIPTS,
+    problem,
   });
 }
 
@@ -58,6 +108,8 @@ async function showSecurity(visit: Visit, { session, user }: Owner): Promise<Fas
     zone: user.claims.zoneinfo ?? "UTC",
     totpSince: totp?.createdAt ?? null,
     removeTotp: formFields(session, removeTotpPath, {}),
+    offersPasskeys: visit.ctx.config.passkeys !== null,
+    kept: readQuery(visit.request)["kept"] !== undefined,
     passkeys: passkeys.map(({ credentialId, name, createdAt, lastUsedAt }) => ({
       name,
       createdAt,

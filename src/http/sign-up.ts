@@ -1,22 +1,32 @@
+import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
+import { createAccountWithPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { checkLogin } from "../sessions/sessions.ts";
+import { checkLogin, loginOf } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { isNewAccount, signUp } from "../users/sign-up.ts";
+import { getUserToSignIn } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
-import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
+import { checkOpenForm, FormRefused, formIdOf, loginFormFields, openAccount, sealAccount } from "./forms.ts";
+import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
+import { languageOf } from "./pages/language.ts";
+import { MESSAGES } from "./pages/messages.ts";
 import { renderPage } from "./pages/render.ts";
+import { nameBrowser } from "./pages/user-agent.ts";
 import { type Parameters, readForm } from "./parameters.ts";
+import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
 import { goOnWithPassword } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
-/** GET and POST /signup: the account, then straight on to where the browser was going. */
+const passkeyPath = "/signup/passkey";
+
+/** GET and POST /signup, and /signup/passkey: the account, then straight on to where the browser was going. */
 export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
@@ -25,6 +35,8 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const pending = await requestOfPage(visit, session);
     return showSignUp(visit, pending, { form: {}, error: null });
   });
+
+  page.post(passkeyPath, signUpWithPasskey);
 
   page.post("/signup", async (visit) => {
     const { request, reply } = visit;
@@ -51,6 +63,28 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   });
 }
 
+async function signUpWithPasskey(visit: Visit): Promise<FastifyReply> {
+  const { ctx, request, reply } = visit;
+  const form = readForm(request);
+  const session = await checkOpenForm(visit, "signup", form);
+  const pending = await requestOfForm(visit, session, form);
+  const { email = "", nickname = "" } = form;
+  const uuid = openAccount(ctx, form["account"] ?? "");
+  if (uuid === null) throw new FormRefused();
+  try {
+    const browser = browserOf(visit);
+    const name = nameBrowser(MESSAGES[languageOf(visit, [])], browser.userAgent);
+    const made = { ...passkeyAnswerOf(form), name: [...name].slice(0, 50).join("") };
+    const { methods } = await createAccountWithPasskey(ctx, { uuid, email, nickname }, made, askerOf(request));
+    const user = await getUserToSignIn(ctx, uuid);
+    const login = loginOf(ctx, user, { browser, replaces: session, formId: formIdOf(form), methods });
+    return await goOnSignedIn(visit, login, pending);
+  } catch (thrown) {
+    const error = refusalOn(reply, thrown, ["invalid_input", "email_taken", "invalid_credentials", "rate_limited"]);
+    return showSignUp(visit, pending, { form, error });
+  }
+}
+
 function isTaken(error: unknown): boolean {
   return error instanceof AuthError && error.code === "email_taken";
 }
@@ -73,11 +107,21 @@ async function showSignUp(
 ): Promise<FastifyReply> {
   const { ctx } = visit;
   const request = await shownOf(visit, pending);
+  // the account that a passkey is made for; only this service can name one
+  const uuid = randomUUID();
+  const account = sealAccount(ctx, uuid);
+  const fields = await loginFormFields(visit, "signup", { request: request.carried, account });
   return renderPage(visit, "signup", {
-    fields: await loginFormFields(visit, "signup", { request: request.carried }),
+    fields,
+    passkey: passkeyButton(
+      "create",
+      offerPasskey(ctx, fields.csrf, { uuid, email: "", nickname: "" }, []),
+      passkeyPath,
+    ),
+    scripts: PASSKEY_SCRIPTS,
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
-    problem: error?.code === "rate_limited" ? error.code : null,
+    problem: error?.code === "invalid_credentials" ? "passkey" : error?.code === "rate_limited" ? error.code : null,
     problems: fieldProblems(error),
     minLength: ctx.config.passwordMinLength,
     ...request,

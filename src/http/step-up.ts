@@ -1,7 +1,8 @@
 import type { FastifyInstance } from "fastify";
-import { hasSecondFactor } from "../factors/second-step.ts";
+import { listFactors } from "../factors/factors.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../oauth/context.ts";
+import { PASSKEY_ACR } from "../token/authentication.ts";
 import { getUserToSignIn } from "../users/users.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
@@ -23,8 +24,14 @@ export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     // signed out meanwhile, or stepped up in another tab
     if (next.to !== "step-up" || session === null || session.userId === null) return goOn(visit, next);
     const user = await getUserToSignIn(ctx, session.userId);
-    if (await hasSecondFactor(ctx, user)) return showStepUp(visit, user, pending);
+    const { totp, passkeys } = await listFactors(ctx, user.uuid);
+    const needsPasskey = next.acr === PASSKEY_ACR;
+    if (passkeys.length > 0 || (totp !== null && !needsPasskey)) return showStepUp(visit, user, pending, next.acr);
     rememberLatest(visit, pending);
-    return renderPage(visit, "step-up", await shownOf(visit, pending));
+    return renderPage(visit, "step-up", {
+      ...(await shownOf(visit, pending)),
+      needsPasskey,
+      offersPasskeys: ctx.config.passkeys !== null,
+    });
   });
 }

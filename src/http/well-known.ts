@@ -41,6 +41,9 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
     serve(`/.well-known/openid-configuration${suffix}`, openid);
     serve(`/.well-known/oauth-authorization-server${suffix}`, server);
   }
+  // WebAuthn section 5.11: where the passkeys of this RP ID are used, beside its own pages
+  const origins = ctx.config.passkeys?.origins.filter((origin) => origin.startsWith("https:")) ?? [];
+  if (origins.length > 1) serve("/.well-known/webauthn", constant({ origins }));
   serve(OPEN_API_PATH, constant(apiDocument(ctx.config)));
   serve(PATHS.jwks, keySetOf(ctx));
 }

@@ -6,7 +6,7 @@ import {
   INTERNAL_SCOPES,
 } from "../store/client-metadata.ts";
 import { USER_CLAIMS } from "../store/user-claims.ts";
-import { OFFERED_ACR } from "../token/authentication.ts";
+import { offeredAcr } from "../token/authentication.ts";
 import { DPOP_ALGS } from "../token/dpop-proof.ts";
 import { PROMPTS, RESPONSE_MODES } from "./authorization/request.ts";
 import type { OAuthContext } from "./context.ts";
@@ -61,7 +61,7 @@ export function openidConfiguration(ctx: OAuthContext): Record<string, unknown> 
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["RS256", "ES256"],
     prompt_values_supported: [...PROMPTS],
-    acr_values_supported: OFFERED_ACR,
+    acr_values_supported: offeredAcr(ctx.config.passkeys !== null),
     claim_types_supported: ["normal"],
     claims_supported: ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", ...USER_CLAIMS],
     claims_parameter_supported: true,

@@ -3,6 +3,7 @@ import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { type ContextKey, type ContextValues, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
 import { AuthError } from "../errors.ts";
+import { type Asker, UNKNOWN_ASKER } from "../events.ts";
 import type { Load } from "../oauth/callers/caller-limits.ts";
 import type { Caller } from "../oauth/callers/caller-memory.ts";
 import type { authenticateCaller } from "../oauth/callers/callers.ts";
@@ -76,6 +77,11 @@ export function callOf(context: HandlerContext): Call {
   const call = context.values.get(callKey);
   if (call === null) throw new Error("a handler was reached without its call");
   return call;
+}
+
+/** Of a request that another service makes: its network is counted. */
+export function askerOf(context: HandlerContext): Asker {
+  return { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
 }
 
 /** The authenticated caller of the call that a handler serves. */

@@ -1,10 +1,8 @@
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
 import { AuthError } from "../errors.ts";
-import { type Asker, UNKNOWN_ASKER } from "../events.ts";
-import { listFactors, resetFactors } from "../factors/factors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
@@ -22,8 +20,9 @@ import {
   setUserDisabled,
   updateUser,
 } from "../users/users.ts";
-import { callerOf, callOf, demandScope } from "./caller.ts";
+import { askerOf, callerOf, demandScope } from "./caller.ts";
 import { readUuid } from "./identifiers.ts";
+import { factorMethods } from "./user-factors.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
 export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> {
@@ -118,21 +117,7 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       return {};
     },
 
-    async listFactors({ uuid }) {
-      const { totp, passkeys, recoveryCodes } = await listFactors(ctx, readUuid("uuid", uuid));
-      const shown = passkeys.map(({ credentialId, name, createdAt, lastUsedAt }) => ({
-        credentialId,
-        name,
-        createdAt: timestampFromMs(createdAt),
-        ...(lastUsedAt === null ? {} : { lastUsedAt: timestampFromMs(lastUsedAt) }),
-      }));
-      return { hasTotp: totp !== null, passkeys: shown, recoveryCodes };
-    },
-
-    async resetFactors({ uuid }, context) {
-      await withinDeadline(context, () => resetFactors(ctx, readUuid("uuid", uuid)));
-      return {};
-    },
+    ...factorMethods(ctx),
 
     async endSessions({ uuid }, context) {
       await withinDeadline(context, () => endSessions(ctx, readUuid("uuid", uuid)));
@@ -160,11 +145,6 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       return {};
     },
   };
-}
-
-/** Of a request that another service makes: its network is counted. */
-function askerOf(context: HandlerContext): Asker {
-  return { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
 }
 
 const adminFields = new Set(["roles", "email_verified"]);

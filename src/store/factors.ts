@@ -18,6 +18,19 @@ export interface Passkey {
   readonly lastUsedAt: number | null;
 }
 
+/** A right answer of a passkey. */
+export interface PasskeyUse {
+  readonly credentialId: string;
+  /** 0: the authenticator does not count. */
+  readonly signCount: number;
+  /** SHA-256, hex. */
+  readonly challengeHash: string;
+  /** When the challenge is no longer answered. */
+  readonly expiresAt: number;
+  /** SHA-256 of the form's id, hex. */
+  readonly attempt: string;
+}
+
 /** What a user has beside the password. */
 export interface Factors {
   /** Null: no authenticator app. */
@@ -45,8 +58,11 @@ export interface FactorStore {
   /** @returns false: the credential is known already, or the user is gone */
   addPasskey(passkey: Passkey, event: AuthEvent): Promise<boolean>;
   findPasskey(credentialId: string): Promise<Passkey | null>;
-  /** @returns false: the counter did not rise, though the authenticator counts */
-  usePasskey(credentialId: string, signCount: number, now: number): Promise<boolean>;
+  /**
+   * Uses up the challenge that a passkey answered. Of N callers one gets `used`, and who sends the same form again.
+   * `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: another form brought the answer
+   */
+  usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated">;
   /** Recovery codes end with the last other factor. @returns false: there was none */
   removeTotp(userId: string, event: AuthEvent): Promise<boolean>;
   /** As `removeTotp`. */

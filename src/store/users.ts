@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { Passkey } from "./factors.ts";
 import type { LimitLook, Looked } from "./limits.ts";
 
 export interface User {
@@ -83,12 +84,17 @@ export interface VerificationLink {
 }
 
 export interface UserStore {
-  /** Account, profile, the link that verifies the address, and events in one transaction. */
+  /**
+   * Account, profile, the link that verifies the address, and events in one transaction.
+   * @param passkey of an account without a password, whose hash is then one that no password has
+   * @returns `created` for an account of this uuid that is there already, too; `email_taken`: so is another one of this address, or the passkey
+   */
   create(
     user: User,
     passwordHash: string,
     event: AuthEvent,
     verification?: { readonly link: VerificationLink; readonly event: AuthEvent },
+    passkey?: Passkey,
   ): Promise<"created" | "email_taken">;
   find(uuid: string): Promise<User | null>;
   findByEmail(email: string): Promise<UserToSignIn | null>;

@@ -7,9 +7,12 @@ export const ACR_VALUES = [
   "urn:auth-service:acr:two-factor",
   "urn:auth-service:acr:passkey",
 ] as const;
-/** Those that users of this service can reach. */
-export const OFFERED_ACR: readonly Acr[] = ACR_VALUES.slice(0, 2);
+/** Those that users of a service can reach. */
+export function offeredAcr(hasPasskeys: boolean): readonly Acr[] {
+  return hasPasskeys ? ACR_VALUES : ACR_VALUES.slice(0, -1);
+}
 export type Acr = (typeof ACR_VALUES)[number];
+export const PASSKEY_ACR: Acr = "urn:auth-service:acr:passkey";
 
 export function isAcr(value: unknown): value is Acr {
   return (ACR_VALUES as readonly unknown[]).includes(value);

@@ -4,7 +4,7 @@ import { type Asker, UNKNOWN_ASKER, userDeleted, userSecurity } from "../events.
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "./input.ts";
-import { checkCurrentPassword, getUser } from "./users.ts";
+import { checkOwner, getUser } from "./users.ts";
 
 /** So long after it was closed an account may be kept (milliseconds). */
 export const GRACE_MS = 7 * 86_400_000;
@@ -33,14 +33,19 @@ export async function requestDeletion(ctx: Context, uuid: string, asker: Asker =
 }
 
 /**
- * The same for a user who proves to be there by the current password.
+ * The same for a user who proves to be there: by the current password, or by a sign-in just now where there is none.
  * @throws AuthError as `requestDeletion`; invalid_credentials, rate_limited
  */
 export async function requestOwnDeletion(
   ctx: Context,
-  request: { readonly uuid: string; readonly currentPassword: string; readonly asker: Asker },
+  request: {
+    readonly uuid: string;
+    readonly currentPassword: string;
+    readonly isFreshSignIn: boolean;
+    readonly asker: Asker;
+  },
 ): Promise<number> {
-  await checkCurrentPassword(ctx, request.uuid, request.currentPassword);
+  await checkOwner(ctx, request.uuid, request);
   return requestDeletion(ctx, request.uuid, request.asker);
 }
 

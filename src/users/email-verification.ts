@@ -14,7 +14,7 @@ import type { User, VerificationLink } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { hideTime } from "./answer-time.ts";
 import { invalidInput, linkToken, readEmail } from "./input.ts";
-import { checkCurrentPassword, getUser } from "./users.ts";
+import { checkOwner, getUser } from "./users.ts";
 
 /** So long a link that verifies an address works (milliseconds). */
 export const VERIFICATION_LINK_LIFE_MS = 24 * 3_600_000;
@@ -68,13 +68,16 @@ export async function requestEmailChange(
     readonly uuid: string;
     readonly email: unknown;
     readonly currentPassword: unknown;
+    /** The user signed in again just now, which is enough for one without a password. */
+    readonly isFreshSignIn?: boolean;
     readonly asker?: Asker;
   },
 ): Promise<void> {
   const { asker = UNKNOWN_ASKER } = request;
   const email = readEmail(request.email);
-  const password = typeof request.currentPassword === "string" ? request.currentPassword : "";
-  const user = await checkCurrentPassword(ctx, request.uuid, password);
+  const currentPassword = typeof request.currentPassword === "string" ? request.currentPassword : "";
+  const { isFreshSignIn = false } = request;
+  const user = await checkOwner(ctx, request.uuid, { currentPassword, isFreshSignIn });
   const sending = async () => {
     if (email === user.email && user.emailVerified) return;
     const allowed = await maySend(ctx, email, asker);

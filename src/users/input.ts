@@ -172,7 +172,7 @@ export async function readSignUp(ctx: Asking, input: Record<string, unknown>): P
   const violations: FieldViolation[] = [];
   let names = { email: "", nickname: "" };
   try {
-    names = check(signUpSchema(ctx.config).pick({ email: true, nickname: true }), input);
+    names = readNames(ctx.config, input);
   } catch (error) {
     if (!(error instanceof AuthError)) throw error;
     violations.push(...error.violations);
@@ -180,6 +180,11 @@ export async function readSignUp(ctx: Asking, input: Record<string, unknown>): P
   if (problem !== null) violations.push({ field: "password", ...problem });
   if (violations.length > 0) throw invalidInput(violations);
   return { ...names, password: input["password"] as string };
+}
+
+/** The fields of a sign-up without a password. @throws AuthError invalid_input naming every wrong field */
+export function readNames(config: Config, input: { readonly email?: unknown; readonly nickname?: unknown }) {
+  return check(signUpSchema(config).pick({ email: true, nickname: true }), input);
 }
 
 /** @throws AuthError invalid_input */

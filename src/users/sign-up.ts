@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Context } from "../context.ts";
+import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER, userSignup } from "../events.ts";
+import type { Passkey } from "../store/factors.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { newVerification } from "./email-verification.ts";
-import { normaliseEmail, readSignUp } from "./input.ts";
+import { normaliseEmail, readNames, readSignUp } from "./input.ts";
 
 /**
  * Creates an account, its profile, its `user-signup` event and the link that verifies its address, in one transaction.
@@ -20,29 +22,55 @@ export async function signUp(
 ): Promise<User> {
   const { email, password, nickname } = await readSignUp(ctx, { ...input });
   await ctx.limits.take("sign_up", email);
-  const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
   if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();
   const passwordHash = await ctx.passwords.hash(password);
+  return create(ctx, newUser(ctx, { uuid: randomUUID(), email, nickname }), { passwordHash }, asker);
+}
+
+/**
+ * As `signUp`, with a passkey in place of a password.
+ * @param input uuid: the passkey is for it. The same one again gets the same account, within a minute
+ * @throws AuthError invalid_input, email_taken, rate_limited, unavailable
+ */
+export async function signUpWithPasskey(
+  ctx: Context,
+  input: { readonly uuid: string; readonly email: unknown; readonly nickname: unknown },
+  passkey: Passkey,
+  asker: Asker,
+): Promise<User> {
+  const { email, nickname } = readNames(ctx.config, input);
+  const existing = await ctx.store.users.findByEmail(email);
+  if (existing !== null) {
+    const isRepeat = existing.uuid === input.uuid && existing.createdAt + repeatMs > ctx.clock.now();
+    if (isRepeat) return existing;
+    throw taken();
+  }
+  await ctx.limits.take("sign_up", email);
+  // no password has this hash; what is bound to the account's password is bound to it
+  const passwordHash = `none ${randomToken()}`;
+  return create(ctx, newUser(ctx, { uuid: input.uuid, email, nickname }), { passwordHash, passkey }, asker);
+}
+
+/** A form that is sent again within this time is answered as before (milliseconds). */
+const repeatMs = 60_000;
+
+const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
+
+function newUser(ctx: Context, names: Pick<User, "uuid" | "email" | "nickname">): User {
   const now = ctx.clock.now();
-  const user: User = {
-    uuid: randomUUID(),
-    email,
-    nickname,
-    roles: ["ROLE_USER"],
-    emailVerified: false,
-    claims: {},
-    epoch: 0,
-    disabledAt: null,
-    createdAt: now,
-    updatedAt: now,
-  };
-  const outcome = await ctx.store.users.create(
-    user,
-    passwordHash,
-    userSignup(user, asker.language),
-    newVerification(ctx, user, email, asker),
-  );
-  if (outcome === "email_taken") throw taken();
+  const state = { emailVerified: false, claims: {}, epoch: 0, disabledAt: null };
+  return { ...names, ...state, roles: ["ROLE_USER"], createdAt: now, updatedAt: now };
+}
+
+async function create(
+  ctx: Context,
+  user: User,
+  { passwordHash, passkey }: { readonly passwordHash: string; readonly passkey?: Passkey },
+  asker: Asker,
+): Promise<User> {
+  const event = userSignup(user, asker.language);
+  const verification = newVerification(ctx, user, user.email, asker);
+  if ((await ctx.store.users.create(user, passwordHash, event, verification, passkey)) === "email_taken") throw taken();
   securityEvent(ctx, "sign_up", { sub: user.uuid });
   return user;
 }

@@ -66,6 +66,22 @@ export async function checkCurrentPassword(ctx: Context, uuid: string, password:
   return counted(ctx, "wrong_current_password", uuid, { uuid }, (found) => verify(ctx, found, password));
 }
 
+/**
+ * Is it really the user of a session who asks? Who has a password gives it again; who has none has just signed in again.
+ * @throws AuthError as `checkCurrentPassword`
+ */
+export async function checkOwner(
+  ctx: Context,
+  uuid: string,
+  proof: { readonly currentPassword: string; readonly isFreshSignIn?: boolean },
+): Promise<UserToSignIn> {
+  if (proof.isFreshSignIn === true) {
+    const user = await getUserToSignIn(ctx, uuid);
+    if (!user.hasPassword) return user;
+  }
+  return checkCurrentPassword(ctx, uuid, proof.currentPassword);
+}
+
 /** A right password is not counted, and clears nothing: a stranger's guesses count on, however often the owner signs in meanwhile. */
 function counted(
   ctx: Context,
@@ -83,7 +99,9 @@ function counted(
 async function verify(ctx: Context, found: UserToSignIn | null, password: string): Promise<UserToSignIn> {
   const closed = isClosed(found);
   const active = found !== null && (found.disabledAt === null || closed);
-  const right = password.length <= 512 && (await ctx.passwords.verify(active ? found.passwordHash : null, password));
+  const right =
+    password.length <= 512 &&
+    (await ctx.passwords.verify(active && found.hasPassword ? found.passwordHash : null, password));
   if (!active || !right) {
     const reason = found === null ? "unknown_account" : active ? "wrong_password" : "disabled_account";
     securityEvent(ctx, "login_failed", { sub: found?.uuid, reason });

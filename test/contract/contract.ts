@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
-import type { Deployment } from "../support/deployment.ts";
+import type { Deployment, SeenEvent } from "../support/deployment.ts";
 import { waitForEvent } from "../support/deployment.ts";
 import {
   authorizeUrl,
@@ -371,8 +371,8 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
             createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
           },
         });
-        const { topic, event } = await waitForEvent(d, ({ key }) => key === data.uuid);
-        expect(topic).toBe("user-signup");
+        const isSignUp = (seen: SeenEvent) => seen.topic === "user-signup" && seen.key === data.uuid;
+        const { event } = await waitForEvent(d, isSignUp);
         expect(event.eventId).toMatch(/^evt-\d{8}-.+/);
         expect(event).toMatchObject({
           eventType: "USER_SIGNUP",

@@ -5,9 +5,11 @@ import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-mes
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { requestDeletion } from "../../src/users/deletion.ts";
 import type { TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
 import type { ClientServer } from "../support/browser.ts";
 import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import { type Account, authorizeUrl, getTokens, postForm, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
+import { addPasskey, signInWithPasskey } from "../support/passkeys.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 const t = MESSAGES.en;
@@ -372,6 +374,21 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     prepare: withApp,
     open: security,
     button: 'form[action$="/totp/remove"] button',
+    end: titled(f.securityTitle),
+  },
+  "security /account/security/passkeys/remove": {
+    prepare: async (world, run) => {
+      const authenticator = new Authenticator(world.app.url);
+      const bases = [world.app.url, world.app.url] as const;
+      const browser = new TestBrowser();
+      await browser.submit(`${world.app.url}/login`, run.account as unknown as Record<string, string>);
+      await addPasskey(bases, browser, authenticator);
+      const owner = await signInWithPasskey(bases, authenticator);
+      const cookies = [...owner.browser.cookies].map(([name, value]) => ({ name, value, url: world.app.url }));
+      await run.context.addCookies(cookies);
+    },
+    open: security,
+    button: 'form[action$="/passkeys/remove"] button',
     end: titled(f.securityTitle),
   },
   "security /account/security/recovery-codes": {

@@ -162,9 +162,10 @@ async function watch(
 
 /**
  * Without the delay a replica may close a connection at the moment at which the proxy sends a request on it. The proxy then tells the
- * client that nothing was answered, and a client repeats what only reads (RFC 9110 section 9.2.2; RFC 9113 section 8.7).
+ * client that nothing was answered, by a closed connection or, where it is the first request on the client's own, by 502. A client repeats
+ * what only reads (RFC 9110 section 9.2.2; RFC 9113 section 8.7).
  */
-const notAnswered = /socket hang up|NGHTTP2_REFUSED_STREAM/;
+const notAnswered = /socket hang up|NGHTTP2_REFUSED_STREAM|HTTP 502/;
 const repeated = (call: () => Promise<string | null>) => () =>
   call().catch((error: unknown) => (notAnswered.test(String(error)) ? call() : Promise.reject(error)));
 const once = (call: () => Promise<string | null>) => call;

@@ -82,6 +82,11 @@ describe("S-189 with unexpected errors of the store", () => {
     EndSessions: { uuid },
     ListFactors: { uuid },
     ResetFactors: { uuid },
+    BeginPasskey: { uuid },
+    AddPasskey: { uuid, attempt: "x", credentialJson: "{}", name: "Phone" },
+    BeginTotp: { uuid },
+    AddTotp: { uuid, sealedSecret: "x", code: "000000" },
+    MakeRecoveryCodes: { uuid },
     DeleteUser: { uuid },
     GetJwks: {},
     ListUsers: {},
@@ -89,11 +94,17 @@ describe("S-189 with unexpected errors of the store", () => {
   });
 
   async function whileAllFails(work: () => Promise<void>): Promise<void> {
-    const { users, emailVerifications, clients, authorizations, keys, sessions, limits } = app.context.store;
-    const stores = [users, emailVerifications, clients, authorizations, keys, sessions, limits] as object[] as Record<
-      string,
-      unknown
-    >[];
+    const { users, emailVerifications, factors, clients, authorizations, keys, sessions, limits } = app.context.store;
+    const stores = [
+      users,
+      emailVerifications,
+      factors,
+      clients,
+      authorizations,
+      keys,
+      sessions,
+      limits,
+    ] as object[] as Record<string, unknown>[];
     const before = stores.map((store) => ({ ...store }));
     const fail = async () => {
       throw new Error(leak, { cause: new Error("connect ECONNREFUSED 10.1.2.3:3306") });

@@ -6,6 +6,10 @@ import { IntrospectionService } from "../../gen/auth/v1/introspection_pb.ts";
 import { TokenService } from "../../gen/auth/v1/token_pb.ts";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
+import { codeOf, firstStep } from "../support/factors.ts";
+import { signUp } from "../support/flow.ts";
+import { signInWithPasskey } from "../support/passkeys.ts";
 import { allMethods, call, protocols, transportsTo } from "./stand-ins.ts";
 
 const secret = "a secret of at least thirty-two characters";
@@ -153,6 +157,42 @@ describe.each(protocols)("over %s", (protocol) => {
     expect((await refusalOf(users().getUser({ uuid }, as("worker")))).code).toBe(Code.NotFound);
   });
 
+  test("a passkey, an authenticator app and recovery codes are added by two calls each, and open the account", async () => {
+    const { uuid, ...account } = await signUp(app.url);
+    const authenticator = new Authenticator(app.url);
+    const { optionsJson, attempt } = await users().beginPasskey({ uuid }, as("worker"));
+    const options = JSON.parse(optionsJson) as never;
+    const add = (credentialJson: string, over: object = {}) =>
+      users().addPasskey({ uuid, attempt, credentialJson, name: "Phone", ...over }, as("worker"));
+    const wrong = new Authenticator("https://evil.example");
+    expect((await refusalOf(add(wrong.create(options)))).code).toBe(Code.FailedPrecondition);
+    expect((await refusalOf(add("{}"))).code).toBe(Code.FailedPrecondition);
+    const credential = authenticator.create(options);
+    expect((await refusalOf(add(credential, { attempt: "another" }))).code).toBe(Code.FailedPrecondition);
+    expect((await refusalOf(add(credential, { name: "" }))).code).toBe(Code.InvalidArgument);
+    // a repeated call changes nothing
+    await add(credential);
+    await add(credential);
+    const begun = await users().beginTotp({ uuid }, as("worker"));
+    const totp = (code: string) => users().addTotp({ uuid, sealedSecret: begun.sealedSecret, code }, as("worker"));
+    const right = codeOf(begun.secret, app.clock.now());
+    expect((await refusalOf(totp(right === "000000" ? "000001" : "000000"))).code).toBe(Code.FailedPrecondition);
+    await totp(right);
+    const { codes } = await users().makeRecoveryCodes({ uuid }, as("worker"));
+    expect(codes).toHaveLength(10);
+    expect(await users().listFactors({ uuid }, as("worker"))).toMatchObject({
+      hasTotp: true,
+      passkeys: [{ name: "Phone" }],
+      recoveryCodes: 10,
+    });
+    expect((await signInWithPasskey([app.url, app.url], authenticator)).response.status).toBe(303);
+    const { browser, form } = await firstStep(app.url, account);
+    const second = await browser.post(`${app.url}/login/second-factor`, { ...form, code: codes[0] ?? "" });
+    expect(second.status).toBe(303);
+    const unscoped = await refusalOf(users().beginPasskey({ uuid }, as("outsider")));
+    expect(unscoped.code).toBe(Code.PermissionDenied);
+  });
+
   test("C-72 an id that is empty or malformed is INVALID_ARGUMENT in every call, one that names nothing is NOT_FOUND", async () => {
     const mask = { updateMask: { paths: ["nickname"] }, nickname: "N" };
     const passwords = { currentPassword: "a long password", newPassword: "another long password" };
@@ -164,6 +204,11 @@ describe.each(protocols)("over %s", (protocol) => {
       enableUser: (uuid) => users().enableUser({ uuid }, as("worker")),
       endSessions: (uuid) => users().endSessions({ uuid }, as("worker")),
       listFactors: (uuid) => users().listFactors({ uuid }, as("worker")),
+      beginPasskey: (uuid) => users().beginPasskey({ uuid }, as("worker")),
+      addPasskey: (uuid) => users().addPasskey({ uuid, attempt: "a", credentialJson: "{}", name: "n" }, as("worker")),
+      beginTotp: (uuid) => users().beginTotp({ uuid }, as("worker")),
+      addTotp: (uuid) => users().addTotp({ uuid, sealedSecret: "s", code: "000000" }, as("worker")),
+      makeRecoveryCodes: (uuid) => users().makeRecoveryCodes({ uuid }, as("worker")),
       deleteUser: (uuid) => users().deleteUser({ uuid }, as("worker")),
       batchGetUsers: (uuid) => users().batchGetUsers({ uuids: [randomUUID(), uuid] }, as("worker")),
       listAuthorizations: (uuid) => tokens().listAuthorizations({ uuid }, as("worker")),

@@ -114,7 +114,7 @@ export function hiddenFields(html: string): Record<string, string> {
   return fields;
 }
 
-function unescapeHtml(text: string): string {
+export function unescapeHtml(text: string): string {
   const characters: Record<string, string> = { lt: "<", gt: ">", quot: '"', "#39": "'", amp: "&" };
   return text.replaceAll(/&(lt|gt|quot|#39|amp);/g, (_, name: string) => characters[name] ?? "");
 }

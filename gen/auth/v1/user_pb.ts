@@ -13,7 +13,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file auth/v1/user.proto.
  */
 export const file_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiJgoWUmVxdWVzdERlbGV0aW9uUmVxdWVzdBIMCgR1dWlkGAEgASgJIkgKF1JlcXVlc3REZWxldGlvblJlc3BvbnNlEi0KCWVyYXNlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJQoVQ2FuY2VsRGVsZXRpb25SZXF1ZXN0EgwKBHV1aWQYASABKAkiGAoWQ2FuY2VsRGVsZXRpb25SZXNwb25zZSIhChFFeHBvcnRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIjsKEkV4cG9ydFVzZXJSZXNwb25zZRIlCgRkYXRhGAEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZSIiChJFbmRTZXNzaW9uc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIVChNFbmRTZXNzaW9uc1Jlc3BvbnNlIiIKEkxpc3RGYWN0b3JzUmVxdWVzdBIMCgR1dWlkGAEgASgJImMKE0xpc3RGYWN0b3JzUmVzcG9uc2USEAoIaGFzX3RvdHAYASABKAgSIgoIcGFzc2tleXMYAiADKAsyEC5hdXRoLnYxLlBhc3NrZXkSFgoOcmVjb3ZlcnlfY29kZXMYAyABKAUikAEKB1Bhc3NrZXkSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIwoTUmVzZXRGYWN0b3JzUmVxdWVzdBIMCgR1dWlkGAEgASgJIhYKFFJlc2V0RmFjdG9yc1Jlc3BvbnNlMtoQCgtVc2VyU2VydmljZRJUCgdHZXRVc2VyEhcuYXV0aC52MS5HZXRVc2VyUmVxdWVzdBoYLmF1dGgudjEuR2V0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmkKDkdldFVzZXJCeUVtYWlsEh4uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlcXVlc3QaHy5hdXRoLnYxLkdldFVzZXJCeUVtYWlsUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSZgoNQmF0Y2hHZXRVc2VycxIdLmF1dGgudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaHi5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJaCglMaXN0VXNlcnMSGS5hdXRoLnYxLkxpc3RVc2Vyc1JlcXVlc3QaGi5hdXRoLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEk8KBlNpZ25VcBIWLmF1dGgudjEuU2lnblVwUmVxdWVzdBoXLmF1dGgudjEuU2lnblVwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKClVwZGF0ZVVzZXISGi5hdXRoLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5VcGRhdGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmcKDkNoYW5nZVBhc3N3b3JkEh4uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaHy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnkKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiQuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaJS5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEoUBChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SKC5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaKS5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJzChJSZXF1ZXN0RW1haWxDaGFuZ2USIi5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlcXVlc3QaIy5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtWZXJpZnlFbWFpbBIbLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GhwuYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJkCg1SZXNldFBhc3N3b3JkEh0uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoeLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtEaXNhYmxlVXNlchIbLmF1dGgudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GhwuYXV0aC52MS5EaXNhYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpFbmFibGVVc2VyEhouYXV0aC52MS5FbmFibGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRW5hYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtFbmRTZXNzaW9ucxIbLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXF1ZXN0GhwuYXV0aC52MS5FbmRTZXNzaW9uc1Jlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJqCg9SZXF1ZXN0RGVsZXRpb24SHy5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlcXVlc3QaIC5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DYW5jZWxEZWxldGlvbhIeLmF1dGgudjEuQ2FuY2VsRGVsZXRpb25SZXF1ZXN0Gh8uYXV0aC52MS5DYW5jZWxEZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJdCgpFeHBvcnRVc2VyEhouYXV0aC52MS5FeHBvcnRVc2VyUmVxdWVzdBobLmF1dGgudjEuRXhwb3J0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmAKC0xpc3RGYWN0b3JzEhsuYXV0aC52MS5MaXN0RmFjdG9yc1JlcXVlc3QaHC5hdXRoLnYxLkxpc3RGYWN0b3JzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSYQoMUmVzZXRGYWN0b3JzEhwuYXV0aC52MS5SZXNldEZhY3RvcnNSZXF1ZXN0Gh0uYXV0aC52MS5SZXNldEZhY3RvcnNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMuYWRtaW4SWwoKRGVsZXRlVXNlchIaLmF1dGgudjEuRGVsZXRlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGViBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiJgoWUmVxdWVzdERlbGV0aW9uUmVxdWVzdBIMCgR1dWlkGAEgASgJIkgKF1JlcXVlc3REZWxldGlvblJlc3BvbnNlEi0KCWVyYXNlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJQoVQ2FuY2VsRGVsZXRpb25SZXF1ZXN0EgwKBHV1aWQYASABKAkiGAoWQ2FuY2VsRGVsZXRpb25SZXNwb25zZSIhChFFeHBvcnRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIjsKEkV4cG9ydFVzZXJSZXNwb25zZRIlCgRkYXRhGAEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZSIiChJFbmRTZXNzaW9uc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIVChNFbmRTZXNzaW9uc1Jlc3BvbnNlIiIKEkxpc3RGYWN0b3JzUmVxdWVzdBIMCgR1dWlkGAEgASgJImMKE0xpc3RGYWN0b3JzUmVzcG9uc2USEAoIaGFzX3RvdHAYASABKAgSIgoIcGFzc2tleXMYAiADKAsyEC5hdXRoLnYxLlBhc3NrZXkSFgoOcmVjb3ZlcnlfY29kZXMYAyABKAUikAEKB1Bhc3NrZXkSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIwoTQmVnaW5QYXNza2V5UmVxdWVzdBIMCgR1dWlkGAEgASgJIj0KFEJlZ2luUGFzc2tleVJlc3BvbnNlEhQKDG9wdGlvbnNfanNvbhgBIAEoCRIPCgdhdHRlbXB0GAIgASgJIlkKEUFkZFBhc3NrZXlSZXF1ZXN0EgwKBHV1aWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoCRIXCg9jcmVkZW50aWFsX2pzb24YAyABKAkSDAoEbmFtZRgEIAEoCSIUChJBZGRQYXNza2V5UmVzcG9uc2UiIAoQQmVnaW5Ub3RwUmVxdWVzdBIMCgR1dWlkGAEgASgJIkcKEUJlZ2luVG90cFJlc3BvbnNlEg4KBnNlY3JldBgBIAEoCRILCgN1cmkYAiABKAkSFQoNc2VhbGVkX3NlY3JldBgDIAEoCSJDCg5BZGRUb3RwUmVxdWVzdBIMCgR1dWlkGAEgASgJEhUKDXNlYWxlZF9zZWNyZXQYAiABKAkSDAoEY29kZRgDIAEoCSIRCg9BZGRUb3RwUmVzcG9uc2UiKAoYTWFrZVJlY292ZXJ5Q29kZXNSZXF1ZXN0EgwKBHV1aWQYASABKAkiKgoZTWFrZVJlY292ZXJ5Q29kZXNSZXNwb25zZRINCgVjb2RlcxgBIAMoCSIjChNSZXNldEZhY3RvcnNSZXF1ZXN0EgwKBHV1aWQYASABKAkiFgoUUmVzZXRGYWN0b3JzUmVzcG9uc2UyuhQKC1VzZXJTZXJ2aWNlElQKB0dldFVzZXISFy5hdXRoLnYxLkdldFVzZXJSZXF1ZXN0GhguYXV0aC52MS5HZXRVc2VyUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSaQoOR2V0VXNlckJ5RW1haWwSHi5hdXRoLnYxLkdldFVzZXJCeUVtYWlsUmVxdWVzdBofLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJmCg1CYXRjaEdldFVzZXJzEh0uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBoeLmF1dGgudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEloKCUxpc3RVc2VycxIZLmF1dGgudjEuTGlzdFVzZXJzUmVxdWVzdBoaLmF1dGgudjEuTGlzdFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSTwoGU2lnblVwEhYuYXV0aC52MS5TaWduVXBSZXF1ZXN0GhcuYXV0aC52MS5TaWduVXBSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKVXBkYXRlVXNlchIaLmF1dGgudjEuVXBkYXRlVXNlclJlcXVlc3QaGy5hdXRoLnYxLlVwZGF0ZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZwoOQ2hhbmdlUGFzc3dvcmQSHi5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBofLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSeQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSJC5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBolLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUShQEKGFJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvbhIoLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVxdWVzdBopLmF1dGgudjEuUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnMKElJlcXVlc3RFbWFpbENoYW5nZRIiLmF1dGgudjEuUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBojLmF1dGgudjEuUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl4KC1ZlcmlmeUVtYWlsEhsuYXV0aC52MS5WZXJpZnlFbWFpbFJlcXVlc3QaHC5hdXRoLnYxLlZlcmlmeUVtYWlsUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmQKDVJlc2V0UGFzc3dvcmQSHS5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXF1ZXN0Gh4uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl4KC0Rpc2FibGVVc2VyEhsuYXV0aC52MS5EaXNhYmxlVXNlclJlcXVlc3QaHC5hdXRoLnYxLkRpc2FibGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKCkVuYWJsZVVzZXISGi5hdXRoLnYxLkVuYWJsZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5FbmFibGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl4KC0VuZFNlc3Npb25zEhsuYXV0aC52MS5FbmRTZXNzaW9uc1JlcXVlc3QaHC5hdXRoLnYxLkVuZFNlc3Npb25zUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmoKD1JlcXVlc3REZWxldGlvbhIfLmF1dGgudjEuUmVxdWVzdERlbGV0aW9uUmVxdWVzdBogLmF1dGgudjEuUmVxdWVzdERlbGV0aW9uUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmcKDkNhbmNlbERlbGV0aW9uEh4uYXV0aC52MS5DYW5jZWxEZWxldGlvblJlcXVlc3QaHy5hdXRoLnYxLkNhbmNlbERlbGV0aW9uUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEl0KCkV4cG9ydFVzZXISGi5hdXRoLnYxLkV4cG9ydFVzZXJSZXF1ZXN0GhsuYXV0aC52MS5FeHBvcnRVc2VyUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSYAoLTGlzdEZhY3RvcnMSGy5hdXRoLnYxLkxpc3RGYWN0b3JzUmVxdWVzdBocLmF1dGgudjEuTGlzdEZhY3RvcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJhCgxCZWdpblBhc3NrZXkSHC5hdXRoLnYxLkJlZ2luUGFzc2tleVJlcXVlc3QaHS5hdXRoLnYxLkJlZ2luUGFzc2tleVJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpBZGRQYXNza2V5EhouYXV0aC52MS5BZGRQYXNza2V5UmVxdWVzdBobLmF1dGgudjEuQWRkUGFzc2tleVJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJYCglCZWdpblRvdHASGS5hdXRoLnYxLkJlZ2luVG90cFJlcXVlc3QaGi5hdXRoLnYxLkJlZ2luVG90cFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJSCgdBZGRUb3RwEhcuYXV0aC52MS5BZGRUb3RwUmVxdWVzdBoYLmF1dGgudjEuQWRkVG90cFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJwChFNYWtlUmVjb3ZlcnlDb2RlcxIhLmF1dGgudjEuTWFrZVJlY292ZXJ5Q29kZXNSZXF1ZXN0GiIuYXV0aC52MS5NYWtlUmVjb3ZlcnlDb2Rlc1Jlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJhCgxSZXNldEZhY3RvcnMSHC5hdXRoLnYxLlJlc2V0RmFjdG9yc1JlcXVlc3QaHS5hdXRoLnYxLlJlc2V0RmFjdG9yc1Jlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy5hZG1pbhJbCgpEZWxldGVVc2VyEhouYXV0aC52MS5EZWxldGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRGVsZXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZWIGcHJvdG8z", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.User
@@ -1005,6 +1005,230 @@ export const PasskeySchema: GenMessage<Passkey> = /*@__PURE__*/
   messageDesc(file_auth_v1_user, 43);
 
 /**
+ * @generated from message auth.v1.BeginPasskeyRequest
+ */
+export type BeginPasskeyRequest = Message<"auth.v1.BeginPasskeyRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginPasskeyRequest.
+ * Use `create(BeginPasskeyRequestSchema)` to create a new message.
+ */
+export const BeginPasskeyRequestSchema: GenMessage<BeginPasskeyRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 44);
+
+/**
+ * @generated from message auth.v1.BeginPasskeyResponse
+ */
+export type BeginPasskeyResponse = Message<"auth.v1.BeginPasskeyResponse"> & {
+  /**
+   * PublicKeyCredentialCreationOptionsJSON (WebAuthn section 5.1.8), good for ten minutes.
+   *
+   * @generated from field: string options_json = 1;
+   */
+  optionsJson: string;
+
+  /**
+   * For AddPasskey.
+   *
+   * @generated from field: string attempt = 2;
+   */
+  attempt: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginPasskeyResponse.
+ * Use `create(BeginPasskeyResponseSchema)` to create a new message.
+ */
+export const BeginPasskeyResponseSchema: GenMessage<BeginPasskeyResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 45);
+
+/**
+ * @generated from message auth.v1.AddPasskeyRequest
+ */
+export type AddPasskeyRequest = Message<"auth.v1.AddPasskeyRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * Of BeginPasskey.
+   *
+   * @generated from field: string attempt = 2;
+   */
+  attempt: string;
+
+  /**
+   * RegistrationResponseJSON (WebAuthn section 5.1): what the platform answered.
+   *
+   * @generated from field: string credential_json = 3;
+   */
+  credentialJson: string;
+
+  /**
+   * What the user calls it: 1 to 50 characters.
+   *
+   * @generated from field: string name = 4;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message auth.v1.AddPasskeyRequest.
+ * Use `create(AddPasskeyRequestSchema)` to create a new message.
+ */
+export const AddPasskeyRequestSchema: GenMessage<AddPasskeyRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 46);
+
+/**
+ * @generated from message auth.v1.AddPasskeyResponse
+ */
+export type AddPasskeyResponse = Message<"auth.v1.AddPasskeyResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.AddPasskeyResponse.
+ * Use `create(AddPasskeyResponseSchema)` to create a new message.
+ */
+export const AddPasskeyResponseSchema: GenMessage<AddPasskeyResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 47);
+
+/**
+ * @generated from message auth.v1.BeginTotpRequest
+ */
+export type BeginTotpRequest = Message<"auth.v1.BeginTotpRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginTotpRequest.
+ * Use `create(BeginTotpRequestSchema)` to create a new message.
+ */
+export const BeginTotpRequestSchema: GenMessage<BeginTotpRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 48);
+
+/**
+ * @generated from message auth.v1.BeginTotpResponse
+ */
+export type BeginTotpResponse = Message<"auth.v1.BeginTotpResponse"> & {
+  /**
+   * Base32, for those who type it in.
+   *
+   * @generated from field: string secret = 1;
+   */
+  secret: string;
+
+  /**
+   * `otpauth:` URI, for a QR code.
+   *
+   * @generated from field: string uri = 2;
+   */
+  uri: string;
+
+  /**
+   * For AddTotp: the secret, sealed.
+   *
+   * @generated from field: string sealed_secret = 3;
+   */
+  sealedSecret: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginTotpResponse.
+ * Use `create(BeginTotpResponseSchema)` to create a new message.
+ */
+export const BeginTotpResponseSchema: GenMessage<BeginTotpResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 49);
+
+/**
+ * @generated from message auth.v1.AddTotpRequest
+ */
+export type AddTotpRequest = Message<"auth.v1.AddTotpRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * Of BeginTotp.
+   *
+   * @generated from field: string sealed_secret = 2;
+   */
+  sealedSecret: string;
+
+  /**
+   * Six digits.
+   *
+   * @generated from field: string code = 3;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message auth.v1.AddTotpRequest.
+ * Use `create(AddTotpRequestSchema)` to create a new message.
+ */
+export const AddTotpRequestSchema: GenMessage<AddTotpRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 50);
+
+/**
+ * @generated from message auth.v1.AddTotpResponse
+ */
+export type AddTotpResponse = Message<"auth.v1.AddTotpResponse"> & {
+};
+
+/**
+ * Describes the message auth.v1.AddTotpResponse.
+ * Use `create(AddTotpResponseSchema)` to create a new message.
+ */
+export const AddTotpResponseSchema: GenMessage<AddTotpResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 51);
+
+/**
+ * @generated from message auth.v1.MakeRecoveryCodesRequest
+ */
+export type MakeRecoveryCodesRequest = Message<"auth.v1.MakeRecoveryCodesRequest"> & {
+  /**
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+};
+
+/**
+ * Describes the message auth.v1.MakeRecoveryCodesRequest.
+ * Use `create(MakeRecoveryCodesRequestSchema)` to create a new message.
+ */
+export const MakeRecoveryCodesRequestSchema: GenMessage<MakeRecoveryCodesRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 52);
+
+/**
+ * @generated from message auth.v1.MakeRecoveryCodesResponse
+ */
+export type MakeRecoveryCodesResponse = Message<"auth.v1.MakeRecoveryCodesResponse"> & {
+  /**
+   * Each is good once, in place of a code of the authenticator app. They cannot be read again.
+   *
+   * @generated from field: repeated string codes = 1;
+   */
+  codes: string[];
+};
+
+/**
+ * Describes the message auth.v1.MakeRecoveryCodesResponse.
+ * Use `create(MakeRecoveryCodesResponseSchema)` to create a new message.
+ */
+export const MakeRecoveryCodesResponseSchema: GenMessage<MakeRecoveryCodesResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 53);
+
+/**
  * @generated from message auth.v1.ResetFactorsRequest
  */
 export type ResetFactorsRequest = Message<"auth.v1.ResetFactorsRequest"> & {
@@ -1019,7 +1243,7 @@ export type ResetFactorsRequest = Message<"auth.v1.ResetFactorsRequest"> & {
  * Use `create(ResetFactorsRequestSchema)` to create a new message.
  */
 export const ResetFactorsRequestSchema: GenMessage<ResetFactorsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 44);
+  messageDesc(file_auth_v1_user, 54);
 
 /**
  * @generated from message auth.v1.ResetFactorsResponse
@@ -1032,7 +1256,7 @@ export type ResetFactorsResponse = Message<"auth.v1.ResetFactorsResponse"> & {
  * Use `create(ResetFactorsResponseSchema)` to create a new message.
  */
 export const ResetFactorsResponseSchema: GenMessage<ResetFactorsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 45);
+  messageDesc(file_auth_v1_user, 55);
 
 /**
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
@@ -1228,6 +1452,57 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof ListFactorsRequestSchema;
     output: typeof ListFactorsResponseSchema;
+  },
+  /**
+   * Begins a passkey of the user, for a mobile app or a page of your own. Make sure first that the user signed in just now. The RP ID is that of
+   * this service; the app's or page's origin is one of PASSKEY_ORIGINS.
+   *
+   * @generated from rpc auth.v1.UserService.BeginPasskey
+   */
+  beginPasskey: {
+    methodKind: "unary";
+    input: typeof BeginPasskeyRequestSchema;
+    output: typeof BeginPasskeyResponseSchema;
+  },
+  /**
+   * Adds the passkey that the authenticator made; the user is told of it. Called again with the same answer, it changes nothing.
+   *
+   * @generated from rpc auth.v1.UserService.AddPasskey
+   */
+  addPasskey: {
+    methodKind: "unary";
+    input: typeof AddPasskeyRequestSchema;
+    output: typeof AddPasskeyResponseSchema;
+  },
+  /**
+   * Begins an authenticator app (TOTP) of the user: nothing is stored before AddTotp. Make sure first that the user signed in just now.
+   *
+   * @generated from rpc auth.v1.UserService.BeginTotp
+   */
+  beginTotp: {
+    methodKind: "unary";
+    input: typeof BeginTotpRequestSchema;
+    output: typeof BeginTotpResponseSchema;
+  },
+  /**
+   * Adds the authenticator app that shows this code; the user is told of it.
+   *
+   * @generated from rpc auth.v1.UserService.AddTotp
+   */
+  addTotp: {
+    methodKind: "unary";
+    input: typeof AddTotpRequestSchema;
+    output: typeof AddTotpResponseSchema;
+  },
+  /**
+   * Makes ten recovery codes in place of those that were there. Make sure first that the user signed in just now.
+   *
+   * @generated from rpc auth.v1.UserService.MakeRecoveryCodes
+   */
+  makeRecoveryCodes: {
+    methodKind: "unary";
+    input: typeof MakeRecoveryCodesRequestSchema;
+    output: typeof MakeRecoveryCodesResponseSchema;
   },
   /**
    * Removes every second factor and passkey of the user, who is told of it. Make sure first who asks: the password alone gets them in.

@@ -3,7 +3,11 @@ import { type TableShape, tableOf } from "../schema.ts";
 import { addColumns, dialectOf, dropColumns } from "./steps.ts";
 
 /** What this migration adds: never edited once released, whatever `SCHEMA` says by now. */
-const users: TableShape["columns"] = { factors_generation: "bigint?", passwordless: "int?" };
+const added: Readonly<Record<string, TableShape["columns"]>> = {
+  users: { factors_generation: "bigint?", passwordless: "int?" },
+  // of a challenge: which form brought its answer
+  used_once: { used_by: "varchar(64)?", used_at: "bigint?" },
+};
 
 const tables: Readonly<Record<string, TableShape>> = {
   totp_factor: {
@@ -47,7 +51,7 @@ export class Factors1790600000000 implements MigrationInterface {
   readonly name = "Factors1790600000000";
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    await addColumns(queryRunner, { users });
+    await addColumns(queryRunner, added);
     for (const [name, shape] of Object.entries(tables)) {
       await queryRunner.createTable(tableOf(name, shape, dialectOf(queryRunner)), true);
     }
@@ -55,6 +59,6 @@ export class Factors1790600000000 implements MigrationInterface {
 
   async down(queryRunner: QueryRunner): Promise<void> {
     for (const name of Object.keys(tables)) await queryRunner.dropTable(name, true);
-    await dropColumns(queryRunner, { users });
+    await dropColumns(queryRunner, added);
   }
 }

@@ -121,9 +121,11 @@ function policyOf(ctx: OAuthContext, data: PageData, html: string): string {
   const style = `'sha256-${lookOf(ctx.config).styleHash}'`;
   const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
   const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
+  // a passkey's challenge is renewed
+  const connects = data.scripts?.includes("passkey") ? " connect-src 'self';" : "";
   const [logo] = logoPath(ctx, data)?.split("?", 1) ?? [];
   const images = logo !== undefined && html.includes(logo) ? "data: 'self'" : "data:";
-  return `default-src 'none'; style-src ${style}; script-src ${scripts}; img-src ${images}; form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`;
+  return `default-src 'none'; style-src ${style}; script-src ${scripts}; img-src ${images};${connects} form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`;
 }
 
 /** Where this service has the logo of the client that a page is about; null: none is shown. */

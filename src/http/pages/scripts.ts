@@ -10,17 +10,22 @@ interface Script {
 
 const folder = new URL("scripts/", import.meta.url);
 
+/** The browser's part of WebAuthn, as its package has it for pages. */
+const webAuthn = new URL("../dist/bundle/index.umd.min.js", import.meta.resolve("@simplewebauthn/browser"));
+
 /** The scripts of the pages by their names: plain JavaScript, as browsers run it. */
-export const SCRIPTS: ReadonlyMap<string, Script> = new Map(
-  readdirSync(folder)
+export const SCRIPTS: ReadonlyMap<string, Script> = new Map([
+  ...readdirSync(folder)
     .filter((file) => file.endsWith(".js"))
-    .map((file) => {
-      const body = readFileSync(new URL(file, folder), "utf8");
-      const hash = createHash("sha256").update(body).digest("hex").slice(0, 16);
-      const name = file.slice(0, -".js".length);
-      return [name, { path: `/assets/${name}.${hash}.js`, body }];
-    }),
-);
+    .map((file) => scriptOf(file.slice(0, -".js".length), new URL(file, folder))),
+  scriptOf("webauthn", webAuthn),
+]);
+
+function scriptOf(name: string, url: URL): [name: string, script: Script] {
+  const body = readFileSync(url, "utf8");
+  const hash = createHash("sha256").update(body).digest("hex").slice(0, 16);
+  return [name, { path: `/assets/${name}.${hash}.js`, body }];
+}
 
 /** @throws Error there is no such script: a page names one that is not in the folder */
 export function scriptPath(name: string): string {

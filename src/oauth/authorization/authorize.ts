@@ -3,7 +3,7 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
-import { acrOf, OFFERED_ACR } from "../../token/authentication.ts";
+import { type Acr, acrOf, offeredAcr } from "../../token/authentication.ts";
 import { isUnverified, shownLink, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
@@ -27,13 +27,21 @@ const codeLifeMs = 60_000;
 export type Next =
   | { readonly to: "client"; readonly location: string }
   | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
-  | Waiting;
+  | Waiting
+  | StepUp;
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
-  readonly to: "step-up" | "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
+  readonly to: "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
+}
+
+/** The user is signed in, by weaker means than the client wants. */
+interface StepUp extends Omit<Waiting, "to"> {
+  readonly to: "step-up";
+  /** The weakest class that will do. */
+  readonly acr: Acr;
 }
 
 /**
@@ -59,9 +67,10 @@ export async function authorize(
     const request = await readRequest(ctx, destination, parameters);
     const session = await findSession();
     const fresh = session !== null && !asksForLogin(request) && fits(ctx, session, request) ? session : null;
-    if (fresh !== null && mustStepUp(request, fresh)) {
+    if (fresh !== null && mustStepUp(ctx, request, fresh)) {
       if (!request.prompt.includes("none")) {
-        return wait(ctx, "step-up", { session, browser, parameters: request.kept, pushedHash });
+        const waiting = await wait(ctx, "login", { session, browser, parameters: request.kept, pushedHash });
+        return { ...waiting, to: "step-up", acr: weakestAcr(request.acr) };
       }
       if (isDemanded(request))
         throw new ClientError("login_required", "the user signed in by weaker means than required");
@@ -140,7 +149,9 @@ export async function continueRequest(
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
       return { to: loginPageOf(ctx, session, request), session, request: pending };
     }
-    if (mustStepUp(request, session)) return { to: "step-up", session, request: pending };
+    if (mustStepUp(ctx, request, session)) {
+      return { to: "step-up", session, request: pending, acr: weakestAcr(request.acr) };
+    }
     if (await lacksVerifiedEmail(ctx, request.client, session.userId)) {
       return { to: "verify-email", session, request: pending };
     }
@@ -187,11 +198,12 @@ function meets(
  * Does the client want more than the session's user gave, and can the user give it?
  * @throws ClientError no user can give what the client demands
  */
-function mustStepUp(request: AuthorizationRequest, { methods }: BrowserSession): boolean {
+function mustStepUp({ config }: OAuthContext, request: AuthorizationRequest, { methods }: BrowserSession): boolean {
   if (metAcr(request.acr, methods) !== null) return false;
-  if (OFFERED_ACR.includes(weakestAcr(request.acr))) return true;
+  const offered = offeredAcr(config.passkeys !== null);
+  if (offered.includes(weakestAcr(request.acr))) return true;
   if (!isDemanded(request)) return false;
-  throw new ClientError("unmet_authentication_requirements", `acr must be one of ${OFFERED_ACR.join(", ")}`);
+  throw new ClientError("unmet_authentication_requirements", `acr must be one of ${offered.join(", ")}`);
 }
 
 /** Will no weaker sign-in do? */

@@ -1,7 +1,8 @@
+import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Database } from "../../../src/database/transaction.ts";
-import { type SecurityKind, UNKNOWN_ASKER, userSecurity } from "../../../src/events.ts";
-import type { Passkey } from "../../../src/store/factors.ts";
+import { type SecurityKind, UNKNOWN_ASKER, userSecurity, userSignup } from "../../../src/events.ts";
+import type { Passkey, PasskeyUse } from "../../../src/store/factors.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import { changedEvent, deletedEvent, hash, NOW, type OpenedStore, seqs, signUp, times } from "./fixtures.ts";
@@ -31,6 +32,14 @@ export function factorsContract(opened: () => OpenedStore): void {
       name: "Phone",
       createdAt: NOW,
       lastUsedAt: null,
+      ...over,
+    });
+    const useOf = (passkey: Passkey, over: Partial<PasskeyUse> = {}): PasskeyUse => ({
+      credentialId: passkey.credentialId,
+      signCount: 0,
+      challengeHash: hash(),
+      expiresAt: NOW + 60_000,
+      attempt: hash(),
       ...over,
     });
     const withPasskey = async (over: Partial<Passkey> = {}) => {
@@ -88,16 +97,49 @@ export function factorsContract(opened: () => OpenedStore): void {
       const { passkey } = await withPasskey({ signCount: 5, credentialId: "x".repeat(1300) });
       expect(await store.factors.findPasskey(passkey.credentialId)).toEqual(passkey);
       expect(await store.factors.findPasskey("unknown")).toBeNull();
-      expect(await store.factors.usePasskey(passkey.credentialId, 5, NOW)).toBe(false);
-      expect(await store.factors.usePasskey(passkey.credentialId, 0, NOW)).toBe(false);
-      expect(await store.factors.usePasskey(passkey.credentialId, 6, NOW + 1)).toBe(true);
+      const use = (signCount: number) => store.factors.usePasskey(useOf(passkey, { signCount }), NOW + 1);
+      expect(await use(5)).toBe("refused");
+      expect(await use(0)).toBe("refused");
+      expect(await use(6)).toBe("used");
       expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({
         signCount: 6,
         lastUsedAt: NOW + 1,
       });
       const uncounted = await withPasskey();
-      expect(await store.factors.usePasskey(uncounted.passkey.credentialId, 0, NOW)).toBe(true);
-      expect(await store.factors.usePasskey(uncounted.passkey.credentialId, 0, NOW)).toBe(true);
+      expect(await store.factors.usePasskey(useOf(uncounted.passkey), NOW)).toBe("used");
+      expect(await store.factors.usePasskey(useOf(uncounted.passkey), NOW)).toBe("used");
+    });
+
+    it("lets one of 50 forms bring the answer to a challenge, and knows that form for a minute", async () => {
+      for (const signCount of [0, 7]) {
+        const { passkey } = await withPasskey();
+        const one = useOf(passkey, { signCount });
+        const use = (attempt: string, now = NOW) => store.factors.usePasskey({ ...one, attempt }, now);
+        const results = await times(50, (index) => use(`form-${index}`));
+        expect(results.filter((result) => result === "used")).toHaveLength(1);
+        const winner = `form-${results.indexOf("used")}`;
+        expect(await use(winner, NOW + 59_000)).toBe("used");
+        expect(await use(winner, NOW + 61_000)).not.toBe("used");
+        expect(await use("another", NOW)).not.toBe("used");
+        expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount, lastUsedAt: NOW });
+      }
+    });
+
+    it("makes an account with a passkey and no password, once", async () => {
+      const user: User = { ...(await signUp(store)), uuid: randomUUID(), email: `${hash()}@example.test` };
+      const passkey = passkeyOf(user);
+      const create = () => store.users.create(user, "none", userSignup(user, ""), undefined, passkey);
+      expect(await create()).toBe("created");
+      expect(await create()).toBe("created");
+      expect(await store.users.findWithPassword(user.uuid)).toMatchObject({ hasPassword: false, factorsGeneration: 1 });
+      expect((await store.factors.find(user.uuid)).passkeys).toEqual([passkey]);
+      const change = { from: "none", to: "a hash" };
+      expect(await store.users.changePassword(user.uuid, change, changedEvent(user, NOW))).toBe("changed");
+      expect(await store.users.findWithPassword(user.uuid)).toMatchObject({ hasPassword: true });
+      const second = { ...user, uuid: randomUUID(), email: `${hash()}@example.test` };
+      const stolen = passkeyOf(second, { credentialId: passkey.credentialId });
+      expect(await store.users.create(second, "none", userSignup(second, ""), undefined, stolen)).toBe("email_taken");
+      expect(await store.users.find(second.uuid)).toBeNull();
     });
 
     it("gives a credential to one account", async () => {

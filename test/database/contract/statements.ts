@@ -135,7 +135,9 @@ async function useFactors(store: Store, user: User): Promise<void> {
   await store.factors.useTotpStep(user.uuid, 2, "form");
   await store.factors.useRecoveryCode(user.uuid, hash(), "form", factorEvent(user));
   await store.factors.findPasskey(passkey);
-  await store.factors.usePasskey(passkey, 0, NOW);
+  const use = { credentialId: passkey, signCount: 0, challengeHash: hash(), expiresAt: NOW + 60_000 };
+  await store.factors.usePasskey({ ...use, attempt: "a form" }, NOW);
+  await store.factors.usePasskey({ ...use, attempt: "another form" }, NOW);
   await store.factors.removePasskey(user.uuid, passkey, factorEvent(user));
   await store.factors.removeTotp(user.uuid, factorEvent(user));
   await store.factors.reset(user.uuid, factorEvent(user));

@@ -11,7 +11,7 @@ export const de: FactorMessages = {
   stepUpTitle: "Noch ein Schritt",
   stepUpIntro: (name) => `${name} verlangt, dass Sie sich mit einem zweiten Schritt ausweisen.`,
   stepUpNone:
-    "Sie haben noch keinen zweiten Schritt eingerichtet. Richten Sie eine Authenticator-App ein, kehren Sie dann zu dieser Seite zurück und fahren Sie fort.",
+    "Sie haben noch keinen eingerichtet. Richten Sie einen ein, kommen Sie dann auf diese Seite zurück und fahren Sie fort.",
   codeWrong: "Dieser Code ist falsch oder wurde schon verwendet. Warten Sie auf den nächsten.",
   remember: "In diesem Browser 30 Tage nicht mehr fragen",
   confirmTitle: "Erneut anmelden",
@@ -46,6 +46,14 @@ export const de: FactorMessages = {
   passkeySignUp: "Mit einem Passkey registrieren",
   passkeyUse: "Passkey verwenden",
   passkeyFailed: "Der Passkey hat nicht funktioniert. Versuchen Sie es noch einmal oder melden Sie sich anders an.",
+  passkeyScript: "Passkeys brauchen JavaScript, das in diesem Browser ausgeschaltet ist.",
+  passkeysFull: "Mehr Passkeys sind nicht möglich. Entfernen Sie zuerst einen.",
+  passkeyNameWrong: "Verwenden Sie 1 bis 50 Zeichen.",
+  stepUpNoPasskey:
+    "Sie haben noch keinen Passkey. Fügen Sie einen hinzu, kommen Sie dann auf diese Seite zurück und fahren Sie fort.",
+  noPassword:
+    "Dieses Konto hat kein Passwort: Sie melden sich mit einem Passkey an. Über einen Link, den wir Ihnen per E-Mail schicken, können Sie ein Passwort festlegen.",
+  noPasswordSend: "Passwort per E-Mail festlegen",
   passkeyKept:
     "Dies ist Ihre einzige Möglichkeit, sich anzumelden. Setzen Sie vor dem Entfernen Ihr Passwort per E-Mail zurück.",
   lastUsed: (time) => `zuletzt verwendet ${time}`,

@@ -10,8 +10,7 @@ export const fr: FactorMessages = {
   codeHint: "Les six chiffres de votre application d’authentification, ou l’un de vos codes de récupération.",
   stepUpTitle: "Encore une étape",
   stepUpIntro: (name) => `${name} vous demande de confirmer votre identité par une seconde étape.`,
-  stepUpNone:
-    "Vous n’en avez pas encore configuré. Configurez une application d’authentification, puis revenez sur cette page pour continuer.",
+  stepUpNone: "Vous n’en avez pas encore configuré. Configurez-en un, puis revenez sur cette page pour continuer.",
   codeWrong: "Ce code est faux ou a déjà été utilisé. Attendez le suivant.",
   remember: "Ne plus demander dans ce navigateur pendant 30 jours",
   confirmTitle: "Se reconnecter",
@@ -46,6 +45,13 @@ export const fr: FactorMessages = {
   passkeySignUp: "S’inscrire avec une clé d’accès",
   passkeyUse: "Utiliser une clé d’accès",
   passkeyFailed: "La clé d’accès n’a pas fonctionné. Réessayez, ou connectez-vous autrement.",
+  passkeyScript: "Les clés d’accès ont besoin de JavaScript, désactivé dans ce navigateur.",
+  passkeysFull: "Vous avez atteint le nombre maximal de clés d’accès. Supprimez-en une d’abord.",
+  passkeyNameWrong: "Saisissez de 1 à 50 caractères.",
+  stepUpNoPasskey: "Vous n’avez pas encore de clé d’accès. Ajoutez-en une, puis revenez sur cette page pour continuer.",
+  noPassword:
+    "Ce compte n’a pas de mot de passe : vous vous connectez avec une clé d’accès. Vous pouvez définir un mot de passe grâce à un lien que nous vous envoyons par e-mail.",
+  noPasswordSend: "Définir un mot de passe par e-mail",
   passkeyKept:
     "C’est votre seule façon de vous connecter. Réinitialisez votre mot de passe par e-mail avant de la supprimer.",
   lastUsed: (time) => `dernière utilisation ${time}`,

@@ -1,0 +1,48 @@
+import { hashOf } from "../crypto/hashes.ts";
+import type { Passkey } from "../store/factors.ts";
+
+export interface PasskeyRow {
+  credential_id: string;
+  user_id: string;
+  public_key: string;
+  sign_count: number;
+  transports: string;
+  synced: number;
+  name: string;
+  created_at: number;
+  last_used_at: number | null;
+}
+
+export function passkeyOf(row: PasskeyRow): Passkey {
+  return {
+    credentialId: row.credential_id,
+    userId: row.user_id,
+    publicKey: row.public_key,
+    signCount: Number(row.sign_count),
+    transports: JSON.parse(row.transports) as string[],
+    isSynced: row.synced === 1,
+    name: row.name,
+    createdAt: Number(row.created_at),
+    lastUsedAt: row.last_used_at === null ? null : Number(row.last_used_at),
+  };
+}
+
+export function rowOf(passkey: Passkey): Record<string, string | number | null> {
+  return {
+    id_hash: keyOf(passkey.credentialId),
+    credential_id: passkey.credentialId,
+    user_id: passkey.userId,
+    public_key: passkey.publicKey,
+    sign_count: passkey.signCount,
+    transports: JSON.stringify(passkey.transports),
+    synced: passkey.isSynced ? 1 : 0,
+    name: passkey.name,
+    created_at: passkey.createdAt,
+    last_used_at: passkey.lastUsedAt,
+  };
+}
+
+/** Credential ids have up to 1,023 bytes: too long for a key. */
+export function keyOf(credentialId: string): string {
+  return hashOf(credentialId);
+}

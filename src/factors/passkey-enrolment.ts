@@ -1,0 +1,132 @@
+import type { PublicKeyCredentialCreationOptionsJSON } from "@simplewebauthn/server";
+import type { Context } from "../context.ts";
+import { type Asker, userSecurity } from "../events.ts";
+import type { Passkey } from "../store/factors.ts";
+import type { User } from "../store/users.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
+import { readNickname } from "../users/input.ts";
+import { signUpWithPasskey } from "../users/sign-up.ts";
+import { CHALLENGE_MS, newChallenge } from "./challenge.ts";
+import {
+  ATTESTATION,
+  boundOf,
+  demandParty,
+  descriptorOf,
+  handleOf,
+  methodsOf,
+  type PasskeyAnswer,
+  passkeyRefused,
+  readAnswer,
+} from "./passkey-answers.ts";
+
+/** Of one user. */
+export const MAX_PASSKEYS = 20;
+
+/** COSE numbers of ES256, EdDSA and RS256: every authenticator has one of them. */
+const algorithms = [-7, -8, -257];
+
+/**
+ * Options of `navigator.credentials.create`.
+ * @param form token that the answer comes with
+ * @param user the names are those that the authenticator shows
+ * @param known passkeys that the user has: their devices make no second one
+ * @returns null: this issuer can have no passkeys
+ */
+export function offerPasskey(
+  ctx: Context,
+  form: string,
+  user: Pick<User, "uuid" | "email" | "nickname">,
+  known: readonly Passkey[],
+): PublicKeyCredentialCreationOptionsJSON | null {
+  const { passkeys: party } = ctx.config;
+  if (party === null) return null;
+  return {
+    challenge: newChallenge(ctx, boundOf("create", form, user.uuid)),
+    rp: { id: party.rpId, name: party.rpId },
+    user: { id: handleOf(user.uuid), name: user.email, displayName: user.nickname },
+    pubKeyCredParams: algorithms.map((alg) => ({ type: "public-key", alg })),
+    timeout: CHALLENGE_MS,
+    excludeCredentials: known.map(descriptorOf),
+    authenticatorSelection: { residentKey: "required", requireResidentKey: true, userVerification: "required" },
+    attestation: "none",
+  };
+}
+
+/** A new passkey's answer and what its user calls it. */
+export interface NewPasskey extends PasskeyAnswer {
+  readonly name: string;
+}
+
+/**
+ * Adds a passkey.
+ * @returns `exists`: the user has it already, as after a second press; `full`: the user has as many as there may be
+ * @throws AuthError invalid_credentials: the answer is wrong or late; invalid_input: the name
+ */
+export async function addPasskey(
+  ctx: Context,
+  user: User,
+  made: NewPasskey,
+  asker: Asker,
+): Promise<"added" | "exists" | "full"> {
+  const passkey = await readNewPasskey(ctx, user.uuid, made);
+  const { passkeys } = await ctx.store.factors.find(user.uuid);
+  const isOwn = ({ credentialId }: Passkey) => credentialId === passkey.credentialId;
+  if (passkeys.some(isOwn)) return "exists";
+  if (passkeys.length >= MAX_PASSKEYS) return "full";
+  const security = { kind: "FACTOR_ADDED", detail: `passkey ${passkey.name}` } as const;
+  const event = userSecurity(user, security, asker, ctx.clock.now());
+  if (!(await ctx.store.factors.addPasskey(passkey, event))) {
+    // of two presses at once the other one added it
+    if ((await ctx.store.factors.find(user.uuid)).passkeys.some(isOwn)) return "exists";
+    throw passkeyRefused(ctx, user.uuid, "known");
+  }
+  securityEvent(ctx, "factor_added", { sub: user.uuid, factor: "passkey" });
+  return "added";
+}
+
+/**
+ * Creates an account that has a passkey in place of a password.
+ * @param account uuid: for which the passkey was offered
+ * @returns the account, and how its owner has proved to be it (`amr` values): making a passkey shows as much as using it
+ * @throws AuthError invalid_input, email_taken, invalid_credentials: the answer is wrong or late, rate_limited, unavailable
+ */
+export async function createAccountWithPasskey(
+  ctx: Context,
+  account: { readonly uuid: string; readonly email: string; readonly nickname: string },
+  made: NewPasskey,
+  asker: Asker,
+): Promise<{ readonly user: User; readonly methods: readonly string[] }> {
+  const passkey = await readNewPasskey(ctx, account.uuid, made);
+  return { user: await signUpWithPasskey(ctx, account, passkey, asker), methods: methodsOf(passkey) };
+}
+
+async function readNewPasskey(ctx: Context, uuid: string, made: NewPasskey): Promise<Passkey> {
+  const { rpId, origins } = demandParty(ctx);
+  const name = readNickname(made.name);
+  const read = readAnswer(ctx, ATTESTATION, made.credential, boundOf("create", made.form, uuid));
+  if (read === null) throw passkeyRefused(ctx, uuid, "challenge");
+  const { response, challenge } = read;
+  const { transports = [] } = response.response;
+  const { verifyRegistrationResponse } = await import("@simplewebauthn/server");
+  const { registrationInfo } = await verifyRegistrationResponse({
+    response: { ...response, response: { ...response.response, transports: transports as "internal"[] } },
+    expectedChallenge: challenge,
+    expectedOrigin: [...origins],
+    expectedRPID: rpId,
+    requireUserVerification: true,
+    supportedAlgorithmIDs: algorithms,
+  }).catch(() => ({ registrationInfo: undefined }));
+  if (registrationInfo === undefined) throw passkeyRefused(ctx, uuid, "answer");
+  const { credential, credentialDeviceType } = registrationInfo;
+  return {
+    credentialId: credential.id,
+    userId: uuid,
+    publicKey: Buffer.from(credential.publicKey).toString("base64url"),
+    signCount: credential.counter,
+    transports,
+    isSynced: credentialDeviceType === "multiDevice",
+    name,
+    createdAt: ctx.clock.now(),
+    lastUsedAt: null,
+  };
+}

@@ -1,0 +1,143 @@
+import type { PublicKeyCredentialRequestOptionsJSON } from "@simplewebauthn/server";
+import type { Context } from "../context.ts";
+import { hashOf } from "../crypto/hashes.ts";
+import { AuthError } from "../errors.ts";
+import type { Passkey } from "../store/factors.ts";
+import type { User, UserToSignIn } from "../store/users.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
+import { CHALLENGE_MS, newChallenge } from "./challenge.ts";
+import {
+  ASSERTION,
+  boundOf,
+  demandParty,
+  descriptorOf,
+  handleOf,
+  methodsOf,
+  type PasskeyAnswer,
+  passkeyRefused,
+  readAnswer,
+} from "./passkey-answers.ts";
+
+/**
+ * Options of `navigator.credentials.get`. They are the same for everybody where no user is given, and read nothing.
+ * @param form token that the answer comes with
+ * @param user whose passkey it must be, and those; null: any, by which the user is found
+ * @returns null: this issuer can have no passkeys
+ */
+export function askForPasskey(
+  ctx: Context,
+  form: string,
+  user: { readonly uuid: string; readonly passkeys: readonly Passkey[] } | null,
+): PublicKeyCredentialRequestOptionsJSON | null {
+  const { passkeys: party } = ctx.config;
+  if (party === null) return null;
+  return {
+    challenge: newChallenge(ctx, boundOf("get", form, user?.uuid)),
+    rpId: party.rpId,
+    timeout: CHALLENGE_MS,
+    userVerification: "required",
+    ...(user === null ? {} : { allowCredentials: user.passkeys.map(descriptorOf) }),
+  };
+}
+
+/** The passkey was right, and its user has closed the account. */
+export class ClosedAccount extends AuthError {
+  readonly uuid: string;
+  constructor(uuid: string) {
+    super("account_closed", "the user closed this account");
+    this.uuid = uuid;
+  }
+}
+
+/** What `checkPasskey` found. */
+export interface CheckedPasskey {
+  readonly user: UserToSignIn;
+  /** `amr` values. */
+  readonly methods: readonly string[];
+}
+
+/**
+ * Checks a passkey's answer, and uses its challenge up. Wrong ones count for that passkey alone: strangers do not know its id.
+ * @param user whose passkey it must be; null: the user is found by it
+ * @param deviceOf the known device of the account that asks, which has a count of its own
+ * @throws AuthError invalid_credentials, rate_limited, unavailable; ClosedAccount
+ */
+export async function checkPasskey(
+  ctx: Context,
+  answer: PasskeyAnswer,
+  user: Pick<User, "uuid"> | null,
+  deviceOf: (user: UserToSignIn) => string | null,
+): Promise<CheckedPasskey> {
+  demandParty(ctx);
+  const read = readAnswer(ctx, ASSERTION, answer.credential, boundOf("get", answer.form, user?.uuid));
+  if (read === null) throw passkeyRefused(ctx, user?.uuid, "challenge");
+  const passkey = await ctx.store.factors.findPasskey(read.response.id);
+  const owner = passkey === null ? null : await ctx.store.users.findWithPassword(passkey.userId);
+  if (passkey === null || owner === null || (user !== null && owner.uuid !== user.uuid)) {
+    throw passkeyRefused(ctx, user?.uuid, "unknown");
+  }
+  const device = deviceOf(owner);
+  const subject = device === null ? passkey.credentialId : `${passkey.credentialId}\n${device}`;
+  const attempt = hashOf(answer.attempt);
+  return ctx.limits.guess<UserToSignIn | null, CheckedPasskey>(
+    "passkey",
+    subject,
+    async (found) => ({
+      user: await checkAnswer(ctx, { read, passkey, attempt }, found),
+      methods: methodsOf(passkey),
+    }),
+    {
+      isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
+      look: (limit) => ctx.store.users.findToCheck({ uuid: owner.uuid }, limit),
+    },
+  );
+}
+
+type Assertion = NonNullable<ReturnType<typeof readAnswer<Zod>>>;
+type Zod = (typeof ASSERTION)["_output"];
+
+async function checkAnswer(
+  ctx: Context,
+  { read, passkey, attempt }: { readonly read: Assertion; readonly passkey: Passkey; readonly attempt: string },
+  user: UserToSignIn | null,
+): Promise<UserToSignIn> {
+  const signCount = await verify(ctx, passkey, read);
+  const isClosed = user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
+  if (user === null || signCount === null || (user.disabledAt !== null && !isClosed)) {
+    throw passkeyRefused(ctx, user?.uuid, user?.disabledAt === null ? "answer" : "disabled_account");
+  }
+  if (isClosed) throw new ClosedAccount(user.uuid);
+  const challengeHash = hashOf(read.challenge);
+  const { credentialId } = passkey;
+  const use = { credentialId, signCount, challengeHash, expiresAt: read.expiresAt, attempt };
+  const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
+  if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
+  if (outcome !== "used") throw passkeyRefused(ctx, user.uuid, outcome);
+  return user;
+}
+
+/** @returns the authenticator's counter; null: the answer is wrong */
+async function verify(ctx: Context, passkey: Passkey, { response, challenge }: Assertion): Promise<number | null> {
+  const { rpId, origins } = demandParty(ctx);
+  const { userHandle } = response.response;
+  if (userHandle !== undefined && userHandle !== handleOf(passkey.userId)) return null;
+  const { verifyAuthenticationResponse } = await import("@simplewebauthn/server");
+  try {
+    const { verified, authenticationInfo } = await verifyAuthenticationResponse({
+      response,
+      expectedChallenge: challenge,
+      expectedOrigin: [...origins],
+      expectedRPID: rpId,
+      requireUserVerification: true,
+      credential: {
+        id: passkey.credentialId,
+        publicKey: Uint8Array.from(Buffer.from(passkey.publicKey, "base64url")),
+        // the store compares counters: of two answers at once only one may pass
+        counter: 0,
+      },
+    });
+    return verified ? authenticationInfo.newCounter : null;
+  } catch {
+    return null;
+  }
+}

@@ -54,7 +54,7 @@ async function openLogin(page: Page): Promise<void> {
 async function signIn(page: Page): Promise<void> {
   await page.getByLabel(t.email).fill(account.email);
   await page.getByLabel(t.password).fill(account.password);
-  await page.getByRole("button", { name: t.signIn }).click();
+  await page.getByRole("button", { name: t.signIn, exact: true }).click();
 }
 
 /** Of an image that the browser drew; 0: it did not. */

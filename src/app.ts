@@ -21,6 +21,7 @@ import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
+import { ClientLogos } from "./oauth/clients/client-logos.ts";
 import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
 import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
@@ -105,6 +106,7 @@ export async function createContext(
       verifiedTokens: new VerifiedTokens(),
       clients: new ClientCache(store.clients, feed),
       clientKeys: new ClientKeys(),
+      clientLogos: new ClientLogos(),
       clientDocuments: new DocumentMemory(),
       callers: new CallerMemory(),
       callerLimits: new CallerLimits(config.callerRateLimit),

@@ -8,8 +8,10 @@ import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { isResourceUri } from "../net/uri.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
+import { type Brand, readBrand } from "./brand.ts";
 import { type Environment, Reader } from "./reader.ts";
 import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
+import { readTemplates, type Templates } from "./templates.ts";
 
 export interface Listener {
   readonly host: string;
@@ -82,8 +84,12 @@ export interface Config {
   readonly jwksMaxAge: number;
   /** Milliseconds after which signing keys are replaced; null: only by command. */
   readonly keyRotationIntervalMs: number | null;
-  /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logout. */
+  /** Hosts (`name` or `name:port`) that this service may call though their addresses are private: clients' key sets, logos, logout. */
   readonly outboundAllowedHosts: readonly string[];
+  /** How the pages look; null: as this service's own. */
+  readonly brand: Brand | null;
+  /** Of TEMPLATES_DIR. */
+  readonly templates: Templates;
   readonly logLevel: string;
 }
 
@@ -506,6 +512,8 @@ export function readConfig(env: Environment): Settings {
     keyRotationIntervalMs: keyRotationDays === 0 ? null : keyRotationDays * 86_400_000,
     outboundAllowedHosts,
     jwksMaxAge: read.integer("JWKS_MAX_AGE"),
+    templates: readTemplates(read, read.text("TEMPLATES_DIR")),
+    brand: readBrand(read, read.readablePath("BRAND_FILE")),
     logLevel: read.choice("LOG_LEVEL") ?? "info",
   };
   // last: it makes a key only where the environment has no problem

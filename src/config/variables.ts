@@ -261,7 +261,7 @@ export const SECTIONS = {
     OUTBOUND_ALLOWED_HOSTS: {
       kind: "list",
       example: "keys.internal,10.0.0.7:8443",
-      meaning: "Private hosts that clients' key sets and logout URIs may name.",
+      meaning: "Private hosts that clients' key sets, logos and logout URIs may name.",
     },
   },
   Accounts: {
@@ -303,6 +303,20 @@ export const SECTIONS = {
       unset: "ISSUER/password-reset",
       example: "https://portal.example.com/reset",
       meaning: "The page that reset mails point to.",
+    },
+  },
+  Pages: {
+    BRAND_FILE: {
+      kind: "file",
+      example: "/etc/auth/brand/brand.json",
+      meaning:
+        "JSON file: name, logo, colours, links and legal line of the pages that people see ([how to](how-to/brand.md)).",
+    },
+    TEMPLATES_DIR: {
+      kind: "text",
+      example: "/etc/auth/templates",
+      meaning:
+        "Folder of `.eta` files that take the place of the pages' templates of the same name ([how to](how-to/brand.md#your-own-templates)). They are code: they run in the service.",
     },
   },
   Limits: {

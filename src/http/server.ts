@@ -19,6 +19,7 @@ import { accountProfilePage } from "./account-profile.ts";
 import { assets } from "./assets.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { changePasswordPage } from "./change-password.ts";
+import { clientLogo } from "./client-logo.ts";
 import { confirmPages } from "./confirm.ts";
 import { consentPage } from "./consent.ts";
 import { devicePages } from "./device.ts";
@@ -70,6 +71,7 @@ const pages: readonly Endpoint[] = [
   verifyEmailPages,
   logoutEndpoint,
   assets,
+  clientLogo,
 ];
 /** What applications call from a browser. */
 const browserApi: readonly Endpoint[] = [

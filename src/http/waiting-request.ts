@@ -71,7 +71,11 @@ export async function shownOf({ ctx }: Visit, pending: PendingRequest | null) {
   const about = pending === null ? null : await describeRequest(ctx, pending);
   return {
     carried: pending?.carried ?? "",
+    clientId: about?.clientId ?? "",
     clientName: about?.clientName ?? null,
+    logoVersion: about?.logoVersion ?? null,
+    clientPolicy: about?.clientPolicy ?? null,
+    clientTerms: about?.clientTerms ?? null,
     loginHint: about?.loginHint ?? "",
     redirectOrigin: about?.redirectOrigin ?? null,
     languages: about?.languages ?? [],

@@ -68,7 +68,7 @@ export function isPublicAddress(address: string): boolean {
 }
 
 /**
- * Calls a URL that a client registered (key sets, back-channel logout), guarded against being sent into this network: https
+ * Calls a URL that a client registered (key sets, logos, back-channel logout), guarded against being sent into this network: https
  * only, no redirects followed, the name resolved once and only to public addresses, the connection made to what was resolved.
  * @param allowedHosts OUTBOUND_ALLOWED_HOSTS: exempt from the first and the third
  * @throws OutboundFailure when the call was refused, too slow, the answer too long, or there was none

@@ -3,6 +3,7 @@ import type { CallerLimits } from "./callers/caller-limits.ts";
 import type { CallerMemory } from "./callers/caller-memory.ts";
 import type { ClientCache } from "./clients/client-cache.ts";
 import type { ClientKeys } from "./clients/client-keys.ts";
+import type { ClientLogos } from "./clients/client-logos.ts";
 import type { DocumentMemory } from "./clients/document-memory.ts";
 import type { KeyRing } from "./keys/key-ring.ts";
 import type { Replicas } from "./replicas.ts";
@@ -18,6 +19,7 @@ export interface OAuthContext extends Context {
   readonly verifiedTokens: VerifiedTokens;
   readonly clients: ClientCache;
   readonly clientKeys: ClientKeys;
+  readonly clientLogos: ClientLogos;
   readonly clientDocuments: DocumentMemory;
   readonly callers: CallerMemory;
   readonly callerLimits: CallerLimits;

@@ -15,6 +15,7 @@ import {
   skip,
   startClientServer,
 } from "../support/browser.ts";
+import { coloursOfTexts } from "../support/contrast.ts";
 import { type Account, authorizeUrl, pkce, postJson, redeem, signUp, uniqueEmail } from "../support/flow.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((one) => one?.some(({ address }) => address === "::1"));
@@ -456,7 +457,7 @@ describe("the browser's own ways", () => {
       await page.getByLabel(t.email).fill(uniqueEmail());
       await page.getByLabel(t.nickname).fill(hostile);
       await page.getByLabel(t.password).fill("password123");
-      await page.getByRole("button", { name: t.signUp }).click();
+      await page.getByRole("button", { name: t.signUp, exact: true }).click();
       await page.locator("#password-wrong").waitFor();
       expect(await page.getByLabel(t.nickname).inputValue()).toBe(hostile);
       await nothingInjected();
@@ -529,10 +530,10 @@ describe("the browser's own ways", () => {
         await page.goto(startUrl());
         await signInOn(page, "en", { email: uniqueEmail(), password: "not the password" });
         await page.getByRole("alert").waitFor();
-        const colours = await page.evaluate<[text: string, front: string, back: string][]>(coloursOfTexts);
+        const colours = await coloursOfTexts(page);
         expect(colours.length).toBeGreaterThan(8);
-        for (const [text, front, back] of colours) {
-          expect([colorScheme, text, contrast(front, back) >= 4.5]).toEqual([colorScheme, text, true]);
+        for (const { text, contrast } of colours) {
+          expect([colorScheme, text, contrast >= 4.5]).toEqual([colorScheme, text, true]);
         }
       } finally {
         await profile.close();
@@ -540,24 +541,3 @@ describe("the browser's own ways", () => {
     }
   });
 });
-
-const coloursOfTexts = `
-  [...document.querySelectorAll("h1, p, label, a, button, strong, header")].map((element) => {
-    let behind = element;
-    while (behind !== null && getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-    const back = getComputedStyle(behind ?? document.body).backgroundColor;
-    return [element.textContent ?? "", getComputedStyle(element).color, back];
-  })`;
-
-/** WCAG 2.2's contrast ratio of two `rgb()` colours. */
-function contrast(front: string, back: string): number {
-  const luminance = (colour: string) => {
-    const [red = 0, green = 0, blue = 0] = (colour.match(/\d+/g) ?? []).map((part) => {
-      const value = Number(part) / 255;
-      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const [high = 0, low = 0] = [luminance(front), luminance(back)].sort((a, b) => b - a);
-  return (high + 0.05) / (low + 0.05);
-}

@@ -1,7 +1,9 @@
+import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { LANGUAGES } from "../../src/config/languages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { exampleBrandFile, writeBrand } from "../support/brand.ts";
 import { authorizeUrl, hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
 
 let app: TestApp;
@@ -44,12 +46,45 @@ describe("the language of a page", () => {
   );
 });
 
+/** What the browser gets, compressed, before it draws the page: nothing else is loaded. */
+async function weightOf(url: string, path: string): Promise<number> {
+  const html = await (await fetch(url + path)).text();
+  const script = await (await fetch(url + scriptOf(html))).text();
+  expect([...html.matchAll(/ src="(https?:[^"]+)"/g)].map(([, source]) => source)).toEqual([]);
+  return gzipSync(html).length + gzipSync(script).length;
+}
+
 it("a page needs less than 20 KB for its first paint, script included, and loads nothing from elsewhere", async () => {
   for (const path of ["/login", "/signup", "/password-reset"]) {
+    expect(await weightOf(app.url, path)).toBeLessThan(20_000);
     const html = await (await fetch(app.url + path)).text();
-    const script = await (await fetch(app.url + scriptOf(html))).text();
-    expect(gzipSync(html).length + gzipSync(script).length).toBeLessThan(20_000);
     expect([...html.matchAll(/(?:src|href)="(https?:[^"]+)"/g)].map(([, url]) => url)).toEqual([]);
+  }
+});
+
+it("a brand adds what its images have compressed, and leaves the policy as it is but for the style's hash", async () => {
+  const pixels = randomBytes(8 * 1024);
+  const png = Buffer.concat([Buffer.from("89504e470d0a1a0a0000000d49484452", "hex"), pixels]);
+  const [branded, heavy] = [
+    await startApp({ BRAND_FILE: exampleBrandFile }),
+    await startApp({ BRAND_FILE: writeBrand({ logo: "logo.png" }, { "logo.png": png }) }),
+  ];
+  try {
+    const [plain, small, large] = [app, branded, heavy].map(({ url }) => weightOf(url, "/login"));
+    const [own = 0, withBrand = 0, withPixels = 0] = await Promise.all([plain, small, large]);
+    expect([withBrand - own < 2_000, withBrand < 20_000]).toEqual([true, true]);
+    expect(Math.abs(withPixels - withBrand - png.length)).toBeLessThan(1_000);
+    const policies = [app, branded].map(async ({ url }) =>
+      (await fetch(`${url}/password-reset`)).headers.get("content-security-policy"),
+    );
+    const [first, second] = (await Promise.all(policies)).map((policy) => policy?.replace(/'sha256-[^']+'/, "HASH"));
+    expect(first).toBe(
+      "default-src 'none'; style-src HASH; script-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    );
+    expect(second).toBe(first);
+  } finally {
+    await branded.close();
+    await heavy.close();
   }
 });
 

@@ -1,6 +1,4 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { Eta } from "eta";
 import type { FastifyReply } from "fastify";
 import type { Language } from "../../config/languages.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
@@ -10,13 +8,11 @@ import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
 import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
+import { brandIn, lookOf, OWN_TEMPLATES } from "./look.ts";
 import { MESSAGES, type Messages } from "./messages.ts";
 import { scriptPath } from "./scripts.ts";
 import { nameBrowser } from "./user-agent.ts";
 
-const eta = new Eta({ views: import.meta.dirname, cache: true });
-const style = readFileSync(new URL("style.css", import.meta.url), "utf8");
-const styleHash = createHash("sha256").update(style).digest("base64");
 /** Sends the form that answers a client (form_post); without it there is a button. */
 const script = "document.forms[0].submit()";
 const scriptHash = createHash("sha256").update(script).digest("base64");
@@ -35,6 +31,9 @@ export interface PageData extends Record<string, unknown> {
   languages?: readonly string[];
   /** Names what the page says, where that is the same for everybody in a language: it is then made once. */
   sameForAll?: string;
+  /** The client that the page is about; a version where its logo is shown. */
+  clientId?: string;
+  logoVersion?: string | null;
   /** By which the log's line about an error is found. */
   reference?: string;
   /** The wrong fields of the form, of `fieldProblems`. */
@@ -48,10 +47,6 @@ export interface PageData extends Record<string, unknown> {
 export function renderPage(visit: Visit, name: string, data: PageData): FastifyReply {
   const { ctx, request, reply } = visit;
   const language = languageOf(visit, data.languages ?? []);
-  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
-  const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
-  // a passkey's challenge is renewed
-  const connects = data.scripts?.includes("passkey") ? " connect-src 'self';" : "";
   const seconds = Number(reply.getHeader("retry-after") ?? 0);
   const minutes = seconds < 60 ? 0 : Math.ceil(seconds / 60);
   const page = { name, data, language, minutes };
@@ -61,10 +56,7 @@ export function renderPage(visit: Visit, name: string, data: PageData): FastifyR
       : madeOnce(ctx, page, data.sameForAll);
   const html = data.reference === undefined ? made : made.replace(referencePlace, data.reference);
   return reply
-    .header(
-      "content-security-policy",
-      `default-src 'none'; style-src 'sha256-${styleHash}'; script-src ${scripts}; img-src data:;${connects} form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`,
-    )
+    .header("content-security-policy", policyOf(ctx, data, html))
     .header("referrer-policy", "no-referrer")
     .header("x-frame-options", "DENY")
     .header("cache-control", "no-store")
@@ -88,14 +80,16 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
   const t = textsOf(language, minutes);
   const problems = data.problems ?? [];
   const texts = t.fields(ctx.config.passwordMinLength);
-  return eta.render(`./${name}`, {
+  return fill(ctx, name, {
     ...data,
     t,
     a: ACCOUNT_MESSAGES[language],
     f: FACTOR_MESSAGES[language],
     language,
     languages,
-    style,
+    clientLogo: logoPath(ctx, data),
+    brand: brandIn(language, ctx.config),
+    style: lookOf(ctx.config).style,
     script,
     scripts:
       data.submits === true ? [] : ["page", ...(data.scripts ?? [])].map((each) => pathOf(ctx, scriptPath(each))),
@@ -108,6 +102,36 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
   });
+}
+
+/** An operator's template that fails takes no page away: the service's own are used instead. */
+function fill(ctx: OAuthContext, name: string, data: object): string {
+  const { templates } = lookOf(ctx.config);
+  try {
+    return templates.render(`./${name}`, data);
+  } catch (error) {
+    if (templates === OWN_TEMPLATES) throw error;
+    ctx.log.error({ template: name, err: error }, "a template of TEMPLATES_DIR failed: the page is this service's own");
+    return OWN_TEMPLATES.render(`./${name}`, data);
+  }
+}
+
+/** Allows what the page needs and nothing else. */
+function policyOf(ctx: OAuthContext, data: PageData, html: string): string {
+  const style = `'sha256-${lookOf(ctx.config).styleHash}'`;
+  const scripts = data.submits === true ? `'sha256-${scriptHash}'` : "'self'";
+  const formAction = ["'self'", ...(data.redirectOrigin ? [formActionSource(data.redirectOrigin)] : [])].join(" ");
+  // a passkey's challenge is renewed
+  const connects = data.scripts?.includes("passkey") ? " connect-src 'self';" : "";
+  const [logo] = logoPath(ctx, data)?.split("?", 1) ?? [];
+  const images = logo !== undefined && html.includes(logo) ? "data: 'self'" : "data:";
+  return `default-src 'none'; style-src ${style}; script-src ${scripts}; img-src ${images};${connects} form-action ${formAction}; frame-ancestors 'none'; base-uri 'none'`;
+}
+
+/** Where this service has the logo of the client that a page is about; null: none is shown. */
+function logoPath(ctx: OAuthContext, { clientId = "", logoVersion = null }: PageData): string | null {
+  const query = new URLSearchParams({ client_id: clientId });
+  return logoVersion === null ? null : `${pathOf(ctx, `/client-logo/${logoVersion}`)}?${query}`;
 }
 
 /** Who has to wait is told for how long. */

@@ -4,7 +4,7 @@ import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
 import { type Acr, acrOf, offeredAcr } from "../../token/authentication.ts";
-import { isUnverified, shownName } from "../clients/names.ts";
+import { isUnverified, shownLink, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
@@ -219,7 +219,13 @@ function wereShown({ shownScopes, storedId }: PendingRequest, scopes: readonly s
 }
 
 export interface RequestDescription {
+  readonly clientId: string;
   readonly clientName: string;
+  /** The version of its logo (`ClientLogos`); null: none is shown. */
+  readonly logoVersion: string | null;
+  /** Where its privacy policy and its terms are. */
+  readonly clientPolicy: string | null;
+  readonly clientTerms: string | null;
   /** The client gave itself its name. */
   readonly unverified: boolean;
   readonly redirectOrigin: string;
@@ -238,10 +244,15 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
     ({ consentScopes }) => consentScopes,
     () => [],
   );
+  const redirectOrigin = originOf(destination.redirectUri);
   return {
+    clientId: client.clientId,
     clientName: shownName(client),
+    logoVersion: ctx.clientLogos.peek(ctx, client)?.version ?? null,
+    clientPolicy: shownLink(client, client.metadata.policy_uri, redirectOrigin),
+    clientTerms: shownLink(client, client.metadata.tos_uri, redirectOrigin),
     unverified: isUnverified(client),
-    redirectOrigin: originOf(destination.redirectUri),
+    redirectOrigin,
     scopes,
     loginHint: pending.parameters["login_hint"] ?? "",
     languages: scopesOf(pending.parameters["ui_locales"] ?? ""),

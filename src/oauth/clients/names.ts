@@ -1,5 +1,5 @@
+import type { Context } from "../../context.ts";
 import type { Client } from "../../store/clients.ts";
-import type { OAuthContext } from "../context.ts";
 
 /** Letters that look like a Latin one, after case folding. */
 const lookalikes: Readonly<Record<string, string>> = {
@@ -20,8 +20,17 @@ export function shownName({ clientId, metadata, source }: Client): string {
   return source === "document" ? `${name} (${new URL(clientId).host})` : name;
 }
 
+/**
+ * A page of a client that people are sent to. One that registered itself has it where its answers go, and nowhere else: its links are as little
+ * known as its name (RFC 7591 section 5).
+ */
+export function shownLink(client: Client, uri: string | undefined, redirectOrigin: string): string | null {
+  if (uri === undefined) return null;
+  return !isUnverified(client) || new URL(uri).origin === redirectOrigin ? uri : null;
+}
+
 /** Does a name look like the name or the id of a client that the operator registered? Clients that register themselves may share one. */
-export async function isNameTaken(ctx: OAuthContext, name: string): Promise<boolean> {
+export async function isNameTaken(ctx: Context, name: string): Promise<boolean> {
   const wanted = skeletonOf(name);
   const clients = await ctx.store.clients.listOfOperator();
   return clients.some(({ clientId, metadata }) => {

@@ -16,6 +16,8 @@ export const es: Messages = {
   noAccount: "¿Aún no tienes cuenta?",
   signUp: "Registrarse",
   signUpTitle: "Crea tu cuenta",
+  signUpBefore: "para continuar en ",
+  signUpAfter: "",
   haveAccount: "¿Ya tienes una cuenta?",
   forgot: "¿Has olvidado tu contraseña?",
   passwordHint: (min) =>
@@ -133,8 +135,11 @@ export const es: Messages = {
   languageLabel: "Idioma",
   showPassword: "Mostrar",
   hidePassword: "Ocultar",
-  terms: "Condiciones del servicio",
+  support: "Ayuda",
   policy: "Política de privacidad",
+  terms: "Condiciones del servicio",
+  policyOf: (name) => `Política de privacidad de ${name}`,
+  termsOf: (name) => `Condiciones de uso de ${name}`,
   sectionsLabel: "Tu cuenta",
   overview: "Resumen",
   rateLimitedFor: (minutes) =>

@@ -77,6 +77,7 @@ async function showForm(visit: Visit, session: SignedIn, error: AuthError | null
   const user = await getUserToSignIn(ctx, session.userId);
   if (!user.hasPassword) return renderPage(visit, "no-password", { section: path, email: user.email });
   return renderPage(visit, "change-password", {
+    scripts: ["strength"],
     fields: { ...formFields(session, path, { account: sealAccount(ctx, user.uuid) }), form: randomToken() },
     email: user.email,
     minLength: ctx.config.passwordMinLength,

@@ -92,6 +92,7 @@ async function showNewPassword(
     return renderPage(visit, "reset-password", { problem: "reset_token_invalid" });
   }
   return renderPage(visit, "reset-password", {
+    scripts: ["strength"],
     fields: await openFormFields(visit, "password-reset-confirm", {
       token,
       account: sealAccount(ctx, user.uuid),

@@ -118,7 +118,7 @@ async function showSignUp(
       offerPasskey(ctx, fields.csrf, { uuid, email: "", nickname: "" }, []),
       passkeyPath,
     ),
-    scripts: PASSKEY_SCRIPTS,
+    scripts: [...PASSKEY_SCRIPTS, "strength"],
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
     problem: error?.code === "invalid_credentials" ? "passkey" : error?.code === "rate_limited" ? error.code : null,

@@ -42,8 +42,10 @@ export function wellKnownEndpoints(app: FastifyInstance, ctx: OAuthContext): voi
     serve(`/.well-known/oauth-authorization-server${suffix}`, server);
   }
   // WebAuthn section 5.11: where the passkeys of this RP ID are used, beside its own pages
-  const origins = ctx.config.passkeys?.origins.filter((origin) => origin.startsWith("https:")) ?? [];
-  if (origins.length > 1) serve("/.well-known/webauthn", constant({ origins }));
+  const [own, ...others] = ctx.config.passkeys?.origins ?? [];
+  const related = others.filter((origin) => origin.startsWith("https:"));
+  const origins = [own, ...related];
+  if (related.length > 0) serve("/.well-known/webauthn", constant({ origins }));
   serve(OPEN_API_PATH, constant(apiDocument(ctx.config)));
   serve(PATHS.jwks, keySetOf(ctx));
 }

@@ -109,6 +109,38 @@ describe("configuration", () => {
     expect(JSON.stringify(config)).not.toContain("p%40ss");
   });
 
+  it("has passkeys for the issuer's host or a domain above it, and for origins that can have them", () => {
+    const issuer = { ...production, ISSUER: "https://auth.example.com" };
+    const party = (env: Record<string, string>) => readConfig({ ...issuer, ...env }).config.passkeys;
+    expect(party({})).toEqual({ rpId: "auth.example.com", origins: ["https://auth.example.com"] });
+    expect(party({ PASSKEY_RP_ID: "example.com" })?.rpId).toBe("example.com");
+    const app = "android:apk-key-hash:sYUC8p5I9SxqFernBPHmDxz_YVZXmVJdW8s-m3RTTqI";
+    expect(party({ PASSKEY_ORIGINS: `https://auth.example.org, ${app}` })?.origins.slice(1)).toEqual([
+      "https://auth.example.org",
+      app,
+    ]);
+    for (const PASSKEY_RP_ID of [
+      "example.org",
+      "ple.com",
+      "com",
+      "other.auth.example.com",
+      "https://auth.example.com",
+    ]) {
+      expect(wrongOf({ ...issuer, PASSKEY_RP_ID })).toEqual(["PASSKEY_RP_ID"]);
+    }
+    for (const PASSKEY_ORIGINS of [
+      "auth.example.org",
+      "http://auth.example.org",
+      "https://a.example/path",
+      "javascript:1",
+    ]) {
+      expect(wrongOf({ ...issuer, PASSKEY_ORIGINS })).toEqual(["PASSKEY_ORIGINS"]);
+    }
+    const address = { ...production, ISSUER: "https://192.0.2.1" };
+    expect(readConfig(address).config.passkeys).toBeNull();
+    expect(wrongOf({ ...address, PASSKEY_RP_ID: "example.com" })).toEqual(["PASSKEY_RP_ID"]);
+  });
+
   it("takes a secret from a file, and says where it was not found", () => {
     const directory = mkdtempSync(join(tmpdir(), "secrets-"));
     const file = join(directory, "key");

@@ -162,7 +162,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       await page.locator("#email").fill(account.email);
       await page.locator("#password").fill(account.password);
     },
-    button: 'form[action$="/login"] button',
+    button: 'form[action$="/login"] button[type=submit]',
     end: atClient("/own", "code"),
     isOfApplication: true,
     sessions: 1,
@@ -179,7 +179,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       await page.locator("#nickname").fill("Ann");
       await page.locator("#password").fill(newPassword);
     },
-    button: 'form[action$="/signup"] button',
+    button: 'form[action$="/signup"] button[type=submit]',
     end: atClient("/own", "code"),
     isOfApplication: true,
   },
@@ -320,7 +320,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       await page.goto(`${app.url}/login`);
       await page.locator("#email").fill(account.email);
       await page.locator("#password").fill(account.password);
-      await page.locator('form[action$="/login"] button').click();
+      await page.locator('form[action$="/login"] button[type=submit]').click();
       await page.locator('form[action$="/account/restore"]').waitFor();
     },
     button: 'form[action$="/account/restore"] button',
@@ -336,7 +336,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       await page.goto(request(world, "own"));
       await page.locator("#email").fill(account.email);
       await page.locator("#password").fill(account.password);
-      await page.locator('form[action$="/login"] button').click();
+      await page.locator('form[action$="/login"] button[type=submit]').click();
       await page.locator("#code").waitFor();
     },
     fill: (page, { typed }) => {

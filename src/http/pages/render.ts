@@ -93,6 +93,7 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     script,
     scripts:
       data.submits === true ? [] : ["page", ...(data.scripts ?? [])].map((each) => pathOf(ctx, scriptPath(each))),
+    strengthScripts: ["zxcvbn", "zxcvbn-common"].map((each) => pathOf(ctx, scriptPath(each))),
     wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
     firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => scopeText(ctx, language, scope),

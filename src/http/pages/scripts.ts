@@ -10,15 +10,19 @@ interface Script {
 
 const folder = new URL("scripts/", import.meta.url);
 
-/** The browser's part of WebAuthn, as its package has it for pages. */
-const webAuthn = new URL("../dist/bundle/index.umd.min.js", import.meta.resolve("@simplewebauthn/browser"));
+/** Libraries of pages, as their packages have them for browsers. */
+const libraries = {
+  webauthn: new URL("../dist/bundle/index.umd.min.js", import.meta.resolve("@simplewebauthn/browser")),
+  zxcvbn: new URL("zxcvbn-ts.js", import.meta.resolve("@zxcvbn-ts/core")),
+  "zxcvbn-common": new URL("zxcvbn-ts.js", import.meta.resolve("@zxcvbn-ts/language-common")),
+};
 
 /** The scripts of the pages by their names: plain JavaScript, as browsers run it. */
 export const SCRIPTS: ReadonlyMap<string, Script> = new Map([
   ...readdirSync(folder)
     .filter((file) => file.endsWith(".js"))
     .map((file) => scriptOf(file.slice(0, -".js".length), new URL(file, folder))),
-  scriptOf("webauthn", webAuthn),
+  ...Object.entries(libraries).map(([name, url]) => scriptOf(name, url)),
 ]);
 
 function scriptOf(name: string, url: URL): [name: string, script: Script] {

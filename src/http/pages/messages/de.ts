@@ -139,6 +139,8 @@ export const de: Messages = {
   languageLabel: "Sprache",
   showPassword: "Anzeigen",
   hidePassword: "Verbergen",
+  strengthLabel: "Stärke des Passworts",
+  strengths: ["Sehr schwach", "Schwach", "Mittel", "Gut", "Stark"],
   support: "Hilfe",
   policy: "Datenschutzerklärung",
   terms: "Nutzungsbedingungen",

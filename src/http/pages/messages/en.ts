@@ -137,6 +137,9 @@ export const en = {
   languageLabel: "Language",
   showPassword: "Show",
   hidePassword: "Hide",
+  strengthLabel: "Password strength",
+  /** From the weakest to the strongest: five. */
+  strengths: ["Very weak", "Weak", "Fair", "Good", "Strong"],
   support: "Help",
   policy: "Privacy policy",
   terms: "Terms of service",

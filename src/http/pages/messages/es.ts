@@ -135,6 +135,8 @@ export const es: Messages = {
   languageLabel: "Idioma",
   showPassword: "Mostrar",
   hidePassword: "Ocultar",
+  strengthLabel: "Seguridad de la contraseña",
+  strengths: ["Muy débil", "Débil", "Aceptable", "Buena", "Fuerte"],
   support: "Ayuda",
   policy: "Política de privacidad",
   terms: "Condiciones del servicio",

@@ -136,6 +136,8 @@ export const fr: Messages = {
   languageLabel: "Langue",
   showPassword: "Afficher",
   hidePassword: "Masquer",
+  strengthLabel: "Robustesse du mot de passe",
+  strengths: ["Très faible", "Faible", "Moyen", "Bon", "Fort"],
   support: "Aide",
   policy: "Politique de confidentialité",
   terms: "Conditions d’utilisation",

@@ -134,6 +134,8 @@ export const ja: Messages = {
   languageLabel: "言語",
   showPassword: "表示",
   hidePassword: "隠す",
+  strengthLabel: "パスワードの強度",
+  strengths: ["とても弱い", "弱い", "普通", "良い", "強い"],
   support: "ヘルプ",
   policy: "プライバシーポリシー",
   terms: "利用規約",

@@ -132,6 +132,8 @@ export const ko: Messages = {
   languageLabel: "언어",
   showPassword: "표시",
   hidePassword: "숨기기",
+  strengthLabel: "비밀번호 강도",
+  strengths: ["매우 약함", "약함", "보통", "좋음", "강함"],
   support: "도움말",
   policy: "개인정보 처리방침",
   terms: "이용약관",

@@ -55,7 +55,8 @@ function areFieldsRight(/** @type {HTMLFormElement} */ form) {
 
 /** A new passkey bears the names that were typed. */
 function named(/** @type {any} */ options, /** @type {HTMLFormElement} */ form) {
-  const value = (/** @type {string} */ id) => form.querySelector(`input#${id}`)?.value;
+  const value = (/** @type {string} */ id) =>
+    /** @type {HTMLInputElement | null} */ (form.querySelector(`input#${id}`))?.value;
   const name = value("email") ?? options.user.name;
   return { ...options, user: { ...options.user, name, displayName: value("nickname") ?? options.user.displayName } };
 }

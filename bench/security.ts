@@ -203,6 +203,20 @@ async function unknownAndKnown(url: string, email: string): Promise<Figure[]> {
     await statusOf(postJson(`${url}/api/users/password-reset`, { email: who }));
     return performance.now() - from;
   };
+  const verification = async (who: string) => {
+    const from = performance.now();
+    await statusOf(postJson(`${url}/api/users/email-verification`, { email: who }));
+    return performance.now() - from;
+  };
+  // the login page that an application opened for an address has the passkey's challenge
+  const passkeyBegin = async (who: string) => {
+    const browser = new TestBrowser();
+    const asked = await browser.get(authorizeUrl(url, { extra: { login_hint: who } }));
+    const page = new URL(asked.headers.get("location") ?? "", url).href;
+    const from = performance.now();
+    await statusOf(browser.get(page));
+    return performance.now() - from;
+  };
   // every account fails once: no limit is ever met
   const accounts = [email];
   while (accounts.length < samples + 20) accounts.push((await signUp(url)).email);
@@ -219,11 +233,15 @@ async function unknownAndKnown(url: string, email: string): Promise<Figure[]> {
   };
   const logins = await compare(login);
   const resets = await compare(reset);
+  const verifications = await compare(verification);
+  const begins = await compare(passkeyBegin);
   const apart = ({ known, unknown }: typeof logins) => Math.abs(median(known) / median(unknown) - 1) * 100;
   return [
     figure("S-048 medians of known and unknown accounts' logins apart by", apart(logins), "%", 5),
     figure("S-048 the two told apart (1 - p of Mann-Whitney)", 1 - mannWhitney(logins.known, logins.unknown), "", 0.99),
     figure("S-167 medians of known and unknown accounts' resets apart by", apart(resets), "%", 5),
+    figure("S-167 medians of known and unknown accounts' verifications apart by", apart(verifications), "%", 5),
+    figure("S-048 medians of known and unknown accounts' passkey challenges apart by", apart(begins), "%", 5),
   ];
 }
 

@@ -272,6 +272,38 @@ describe("the example portal in Chromium", () => {
     }),
   );
 
+  inBrowser("who has no second factor may turn back to the payment, which is not made, or set one up on the way", () =>
+    withPortal(async (profile) => {
+      const { page } = profile;
+      await signedIn(profile);
+      await pay(page, "Grace", "12.50");
+      await page.getByRole("link", { name: "Cancel and go back to Portal" }).click();
+      await page.getByRole("alert").filter({ hasText: "Nothing was paid" }).waitFor();
+      expect(await shown(page, "acr")).toBe("Password");
+      expect(await page.getByLabel("Amount in euros").inputValue()).toBe("12.50");
+
+      await page.getByRole("button", { name: "Pay", exact: true }).click();
+      const setUp = page.getByRole("link", { name: "Set up an authenticator app" });
+      await setUp.waitFor();
+      const stepUp = page.url();
+      await setUp.click();
+      await page.waitForURL(`${app.url}/account/security`);
+      await setUp.click();
+      const secret = ((await page.locator("code").first().textContent()) ?? "").replaceAll(" ", "");
+      await page.locator("#code").fill(codeOf(secret, app.clock.now()));
+      await page.locator("main button[type=submit]").first().click();
+      await page.waitForURL(`${app.url}/account/security`);
+      await page.goto(stepUp);
+      // a code is good once
+      app.clock.shift = 30_000;
+      await page.locator("#code").fill(codeOf(secret, app.clock.now()));
+      await page.locator("main button[type=submit]").first().click();
+      await page.getByText("You confirmed that it is you").waitFor();
+      await page.getByRole("button", { name: "Pay", exact: true }).click();
+      await page.getByText("Paid €12.50 to Grace").waitFor();
+    }),
+  );
+
   inBrowser("a payment is not handed to somebody else who signs in for it", () =>
     withPortal(async (profile) => {
       const { page, context } = profile;

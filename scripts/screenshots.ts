@@ -1,10 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
-import { startApp, type TestApp } from "../test/support/app.ts";
+import { startPortal } from "../examples/portal/server.ts";
+import { freePorts, startApp, type TestApp } from "../test/support/app.ts";
 import { findChromium } from "../test/support/chromium.ts";
 import { giveApp } from "../test/support/factors.ts";
 import { authorizeUrl, postForm, postJson } from "../test/support/flow.ts";
+import { internalOf } from "../test/support/portal.ts";
 import { resetTokenFor } from "../test/support/resets.ts";
 
 /** Takes a picture of every page, light and dark, small and large, and writes docs/pages.md: `npm run screenshots -- [NAME...]`. */
@@ -12,6 +14,8 @@ import { resetTokenFor } from "../test/support/resets.ts";
 const folder = new URL("../docs/images/pages/", import.meta.url);
 const [person, password] = ["ada@example.com", "correct horse battery"];
 const redirectUri = "http://127.0.0.1:3000/callback";
+const [portalPort = 0] = await freePorts(1);
+const portalUrl = `http://localhost:${portalPort}`;
 const clients = [
   {
     client_id: "album",
@@ -27,6 +31,13 @@ const clients = [
     client_name: "Living Room TV",
     grant_types: ["urn:ietf:params:oauth:grant-type:device_code"],
     scope: "openid",
+  },
+  {
+    client_id: "portal",
+    client_name: "Portal",
+    redirect_uris: [`${portalUrl}/callback`],
+    scope: "openid profile read write",
+    first_party: true,
   },
 ];
 
@@ -202,6 +213,23 @@ const SHOTS: readonly Shot[] = [
     open: (page, app) => page.goto(authorizeUrl(app.url, { clientId: "unknown", redirectUri })),
   },
   { name: "not-found", says: "No page at this address.", open: (page, app) => page.goto(`${app.url}/nowhere`) },
+  {
+    name: "portal-start",
+    says: "The example portal, an application that signs people in with this service.",
+    open: async (page) => {
+      await page.goto(portalUrl);
+      await page.getByRole("link", { name: "Sign in" }).waitFor();
+    },
+  },
+  {
+    name: "portal",
+    says: "The example portal: how a person signed in, a payment that asks for a second factor, devices.",
+    signedIn: true,
+    open: async (page) => {
+      await page.goto(`${portalUrl}/login`);
+      await page.locator("#devices:not([aria-busy])").waitFor();
+    },
+  },
 ];
 
 const SIZES = { small: { width: 390, height: 780 }, large: { width: 1280, height: 860 } } as const;
@@ -227,7 +255,7 @@ function pageOfDocs(): string {
   return `# Pages
 
 Every page that people see, as \`npm run screenshots\` takes it: on a phone (390 px) and on a desk (1280 px), light and dark.
-The pages work without scripts.
+The pages of the service work without scripts; the last two are those of an example.
 
 ${sections.join("\n")}`;
 }
@@ -237,6 +265,13 @@ if (found === null) throw new Error("screenshots need Chromium, on the PATH or a
 const wanted = process.argv.slice(2);
 const shots = SHOTS.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
 const app = await startApp({ LOG_LEVEL: "error" }, clients);
+const portal = await startPortal({
+  port: portalPort,
+  issuer: app.url,
+  clientId: "portal",
+  internal: internalOf(app),
+});
+await portal.ready;
 const browser = await chromium.launch({
   executablePath: found.executablePath,
   env: { ...(process.env as Record<string, string>), ...found.env },
@@ -270,5 +305,6 @@ try {
   execFileSync(biome, ["format", "--write", page], { stdio: "inherit" });
 } finally {
   await browser.close();
+  await portal.close();
   await app.close();
 }

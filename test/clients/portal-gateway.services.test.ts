@@ -5,6 +5,7 @@ import { startPortal } from "../../examples/portal/server.ts";
 import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { inBrowser, launchChromium, openProfile } from "../support/browser.ts";
 import { postForm, signUp } from "../support/flow.ts";
+import { internalOf, storedIn } from "../support/portal.ts";
 
 describe("the example portal behind the example gateway, in Chromium", () => {
   let app: TestApp;
@@ -33,7 +34,8 @@ describe("the example portal behind the example gateway, in Chromium", () => {
       },
     });
     await gateway.ready;
-    portal = { url, ...(await startPortal({ port, issuer: app.url, clientId: "portal", api: gateway.url })) };
+    const internal = internalOf(app);
+    portal = { url, ...(await startPortal({ port, issuer: app.url, clientId: "portal", api: gateway.url, internal })) };
     browser = await launchChromium();
   });
   afterAll(async () => {
@@ -75,7 +77,7 @@ describe("the example portal behind the example gateway, in Chromium", () => {
         await answer;
         expect(calls).toEqual(["gateway /api/users/me 401", "service /oauth2/token 200", "gateway /api/users/me 200"]);
 
-        const token = await page.evaluate<string>('sessionStorage.getItem("refreshToken")');
+        const { refreshToken: token } = await storedIn(page);
         await postForm(`${app.url}/oauth2/revoke`, { token, client_id: "portal" });
         calls.length = 0;
         await page.waitForTimeout(500);

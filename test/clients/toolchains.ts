@@ -44,10 +44,21 @@ export async function make(folder: string, command: string, ...args: string[]): 
   await run(command, args, { cwd: folder, env, timeout: 480_000 });
 }
 
-/** A program that listens at this URL: started, and answering. */
-export async function startProgram(command: readonly string[], url: string, env: Record<string, string>) {
+/** A program that listens at this URL: started, and answering. @param cwd its folder, where that matters */
+export async function startProgram(
+  command: readonly string[],
+  url: string,
+  env: Record<string, string>,
+  cwd: string = process.cwd(),
+) {
   const [file = "", ...args] = command;
-  const child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  // in a group of its own, so that what it starts ends with it
+  const child = spawn(file, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (chunk) => {
@@ -57,7 +68,7 @@ export async function startProgram(command: readonly string[], url: string, env:
   const exited = once(child, "close");
   exited.catch(() => {});
   const close = async () => {
-    child.kill("SIGKILL");
+    if (child.exitCode === null && child.signalCode === null) process.kill(-(child.pid ?? 0), "SIGKILL");
     await exited;
   };
   for (const from = performance.now(); ; await sleep(50)) {

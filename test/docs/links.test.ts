@@ -48,9 +48,13 @@ function brokenLinks(file: string, text: string): string[] {
   });
 }
 
-/** The paths of files that a page names as code, such as `src/app.ts`, and that do not exist. NAME and the like stand for a name. */
+/**
+ * The paths of files that a page names as code, such as `src/app.ts`, and that do not exist. NAME and the like stand for a name. The title of a
+ * block (`src/main.js`:) is a file that the reader writes.
+ */
 function missingFiles(file: string, text: string): string[] {
-  const named = [...text.matchAll(/`((?:src|test|scripts|proto|examples|deploy|bench|docs)\/[\w./-]+)`/g)];
+  const said = text.replaceAll(/^`[^`\n]+`:$(?=\n\n```)/gm, "");
+  const named = [...said.matchAll(/`((?:src|test|scripts|proto|examples|deploy|bench|docs)\/[\w./-]+)`/g)];
   const missing = named.filter(
     ([, name = ""]) => !/\/(NAME|AREA|TIMESTAMP)\b/.test(name) && !existsSync(path.join(root, name)),
   );
@@ -77,7 +81,7 @@ describe("the pages in Markdown", () => {
 
   it("would be found to have a broken link, a broken anchor, a missing file", () => {
     const text =
-      "[a](docs/none.md) [b](README.md#no-such-heading) [c](https://example.com/) `src/none.ts` `[d](none.md)`";
+      "[a](docs/none.md) [b](README.md#no-such-heading) [c](https://example.com/) `src/none.ts` `[d](none.md)`\n`src/mine.ts`:\n\n```ts\n```";
     expect(brokenLinks("README.md", text)).toEqual(["README.md: docs/none.md", "README.md: README.md#no-such-heading"]);
     expect(missingFiles("README.md", text)).toEqual(["README.md: src/none.ts"]);
   });

@@ -5,13 +5,17 @@ import { describe, expect, it } from "@jest/globals";
 const root = path.resolve(import.meta.dirname, "../..");
 /** Of dependencies. */
 const foreign = /(?:^|\/)(?:node_modules|\.venv)\//;
+/** Its programs are the reader's, in folders of their own. */
+const readersApps = "docs/how-to/add-sign-in.md";
 
 /** Commands in the code blocks of the pages, with the page. */
 function commands(): [page: string, line: string][] {
   const below = ["docs", "examples"].flatMap((folder) =>
     readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" }).map((file) => `${folder}/${file}`),
   );
-  const pages = [...readdirSync(root), ...below].filter((file) => file.endsWith(".md") && !foreign.test(file));
+  const pages = [...readdirSync(root), ...below].filter(
+    (file) => file.endsWith(".md") && !foreign.test(file) && file !== readersApps,
+  );
   return pages.flatMap((page) => {
     const text = readFileSync(path.join(root, page), "utf8");
     const blocks = [...text.matchAll(/^ *```sh\n([\s\S]*?)^ *```$/gm)].map(([, block = ""]) => block);

@@ -1,42 +1,49 @@
 import axios from "/axios.js";
+import { createRenewal } from "/renewal.js";
 import { session } from "/session.js";
 
 /**
  * The HTTP client of the portal. It adds the access token to every call. On a 401 it refreshes, as JSON, and sends the call
- * again, once; when that fails, too, the reader goes to the login.
+ * again, once; when the session is over the reader goes to the login.
  * @param goToLogin called when the session is over
  */
-export function createApi({ issuer, clientId, api: baseURL }, goToLogin) {
-  const api = axios.create({ baseURL });
+export function createApi(config, goToLogin) {
+  const api = axios.create({ baseURL: config.api });
+  const renewal = createRenewal((url, body) => api.post(url, body, { repeated: true }), config);
 
-  api.interceptors.request.use((config) => {
+  api.interceptors.request.use((request) => {
     // the refresh carries it too, although it has expired
-    if (session.accessToken !== null) config.headers.Authorization = `Bearer ${session.accessToken}`;
-    return config;
+    if (session.isOpen) request.headers.Authorization = `Bearer ${session.accessToken}`;
+    return request;
   });
 
   api.interceptors.response.use(undefined, async (error) => {
-    const { config, response } = error;
-    if (response?.status !== 401 || config.repeated || session.refreshToken === null) throw error;
-    config.repeated = true;
+    const { config: request, response } = error;
+    if (response?.status !== 401 || request.repeated || !session.isOpen) throw error;
+    // a new token of the same sign-in would be no stronger
+    if (demandOf(response) !== null) throw error;
+    request.repeated = true;
     try {
-      const { data } = await api.post(
-        `${issuer}/oauth2/token`,
-        {
-          grant_type: "refresh_token",
-          refresh_token: session.refreshToken,
-          client_id: clientId,
-        },
-        { repeated: true },
-      );
-      session.renew(data);
+      await renewal.renew(request.headers.Authorization.slice("Bearer ".length));
     } catch (failure) {
-      session.end();
-      goToLogin();
+      if (!session.isOpen) goToLogin();
       throw failure;
     }
-    return api.request(config);
+    return api.request(request);
   });
 
-  return api;
+  return { api, schedule: renewal.schedule };
+}
+
+/**
+ * What the API asks the user for before it does this (RFC 9470 section 3).
+ * @returns parameters of the authorization request, or null for another refusal
+ */
+export function demandOf(response) {
+  const challenge = response?.headers["www-authenticate"] ?? "";
+  const { error, acr_values, max_age } = Object.fromEntries(
+    [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, value]) => [name, value]),
+  );
+  if (error !== "insufficient_user_authentication") return null;
+  return { ...(acr_values && { acr_values }), ...(max_age && { max_age }) };
 }

@@ -1,19 +1,38 @@
+import { showDevices, showPayment, showUser } from "/account.js";
 import { createApi } from "/api.js";
 import { finishLogin, logOut, startLogin } from "/login.js";
 import { session } from "/session.js";
 
 const config = await (await fetch("/config.json")).json();
 const app = document.querySelector("#app");
+const status = document.querySelector("#status");
 
 function goTo(path) {
   history.pushState(null, "", path);
   return show();
 }
 
-const api = createApi(config, () => goTo("/login?ended"));
+const { api, schedule } = createApi(config, () => goTo("/login?ended"));
 
+/** Whose account this tab shows. */
+let shown;
+
+/** Shows a template. The title says where that is, and the focus goes to its heading, unless it is the first one of the page. */
 function put(template) {
+  const isFirst = app.firstElementChild === null;
   app.replaceChildren(document.querySelector(`#${template}`).content.cloneNode(true));
+  const heading = app.querySelector("h1");
+  document.title = `${heading.textContent} · Portal`;
+  if (!isFirst) heading.focus();
+  const isAccount = template === "signed-in";
+  document.querySelector("#sign-out").hidden = !isAccount;
+  shown = isAccount ? session.claims?.sub : undefined;
+  say("");
+}
+
+/** A short message that screen readers speak. */
+function say(message) {
+  status.textContent = message;
 }
 
 function fail(message) {
@@ -22,7 +41,7 @@ function fail(message) {
 }
 
 const routes = {
-  "/": () => (session.accessToken === null ? put("signed-out") : showAccount()),
+  "/": () => (session.isOpen ? showAccount() : put("signed-out")),
   "/login": () => {
     // after a failed refresh a person decides: the auth service may still know the browser and send it straight back
     if (!location.search.startsWith("?ended")) return startLogin(config);
@@ -30,13 +49,15 @@ const routes = {
     app.querySelector("#sign-in").addEventListener("click", () => startLogin(config));
   },
   "/callback": async () => {
+    let payment;
     try {
-      await finishLogin(api, config);
+      payment = await finishLogin(api, config);
     } catch (error) {
       return fail(error.response?.data?.error_description ?? error.message);
     }
+    schedule();
     history.replaceState(null, "", "/");
-    return show();
+    return showAccount(payment);
   },
   "/signup": () => {
     put("sign-up");
@@ -44,19 +65,36 @@ const routes = {
   },
 };
 
-async function showAccount() {
+async function showAccount(payment = null) {
   try {
-    const { data } = await api.get("/api/users/me");
+    const user = await loadUser();
     put("signed-in");
-    app.querySelector("#nickname").textContent = data.data.nickname;
-    app.querySelector("#email").textContent = data.data.email;
-    app.querySelector("#roles").textContent = data.data.roles.join(", ");
-    app.querySelector("#reload").addEventListener("click", show);
-    app.querySelector("#sign-out").addEventListener("click", () => logOut(config));
+    showUser(app, user);
+    app.querySelector("#reload").addEventListener("click", reload);
+    showPayment(app, { api, config, say }, payment);
+    await showDevices(app, { api, config });
   } catch (error) {
-    // the session ended meanwhile: the login is shown already
-    if (session.accessToken !== null) fail(error.message);
+    failUnlessEnded(error);
   }
+}
+
+async function loadUser() {
+  const { data } = await api.get("/api/users/me");
+  return data.data;
+}
+
+/** The rest of the page stays, and with it a payment that is half typed. */
+async function reload() {
+  try {
+    showUser(app, await loadUser());
+  } catch (error) {
+    failUnlessEnded(error);
+  }
+}
+
+/** When the session ended meanwhile, the login is shown already. */
+function failUnlessEnded(error) {
+  if (session.isOpen) fail(error.message);
 }
 
 async function signUp(event) {
@@ -76,5 +114,18 @@ function show() {
   return (routes[location.pathname] ?? routes["/"])();
 }
 
+/** Signing in or out counts for every tab; a renewal only sets the timer. */
+async function followOtherTab() {
+  schedule();
+  const sub = session.claims?.sub;
+  if (sub === shown) return;
+  history.replaceState(null, "", "/");
+  await show();
+  if (sub === undefined) say("You signed out in another tab.");
+}
+
+session.onOtherTab(followOtherTab);
+document.querySelector("#sign-out").addEventListener("click", () => logOut(config));
 addEventListener("popstate", show);
+schedule();
 await show();

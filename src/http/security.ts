@@ -14,6 +14,7 @@ import { renderPage } from "./pages/render.ts";
 import { readQuery } from "./parameters.ts";
 import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
 import { pathOf, type Visit } from "./visit.ts";
+import { requestOfPage, shownOf } from "./waiting-request.ts";
 
 const path = "/account/security";
 const removeTotpPath = `${path}/totp/remove`;
@@ -102,8 +103,12 @@ function removePurpose(passkey = ""): string {
 }
 
 async function showSecurity(visit: Visit, { session, user }: Owner): Promise<FastifyReply> {
+  // an application sent the user here to set something up
+  const pending = await requestOfPage(visit, session);
+  const { carried, clientName } = await shownOf(visit, pending);
   const { totp, passkeys, recoveryCodes } = await listFactors(visit.ctx, user.uuid);
   return renderPage(visit, "security", {
+    waiting: clientName === null ? null : { carried, clientName },
     account: user.email,
     zone: user.claims.zoneinfo ?? "UTC",
     totpSince: totp?.createdAt ?? null,

@@ -11,7 +11,7 @@ export const de: FactorMessages = {
   stepUpTitle: "Noch ein Schritt",
   stepUpIntro: (name) => `${name} verlangt, dass Sie sich mit einem zweiten Schritt ausweisen.`,
   stepUpNone:
-    "Sie haben noch keinen eingerichtet. Richten Sie einen ein, kommen Sie dann auf diese Seite zurück und fahren Sie fort.",
+    "Sie haben noch keinen eingerichtet. Richten Sie einen ein; danach führt die Sicherheitsseite Sie zurück.",
   codeWrong: "Dieser Code ist falsch oder wurde schon verwendet. Warten Sie auf den nächsten.",
   remember: "In diesem Browser 30 Tage nicht mehr fragen",
   confirmTitle: "Erneut anmelden",
@@ -50,7 +50,7 @@ export const de: FactorMessages = {
   passkeysFull: "Mehr Passkeys sind nicht möglich. Entfernen Sie zuerst einen.",
   passkeyNameWrong: "Verwenden Sie 1 bis 50 Zeichen.",
   stepUpNoPasskey:
-    "Sie haben noch keinen Passkey. Fügen Sie einen hinzu, kommen Sie dann auf diese Seite zurück und fahren Sie fort.",
+    "Sie haben noch keinen Passkey. Fügen Sie einen hinzu; danach führt die Sicherheitsseite Sie zurück.",
   noPassword:
     "Dieses Konto hat kein Passwort: Sie melden sich mit einem Passkey an. Über einen Link, den wir Ihnen per E-Mail schicken, können Sie ein Passwort festlegen.",
   noPasswordSend: "Passwort per E-Mail festlegen",

@@ -8,7 +8,7 @@ export const en = {
   codeHint: "The six digits that your authenticator app shows, or one of your recovery codes.",
   stepUpTitle: "One more step",
   stepUpIntro: (name: string) => `${name} asks you to confirm with a second step that it is you.`,
-  stepUpNone: "You have not set one up yet. Set one up, then come back to this page and continue.",
+  stepUpNone: "You have not set one up yet. Set one up; then the security page leads you back.",
   codeWrong: "This code is wrong or was used before. Wait for the next one.",
   remember: "Don’t ask again in this browser for 30 days",
   confirmTitle: "Sign in again",
@@ -43,7 +43,7 @@ export const en = {
   passkeyScript: "Passkeys need JavaScript, which is off in this browser.",
   passkeysFull: "You have as many passkeys as there may be. Remove one first.",
   passkeyNameWrong: "Use 1 to 50 characters.",
-  stepUpNoPasskey: "You have no passkey yet. Add one, then come back to this page and continue.",
+  stepUpNoPasskey: "You have no passkey yet. Add one; then the security page leads you back.",
   noPassword:
     "This account has no password: you sign in with a passkey. You can set a password through a link that we send you by e-mail.",
   noPasswordSend: "Set a password by e-mail",

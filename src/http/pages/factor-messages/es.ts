@@ -10,7 +10,7 @@ export const es: FactorMessages = {
   codeHint: "Los seis dígitos que muestra tu aplicación de autenticación o uno de tus códigos de recuperación.",
   stepUpTitle: "Un paso más",
   stepUpIntro: (name) => `${name} te pide que confirmes tu identidad con un segundo paso.`,
-  stepUpNone: "Aún no tienes ninguno configurado. Configura uno, vuelve a esta página y continúa.",
+  stepUpNone: "Aún no tienes ninguno configurado. Configura uno; después, la página de seguridad te traerá de vuelta.",
   codeWrong: "Este código no es correcto o ya se ha usado. Espera al siguiente.",
   remember: "No volver a preguntar en este navegador durante 30 días",
   confirmTitle: "Inicia sesión de nuevo",
@@ -46,7 +46,8 @@ export const es: FactorMessages = {
   passkeyScript: "Las llaves de acceso necesitan JavaScript, que está desactivado en este navegador.",
   passkeysFull: "Has llegado al número máximo de llaves de acceso. Quita una primero.",
   passkeyNameWrong: "Usa de 1 a 50 caracteres.",
-  stepUpNoPasskey: "Aún no tienes ninguna llave de acceso. Añade una, vuelve a esta página y continúa.",
+  stepUpNoPasskey:
+    "Aún no tienes ninguna llave de acceso. Añade una; después, la página de seguridad te traerá de vuelta.",
   noPassword:
     "Esta cuenta no tiene contraseña: inicias sesión con una llave de acceso. Puedes establecer una contraseña con un enlace que te enviamos por correo.",
   noPasswordSend: "Establecer una contraseña por correo",

@@ -10,7 +10,7 @@ export const fr: FactorMessages = {
   codeHint: "Les six chiffres de votre application d’authentification, ou l’un de vos codes de récupération.",
   stepUpTitle: "Encore une étape",
   stepUpIntro: (name) => `${name} vous demande de confirmer votre identité par une seconde étape.`,
-  stepUpNone: "Vous n’en avez pas encore configuré. Configurez-en un, puis revenez sur cette page pour continuer.",
+  stepUpNone: "Vous n’en avez pas encore configuré. Configurez-en une ; la page Sécurité vous ramènera ensuite ici.",
   codeWrong: "Ce code est faux ou a déjà été utilisé. Attendez le suivant.",
   remember: "Ne plus demander dans ce navigateur pendant 30 jours",
   confirmTitle: "Se reconnecter",
@@ -48,7 +48,8 @@ export const fr: FactorMessages = {
   passkeyScript: "Les clés d’accès ont besoin de JavaScript, désactivé dans ce navigateur.",
   passkeysFull: "Vous avez atteint le nombre maximal de clés d’accès. Supprimez-en une d’abord.",
   passkeyNameWrong: "Saisissez de 1 à 50 caractères.",
-  stepUpNoPasskey: "Vous n’avez pas encore de clé d’accès. Ajoutez-en une, puis revenez sur cette page pour continuer.",
+  stepUpNoPasskey:
+    "Vous n’avez pas encore de clé d’accès. Ajoutez-en une ; la page Sécurité vous ramènera ensuite ici.",
   noPassword:
     "Ce compte n’a pas de mot de passe : vous vous connectez avec une clé d’accès. Vous pouvez définir un mot de passe grâce à un lien que nous vous envoyons par e-mail.",
   noPasswordSend: "Définir un mot de passe par e-mail",

@@ -10,7 +10,7 @@ export const ja: FactorMessages = {
   codeHint: "認証アプリに表示される 6 桁の数字、またはリカバリーコードを入力してください。",
   stepUpTitle: "もう1段階の確認",
   stepUpIntro: (name) => `${name}が、2段階認証による本人確認を求めています。`,
-  stepUpNone: "まだ設定されていません。設定してからこのページに戻り、続けてください。",
+  stepUpNone: "まだ設定されていません。設定すると、セキュリティのページから元のアプリに戻れます。",
   codeWrong: "コードが正しくないか、すでに使用されています。次のコードをお待ちください。",
   remember: "このブラウザーでは 30 日間確認しない",
   confirmTitle: "もう一度ログイン",
@@ -45,7 +45,7 @@ export const ja: FactorMessages = {
   passkeyScript: "パスキーには JavaScript が必要ですが、このブラウザーでは無効になっています。",
   passkeysFull: "登録できるパスキーの数が上限に達しています。先にどれかを削除してください。",
   passkeyNameWrong: "1～50 文字で入力してください。",
-  stepUpNoPasskey: "パスキーがまだありません。追加してからこのページに戻り、続けてください。",
+  stepUpNoPasskey: "パスキーがまだありません。追加すると、セキュリティのページから元のアプリに戻れます。",
   noPassword:
     "このアカウントにはパスワードがなく、パスキーでログインします。メールで送るリンクからパスワードを設定できます。",
   noPasswordSend: "メールでパスワードを設定する",

@@ -10,7 +10,7 @@ export const ko: FactorMessages = {
   codeHint: "인증 앱에 표시된 6자리 숫자 또는 복구 코드를 입력하세요.",
   stepUpTitle: "한 단계 더 필요합니다",
   stepUpIntro: (name) => `${name}에서 본인 확인을 위해 2단계 인증을 요청합니다.`,
-  stepUpNone: "아직 설정하지 않았습니다. 설정한 뒤 이 페이지로 돌아와 계속하세요.",
+  stepUpNone: "아직 설정하지 않았습니다. 설정하면 보안 페이지에서 원래 앱으로 돌아갈 수 있습니다.",
   codeWrong: "코드가 올바르지 않거나 이미 사용되었습니다. 다음 코드를 기다려 주세요.",
   remember: "이 브라우저에서 30일 동안 다시 묻지 않기",
   confirmTitle: "다시 로그인",
@@ -45,7 +45,7 @@ export const ko: FactorMessages = {
   passkeyScript: "패스키에는 JavaScript가 필요하지만 이 브라우저에서는 꺼져 있습니다.",
   passkeysFull: "등록할 수 있는 패스키 수에 도달했습니다. 먼저 하나를 삭제하세요.",
   passkeyNameWrong: "1~50자로 입력하세요.",
-  stepUpNoPasskey: "아직 패스키가 없습니다. 하나를 추가한 뒤 이 페이지로 돌아와 계속하세요.",
+  stepUpNoPasskey: "아직 패스키가 없습니다. 추가하면 보안 페이지에서 원래 앱으로 돌아갈 수 있습니다.",
   noPassword:
     "이 계정에는 비밀번호가 없으며 패스키로 로그인합니다. 이메일로 보내 드리는 링크로 비밀번호를 설정할 수 있습니다.",
   noPasswordSend: "이메일로 비밀번호 설정",

@@ -85,7 +85,7 @@ describe.each(kinds)("the guide's app for $name, as its reader types it", ({ nam
     await control(page, "Sign in").click();
     await page.getByLabel("E-mail address").fill(account.email);
     await page.getByLabel("Password").fill(account.password);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await isSignedIn(account, page);
     return account;
   }

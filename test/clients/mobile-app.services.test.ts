@@ -157,7 +157,7 @@ describe("a desktop app that listens on a loopback address, in Chromium", () => 
       await page.goto(requestOf(redirectUri, challenge).href);
       await page.getByLabel("E-mail address").fill(account.email);
       await page.getByLabel("Password").fill(account.password);
-      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByRole("button", { name: "Sign in", exact: true }).click();
       await page.getByRole("heading", { name: "Client" }).waitFor();
       const code = new URL(page.url()).searchParams.get("code") ?? "";
       const form = { grant_type: "authorization_code", code, redirect_uri: redirectUri, code_verifier: verifier };
@@ -184,7 +184,7 @@ describe("a desktop app that listens on a loopback address, in Chromium", () => 
         });
         await page.getByLabel("E-mail address").fill(account.email);
         await page.getByLabel("Password").fill(account.password);
-        await page.getByRole("button", { name: "Sign in" }).click();
+        await page.getByRole("button", { name: "Sign in", exact: true }).click();
         expect(new URL(await asked).searchParams.get("code")).toMatch(/./);
         expect(complaints).toEqual([]);
       } finally {

@@ -73,7 +73,7 @@ describe("oidc-client-ts as the client, in Chromium", () => {
     await click(page, "Sign in");
     await page.getByLabel("E-mail address").fill(account.email);
     await page.getByLabel("Password").fill(account.password);
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await says(page, `Signed in as ${account.nickname}, ${account.email}`);
   };
   const tokensOf = (page: Page) =>

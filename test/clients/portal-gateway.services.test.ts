@@ -62,7 +62,7 @@ describe("the example portal behind the example gateway, in Chromium", () => {
         await page.goto(`${portal.url}/login`);
         await page.getByLabel("E-mail address").fill(account.email);
         await page.getByLabel("Password").fill(account.password);
-        await page.getByRole("button", { name: "Sign in" }).click();
+        await page.getByRole("button", { name: "Sign in", exact: true }).click();
         await page.getByText(account.email).waitFor();
         expect(calls).toEqual(["service /oauth2/token 200", "gateway /api/users/me 200"]);
 

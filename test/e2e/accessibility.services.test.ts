@@ -7,6 +7,7 @@ import { LANGUAGES, type Language } from "../../src/config/languages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { inBrowser, launchChromium, openProfile } from "../support/browser.ts";
 import { signUp } from "../support/flow.ts";
+import { Keyboard } from "../support/keyboard.ts";
 import { openStop, STOPS, type Stop, WALKED_CLIENTS, WALKED_ENV } from "../support/walk.ts";
 
 /** Pages at once: while one waits for the service another is looked at. */
@@ -117,6 +118,12 @@ async function inspect(stop: Stop, language: Language, number: number): Promise<
       const name = [stop.name, language, ...Object.values(each)].join(", ");
       found.push(...(await findings(page, each)).map((finding) => `${name}: ${finding}`));
     }
+    if (language === "en" || language === "de") {
+      await look(page, { size: language === "en" ? "desk" : "phone", colorScheme: "light" });
+      const keys = new Keyboard(page);
+      await keys.round();
+      found.push(...keys.problems.map((problem) => `${stop.name}, ${language}, by keyboard: ${problem}`));
+    }
     if (language === "de" || language === "ja") {
       found.push(...(await overflows(page)).map((overflow) => `${stop.name}, ${language}, ${overflow}`));
     }
@@ -142,7 +149,7 @@ async function walk(work: (stop: Stop, number: number) => Promise<string[]>): Pr
 
 describe.each([...LANGUAGES])("the pages in %s", (language) => {
   inBrowser(
-    "are such that axe finds nothing, in each state, size and theme",
+    "are for everybody: axe finds nothing in them, keys reach all of them, and nothing lies outside",
     async () => {
       shown.mockClear();
       expect(await walk((stop, number) => inspect(stop, language, number))).toEqual([]);

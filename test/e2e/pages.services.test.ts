@@ -414,27 +414,6 @@ describe("the browser's own ways", () => {
     }),
   );
 
-  inBrowser("a login needs only the keyboard, in the order in which the page is read", () =>
-    withProfile("en", async ({ page }) => {
-      const account = await signUp(app.url);
-      await page.goto(startUrl());
-      expect(await focused(page)).toBe("email");
-      await page.keyboard.type(account.email);
-      await page.keyboard.press("Tab");
-      expect(await focused(page)).toBe("password");
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.tagName")).toBe("BUTTON");
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.textContent")).toBe(t.forgot);
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.textContent")).toBe(t.signUp);
-      for (let tabs = 0; tabs < 3; tabs++) await page.keyboard.press("Shift+Tab");
-      await page.keyboard.type(account.password);
-      await page.keyboard.press("Enter");
-      expect((await atClient(page)).searchParams.has("code")).toBe(true);
-    }),
-  );
-
   inBrowser("S-028 markup in any parameter or field is shown as text, with script enabled, too", async () => {
     const hostile = `"><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}<%= 7*7 %>'`;
     const profile = await openProfile(browser, { locale: "en-US" });
@@ -520,44 +499,4 @@ describe("the browser's own ways", () => {
       expect((await context.cookies(app.url)).map(({ name }) => name)).not.toContain("auth_session");
     }),
   );
-
-  inBrowser("texts of every text colour stand out by 4.5 to 1 in light and dark", async () => {
-    for (const colorScheme of ["light", "dark"] as const) {
-      const profile = await openProfile(browser, { colorScheme, locale: "en-US", javaScriptEnabled: false });
-      try {
-        const { page } = profile;
-        await page.goto(startUrl());
-        await signInOn(page, "en", { email: uniqueEmail(), password: "not the password" });
-        await page.getByRole("alert").waitFor();
-        const colours = await page.evaluate<[text: string, front: string, back: string][]>(coloursOfTexts);
-        expect(colours.length).toBeGreaterThan(8);
-        for (const [text, front, back] of colours) {
-          expect([colorScheme, text, contrast(front, back) >= 4.5]).toEqual([colorScheme, text, true]);
-        }
-      } finally {
-        await profile.close();
-      }
-    }
-  });
 });
-
-const coloursOfTexts = `
-  [...document.querySelectorAll("h1, p, label, a, button, strong, header")].map((element) => {
-    let behind = element;
-    while (behind !== null && getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-    const back = getComputedStyle(behind ?? document.body).backgroundColor;
-    return [element.textContent ?? "", getComputedStyle(element).color, back];
-  })`;
-
-/** WCAG 2.2's contrast ratio of two `rgb()` colours. */
-function contrast(front: string, back: string): number {
-  const luminance = (colour: string) => {
-    const [red = 0, green = 0, blue = 0] = (colour.match(/\d+/g) ?? []).map((part) => {
-      const value = Number(part) / 255;
-      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const [high = 0, low = 0] = [luminance(front), luminance(back)].sort((a, b) => b - a);
-  return (high + 0.05) / (low + 0.05);
-}

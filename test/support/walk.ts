@@ -84,7 +84,8 @@ export async function openStop({ name, signedIn = false, open, shows }: Stop, vi
 /** The applications and devices that a person signed in with are named by this. */
 const userAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/147.0.0.0 Safari/537.36";
 
-async function signIn({ app, context, account }: Visitor): Promise<void> {
+/** Signs in, without a page. */
+export async function signIn({ app, context, account }: Visitor): Promise<void> {
   const browser = new TestBrowser({ "user-agent": userAgent });
   await browser.submit(`${app.url}/login`, { email: account.email, password: account.password });
   await takeOver({ app, context }, browser);
@@ -545,7 +546,7 @@ const factors: readonly Stop[] = [
       await takeOver(visitor, await addOwnPasskey(visitor));
       await page.goto(`${visitor.app.url}/account/security/confirm`);
     },
-    shows: "button[data-passkey]",
+    shows: "form:has(button[data-passkey])",
   },
   {
     name: "confirm-wrong",
@@ -567,7 +568,12 @@ const factors: readonly Stop[] = [
     },
     shows: "#problem",
   },
-  { name: "passkey-add", signedIn: true, open: at("/account/security/passkeys"), shows: "button[data-passkey]" },
+  {
+    name: "passkey-add",
+    signedIn: true,
+    open: at("/account/security/passkeys"),
+    shows: "form:has(button[data-passkey])",
+  },
   {
     name: "passkey-add-refused",
     signedIn: true,
@@ -617,7 +623,7 @@ const factors: readonly Stop[] = [
       await page.goto(`${visitor.app.url}/login`);
       await send(page, byPassword(visitor.account));
     },
-    shows: "form[action$='/second-factor'] button[data-passkey]",
+    shows: "form[action$='/second-factor']:has(button[data-passkey])",
   },
   ...(["two-factor", "passkey"] as const).map(
     (acr): Stop => ({

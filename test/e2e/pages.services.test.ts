@@ -435,7 +435,7 @@ describe("the browser's own ways", () => {
       await page.getByLabel(t.email).fill(uniqueEmail());
       await page.getByLabel(t.nickname).fill(hostile);
       await page.getByLabel(t.password).fill("password123");
-      await page.getByRole("button", { name: t.signUp }).click();
+      await page.getByRole("button", { name: t.signUp, exact: true }).click();
       await page.locator("#password-wrong").waitFor();
       expect(await page.getByLabel(t.nickname).inputValue()).toBe(hostile);
       await nothingInjected();

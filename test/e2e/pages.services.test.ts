@@ -15,7 +15,6 @@ import {
   skip,
   startClientServer,
 } from "../support/browser.ts";
-import { coloursOfTexts } from "../support/contrast.ts";
 import { type Account, authorizeUrl, pkce, postJson, redeem, signUp, uniqueEmail } from "../support/flow.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((one) => one?.some(({ address }) => address === "::1"));
@@ -415,27 +414,6 @@ describe("the browser's own ways", () => {
     }),
   );
 
-  inBrowser("a login needs only the keyboard, in the order in which the page is read", () =>
-    withProfile("en", async ({ page }) => {
-      const account = await signUp(app.url);
-      await page.goto(startUrl());
-      expect(await focused(page)).toBe("email");
-      await page.keyboard.type(account.email);
-      await page.keyboard.press("Tab");
-      expect(await focused(page)).toBe("password");
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.tagName")).toBe("BUTTON");
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.textContent")).toBe(t.forgot);
-      await page.keyboard.press("Tab");
-      expect(await page.evaluate<string>("document.activeElement?.textContent")).toBe(t.signUp);
-      for (let tabs = 0; tabs < 3; tabs++) await page.keyboard.press("Shift+Tab");
-      await page.keyboard.type(account.password);
-      await page.keyboard.press("Enter");
-      expect((await atClient(page)).searchParams.has("code")).toBe(true);
-    }),
-  );
-
   inBrowser("S-028 markup in any parameter or field is shown as text, with script enabled, too", async () => {
     const hostile = `"><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}<%= 7*7 %>'`;
     const profile = await openProfile(browser, { locale: "en-US" });
@@ -521,23 +499,4 @@ describe("the browser's own ways", () => {
       expect((await context.cookies(app.url)).map(({ name }) => name)).not.toContain("auth_session");
     }),
   );
-
-  inBrowser("texts of every text colour stand out by 4.5 to 1 in light and dark", async () => {
-    for (const colorScheme of ["light", "dark"] as const) {
-      const profile = await openProfile(browser, { colorScheme, locale: "en-US", javaScriptEnabled: false });
-      try {
-        const { page } = profile;
-        await page.goto(startUrl());
-        await signInOn(page, "en", { email: uniqueEmail(), password: "not the password" });
-        await page.getByRole("alert").waitFor();
-        const colours = await coloursOfTexts(page);
-        expect(colours.length).toBeGreaterThan(8);
-        for (const { text, contrast } of colours) {
-          expect([colorScheme, text, contrast >= 4.5]).toEqual([colorScheme, text, true]);
-        }
-      } finally {
-        await profile.close();
-      }
-    }
-  });
 });

@@ -196,7 +196,9 @@ describe("examples/conformance", () => {
       if (response.status >= 300 && response.status < 400) continue;
       expect(scripts.length).toBeGreaterThan(0);
       for (const tag of scripts) {
-        expect(tag).toMatch(/^<script src="[^":]*\/assets\/(page|webauthn|passkey|strength)\.[0-9a-f]{16}\.js" defer>$/);
+        expect(tag).toMatch(
+          /^<script src="[^":]*\/assets\/(page|webauthn|passkey|strength)\.[0-9a-f]{16}\.js" defer>$/,
+        );
       }
       expect(response.headers.get("content-security-policy")).toContain("script-src 'self';");
     }

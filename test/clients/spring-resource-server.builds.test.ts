@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
-import { type Account, getTokens, signUp } from "../support/flow.ts";
+import { type Account, getTokens, postForm, signUp } from "../support/flow.ts";
+import { registerAsIn } from "./how-to.ts";
 import { cache, hasMaven, make, programs, startProgram } from "./toolchains.ts";
 
 const minutes = 60_000;
@@ -20,6 +21,8 @@ const settings = {
   issuer: {},
   audience: { SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_AUDIENCES: resource },
   atJwt: { SPRING_PROFILES_ACTIVE: "at-jwt", AUDIENCE: resource },
+  // asks the service instead
+  opaque: { SPRING_PROFILES_ACTIVE: "opaque" },
 };
 type Api = keyof typeof settings;
 
@@ -38,10 +41,17 @@ describe("an API in Java", () => {
     app = await startApp({}, clients);
     account = await signUp(app.url);
     const command = ["java", "-jar", join(cache, "spring-resource-server/resource-server.jar")];
+    const addresses = { "https://auth.example.com": app.url, "https://orders.example.com": resource };
+    const secret = await registerAsIn("Spring Boot API", app, addresses);
+    const introspection = {
+      SPRING_SECURITY_OAUTH2_RESOURCESERVER_OPAQUETOKEN_INTROSPECTION_URI: `${app.url}/oauth2/introspect`,
+      CLIENT_SECRET: secret,
+    };
     const ports = await freePorts(Object.keys(settings).length);
     for (const [name, env] of Object.entries(settings)) {
       const port = ports.pop();
-      const api = await startProgram(command, `http://127.0.0.1:${port}`, { PORT: `${port}`, ISSUER: app.url, ...env });
+      const common = { PORT: `${port}`, ISSUER: app.url, ...(name === "opaque" ? introspection : {}) };
+      const api = await startProgram(command, `http://127.0.0.1:${port}`, { ...common, ...env });
       running.set(name as Api, api);
     }
   }, 10 * minutes);
@@ -104,5 +114,21 @@ describe("an API in Java", () => {
     for (const other of [changed(access_token), id_token, elsewhere, otherType]) {
       expect(await refusalOf("atJwt", other)).toMatch(/^401 Bearer error="invalid_token"/);
     }
+  });
+
+  withMaven("Spring Boot asks about each token with opaquetoken, and refuses it from its revocation on", async () => {
+    const { access_token, refresh_token } = await tokensOf("at-jwt", { resource });
+    const response = await call("opaque", access_token);
+    expect(await response.json()).toMatchObject({
+      subject: account.uuid,
+      authorities: expect.arrayContaining(["SCOPE_openid", "SCOPE_read"]),
+    });
+    const elsewhere = (await tokensOf("at-jwt")).access_token;
+    for (const bad of [changed(access_token), elsewhere]) {
+      expect(await refusalOf("opaque", bad)).toMatch(/^401 Bearer error="invalid_token"/);
+    }
+    await postForm(`${app.url}/oauth2/revoke`, { token: refresh_token, client_id: "at-jwt" });
+    expect(await refusalOf("opaque", access_token)).toMatch(/^401 Bearer error="invalid_token"/);
+    expect(await callerOf("atJwt", access_token)).toEqual([200, account.uuid]);
   });
 });

@@ -99,6 +99,11 @@ export async function startHaproxy(
       const { http, grpc, internal } = replicas[replica === "1" ? 0 : 1];
       return `127.0.0.1:${port === "8081" ? http : port === "9091" ? grpc : internal} port ${internal}`;
     });
+  return runHaproxy(haproxy, text, own.http);
+}
+
+/** Runs haproxy in the foreground with this configuration. @param port where it listens */
+export async function runHaproxy(haproxy: Haproxy, text: string, port: number): Promise<RunningProxy> {
   const folder = mkdtempSync(join(tmpdir(), "haproxy-"));
   const file = join(folder, "haproxy.cfg");
   writeFileSync(file, text);
@@ -109,7 +114,7 @@ export async function startHaproxy(
     await end(child);
     rmSync(folder, { recursive: true, force: true });
   };
-  for (let tries = 0; !(await accepts(own.http)); tries++) {
+  for (let tries = 0; !(await accepts(port)); tries++) {
     if (child.exitCode !== null || tries > 300) {
       await stop();
       throw new Error(`haproxy did not come up: ${output}`);

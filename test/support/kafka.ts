@@ -83,7 +83,15 @@ export async function requireJava(): Promise<void> {
   await run("mvn", ["-q", "-B", "-f", "pom.xml", ...goals], { cwd: root, timeout: 300_000 });
 }
 
-async function startOnJava(): Promise<TestKafka> {
+/**
+ * A private broker as a process, with settings of its own.
+ * @param settings lines of server.properties, before those of the tests where both have one
+ * @param javaOptions of the broker's JVM
+ */
+export async function startOnJava(
+  settings: Readonly<Record<string, string>> = {},
+  javaOptions: readonly string[] = [],
+): Promise<TestKafka> {
   await requireJava();
   const folder = await mkdtemp(path.join(tmpdir(), "kafka-"));
   const [port, saslPort, controllerPort] = await freePorts(3);
@@ -118,6 +126,7 @@ async function startOnJava(): Promise<TestKafka> {
       // a killed broker is let back in soon
       "broker.session.timeout.ms": 2_000,
       "broker.heartbeat.interval.ms": 500,
+      ...settings,
     })
       .map(([key, value]) => `${key}=${value}\n`)
       .join(""),
@@ -136,9 +145,8 @@ async function startOnJava(): Promise<TestKafka> {
 
   async function launch() {
     const log = openSync(logFile, "a");
-    const child = spawn("java", ["-Xmx400m", "-XX:TieredStopAtLevel=1", ...classpath, "kafka.Kafka", properties], {
-      stdio: ["ignore", log, log],
-    });
+    const options = ["-Xmx400m", "-XX:TieredStopAtLevel=1", ...javaOptions, ...classpath];
+    const child = spawn("java", [...options, "kafka.Kafka", properties], { stdio: ["ignore", log, log] });
     closeSync(log);
     const exit = new Promise<void>((resolve) => {
       child.once("exit", () => resolve());

@@ -10,7 +10,7 @@ import org.springframework.security.core.GrantedAuthority;
 import org.springframework.security.oauth2.jwt.JwtDecoder;
 import org.springframework.security.oauth2.jwt.JwtValidators;
 import org.springframework.security.oauth2.jwt.NimbusJwtDecoder;
-import org.springframework.security.oauth2.server.resource.authentication.JwtAuthenticationToken;
+import org.springframework.security.oauth2.server.resource.authentication.AbstractOAuth2TokenAuthenticationToken;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.RestController;
 
@@ -25,7 +25,7 @@ public class ResourceServer {
   public record Caller(String subject, List<String> authorities) {}
 
   @GetMapping("/")
-  public Caller caller(JwtAuthenticationToken token) {
+  public Caller caller(AbstractOAuth2TokenAuthenticationToken<?> token) {
     return new Caller(token.getName(), token.getAuthorities().stream().map(GrantedAuthority::getAuthority).sorted().toList());
   }
 

@@ -139,7 +139,7 @@ describe.each(settings)("by keyboard alone, in $language at $width px with scrip
     const { page, keys, account } = person;
     await page.goto(request());
     await keys.to(field(page, "email"));
-    const [reveal, passkey] = scripts === "on" ? [[t.showPassword], [f.passkeySignIn]] : [[], []];
+    const [reveal, passkey] = scripts === "on" ? [[t.showPassword], [f.passkeyUse]] : [[], []];
     const stops = await keys.rest();
     expect(stops.slice(0, 5 + reveal.length + passkey.length)).toEqual([
       t.password,

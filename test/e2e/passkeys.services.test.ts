@@ -104,12 +104,12 @@ describe("passkeys in a browser", () => {
     await page.getByRole("link", { name: MESSAGES.en.signUp }).click();
     await page.locator("#email").fill(uniqueEmail());
     await page.locator("#nickname").fill("Zoë");
-    await button(page, "Sign up with a passkey").click();
+    await button(page, "Use a passkey instead of a password").click();
     await atClient(page);
     expect(await authenticator.count()).toBe(1);
     await context.clearCookies();
     await openUnrecognised(page, authenticator, authorize());
-    await button(page, "Sign in with a passkey").click();
+    await button(page, "Use a passkey").click();
     await atClient(page);
     expect(complaints).toEqual([]);
     await close();
@@ -129,7 +129,7 @@ describe("passkeys in a browser", () => {
       expect(await page.locator("h1").textContent()).toBe(f.securityTitle);
       await context.clearCookies();
       await openUnrecognised(page, authenticator, `${app.url}/login`);
-      await button(page, f.passkeySignIn).press("Enter");
+      await button(page, f.passkeyUse).press("Enter");
       await page.waitForURL(`${app.url}/`);
       expect(complaints).toEqual([]);
       await close();
@@ -154,7 +154,7 @@ describe("passkeys in a browser", () => {
     await authenticator.setUser(false);
     const account = await signUp(app.url);
     await page.goto(`${app.url}/login`);
-    await button(page, "Sign in with a passkey").click();
+    await button(page, "Use a passkey").click();
     await page.getByText(FACTOR_MESSAGES.en.passkeyFailed).waitFor();
     await page.locator("#email").fill(account.email);
     await page.locator("#password").fill(account.password);
@@ -200,9 +200,9 @@ describe("passkeys in a browser", () => {
   inBrowser("are not shown without scripts, where the password does the whole job", async () => {
     const { page, close } = await open({ javaScriptEnabled: false });
     await page.goto(`${app.url}/login`);
-    expect(await button(page, "Sign in with a passkey").isVisible()).toBe(false);
+    expect(await button(page, "Use a passkey").isVisible()).toBe(false);
     await page.goto(`${app.url}/signup`);
-    expect(await button(page, "Sign up with a passkey").isVisible()).toBe(false);
+    expect(await button(page, "Use a passkey instead of a password").isVisible()).toBe(false);
     await close();
   });
 });

@@ -31,7 +31,7 @@ function showStrength(/** @type {HTMLElement} */ box) {
   const input = /** @type {HTMLInputElement | null} */ (
     form?.querySelector("input[autocomplete=new-password]") ?? null
   );
-  const [meter, text] = [box.querySelector("meter"), box.querySelector("span")];
+  const [meter, text] = [box.querySelector("meter"), box.querySelector(".word")];
   if (form === null || input === null || meter === null || text === null) return;
   const words = (box.dataset.words ?? "").split("|");
   /** @type {Judge | null} */

@@ -84,7 +84,8 @@ async function reach(page: Page, ends: readonly End[], what: string, pressed?: s
 async function press(page: Page, entry: Entry): Promise<boolean> {
   const script = `(() => {
     const button = document.querySelector(${JSON.stringify(entry.button)});
-    window.pressed = button !== null;
+    // a press may meet the page that the first one led to, whose empty fields send nothing
+    window.pressed = button !== null && (button.form?.checkValidity() ?? true);
     button?.click();
     return button !== null;
   })()`;

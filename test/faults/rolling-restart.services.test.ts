@@ -165,9 +165,18 @@ async function watch(
  * client that nothing was answered, by a closed connection or, where it is the first request on the client's own, by 502. A client repeats
  * what only reads (RFC 9110 section 9.2.2; RFC 9113 section 8.7).
  */
-const notAnswered = /socket hang up|NGHTTP2_REFUSED_STREAM|HTTP 502/;
-const repeated = (call: () => Promise<string | null>) => () =>
-  call().catch((error: unknown) => (notAnswered.test(String(error)) ? call() : Promise.reject(error)));
+const notAnswered = /socket hang up|NGHTTP2_REFUSED_STREAM|HTTP 502|\[unavailable\]/;
+const repeated = (call: () => Promise<string | null>) => async () => {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await call();
+    } catch (error) {
+      // the proxy looks for another replica meanwhile
+      if (tries === 5 || !notAnswered.test(String(error))) throw error;
+      await sleep(50 * 2 ** tries);
+    }
+  }
+};
 const once = (call: () => Promise<string | null>) => call;
 
 const settings = [

@@ -12,8 +12,8 @@ import { freeze } from "../support/process.ts";
 let database: MariaDb;
 beforeAll(async () => {
   database = await startMariaDb();
-});
-afterAll(() => database.stop());
+}, 300_000);
+afterAll(() => database?.stop());
 
 async function startWorkers() {
   const env = await testEnvironment({ DATABASE_URL: await database.createDatabase(), WORKERS: "2" });

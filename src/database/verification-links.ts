@@ -2,7 +2,7 @@ import type { VerificationLink } from "../store/users.ts";
 import { insert } from "./authorization-records.ts";
 import type { Sql } from "./transaction.ts";
 
-/** Ends a change of address that waits for its link: whoever asked for it may not be the owner of the account any more. */
+/** Ends a change of address that waits for its link: the person who asked for it may no longer own the account. */
 export async function endPendingAddress(sql: Sql, userId: string, now: number): Promise<void> {
   await sql.change(
     `UPDATE email_verification SET replaced_at = ? WHERE user_id = ? AND used_at IS NULL AND replaced_at IS NULL

@@ -44,7 +44,7 @@ export const ATTESTATION = z.object({
   }),
 });
 
-/** An answer whose challenge is one of ours, and not too old. Whether the rest is right is still to be seen. */
+/** An answer to a challenge that this service made and that has not ended. Its signature is not checked yet. */
 export interface Read<T> {
   readonly response: T & { readonly clientExtensionResults: object };
   readonly challenge: string;
@@ -101,8 +101,12 @@ export function methodsOf({ isSynced }: Passkey): readonly string[] {
 
 /** @throws AuthError invalid_request: this issuer can have no passkeys */
 export function demandParty({ config }: Context): PasskeyParty {
-  if (config.passkeys !== null) return config.passkeys;
-  throw new AuthError("invalid_request", "an issuer whose host is an IP address has no passkeys");
+  if (config.passkeys === null) throw noPasskeys();
+  return config.passkeys;
+}
+
+export function noPasskeys(): AuthError {
+  return new AuthError("invalid_request", "an issuer whose host is an IP address has no passkeys");
 }
 
 /** @param reason what was wrong, for the log alone */

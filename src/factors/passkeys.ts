@@ -5,6 +5,7 @@ import { AuthError } from "../errors.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { isClosed } from "../users/users.ts";
 import { CHALLENGE_MS, newChallenge } from "./challenge.ts";
 import {
   ASSERTION,
@@ -102,11 +103,11 @@ async function checkAnswer(
   user: UserToSignIn | null,
 ): Promise<UserToSignIn> {
   const signCount = await verify(ctx, passkey, read);
-  const isClosed = user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
-  if (user === null || signCount === null || (user.disabledAt !== null && !isClosed)) {
+  const closed = isClosed(user);
+  if (user === null || signCount === null || (user.disabledAt !== null && !closed)) {
     throw passkeyRefused(ctx, user?.uuid, user?.disabledAt === null ? "answer" : "disabled_account");
   }
-  if (isClosed) throw new ClosedAccount(user.uuid);
+  if (closed) throw new ClosedAccount(user.uuid);
   const challengeHash = hashOf(read.challenge);
   const { credentialId } = passkey;
   const use = { credentialId, signCount, challengeHash, expiresAt: read.expiresAt, attempt };

@@ -16,7 +16,7 @@ import {
   openFormFields,
   sealAccount,
 } from "./forms.ts";
-import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
+import { mustConfirm, type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { ownForm } from "./own-form.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
@@ -55,7 +55,7 @@ export function accountDataPages(app: FastifyInstance, ctx: OAuthContext): void 
     if (await isOfEndedSession(visit, deletePath, typed)) return goClosed(visit, typed["account"] ?? "");
     const owner = await ownerOfForm(visit, () => deletePath);
     const { user, isFresh: isFreshSignIn, form } = owner;
-    if (!user.hasPassword && !isFreshSignIn) return visit.reply.redirect(confirmFor(ctx, path), 303);
+    if (mustConfirm(owner)) return visit.reply.redirect(confirmFor(ctx, path), 303);
     const proof = { currentPassword: form["current_password"] ?? "", isFreshSignIn };
     try {
       await requestOwnDeletion(ctx, { uuid: user.uuid, ...proof, asker: askerOf(visit.request) });

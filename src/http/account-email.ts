@@ -6,7 +6,7 @@ import { askerOf } from "./asker.ts";
 import { confirmFor } from "./confirm.ts";
 import { refusalOn } from "./error-table.ts";
 import { formFields } from "./forms.ts";
-import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
+import { mustConfirm, type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -21,14 +21,14 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
   page.get(path, async (visit) => {
     const owner = await ownerOf(visit);
     if (owner === null) return visit.reply.redirect(pathOf(ctx, "/login"), 302);
-    if (!owner.user.hasPassword && !owner.isFresh) return visit.reply.redirect(confirmFor(ctx, path), 302);
+    if (mustConfirm(owner)) return visit.reply.redirect(confirmFor(ctx, path), 302);
     return showForm(visit, owner, { email: "", error: null });
   });
 
   page.post(path, async (visit) => {
     const owner = await ownerOfForm(visit, () => path);
     const { user, isFresh: isFreshSignIn, form } = owner;
-    if (!user.hasPassword && !isFreshSignIn) return visit.reply.redirect(confirmFor(ctx, path), 303);
+    if (mustConfirm(owner)) return visit.reply.redirect(confirmFor(ctx, path), 303);
     const { email = "", current_password: currentPassword = "" } = form;
     try {
       await requestEmailChange(ctx, {

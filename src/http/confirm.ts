@@ -1,10 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { listFactors } from "../factors/factors.ts";
-import { askForPasskey, checkPasskey } from "../factors/passkeys.ts";
 import { hasSecondFactor } from "../factors/second-step.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { knownDevice } from "../sessions/known-devices.ts";
 import { loginOf, storeLogin } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { checkCurrentPassword } from "../users/users.ts";
@@ -14,7 +12,7 @@ import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readQuery } from "./parameters.ts";
-import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
+import { checkPasskeyOf, ownPasskeyButton } from "./passkey-button.ts";
 import { checkSecondFactor, problemOf, type SecondFactorProblem } from "./second-step.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
 
@@ -74,11 +72,7 @@ async function checkAgain(
   form: Parameters,
 ): Promise<{ user: UserToSignIn; methods: readonly string[] }> {
   const { ctx } = visit;
-  if (form["credential"] !== undefined) {
-    return checkPasskey(ctx, passkeyAnswerOf(form), user, (owner) =>
-      knownDevice(ctx, browserOf(visit).deviceProof, owner),
-    );
-  }
+  if (form["credential"] !== undefined) return checkPasskeyOf(visit, form, user);
   const checked = await checkCurrentPassword(ctx, user.uuid, form["password"] ?? "");
   if (!(await hasSecondFactor(ctx, checked))) return { user: checked, methods: ["pwd"] };
   return { user: checked, methods: await checkSecondFactor(visit, checked, form) };
@@ -91,16 +85,13 @@ async function showConfirm(
 ): Promise<FastifyReply> {
   const { totp, passkeys, recoveryCodes } = await listFactors(visit.ctx, user.uuid);
   const fields = { ...formFields(session, CONFIRM_PATH, { next }), form: randomToken() };
-  const asked = { uuid: user.uuid, passkeys };
   const hasCode = totp !== null || (passkeys.length > 0 && recoveryCodes > 0);
   return renderPage(visit, "confirm", {
     fields,
     email: user.email,
     takesPassword: user.hasPassword && (passkeys.length === 0 || hasCode),
     takesCode: user.hasPassword && hasCode,
-    passkey:
-      passkeys.length === 0 ? null : passkeyButton("get", askForPasskey(visit.ctx, fields.csrf, asked), CONFIRM_PATH),
-    scripts: passkeys.length === 0 ? [] : PASSKEY_SCRIPTS,
+    ...ownPasskeyButton(visit, fields.csrf, { uuid: user.uuid, passkeys }, CONFIRM_PATH),
     problem,
   });
 }

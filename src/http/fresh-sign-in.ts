@@ -15,6 +15,11 @@ export interface Owner {
   readonly isFresh: boolean;
 }
 
+/** Has the user no password to show who they are, and did not sign in just now either? A fresh sign-in comes first. */
+export function mustConfirm({ user, isFresh }: Owner): boolean {
+  return !user.hasPassword && !isFresh;
+}
+
 /** Who is signed in, for a page about their factors; null: nobody. */
 export async function ownerOf(visit: Visit): Promise<Owner | null> {
   const session = await signedInOf(visit);

@@ -1,10 +1,9 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { askForPasskey, ClosedAccount, checkPasskey } from "../factors/passkeys.ts";
+import { askForPasskey, ClosedAccount } from "../factors/passkeys.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { knownDevice } from "../sessions/known-devices.ts";
 import { checkLogin, loginOf } from "../sessions/sessions.ts";
 import { showRestore } from "./account-data.ts";
 import { refusalOn } from "./error-table.ts";
@@ -13,7 +12,7 @@ import { goOn, goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
+import { checkPasskeyOf, PASSKEY_SCRIPTS, passkeyButton } from "./passkey-button.ts";
 import { goOnWithPassword } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { forgetLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
@@ -78,9 +77,7 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
   const pending = await requestOfForm(visit, session, form);
   const browser = browserOf(visit);
   try {
-    const { user, methods } = await checkPasskey(ctx, passkeyAnswerOf(form), null, (owner) =>
-      knownDevice(ctx, browser.deviceProof, owner),
-    );
+    const { user, methods } = await checkPasskeyOf(visit, form, null);
     const login = loginOf(ctx, user, { browser, replaces: session, formId: formIdOf(form), methods });
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {

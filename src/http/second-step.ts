@@ -2,7 +2,6 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import type { AuthError } from "../errors.ts";
 import { listFactors } from "../factors/factors.ts";
-import { askForPasskey, checkPasskey } from "../factors/passkeys.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
   checkCode,
@@ -24,7 +23,7 @@ import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
+import { checkPasskeyOf, ownPasskeyButton } from "./passkey-button.ts";
 import { browserOf, cookieOf, pathOf, setCookie, type Visit } from "./visit.ts";
 import { requestOfForm, shownOf } from "./waiting-request.ts";
 
@@ -95,12 +94,12 @@ export async function checkSecondFactor(
   form: Parameters,
 ): Promise<readonly string[]> {
   const { ctx, request } = visit;
-  const deviceOf = (owner: UserToSignIn) => knownDevice(ctx, browserOf(visit).deviceProof, owner);
   if (form["credential"] !== undefined) {
-    const { methods } = await checkPasskey(ctx, passkeyAnswerOf(form), user, deviceOf);
+    const { methods } = await checkPasskeyOf(visit, form, user);
     return ["pwd", ...methods];
   }
-  const given = { code: form["code"] ?? "", attempt: formIdOf(form) ?? randomToken(), device: deviceOf(user) };
+  const device = knownDevice(ctx, browserOf(visit).deviceProof, user);
+  const given = { code: form["code"] ?? "", attempt: formIdOf(form) ?? randomToken(), device };
   await checkCode(ctx, user, given, askerOf(request));
   return PASSWORD_AND_CODE;
 }
@@ -145,14 +144,12 @@ async function showSecondStep(
   const { totp, passkeys, recoveryCodes } = await listFactors(visit.ctx, user.uuid);
   const stepUp = stepsUpTo === null ? {} : { step_up: stepsUpTo };
   const fields = await loginFormFields(visit, purpose, { request: request.carried, first, ...stepUp });
-  const asked = { uuid: user.uuid, passkeys };
   return renderPage(visit, "second-factor", {
     ...request,
     stepsUp: stepsUpTo !== null,
     fields,
     takesCode: stepsUpTo !== PASSKEY_ACR && (totp !== null || recoveryCodes > 0),
-    passkey: passkeys.length === 0 ? null : passkeyButton("get", askForPasskey(visit.ctx, fields.csrf, asked), path),
-    scripts: passkeys.length === 0 ? [] : PASSKEY_SCRIPTS,
+    ...ownPasskeyButton(visit, fields.csrf, { uuid: user.uuid, passkeys }, path),
     problem,
   });
 }

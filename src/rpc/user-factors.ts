@@ -4,6 +4,7 @@ import type { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { listFactors, resetFactors } from "../factors/factors.ts";
+import { noPasskeys } from "../factors/passkey-answers.ts";
 import { addPasskey, MAX_PASSKEYS, offerPasskey } from "../factors/passkey-enrolment.ts";
 import { makeRecoveryCodes } from "../factors/recovery-codes.ts";
 import { beginTotp, confirmTotp } from "../factors/totp.ts";
@@ -38,8 +39,7 @@ export function factorMethods(ctx: OAuthContext): FactorMethods {
       const attempt = randomToken();
       const { passkeys } = await listFactors(ctx, user.uuid);
       const options = offerPasskey(ctx, attempt, user, passkeys);
-      if (options === null)
-        throw new AuthError("invalid_request", "an issuer whose host is an IP address has no passkeys");
+      if (options === null) throw noPasskeys();
       return { optionsJson: JSON.stringify(options), attempt };
     },
 

@@ -115,7 +115,7 @@ async function verify(ctx: Context, found: UserToSignIn | null, password: string
 }
 
 /** Did its user close it, and no operator disable it since? */
-function isClosed(user: UserWithPassword | null): boolean {
+export function isClosed(user: UserWithPassword | null): boolean {
   return user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
 }
 

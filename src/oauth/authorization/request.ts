@@ -1,7 +1,7 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
-import { ACR_VALUES, type Acr, acrOf, isAcr, isAtLeast } from "../../token/authentication.ts";
+import { ACR_VALUES, type Acr, acrOf, isAcr, isAtLeast, PASSKEY_ACR } from "../../token/authentication.ts";
 import { readForeignJson } from "../../token/strict-json.ts";
 import { refreshFromDocument } from "../clients/client-documents.ts";
 import { findClient } from "../clients/clients.ts";
@@ -290,7 +290,7 @@ export function weakestAcr({ values, atLeast }: WantedAcr): Acr {
       (atLeast === null || isAtLeast(acr, atLeast)) &&
       (values.length === 0 || values.some((value) => isAtLeast(acr, value))),
   );
-  return enough[0] ?? "urn:auth-service:acr:passkey";
+  return enough[0] ?? PASSKEY_ACR;
 }
 
 /** An ID token of this client, expired or not. @returns the user it names; `unknown`: it cannot be verified, and counts as none */

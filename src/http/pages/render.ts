@@ -93,7 +93,7 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     script,
     scripts:
       data.submits === true ? [] : ["page", ...(data.scripts ?? [])].map((each) => pathOf(ctx, scriptPath(each))),
-    strengthScripts: ["zxcvbn", "zxcvbn-common"].map((each) => pathOf(ctx, scriptPath(each))),
+    scriptPath: (name: string) => pathOf(ctx, scriptPath(name)),
     wrong: Object.fromEntries(problems.map((problem) => [problem.field, textOf(texts, problem)])),
     firstWrong: problems[0]?.field ?? null,
     scopeText: (scope: string) => scopeText(ctx, language, scope),
@@ -131,8 +131,8 @@ function policyOf(ctx: OAuthContext, data: PageData, html: string): string {
 
 /** Where this service has the logo of the client that a page is about; null: none is shown. */
 function logoPath(ctx: OAuthContext, { clientId = "", logoVersion = null }: PageData): string | null {
-  const query = new URLSearchParams({ client_id: clientId });
-  return logoVersion === null ? null : `${pathOf(ctx, `/client-logo/${logoVersion}`)}?${query}`;
+  if (logoVersion === null) return null;
+  return `${pathOf(ctx, `/client-logo/${logoVersion}`)}?${new URLSearchParams({ client_id: clientId })}`;
 }
 
 /** Who has to wait is told for how long. */

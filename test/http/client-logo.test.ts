@@ -150,7 +150,7 @@ describe("the logo of a client", () => {
     }
   });
 
-  it("that changes is shown anew after an hour, and goes when its host has it no longer", async () => {
+  it("that changes is fetched again after an hour, and is removed when its host no longer has it", async () => {
     const before = await loginWithLogo("changing");
     stored = svg;
     app.clock.shift = 3_600_001;

@@ -83,7 +83,7 @@ const notReached = `
     .filter((element) => element.checkVisibility() && !element.disabled && !window.stopsReached.has(element))
     .map((element) => element.outerHTML.slice(0, 160))`;
 
-/** In the page. The stop before is remembered there, so that another page begins anew. */
+/** In the page. The stop before is remembered there, so that it is forgotten with the page. */
 const lookAtStop = `(forward) => {
   const ringOf = (element) => {
     const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(element);

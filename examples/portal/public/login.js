@@ -64,7 +64,7 @@ export async function finishLogin(api, config) {
   const claims = claimsOf(data.id_token);
   if (claims.nonce !== flow.nonce) throw new Error("This ID token belongs to another login.");
   session.start(data);
-  // a payment is not handed to whoever signed in instead
+  // only the person who began the payment gets it back
   return flow.payment?.sub === claims.sub ? flow.payment : null;
 }
 

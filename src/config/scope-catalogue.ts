@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { isResourceUri } from "../net/uri.ts";
 import { INTERNAL_SCOPES } from "../store/client-metadata.ts";
 import { CLAIMS_BY_SCOPE, USER_CLAIMS } from "../store/user-claims.ts";
+import { isResourceUri } from "../token/uri.ts";
 import type { Reader } from "./reader.ts";
 
 /** What these mean is in the standards, or in this service's own contract. */

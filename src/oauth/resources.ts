@@ -1,6 +1,6 @@
 import { AuthError } from "../errors.ts";
-import { isSameUri, normalizedUri } from "../net/uri.ts";
 import type { Client } from "../store/clients.ts";
+import { isSameUri, normalizedUri } from "../token/uri.ts";
 import type { OAuthContext } from "./context.ts";
 import { PATHS } from "./paths.ts";
 import { resourcesOfScopes, scopesOf, scopesOfClient } from "./scopes.ts";

@@ -1,6 +1,6 @@
 import { AuthError } from "../errors.ts";
-import { isSameUri } from "../net/uri.ts";
 import type { Client } from "../store/clients.ts";
+import { isSameUri } from "../token/uri.ts";
 import { isUnverified } from "./clients/names.ts";
 import type { OAuthContext } from "./context.ts";
 

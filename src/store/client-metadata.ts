@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { isLoopback } from "../net/loopback.ts";
-import { isResourceUri } from "../net/uri.ts";
 import { ACR_VALUES } from "../token/authentication.ts";
 import { PRIVATE_KEY, readPublicKey } from "../token/public-key.ts";
+import { isResourceUri } from "../token/uri.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
 export const INTERNAL_SCOPES = [

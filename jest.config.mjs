@@ -13,8 +13,10 @@ const project = {
 
 /** @type {import('jest').Config} */
 export default {
-  testTimeout: 30_000,
+  // a machine where twenty other processes are busy
+  testTimeout: 120_000,
   maxWorkers: 2,
+  cacheDirectory: "node_modules/.cache/jest",
   projects: [
     {
       ...project,

@@ -1,9 +1,12 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 import { startPortal } from "../examples/portal/server.ts";
 import { freePorts, startApp } from "../test/support/app.ts";
 import { findChromium } from "../test/support/chromium.ts";
+import { SERVICES, unpackPackages } from "../test/support/debian-packages.ts";
 import { signUp } from "../test/support/flow.ts";
 import { internalOf } from "../test/support/portal.ts";
 import { openStop, STOPS, type Stop, WALKED_CLIENTS, WALKED_ENV } from "../test/support/walk.ts";
@@ -63,8 +66,15 @@ The pages of the service work without scripts; the last two are those of an exam
 ${sections.join("\n")}`;
 }
 
+// the package's Chromium brings a font for Latin letters only
+const fonts = join(SERVICES, "asian-fonts");
+if (!existsSync(fonts)) unpackPackages(fonts, ["fonts-droid-fallback"]);
+if (!existsSync(fonts)) process.stderr.write("apt has no fonts-droid-fallback: Korean and Japanese may be missing\n");
 const found = findChromium();
 if (found === null) throw new Error("screenshots need Chromium, on the PATH or at CHROMIUM_PATH");
+// each service has a folder of its own: all of them are in this one, which is gone at the end
+const temporary = mkdtempSync(join(tmpdir(), "auth-screenshots-"));
+process.env["TMPDIR"] = temporary;
 const wanted = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath: found.executablePath,
@@ -87,7 +97,14 @@ async function take(stop: Stop, size: keyof typeof SIZES, colorScheme: (typeof S
     const account = await signUp(app.url, { email: "ada@example.com", nickname: "Ada" });
     const page = await openStop(stop, { app, context, account });
     const path = new URL(`${stop.name}-${size}-${colorScheme}.jpg`, folder).pathname;
-    await page.screenshot({ path, type: "jpeg", quality: 70, animations: "disabled", caret: "initial" });
+    await page.screenshot({
+      path,
+      type: "jpeg",
+      quality: 70,
+      fullPage: true,
+      animations: "disabled",
+      caret: "initial",
+    });
     process.stdout.write(`${stop.name}, ${size}, ${colorScheme}\n`);
   } finally {
     await context.close();
@@ -108,4 +125,5 @@ try {
   execFileSync(biome, ["format", "--write", page], { stdio: "inherit" });
 } finally {
   await browser.close();
+  rmSync(temporary, { recursive: true, force: true });
 }

@@ -1,6 +1,7 @@
 // `npm test`; the usage below says what it runs.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const usage = `Usage: npm test -- [--unit | --clients] [files] [-t name] [other options of Jest]
@@ -68,10 +69,13 @@ function hasFiles(project) {
 function run(project) {
   const file = join(reports, `${project}.json`);
   const options = ["--selectProjects", project, "--passWithNoTests", "--json", `--outputFile=${file}`];
+  const folder = temporaryFolder();
   const child = spawnSync(process.execPath, [...jestProgram, ...options, ...jestArgs], {
     cwd: root,
     stdio: ["inherit", "ignore", "inherit"],
+    env: { ...process.env, TMPDIR: folder },
   });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   let report;
   try {
     report = JSON.parse(readFileSync(file, "utf8"));
@@ -86,6 +90,13 @@ function run(project) {
   if (child.status !== 0 && report.numFailedTests + report.numRuntimeErrorTestSuites === 0) totals.failed += 1;
   // Jest reports the tests with other names as skipped, too
   if (!byName) totals.skipped.push(...skippedTests(report));
+}
+
+/** Where the tests keep what they write, so that nothing of it is left behind. Some servers of theirs run as users of their own. */
+function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "auth-tests-"));
+  chmodSync(folder, 0o711);
+  return folder;
 }
 
 function skippedTests(report) {

@@ -1,3 +1,4 @@
+import cluster from "node:cluster";
 import { Clock } from "./clock.ts";
 import type { Config, Secrets, Settings } from "./config/config.ts";
 import { deriveKeys } from "./crypto/derived-keys.ts";
@@ -12,7 +13,7 @@ import { syncClock } from "./jobs/clock-sync.ts";
 import { startEndedSecrets } from "./jobs/ended-secrets.ts";
 import { startHousekeeping } from "./jobs/housekeeping.ts";
 import { startLogoutNotices } from "./jobs/logout-notices.ts";
-import { fileSink } from "./kafka/file-sink.ts";
+import { fileSink, prepareFile } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
@@ -31,6 +32,7 @@ import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
 import { Replicas } from "./oauth/replicas.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
+import { listen } from "./process/listen.ts";
 import { lowerPriority } from "./process/thread-priority.ts";
 import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
 import { RequestLimit } from "./request-limit.ts";
@@ -142,6 +144,12 @@ export async function createContext(
 export async function createApp(settings: Settings, overrides: Overrides = {}): Promise<App> {
   const { config } = settings;
   const log = overrides.log ?? createLogger(config.logLevel);
+  // with several workers, one line for each name is enough
+  if (cluster.worker === undefined || cluster.worker.id === 1) {
+    for (const { name, meant } of config.misspelt) {
+      log.warn({ event: "misspelt_setting", name, meant }, `${name} is no setting: did you mean ${meant}?`);
+    }
+  }
   const room = await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config));
   const closers = new Closers();
   closers.push(room.close);
@@ -153,6 +161,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     // before anything is signed; the command line signs nothing
     await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
     if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
+    await prepareEventsFile(config);
     startEvents(context, settings.secrets, closers);
     await startMail(context, settings.secrets, closers);
     startJobs(context, closers);
@@ -182,6 +191,18 @@ class Closers {
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).reverse()) await close();
   }
+}
+
+/** Where events go to a file: can it be written? Asked before the first event is promised. @throws StartRefused */
+async function prepareEventsFile({ kafka, eventsFile }: Config): Promise<void> {
+  if (kafka !== null) return;
+  await prepareFile(eventsFile).catch((error: NodeJS.ErrnoException) => {
+    const why = `cannot be written (${error.code ?? error.message})`;
+    throw new StartRefused(
+      `EVENTS_FILE: ${eventsFile} ${why}. Name a file that this process may write, or KAFKA_BROKERS`,
+      { cause: error },
+    );
+  });
 }
 
 function startEvents(
@@ -220,7 +241,9 @@ async function startMail(context: OAuthContext, { smtpUrl }: Secrets, closers: C
     import("./mail/sender.ts"),
     import("./mail/smtp.ts"),
   ]);
-  closers.push(startMailSender(context, smtpTransport(smtpUrl, context.config.mailFrom)).close);
+  closers.push(
+    startMailSender(context, smtpTransport(smtpUrl, context.config.mailFrom, context.config.brand?.name)).close,
+  );
 }
 
 /** What operators watch that nothing counts: looked up when the metrics are read. */
@@ -334,30 +357,5 @@ async function openPatiently(
       overrides.log.warn({ err: error.cause ?? error }, `${room.reason}; trying again in ${pause} ms`);
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
-  }
-}
-
-/** Starts a listener. @throws StartRefused: its address cannot be used */
-async function listen<T>(
-  variable: "HTTP" | "GRPC" | "INTERNAL_HTTP",
-  config: Config,
-  start: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await start();
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const { host, port } = { HTTP: config.http, GRPC: config.grpc, INTERNAL_HTTP: config.internalHttp }[variable];
-    const reasons: Record<string, string> = {
-      EADDRINUSE: "is in use by another process",
-      EADDRNOTAVAIL: "is no address of this machine",
-      EACCES: "may not be used by this process",
-    };
-    const reason = Object.entries(reasons).find(([name]) => code === name || message.includes(name))?.[1];
-    if (reason === undefined) throw error;
-    throw new StartRefused(
-      `${variable}_PORT: ${host}:${port} ${reason}. Choose another one, for example ${variable}_PORT=${port + 1}`,
-      { cause: error },
-    );
   }
 }

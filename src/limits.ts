@@ -31,10 +31,12 @@ const rules = {
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /**
-   * Codes of the second step, per account, and per account and known device: only who has the right password can use these up. Recovery
-   * codes have a count of their own, so that they stay a way in.
+   * Codes of the second step, per account, per account and known device, and per session that stands for the password: only who has the right
+   * password, or the session, can use these up. Recovery codes have a count of their own, so that they stay a way in.
    */
   second_factor: { limit: 10, windowMs: 15 * 60_000 },
+  /** The same codes of all sessions of an account together, and of all its known devices in which it never gave a second factor. */
+  second_factor_of_many: { limit: 20, windowMs: 15 * 60_000 },
   recovery_code: { limit: 10, windowMs: 15 * 60_000 },
   /** Answers of one passkey: its id is known to its owner's devices alone. */
   passkey: { limit: 10, windowMs: 15 * 60_000 },
@@ -50,7 +52,7 @@ const rules = {
 /** Another replica may clear these or give a use back, as a right password or its reset does. */
 const cleared: ReadonlySet<LimitRule> = new Set([
   ...(["wrong_password", "wrong_current_password", "wrong_user_code"] as const),
-  ...(["second_factor", "recovery_code", "passkey"] as const),
+  ...(["second_factor", "second_factor_of_many", "recovery_code", "passkey"] as const),
   ...(["password_reset", "password_reset_of_account", "password_reset_link"] as const),
 ]);
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */

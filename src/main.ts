@@ -15,5 +15,11 @@ if (availableParallelism() === 1) {
 
 const { runCommandLine } = await import("./commands/program.ts");
 const { env, stdin, stdout, stderr } = process;
+for (const output of [stdout, stderr]) {
+  // its reader has closed it, as `| head` does
+  output.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 const status = await runCommandLine(process.argv.slice(2), { env, stdin, stdout, stderr });
 if (status !== 0) process.exitCode = status;

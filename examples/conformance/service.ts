@@ -13,6 +13,8 @@ const node = ["--disable-warning=TimeoutNegativeWarning", main];
 export interface Service {
   readonly port: number;
   readonly registrationToken: string;
+  /** The service's environment as a shell reads it. */
+  readonly environmentFile: string;
   /** Resolves when the process is over. */
   readonly ended: Promise<unknown>;
   close(): Promise<void>;
@@ -43,6 +45,8 @@ export async function startService(options: ConformanceOptions, secrets: Secrets
     LOG_LEVEL: process.env["LOG_LEVEL"] ?? "warn",
     ...(options.suiteCa === null ? {} : { NODE_EXTRA_CA_CERTS: resolve(options.suiteCa) }),
   };
+  const environmentFile = join(data, "service.env");
+  writePrivately(environmentFile, toShell(env));
   const command = (args: readonly string[], input = "") => runCommand(env, args, input);
   await command(["migrate"]);
   const known = await command(["user", "show", email]).catch(() => null);
@@ -62,12 +66,18 @@ export async function startService(options: ConformanceOptions, secrets: Secrets
   return {
     port,
     registrationToken,
+    environmentFile,
     ended,
     close: async () => {
       child.kill("SIGTERM");
       await ended;
     },
   };
+}
+
+function toShell({ PATH: _, ...env }: NodeJS.ProcessEnv): string {
+  const lines = Object.entries(env).map(([name, value = ""]) => `${name}='${value.replaceAll("'", "'\\''")}'`);
+  return `${lines.join("\n")}\n`;
 }
 
 /** One command of the service's command line. @returns what it printed */

@@ -71,7 +71,8 @@ export function publicPart({ d: _d, p: _p, q: _q, dp: _dp, dq: _dq, qi: _qi, ...
 }
 
 /** A file that only its owner reads: there are secrets in it. */
-export function writePrivately(file: string, json: unknown): void {
-  writeFileSync(file, `${JSON.stringify(json, null, 2)}\n`, { mode: 0o600 });
+export function writePrivately(file: string, content: string | object): void {
+  const text = typeof content === "string" ? content : `${JSON.stringify(content, null, 2)}\n`;
+  writeFileSync(file, text, { mode: 0o600 });
   chmodSync(file, 0o600);
 }

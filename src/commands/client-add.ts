@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { OAuthContext } from "../oauth/context.ts";
+import { DEVICE_CODE_GRANT } from "../store/client-metadata.ts";
 import type { Client } from "../store/clients.ts";
 import { clientJson, clientText, secretNote } from "./client-output.ts";
 import { addMetadataOptions, type MetadataOptions, readMetadataOptions } from "./metadata-options.ts";
@@ -30,8 +31,15 @@ async function runClientAdd(runtime: Runtime, clientId: string | undefined, opti
   const { client, clientSecret } = await withContext(runtime, (ctx) => add(ctx, json, hasSecret));
   outputOf(runtime, options).print(
     { client: clientJson(client), ...(clientSecret === null ? {} : { client_secret: clientSecret }) },
-    () => `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}`,
+    () =>
+      `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}${isForPeople(client) ? "" : nobody}`,
   );
+}
+
+const nobody = "\n\nIt signs nobody in: that needs --redirect-uri.";
+
+function isForPeople({ metadata }: Client): boolean {
+  return metadata.redirect_uris.length > 0 || metadata.grant_types.includes(DEVICE_CODE_GRANT);
 }
 
 /** @returns the registration as the clients file would have it */
@@ -75,6 +83,7 @@ async function add(
   const registration = readClientRegistration(
     generated ? { ...json, client_secret: randomToken() } : json,
     ctx.config.production,
+    ctx.config.privateUriSchemes,
   );
   if (Array.isArray(registration)) throw new AuthError("invalid_request", registration.join("; "));
   const { clientSecret } = await addClient(ctx, registration);

@@ -18,15 +18,45 @@ export function clientJson({ clientId, metadata, source, createdAt, disabledAt, 
   };
 }
 
+/** The members that `clientText` puts into words, and one that no registration has. The others are shown by their names, so that none is hidden. */
+const named: ReadonlySet<string> = new Set([
+  "any_secret_method",
+  "client_name",
+  "token_endpoint_auth_method",
+  "grant_types",
+  "scope",
+  "redirect_uris",
+  "post_logout_redirect_uris",
+  "first_party",
+  "refresh_token_rotation",
+  "refresh_token_reuse_window",
+  "access_token_typ",
+  "access_token_signed_response_alg",
+  "resources",
+  "default_resource",
+  "resource_server_for",
+  "tls_client_auth_subject_dn",
+] satisfies (keyof Client["metadata"])[]);
+
+function textOf(value: unknown): string {
+  if (value === undefined) return "";
+  if (Array.isArray(value)) return value.join(" ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
 /** A client as text. */
 export function clientText({ clientId, metadata, source, createdAt, disabledAt, secrets }: Client): string {
+  const others = Object.entries(metadata).filter(([member]) => !named.has(member));
   return fields([
     ["client_id", clientId],
     ["name", metadata.client_name ?? ""],
     ["state", disabledAt === null ? "active" : `disabled since ${timeOf(disabledAt)}`],
     ["source", source],
     ["created", timeOf(createdAt)],
-    ["authenticates", metadata.token_endpoint_auth_method],
+    [
+      "authenticates",
+      metadata.any_secret_method ? "client_secret_basic or client_secret_post" : metadata.token_endpoint_auth_method,
+    ],
     ["grants", metadata.grant_types.join(" ")],
     ["scope", metadata.scope],
     ["redirect_uris", metadata.redirect_uris.join(" ")],
@@ -38,6 +68,7 @@ export function clientText({ clientId, metadata, source, createdAt, disabledAt, 
     ["default_resource", (metadata.default_resource ?? []).join(" ")],
     ["resource_server_for", metadata.resource_server_for.join(" ")],
     ["tls subject", metadata.tls_client_auth_subject_dn ?? ""],
+    ...others.map(([member, value]) => [member, textOf(value)] as const),
     [
       "secrets",
       secrets

@@ -76,22 +76,24 @@ export async function readMetadataOptions(options: MetadataOptions): Promise<Rec
     tls_client_auth_subject_dn: options.tlsSubject,
   };
   const named = Object.entries(given).filter(([, value]) => value !== undefined);
+  const set = (options.set ?? []).map((text): [string, unknown] => {
+    const [, member, value] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    if (member === undefined || value === undefined) throw new UsageError(`--set needs member=value, not ${text}`);
+    return [member, memberValue(value)];
+  });
+  const unset = (options.unset ?? []).map((member): [string, unknown] => [member, null]);
+  await demandKnown([...unset, ...set].map(([member]) => member));
+  return Object.fromEntries([...named, ...unset, ...set]);
+}
+
+/** @throws UsageError that names all members that a client does not have */
+async function demandKnown(members: readonly string[]): Promise<void> {
   const { METADATA_MEMBERS } = await import("../store/client-metadata.ts");
-  const known = (member: string): string => {
-    if (METADATA_MEMBERS.includes(member)) return member;
-    throw new UsageError(`${JSON.stringify(member)} is no member of a client: ${METADATA_MEMBERS.join(", ")}`);
-  };
-  return {
-    ...Object.fromEntries(named),
-    ...Object.fromEntries((options.unset ?? []).map((member) => [known(member), null])),
-    ...Object.fromEntries(
-      (options.set ?? []).map((text) => {
-        const [, member, value] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
-        if (member === undefined || value === undefined) throw new UsageError(`--set needs member=value, not ${text}`);
-        return [known(member), memberValue(value)];
-      }),
-    ),
-  };
+  const { unknownMember } = await import("../store/schema-problems.ts");
+  const unknown = members.filter((member) => !METADATA_MEMBERS.includes(member));
+  if (unknown.length === 0) return;
+  const problems = unknown.map((member) => `a client ${unknownMember(member, METADATA_MEMBERS)}`);
+  throw new UsageError(`${problems.join("; ")} (there are ${METADATA_MEMBERS.join(", ")})`);
 }
 
 /** JSON where it is a list, an object, a number or a truth value; everything else is text. */

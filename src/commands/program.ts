@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { nearest } from "../nearest.ts";
 import { addClientCommands } from "./client.ts";
 import { addKeyCommands } from "./key.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -36,11 +37,7 @@ export async function runCommandLine(args: readonly string[], runtime: Runtime):
   ];
   for (const add of commands) add(program, runtime);
   try {
-    const [named = ""] = args;
-    const known = program.commands.some((command) => [command.name(), ...command.aliases()].includes(named));
-    // without this, commander takes it for an argument of the default command
-    if (/^\w/.test(named) && !known && named !== "help")
-      throw new UsageError(`unknown command ${JSON.stringify(named)}; see --help`);
+    refuseUnknown(program, args);
     await program.parseAsync([...args], { from: "user" });
     return 0;
   } catch (error) {
@@ -50,6 +47,25 @@ export async function runCommandLine(args: readonly string[], runtime: Runtime):
     else if (!(error instanceof CommanderError)) runtime.stderr.write(`${message}\n`);
     return status;
   }
+}
+
+/**
+ * Refuses what stands before the name of a command and is none: without this, commander takes it for an argument of the default command, and
+ * suggests nothing. @throws UsageError
+ */
+function refuseUnknown(program: Command, args: readonly string[]): void {
+  const commands = program.commands.flatMap((command) => [command.name(), ...command.aliases()]);
+  const [first = ""] = args;
+  const named = first === "help" ? (args[1] ?? "") : first;
+  if (named.startsWith("--")) {
+    const options = ["--help", "--json"];
+    const meant = options.includes(named) ? null : nearest(named, options);
+    if (meant !== null) throw new UsageError(`unknown option ${JSON.stringify(named)}: did you mean ${meant}?`);
+  }
+  if (!/^\w/.test(named) || named === "help" || commands.includes(named)) return;
+  const meant = nearest(named, commands);
+  const advice = meant === null ? "; see --help" : `: did you mean ${meant}?`;
+  throw new UsageError(`unknown command ${JSON.stringify(named)}${advice}`);
 }
 
 async function outcomeOf(error: unknown): Promise<{ status: number; code: string; message: string }> {

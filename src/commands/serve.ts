@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { closeAndExit } from "../process/exit.ts";
 import { freeStartMemory } from "../process/start-memory.ts";
+import { onStopSignal } from "../process/stop-signals.ts";
 import { lowerPriority } from "../process/thread-priority.ts";
 import { type Runtime, settingsOf } from "./runtime.ts";
 
@@ -55,15 +56,10 @@ function greeting({ issuer, http, grpc, internalHttp, internalTls, kafka, produc
  */
 function untilSignal(): { close(app: App): void } {
   let app: App | null = null;
-  let stopping = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      if (app === null) process.exit(0);
-      closeAndExit(app);
-    });
-  }
+  onStopSignal(() => {
+    if (app === null) process.exit(0);
+    closeAndExit(app);
+  });
   if (!process.stdin.isTTY) process.on("SIGHUP", () => app?.reload());
   return {
     close: (started) => {

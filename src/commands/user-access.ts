@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { table, timeOf } from "./output.ts";
 import { readPassword } from "./password-input.ts";
-import { leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
-import { findUser } from "./user-output.ts";
+import { confirm, leaf, outputOf, type Runtime, withContext } from "./runtime.ts";
+import { findUser, waysIn } from "./user-output.ts";
 
 interface Options {
   json?: boolean;
@@ -70,15 +70,24 @@ function addUserSetPassword(user: Command, runtime: Runtime): void {
 }
 
 function addUserResetFactors(user: Command, runtime: Runtime): void {
-  const run = async (who: string, options: Options) => {
+  const run = async (who: string, options: Options & { yes?: boolean }) => {
     const { resetFactors } = await import("../factors/factors.ts");
+    const { hasPassword } = await withContext(runtime, async (ctx) => waysIn(ctx, (await findUser(ctx, who)).uuid));
+    const left = hasPassword ? "signs in with the password alone" : "has no password: the reset mail sets one";
+    await confirm(
+      runtime,
+      options,
+      `the authenticator app, passkeys and recovery codes of ${who} would be gone; it ${left}`,
+    );
     const uuid = await withContext(runtime, async (ctx) => {
       const found = (await findUser(ctx, who)).uuid;
       await resetFactors(ctx, found);
       return found;
     });
-    outputOf(runtime, options).print({ factorsReset: uuid }, () => `${who} signs in with the password alone`);
+    outputOf(runtime, options).print({ factorsReset: uuid, hasPassword }, () => `${who} ${left}`);
   };
   const about = "remove the authenticator app, passkeys and recovery codes of an account, which is told of it";
-  leaf(user, "reset-factors <uuid-or-email>", about, ["user reset-factors ada@example.com"]).action(run);
+  leaf(user, "reset-factors <uuid-or-email>", about, ["user reset-factors ada@example.com --yes"])
+    .option("--yes", "I know that this cannot be undone")
+    .action(run);
 }

@@ -15,7 +15,7 @@ import {
   withContext,
 } from "./runtime.ts";
 import { addUserAccessCommands } from "./user-access.ts";
-import { findUser, printUser, userJson } from "./user-output.ts";
+import { findUser, printUser, userJson, waysIn } from "./user-output.ts";
 
 interface Options {
   json?: boolean;
@@ -95,7 +95,11 @@ function addUserList(user: Command, runtime: Runtime): void {
 
 function addUserShow(user: Command, runtime: Runtime): void {
   const run = async (who: string, options: Options) => {
-    printUser(runtime, options, await withContext(runtime, (ctx) => findUser(ctx, who)));
+    const [found, ways] = await withContext(runtime, async (ctx) => {
+      const user = await findUser(ctx, who);
+      return [user, await waysIn(ctx, user.uuid)] as const;
+    });
+    printUser(runtime, options, found, ways);
   };
   leaf(user, "show <uuid-or-email>", "show one account", ["user show ada@example.com"]).action(run);
 }

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { readImage } from "../net/image.ts";
+import { plainProblem } from "../store/schema-problems.ts";
+import { hidesCharacters, isVisible, NOT_VISIBLE } from "../store/visible-text.ts";
 import { problemsOfShades, type Scheme, type Shades, shadesOf } from "./brand-colours.ts";
 import { LANGUAGES, type Language } from "./languages.ts";
 import type { Reader } from "./reader.ts";
@@ -26,15 +28,13 @@ export interface Brand {
 /** Bytes. Each page carries its logo. */
 const maxImage = 32 * 1024;
 
-/** Control characters, line ends, spaces without width, and what changes the direction of the text after it. */
-const invisible = /[\p{Cc}\u061c\u200b\u2060\ufeff\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
-
 const line = (max: number) =>
   z
     .string()
     .refine((text) => text.trim() === text && text !== "", "must not be empty or have spaces around it")
     .refine((text) => Array.from(text).length <= max, `must have at most ${max} characters`)
-    .refine((text) => !invisible.test(text), "must not have control, invisible or bidirectional characters");
+    .refine((text) => !hidesCharacters(text), "must not have control, invisible or bidirectional characters")
+    .refine((text) => text === "" || hidesCharacters(text) || isVisible(text), NOT_VISIBLE);
 
 const link = z.string().max(2000).refine(isHttps, "must be an https URL");
 
@@ -50,7 +50,7 @@ function localised(one: z.ZodType<string>) {
   const byLanguage = z.strictObject(each).refine((texts) => texts["en"] !== undefined, "needs one in English (en)");
   return z.unknown().transform((given, ctx): Localised => {
     const isOne = typeof given === "string";
-    const parsed = isOne ? one.safeParse(given) : byLanguage.safeParse(given);
+    const parsed = (isOne ? one : byLanguage).safeParse(given, { error: plainProblem });
     if (parsed.success) return (isOne ? { en: parsed.data } : parsed.data) as Localised;
     for (const { path, message } of parsed.error.issues) ctx.addIssue({ code: "custom", path, message });
     return z.NEVER;
@@ -113,20 +113,13 @@ function brandIn(folder: string) {
   });
 }
 
-/**
- * Reads the brand and the images beside its file.
- * @param path of BRAND_FILE, which can be read; null: there is none
- */
-export function readBrand(read: Reader, path: string | null): Brand | null {
-  if (path === null) return null;
-  let json: unknown;
-  try {
-    json = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    read.problem("BRAND_FILE", `is no JSON (${(error as Error).message})`);
-    return null;
-  }
-  const parsed = brandIn(dirname(path)).safeParse(json);
+/** Reads BRAND_FILE and the images beside it; null: there is none. */
+export function readBrand(read: Reader): Brand | null {
+  const file = read.json("BRAND_FILE");
+  // asked for only where it could be read: a file that cannot be is one problem, not two
+  const path = file === null ? null : read.readablePath("BRAND_FILE");
+  if (file === null || path === null) return null;
+  const parsed = brandIn(dirname(path)).safeParse(file.json, { error: plainProblem });
   if (parsed.success) return parsed.data;
   for (const { path: place, message } of parsed.error.issues) {
     read.problem("BRAND_FILE", `${place.length === 0 ? "the file" : place.join(".")}: ${message}`);

@@ -9,9 +9,11 @@ import type { TlsFiles } from "../net/tls-files.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
 import { isResourceUri } from "../token/uri.ts";
 import { type Brand, readBrand } from "./brand.ts";
+import { type MisspeltSetting, misspeltSettings } from "./misspelt.ts";
 import { type Environment, Reader } from "./reader.ts";
 import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
 import { readTemplates, type Templates } from "./templates.ts";
+import type { VariableName } from "./variables.ts";
 
 export interface Listener {
   readonly host: string;
@@ -62,6 +64,8 @@ export interface Config {
   readonly openRegistration: boolean;
   /** Whether a client id may be the URL of the client's metadata. */
   readonly clientIdDocuments: boolean;
+  /** Private-use schemes without a dot that redirect URIs may have (RFC 8252 section 8.4), in lower case. */
+  readonly privateUriSchemes: readonly string[];
   /** Whether a client assertion must name the issuer as its audience, and no endpoint. */
   readonly strictAssertionAudience: boolean;
   readonly passwordMinLength: number;
@@ -91,6 +95,8 @@ export interface Config {
   /** Of TEMPLATES_DIR. */
   readonly templates: Templates;
   readonly logLevel: string;
+  /** Variables that were probably meant to be settings. */
+  readonly misspelt: readonly MisspeltSetting[];
 }
 
 /** What only app.ts and the commands hold, and hand to the database, crypto, Kafka and the clients' registration. */
@@ -187,6 +193,9 @@ function readIssuer(read: Reader, production: boolean, port: number): string {
       `${url.hostname} is not this machine, and NODE_ENV is not production`,
       "http://localhost:8081 (or NODE_ENV=production)",
     );
+  } else if (value.replace(/\/+$/, "") !== url.origin + url.pathname.replace(/\/+$/, "")) {
+    // the paths that clients ask are those that URLs have
+    read.problem("ISSUER", "must be written as URLs are sent", url.origin + url.pathname.replace(/\/+$/, ""));
   }
   if (value.endsWith("/")) read.problem("ISSUER", "must not end with a slash", value.replace(/\/+$/, ""));
   return value;
@@ -257,18 +266,12 @@ function readKafka(read: Reader, production: boolean): { kafka: KafkaConfig | nu
   };
 }
 
-function readClients(read: Reader, production: boolean): ClientsFile | null {
-  const text = read.file("CLIENTS_FILE");
+function readClients(read: Reader, production: boolean, privateUriSchemes: readonly string[]): ClientsFile | null {
+  const file = read.json("CLIENTS_FILE");
   // asked for only where it could be read: a file that cannot be is one problem, not two
-  const path = text === null ? null : read.readablePath("CLIENTS_FILE");
-  if (text === null || path === null) return null;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    read.problem("CLIENTS_FILE", `is not JSON (${(error as Error).message})`);
-    return null;
-  }
+  const path = file === null ? null : read.readablePath("CLIENTS_FILE");
+  if (file === null || path === null) return null;
+  const { json, text } = file;
   const versioned = isVersioned(json) ? json : null;
   const entries = versioned === null ? json : versioned.clients;
   if (!Array.isArray(entries)) {
@@ -278,15 +281,21 @@ function readClients(read: Reader, production: boolean): ClientsFile | null {
   }
   const clients: ClientRegistration[] = [];
   for (const [index, entry] of entries.entries()) {
-    const client = readClientRegistration(entry, production);
+    const client = readClientRegistration(entry, production, privateUriSchemes);
     if (Array.isArray(client)) {
-      for (const wrong of client) read.problem("CLIENTS_FILE", `client ${index + 1}: ${wrong}`);
+      for (const wrong of client) read.problem("CLIENTS_FILE", `client ${nameOf(entry, index)}: ${wrong}`);
     } else if (clients.some((other) => other.clientId === client.clientId)) {
       read.problem("CLIENTS_FILE", `client ${index + 1}: duplicate client_id ${client.clientId}`);
     } else clients.push(client);
   }
   const contentHash = createHash("sha256").update(text).digest("hex");
   return { clients, version: versioned?.version ?? null, modifiedAt: Math.floor(statSync(path).mtimeMs), contentHash };
+}
+
+/** Its id, or its place in the file where it has none that can be told. */
+function nameOf(entry: unknown, index: number): string {
+  const id = typeof entry === "object" && entry !== null && "client_id" in entry ? entry.client_id : null;
+  return typeof id === "string" && /^[\x21-\x7e]{1,100}$/.test(id) ? id : String(index + 1);
 }
 
 function isVersioned(json: unknown): json is { version: number; clients: unknown } {
@@ -397,6 +406,31 @@ function readCorsOrigins(read: Reader, production: boolean): "loopback" | string
   return origins.length === 0 && !production ? "loopback" : origins;
 }
 
+/** Schemes that a browser, or the machine it runs on, acts upon by itself: an answer sent there would run, or be read by others. */
+const actedUpon: readonly string[] = [
+  ...["http", "https", "ws", "wss", "ftp", "ftps", "sftp", "file", "filesystem", "data", "blob"],
+  ...["about", "view-source", "javascript", "vbscript", "livescript", "mocha", "jar", "feed"],
+  ...["mailto", "tel", "sms", "callto", "intent", "chrome", "chrome-extension", "moz-extension"],
+  ...["safari-extension", "edge", "resource", "devtools", "urn", "cid", "mid", "ssh", "telnet"],
+  ...["ldap", "ldaps", "smb", "nfs", "search-ms", "ms-msdt", "ms-appinstaller", "shell", "res"],
+  ...["mhtml"],
+];
+
+function readPrivateUriSchemes(read: Reader): string[] {
+  const schemes = read.list("PRIVATE_URI_SCHEMES").map((scheme) => scheme.toLowerCase());
+  for (const scheme of schemes) {
+    const problem = schemeProblem(scheme);
+    if (problem !== null) read.problem("PRIVATE_URI_SCHEMES", `${JSON.stringify(scheme)} ${problem}`);
+  }
+  return schemes;
+}
+
+function schemeProblem(scheme: string): string | null {
+  if (!/^[a-z][a-z0-9+.-]*$/.test(scheme)) return "is no URI scheme: name it without colon and slashes";
+  if (scheme.includes(".")) return "has a dot: every client may register it";
+  return actedUpon.includes(scheme) ? "is no scheme of an application" : null;
+}
+
 function readResources(read: Reader): string[] {
   const resources = read.list("RESOURCES");
   for (const resource of resources) {
@@ -427,7 +461,28 @@ function isNetwork(text: string): boolean {
   const [address = "", bits, ...rest] = text.split("/");
   const family = isIP(address);
   if (family === 0 || rest.length > 0) return false;
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
+  // a network of 0 bits is every address: then anybody could name any address
+  return (
+    bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) > 0 && Number(bits) <= (family === 4 ? 32 : 128))
+  );
+}
+
+/** Each listener needs a port of its own. */
+function checkPorts(read: Reader, listeners: readonly (readonly [VariableName, Listener])[]): void {
+  const seen = new Map<number, string>();
+  for (const [variable, { port }] of listeners) {
+    const other = seen.get(port);
+    if (other !== undefined) read.problem(variable, `is ${port}, as ${other} is`, String(port + 10));
+    seen.set(port, variable);
+  }
+}
+
+function readEventsFile(read: Reader): string {
+  const file = read.text("EVENTS_FILE") ?? "./data/events.ndjson";
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+    read.problem("EVENTS_FILE", `${file} is a folder: name a file`, "./data/events.ndjson");
+  }
+  return file;
 }
 
 /**
@@ -471,32 +526,42 @@ export function readConfig(env: Environment): Settings {
 
   const rejectedStatus = read.choice("REFRESH_REJECTED_STATUS");
   const { kafka, kafkaSasl } = readKafka(read, production);
-  const clients = readClients(read, production);
+  const privateUriSchemes = readPrivateUriSchemes(read);
+  const clients = readClients(read, production, privateUriSchemes);
   const { smtpUrl, mailFrom } = readMail(read, issuer);
+
+  const grpc = readListener(read, "GRPC", production);
+  const internalHttp = readListener(read, "INTERNAL_HTTP", production);
+  checkPorts(read, [
+    ["HTTP_PORT", http],
+    ["GRPC_PORT", grpc],
+    ["INTERNAL_HTTP_PORT", internalHttp],
+  ]);
 
   const config: Config = {
     production,
     http,
-    grpc: readListener(read, "GRPC", production),
-    internalHttp: readListener(read, "INTERNAL_HTTP", production),
+    grpc,
+    internalHttp,
     internalTls: cert !== null && key !== null ? { cert, key, clientCa } : null,
     issuer,
     databaseHasClock: !sqlite,
     databaseSslCa: read.file("DATABASE_SSL_CA"),
     kafka,
-    eventsFile: read.text("EVENTS_FILE") ?? "./data/events.ndjson",
+    eventsFile: readEventsFile(read),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
     accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
     refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),
-    scopes: readScopeCatalogue(read, read.file("SCOPES_FILE")),
+    scopes: readScopeCatalogue(read),
     corsOrigins: readCorsOrigins(read, production),
     trustProxy,
     keepAliveTimeoutMs: read.integer("KEEP_ALIVE_TIMEOUT") * 1000,
     openRegistration: read.flag("OPEN_REGISTRATION", production),
     clientIdDocuments: read.flag("CLIENT_ID_DOCUMENTS", production),
+    privateUriSchemes,
     strictAssertionAudience: read.flag("STRICT_ASSERTION_AUDIENCE", production),
     hstsIncludeSubDomains: read.flag("HSTS_INCLUDE_SUBDOMAINS", production),
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),
@@ -513,8 +578,9 @@ export function readConfig(env: Environment): Settings {
     outboundAllowedHosts,
     jwksMaxAge: read.integer("JWKS_MAX_AGE"),
     templates: readTemplates(read, read.text("TEMPLATES_DIR")),
-    brand: readBrand(read, read.readablePath("BRAND_FILE")),
+    brand: readBrand(read),
     logLevel: read.choice("LOG_LEVEL") ?? "info",
+    misspelt: misspeltSettings(env),
   };
   // last: it makes a key only where the environment has no problem
   const keyEncryptionKeys = readKeyEncryptionKeys(read, production, databaseUrl);

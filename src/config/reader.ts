@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { repeatedMember } from "../token/strict-json.ts";
 import { type ChoicesOf, type NamesOf, VARIABLES, type Variable, type VariableName } from "./variables.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -32,6 +33,24 @@ export class Reader {
   file(name: NamesOf<"file">): string | null {
     const path = this.#value(name);
     return path === null ? null : this.#content(name, name, path);
+  }
+
+  /**
+   * The JSON in the file that the variable names, and its text without the byte order mark that some editors put before it.
+   * @returns null: there is no file, or what is wrong with it became a problem
+   */
+  json(name: NamesOf<"file">): { readonly json: unknown; readonly text: string } | null {
+    const text = this.file(name)?.replace(/^\ufeff/, "") ?? null;
+    if (text === null) return null;
+    try {
+      const json: unknown = JSON.parse(text);
+      const repeated = repeatedMember(text);
+      if (repeated === null) return { json, text };
+      this.problem(name, `names the member ${JSON.stringify(repeated)} twice: leave one of them out`);
+    } catch (error) {
+      this.problem(name, `is no JSON (${(error as Error).message})`);
+    }
+    return null;
   }
 
   /** The path that the variable names, of a file that can be read. */

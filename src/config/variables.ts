@@ -190,7 +190,7 @@ export const SECTIONS = {
       kind: "text",
       unset: "no-reply@ the host of ISSUER",
       example: "Example <no-reply@example.com>",
-      meaning: "Sender of the mails.",
+      meaning: "Sender of the mails; an address without a name gets that of BRAND_FILE.",
     },
   },
   Tokens: {
@@ -210,6 +210,12 @@ export const SECTIONS = {
       example: "1",
       meaning:
         "A client id may be the https URL of the client's metadata (draft-ietf-oauth-client-id-metadata-document), which the service then fetches: 300 new ones an hour, open registrations included. Users see them as unverified.",
+    },
+    PRIVATE_URI_SCHEMES: {
+      kind: "list",
+      example: "cursor,windsurf",
+      meaning:
+        "Private-use schemes without a dot that redirect URIs of clients may have, beside those with one (`com.example.app`). Any application of a device can claim such a scheme (RFC 8252 section 8.4): name only those of programs that you want to serve.",
     },
     STRICT_ASSERTION_AUDIENCE: {
       kind: "flag",

@@ -18,6 +18,8 @@ export interface DerivedKeys {
   readonly pendingRequests: Sealer;
   /** Seals the secrets of authenticator apps, in the store and in the form that confirms one. */
   readonly totpSecrets: Sealer;
+  /** Makes recovery codes of the names of their forms. */
+  readonly recoveryCodes: Mac;
   /** Seals what a second step continues: a password that was right. */
   readonly firstFactors: Sealer;
   /** Seals the cookies of browsers in which the second step is left out. */
@@ -42,6 +44,7 @@ export function deriveKeys(...keyEncryptionKeys: readonly [Uint8Array, ...Uint8A
     loginForms: derive("login forms"),
     pendingRequests: new Sealer(keysFor("pending requests", keyEncryptionKeys)),
     totpSecrets: new Sealer(keysFor("totp secrets", keyEncryptionKeys)),
+    recoveryCodes: derive("recovery codes"),
     firstFactors: new Sealer(keysFor("first factors", keyEncryptionKeys)),
     rememberedBrowsers: derive("remembered browsers"),
     challenges: derive("passkey challenges"),

@@ -21,9 +21,9 @@ import {
   writeCode,
 } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
+import { holdSession } from "./held-sessions.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { holdSession } from "./sessions.ts";
 import { type Database, forUpdate, rollback } from "./transaction.ts";
 import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf } from "./users.ts";
 

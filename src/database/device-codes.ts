@@ -2,8 +2,8 @@ import type { Redemption } from "../store/authorizations.ts";
 import type { DeviceCode, DeviceCodeStore, NewDeviceCode } from "../store/device-codes.ts";
 import { insert, methodsOf, textOfMethods } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { holdSession } from "./held-sessions.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
-import { holdSession } from "./sessions.ts";
 import { type Database, rollback, type Sql } from "./transaction.ts";
 
 interface DeviceRow {

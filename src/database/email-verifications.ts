@@ -1,7 +1,9 @@
 import type { AuthEvent } from "../events.ts";
 import type { EmailVerificationStore, FoundVerification, LinkState } from "../store/email-verifications.ts";
+import type { ActingSession } from "../store/session.ts";
 import type { User, VerificationLink } from "../store/users.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { demandSession } from "./held-sessions.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Database, Sql, TransactionSql } from "./transaction.ts";
 import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf, nextEventSeq, takeEventSeq } from "./users.ts";
@@ -43,12 +45,13 @@ export class EmailVerifications implements EmailVerificationStore {
     this.#outbox = outbox;
   }
 
-  async create(verification: VerificationLink, event: AuthEvent | null): Promise<boolean> {
+  async create(verification: VerificationLink, event: AuthEvent | null, acting?: ActingSession): Promise<boolean> {
     const { userId, createdAt } = verification;
     return this.#database.transaction(async (sql) => {
       // a number that no event has would leave a gap
       const seq = event === null ? null : await takeEventSeq(sql, userId, null);
       if (event === null ? !(await holdUser(sql, userId)) : seq === null) return false;
+      if (acting !== undefined) await demandSession(sql, { idHash: acting.idHash, userId }, createdAt);
       await sql.change(
         "UPDATE email_verification SET replaced_at = ? WHERE user_id = ? AND used_at IS NULL AND replaced_at IS NULL",
         [createdAt, userId],

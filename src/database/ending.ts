@@ -144,6 +144,27 @@ export async function deleteFactorsOf(sql: Sql, userId: string): Promise<void> {
   }
 }
 
+/** Recovery codes end with the last other factor. */
+export async function deleteIdleRecoveryCodes(sql: Sql, userId: string): Promise<void> {
+  if (!(await hasFactor(sql, userId))) await sql.change("DELETE FROM recovery_code WHERE user_id = ?", [userId]);
+}
+
+/** Has the user a factor that a recovery code can stand in for? */
+export async function hasFactor(sql: Sql, userId: string): Promise<boolean> {
+  const [one] = await sql.rows(
+    `SELECT 1 AS other FROM totp_factor WHERE user_id = ?
+     UNION ALL SELECT 1 AS other FROM passkey WHERE user_id = ? LIMIT 1`,
+    [userId, userId],
+  );
+  return one !== undefined;
+}
+
+/** Ends what was remembered of the factors that a user had. @returns false: the user is gone */
+export async function raiseGeneration(sql: Sql, userId: string): Promise<boolean> {
+  const raise = "UPDATE users SET factors_generation = COALESCE(factors_generation, 0) + 1 WHERE uuid = ?";
+  return (await sql.change(raise, [userId])) === 1;
+}
+
 /** @returns the new epoch; null: the user is gone */
 async function raiseEpoch(sql: TransactionSql, userId: string, now: number): Promise<number | null> {
   await sql.change("UPDATE users SET epoch = COALESCE(epoch, 0) + 1, updated_at = ? WHERE uuid = ?", [now, userId]);

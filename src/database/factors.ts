@@ -1,15 +1,38 @@
 import type { AuthEvent } from "../events.ts";
-import type { FactorStore, Factors, Passkey, PasskeyUse } from "../store/factors.ts";
+import {
+  type CodeUse,
+  type FactorStore,
+  type Factors,
+  HALF_OF_ATTEMPT,
+  type NewRecoveryCodes,
+  type Passkey,
+  type PasskeyUse,
+} from "../store/factors.ts";
+import type { ActingSession } from "../store/session.ts";
 import { insert } from "./authorization-records.ts";
-import { deleteFactorsOf } from "./ending.ts";
+import { deleteFactorsOf, deleteIdleRecoveryCodes, hasFactor, raiseGeneration } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
 import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
-import { type Database, rollback, type Sql, type TransactionSql } from "./transaction.ts";
+import { actIn } from "./sessions.ts";
+import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 import { nextEventSeq, takeEventSeq } from "./users.ts";
 
 /** A form that is sent again within this time is answered as before (milliseconds). */
 const repeatMs = 60_000;
+
+/** Whose factors change, what is told of it, and the session in which it was asked for. */
+interface Change {
+  readonly userId: string;
+  readonly event: AuthEvent;
+  readonly acting?: ActingSession | undefined;
+}
+
+/** @param by the attempt that used a code; null: none, or a while ago */
+function useBefore(by: string | null, attempt: string): CodeUse {
+  if (by === attempt) return "again";
+  return by?.slice(0, HALF_OF_ATTEMPT) === attempt.slice(0, HALF_OF_ATTEMPT) ? "repeated" : "refused";
+}
 
 export class FactorTables implements FactorStore {
   readonly #database: Database;
@@ -40,9 +63,14 @@ export class FactorTables implements FactorStore {
     };
   }
 
-  addTotp(userId: string, totp: { sealedSecret: string; step: number }, event: AuthEvent): Promise<boolean> {
+  addTotp(
+    userId: string,
+    totp: { sealedSecret: string; step: number },
+    event: AuthEvent,
+    acting?: ActingSession,
+  ): Promise<boolean> {
     const row = { user_id: userId, sealed_secret: totp.sealedSecret, last_step: totp.step };
-    return this.#insert(userId, "totp_factor", { ...row, created_at: event.timestamp }, event);
+    return this.#insert("totp_factor", { ...row, created_at: event.timestamp }, { userId, event, acting });
   }
 
   async listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]> {
@@ -58,52 +86,83 @@ export class FactorTables implements FactorStore {
     return (await this.#database.change(sql, [to, userId, from])) === 1;
   }
 
-  async useTotpStep(userId: string, step: number, attempt: string): Promise<boolean> {
+  async useTotpStep(userId: string, step: number, attempt: string): Promise<CodeUse> {
     const used = await this.#database.change(
-      `UPDATE totp_factor SET last_step = ?, last_attempt = ?
-       WHERE user_id = ? AND (last_step < ? OR (last_step = ? AND last_attempt = ?))`,
-      [step, attempt, userId, step, step, attempt],
+      "UPDATE totp_factor SET last_step = ?, last_attempt = ? WHERE user_id = ? AND last_step < ?",
+      [step, attempt, userId, step],
     );
-    return used === 1;
+    if (used === 1) return "used";
+    const [before] = await this.#database.rows<{ last_attempt: string | null }>(
+      "SELECT last_attempt FROM totp_factor WHERE user_id = ? AND last_step = ?",
+      [userId, step],
+    );
+    return useBefore(before?.last_attempt ?? null, attempt);
   }
 
-  setRecoveryCodes(userId: string, hashes: readonly string[], now: number): Promise<boolean> {
-    return this.#database.transaction(async (sql) => {
-      if (!(await raiseGeneration(sql, userId))) return false;
-      await sql.change("DELETE FROM recovery_code WHERE user_id = ?", [userId]);
-      for (const hash of hashes) {
-        await insert(sql, "recovery_code", { code_hash: hash, user_id: userId, created_at: now });
-      }
-      return true;
-    });
+  async setRecoveryCodes(
+    userId: string,
+    codes: NewRecoveryCodes,
+    event: AuthEvent,
+    acting?: ActingSession,
+  ): Promise<"made" | "repeated" | "used" | "none"> {
+    const { timestamp: now } = event;
+    const { hashes, attempt, expiresAt } = codes;
+    try {
+      const made = await this.#changed({ userId, event, acting }, async (sql) => {
+        if (!(await hasFactor(sql, userId))) return false;
+        await insert(sql, "used_once", { value_hash: attempt, expires_at: expiresAt, used_at: now });
+        await sql.change("DELETE FROM recovery_code WHERE user_id = ?", [userId]);
+        for (const hash of hashes) {
+          await insert(sql, "recovery_code", { code_hash: hash, user_id: userId, created_at: now });
+        }
+        return true;
+      });
+      return made ? "made" : "none";
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      return (await this.#wereJustMade(userId, codes, now)) ? "repeated" : "used";
+    }
   }
 
-  useRecoveryCode(userId: string, codeHash: string, attempt: string, event: AuthEvent): Promise<boolean> {
+  /** Did this attempt make codes within the last minute, and are these very ones the user's? */
+  async #wereJustMade(userId: string, { hashes, attempt }: NewRecoveryCodes, now: number): Promise<boolean> {
+    const just = await this.#database.rows("SELECT 1 AS just FROM used_once WHERE value_hash = ? AND used_at > ?", [
+      attempt,
+      now - repeatMs,
+    ]);
+    const [kept] = await this.#database.rows<{ codes: number }>(
+      `SELECT COUNT(*) AS codes FROM recovery_code WHERE user_id = ? AND code_hash IN ${placeholders(hashes.length)}`,
+      [userId, ...hashes],
+    );
+    return just.length > 0 && Number(kept?.codes) === hashes.length;
+  }
+
+  useRecoveryCode(userId: string, codeHash: string, attempt: string, event: AuthEvent): Promise<CodeUse> {
     const now = event.timestamp;
-    return this.#database.transaction(async (sql) => {
+    return this.#database.transaction<CodeUse>(async (sql) => {
       // the user's row first, as every transaction here
       const seq = await takeEventSeq(sql, userId, null);
-      if (seq === null) return rollback(false);
+      if (seq === null) return rollback("refused");
       const condition = "code_hash = ? AND user_id = ?";
       const used = await sql.change(
         `UPDATE recovery_code SET used_at = ?, used_by = ? WHERE ${condition} AND used_at IS NULL`,
         [now, attempt, codeHash, userId],
       );
       if (used === 0) {
-        const again = await sql.rows(
-          `SELECT 1 AS again FROM recovery_code WHERE ${condition} AND used_by = ? AND used_at > ?`,
-          [codeHash, userId, attempt, now - repeatMs],
+        const [before] = await sql.rows<{ used_by: string | null }>(
+          `SELECT used_by FROM recovery_code WHERE ${condition} AND used_at > ?`,
+          [codeHash, userId, now - repeatMs],
         );
         // nothing was changed: the number of the event is taken back too
-        return rollback(again.length > 0);
+        return rollback(useBefore(before?.used_by ?? null, attempt));
       }
       await this.#outbox.append(sql, userId, seq, event);
-      return true;
+      return "used";
     });
   }
 
-  addPasskey(passkey: Passkey, event: AuthEvent): Promise<boolean> {
-    return this.#insert(passkey.userId, "passkey", rowOf(passkey), event);
+  addPasskey(passkey: Passkey, event: AuthEvent, acting?: ActingSession): Promise<boolean> {
+    return this.#insert("passkey", rowOf(passkey), { userId: passkey.userId, event, acting });
   }
 
   async findPasskey(credentialId: string): Promise<Passkey | null> {
@@ -111,6 +170,20 @@ export class FactorTables implements FactorStore {
       keyOf(credentialId),
     ]);
     return row === undefined ? null : passkeyOf(row);
+  }
+
+  renamePasskey(
+    userId: string,
+    { credentialId, name }: { readonly credentialId: string; readonly name: string },
+    now: number,
+    acting?: ActingSession,
+  ): Promise<boolean> {
+    return this.#database.transaction(async (sql) => {
+      const rename = "UPDATE passkey SET name = ? WHERE id_hash = ? AND user_id = ?";
+      if ((await sql.change(rename, [name, keyOf(credentialId), userId])) === 0) return false;
+      if (acting !== undefined) await actIn(sql, userId, acting, now);
+      return true;
+    });
   }
 
   async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated"> {
@@ -143,29 +216,32 @@ export class FactorTables implements FactorStore {
     }
   }
 
-  removeTotp(userId: string, event: AuthEvent): Promise<boolean> {
-    return this.#remove(userId, "totp_factor", "user_id = ?", [userId], event);
+  removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean> {
+    return this.#remove("totp_factor", "user_id = ?", [userId], { userId, event, acting });
   }
 
-  removePasskey(userId: string, credentialId: string, event: AuthEvent): Promise<boolean> {
-    return this.#remove(userId, "passkey", "id_hash = ? AND user_id = ?", [keyOf(credentialId), userId], event);
+  removePasskey(userId: string, credentialId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean> {
+    const ids = [keyOf(credentialId), userId];
+    return this.#remove("passkey", "id_hash = ? AND user_id = ?", ids, { userId, event, acting }, async (sql) => {
+      const ways = await sql.rows(
+        `SELECT 1 AS way FROM users WHERE uuid = ? AND passwordless IS NULL
+         UNION ALL SELECT 1 AS way FROM passkey WHERE user_id = ? LIMIT 1`,
+        [userId, userId],
+      );
+      return ways.length > 0;
+    });
   }
 
   reset(userId: string, event: AuthEvent): Promise<boolean> {
-    return this.#changed(userId, event, async (sql) => {
+    return this.#changed({ userId, event }, async (sql) => {
       await deleteFactorsOf(sql, userId);
       return true;
     });
   }
 
-  async #insert(
-    userId: string,
-    table: string,
-    row: Record<string, string | number | null>,
-    event: AuthEvent,
-  ): Promise<boolean> {
+  async #insert(table: string, row: Record<string, string | number | null>, by: Change): Promise<boolean> {
     try {
-      return await this.#changed(userId, event, async (sql) => {
+      return await this.#changed(by, async (sql) => {
         await insert(sql, table, row);
         return true;
       });
@@ -175,32 +251,31 @@ export class FactorTables implements FactorStore {
     }
   }
 
-  #remove(userId: string, table: string, condition: string, values: readonly string[], event: AuthEvent) {
-    return this.#changed(userId, event, async (sql) => {
-      if ((await sql.change(`DELETE FROM ${table} WHERE ${condition}`, values)) === 0) return false;
-      const [other] = await sql.rows(
-        `SELECT 1 AS other FROM totp_factor WHERE user_id = ?
-         UNION ALL SELECT 1 AS other FROM passkey WHERE user_id = ? LIMIT 1`,
-        [userId, userId],
-      );
-      if (other === undefined) await sql.change("DELETE FROM recovery_code WHERE user_id = ?", [userId]);
+  /** @param mayGo asked when the row is gone; false: it stays */
+  #remove(
+    table: string,
+    condition: string,
+    values: readonly string[],
+    by: Change,
+    mayGo = async (_sql: TransactionSql) => true,
+  ) {
+    return this.#changed(by, async (sql) => {
+      if ((await sql.change(`DELETE FROM ${table} WHERE ${condition}`, values)) === 0 || !(await mayGo(sql)))
+        return false;
+      await deleteIdleRecoveryCodes(sql, by.userId);
       return true;
     });
   }
 
   /** @param change false: nothing was changed, and nothing is told */
-  #changed(userId: string, event: AuthEvent, change: (sql: TransactionSql) => Promise<boolean>): Promise<boolean> {
+  #changed({ userId, event, acting }: Change, change: (sql: TransactionSql) => Promise<boolean>): Promise<boolean> {
     return this.#database.transaction(async (sql) => {
       const seq = await nextEventSeq(sql, userId);
       if (seq === null || !(await change(sql))) return rollback(false);
+      if (acting !== undefined) await actIn(sql, userId, acting, event.timestamp);
       await raiseGeneration(sql, userId);
       await this.#outbox.append(sql, userId, seq, event);
       return true;
     });
   }
-}
-
-async function raiseGeneration(sql: Sql, userId: string): Promise<boolean> {
-  const raise = "UPDATE users SET factors_generation = COALESCE(factors_generation, 0) + 1 WHERE uuid = ?";
-  return (await sql.change(raise, [userId])) === 1;
 }

@@ -1,6 +1,6 @@
 import type { Lease, LeaseStore } from "../store/leases.ts";
 import { isUniqueViolation } from "./faults.ts";
-import { type Database, databaseTime, forUpdate, rollback, type Sql } from "./transaction.ts";
+import { type Database, databaseTime, rollback, type Scalar, type Sql } from "./transaction.ts";
 
 export function leaseStore(database: Database): LeaseStore {
   return {
@@ -66,11 +66,18 @@ async function renewLeases(database: Database, leases: readonly Lease[], ttlMs: 
   return new Set(rows.map(({ name }) => name));
 }
 
-/** Whether the lease is still ours, and stays so until the end of the transaction. */
+/** A condition: the lease is still ours. Its values are those of `leaseValues`. */
+export const HOLDS_LEASE = "EXISTS (SELECT 1 FROM lease WHERE name = ? AND owner = ? AND epoch = ?)";
+
+export function leaseValues({ name, owner, epoch }: Lease): Scalar[] {
+  return [name, owner, epoch];
+}
+
+/** Whether the lease is still ours. */
 export async function holdsLease(sql: Sql, lease: Lease): Promise<boolean> {
   const rows = await sql.rows(
-    `SELECT 1 AS held FROM lease WHERE name = ? AND owner = ? AND epoch = ?${forUpdate(sql)}`,
-    [lease.name, lease.owner, lease.epoch],
+    `SELECT 1 AS held FROM lease WHERE name = ? AND owner = ? AND epoch = ?`,
+    leaseValues(lease),
   );
   return rows.length === 1;
 }

@@ -11,9 +11,9 @@ import {
   type OutboxStatus,
   type OutboxStore,
 } from "../store/outbox.ts";
-import { holdsLease } from "./leases.ts";
+import { HOLDS_LEASE, holdsLease, leaseValues } from "./leases.ts";
 import type { MailQueue } from "./mail.ts";
-import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
+import { type Database, placeholders, type Scalar, type TransactionSql } from "./transaction.ts";
 
 interface OutboxRow {
   event_id: string;
@@ -195,20 +195,9 @@ export class Outbox implements OutboxStore {
     }
   }
 
-  async markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean> {
-    return this.#database.transaction(
-      async (sql) => {
-        if (!(await holdsLease(sql, lease))) rollback(false);
-        if (eventIds.length > 0) {
-          await sql.change(
-            `UPDATE outbox SET status = 'sent', sent_at = ?, payload = '' WHERE status = 'pending' AND event_id IN ${placeholders(eventIds.length)}`,
-            [now, ...eventIds],
-          );
-        }
-        return true;
-      },
-      { repeatable: true },
-    );
+  markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean> {
+    const which = `event_id IN ${placeholders(eventIds.length)}`;
+    return this.#settle(lease, which, eventIds, { status: "sent", sent_at: now, payload: "" });
   }
 
   async countAttempt(eventIds: readonly string[]): Promise<void> {
@@ -219,18 +208,28 @@ export class Outbox implements OutboxStore {
     );
   }
 
-  async park(lease: Lease, eventId: string, reason: string): Promise<boolean> {
-    return this.#database.transaction(
-      async (sql) => {
-        if (!(await holdsLease(sql, lease))) rollback(false);
-        await sql.change("UPDATE outbox SET status = 'parked', reason = ? WHERE event_id = ? AND status = 'pending'", [
-          reason.slice(0, 2000),
-          eventId,
-        ]);
-        return true;
-      },
-      { repeatable: true },
+  park(lease: Lease, eventId: string, reason: string): Promise<boolean> {
+    return this.#settle(lease, "event_id = ?", [eventId], { status: "parked", reason: reason.slice(0, 2000) });
+  }
+
+  /**
+   * One statement, without a lock on the lease. What it writes is true even if another replica holds the lane by now, and the result tells this one.
+   * @returns false: the lease is lost
+   */
+  async #settle(
+    lease: Lease,
+    which: string,
+    eventIds: readonly string[],
+    to: Readonly<Record<string, Scalar>>,
+  ): Promise<boolean> {
+    const changed = await this.#database.change(
+      `UPDATE outbox SET ${Object.keys(to)
+        .map((column) => `${column} = ?`)
+        .join(", ")}
+       WHERE status = 'pending' AND ${which} AND ${HOLDS_LEASE}`,
+      [...Object.values(to), ...eventIds, ...leaseValues(lease)],
     );
+    return changed > 0 || holdsLease(this.#database, lease);
   }
 
   async list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]> {

@@ -1,4 +1,4 @@
-import { chmodSync } from "node:fs";
+import { chmodSync, realpathSync } from "node:fs";
 import Sqlite from "better-sqlite3";
 import { StartRefused } from "../errors.ts";
 import type { Database } from "./transaction.ts";
@@ -11,8 +11,10 @@ import type { Database } from "./transaction.ts";
 export function holdServingLock({ dialect, dataSource }: Database): () => void {
   const file = String(dataSource.options.database);
   if (dialect !== "sqlite" || file === ":memory:") return () => {};
-  const lock = new Sqlite(`${file}.lock`, { timeout: 0 });
-  chmodSync(`${file}.lock`, 0o600);
+  // by whatever name it is opened
+  const lockFile = `${realpathSync(file)}.lock`;
+  const lock = new Sqlite(lockFile, { timeout: 0 });
+  chmodSync(lockFile, 0o600);
   try {
     lock.exec("BEGIN EXCLUSIVE");
   } catch (error) {

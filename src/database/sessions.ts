@@ -1,9 +1,11 @@
-import type { FirstCode, LoginProof, Session, SessionStore, StoredRequest } from "../store/sessions.ts";
+import type { ActingSession, Session } from "../store/session.ts";
+import type { FirstCode, LoginProof, SessionStore, StoredRequest } from "../store/sessions.ts";
 import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { demandSession, holdSession } from "./held-sessions.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Database, placeholders, type Sql } from "./transaction.ts";
+import { type Database, placeholders, type Scalar, type Sql } from "./transaction.ts";
 import { nextEventSeq } from "./users.ts";
 
 interface SessionRow {
@@ -66,25 +68,6 @@ async function insertSession(sql: Sql, session: Session): Promise<void> {
   });
 }
 
-/**
- * Holds a live session's row: a transaction that ends the session either waits and then finds what this one writes, or was first, and
- * this one finds no session. It is a change and not only a lock: on a cluster only changes collide.
- * @returns false: the session has ended, or is not this user's
- */
-export async function holdSession(
-  sql: Sql,
-  { idHash, userId }: { readonly idHash: string; readonly userId?: string },
-  now: number,
-): Promise<boolean> {
-  const ofUser = userId === undefined ? "" : " AND user_id = ?";
-  const held = await sql.change(
-    `UPDATE browser_session SET last_seen_at = CASE WHEN last_seen_at < ? THEN ? ELSE last_seen_at + 1 END
-     WHERE id_hash = ? AND expires_at > ?${ofUser}`,
-    [now, now, idHash, now, ...(userId === undefined ? [] : [userId])],
-  );
-  return held === 1;
-}
-
 /** @returns false: the same user's session is there already, from the first of two presses of a button */
 async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
   try {
@@ -96,6 +79,52 @@ async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
     if (await holdSession(sql, { idHash, userId }, createdAt)) return false;
     throw error;
   }
+}
+
+/** Holds the row of a user who is still what the sign-in was checked against. */
+async function holdProven(sql: Sql, session: Session, proof: LoginProof): Promise<boolean> {
+  const { passwordHash, factorsGeneration } = proof;
+  const [ofFactors, generation]: [string, Scalar[]] =
+    factorsGeneration === undefined ? ["", []] : [" AND COALESCE(factors_generation, 0) = ?", [factorsGeneration]];
+  const held = await sql.change(
+    `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?
+     WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL${ofFactors}`,
+    [session.createdAt, session.userId, passwordHash, ...generation],
+  );
+  return held === 1;
+}
+
+async function takeOver(sql: Sql, old: string, session: Session): Promise<void> {
+  await sql.change("UPDATE oauth2_authorization_request SET session_hash = ? WHERE session_hash = ?", [
+    session.idHash,
+    old,
+  ]);
+  const [before] = await sql.rows<{ user_id: string | null }>("SELECT user_id FROM browser_session WHERE id_hash = ?", [
+    old,
+  ]);
+  await deleteSession(sql, old);
+  if (before === undefined || before.user_id !== session.userId) return;
+  // the same user gave the password again: logging out still ends what came before
+  for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
+    await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
+  }
+  await sql.change("UPDATE session_application SET session_hash = ?, expires_at = ? WHERE session_hash = ?", [
+    session.idHash,
+    session.expiresAt,
+    old,
+  ]);
+}
+
+/**
+ * Holds the session in which a user changes something, and puts the one it is raised to in its place.
+ * @throws AuthError login_required: it has ended
+ */
+export async function actIn(sql: Sql, userId: string, acting: ActingSession, now: number): Promise<void> {
+  const { idHash, raisedTo } = acting;
+  await demandSession(sql, { idHash, userId }, now);
+  if (raisedTo === undefined) return;
+  await insertSession(sql, raisedTo);
+  await takeOver(sql, idHash, raisedTo);
 }
 
 export class Sessions implements SessionStore {
@@ -144,44 +173,21 @@ export class Sessions implements SessionStore {
   ): Promise<"signed_in" | "without_code" | "refused"> {
     return this.#database.transaction(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
-      const held = await sql.change(
-        `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?
-         WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL`,
-        [session.createdAt, session.userId, proof.passwordHash],
-      );
-      if (held === 0) return "refused";
+      if (!(await holdProven(sql, session, proof))) return "refused";
       const isNew = await insertOrHold(sql, session);
+      const { raises } = proof;
+      if (isNew && raises !== undefined && session.userId !== null) {
+        await demandSession(sql, { idHash: raises, userId: session.userId }, session.createdAt);
+      }
       if (isNew && proof.notice !== undefined && session.userId !== null) {
         const seq = await nextEventSeq(sql, session.userId);
         if (seq !== null) await this.#outbox.append(sql, session.userId, seq, proof.notice);
       }
       const { replaces } = proof;
-      if (isNew && replaces !== null && replaces !== session.idHash) await this.#takeOver(sql, replaces, session);
+      if (isNew && replaces !== null && replaces !== session.idHash) await takeOver(sql, replaces, session);
       if (first !== null && !(await writeCode(sql, first.code, first.pushed))) return "without_code";
       return "signed_in";
     });
-  }
-
-  async #takeOver(sql: Sql, old: string, session: Session): Promise<void> {
-    await sql.change("UPDATE oauth2_authorization_request SET session_hash = ? WHERE session_hash = ?", [
-      session.idHash,
-      old,
-    ]);
-    const [before] = await sql.rows<{ user_id: string | null }>(
-      "SELECT user_id FROM browser_session WHERE id_hash = ?",
-      [old],
-    );
-    await deleteSession(sql, old);
-    if (before === undefined || before.user_id !== session.userId) return;
-    // the same user gave the password again: logging out still ends what came before
-    for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
-      await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);
-    }
-    await sql.change("UPDATE session_application SET session_hash = ?, expires_at = ? WHERE session_hash = ?", [
-      session.idHash,
-      session.expiresAt,
-      old,
-    ]);
   }
 
   async end(idHash: string, now: number): Promise<void> {

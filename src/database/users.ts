@@ -2,10 +2,12 @@ import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
+import type { ActingSession } from "../store/session.ts";
 import type { StandardClaims, User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
 import { insert } from "./authorization-records.ts";
-import { deleteFactorsOf, endEverythingOf, type Tellers } from "./ending.ts";
+import { deleteFactorsOf, deleteIdleRecoveryCodes, endEverythingOf, raiseGeneration, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { demandSession } from "./held-sessions.ts";
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import { rowOf } from "./passkey-rows.ts";
@@ -124,6 +126,9 @@ export async function takeEventSeq(sql: TransactionSql, uuid: string, epoch: num
 export async function nextEventSeq(sql: TransactionSql, uuid: string): Promise<number | null> {
   return sql.count("users", "event_seq", "uuid = ?", [uuid]);
 }
+
+/** An account that its user closed is one that they may keep, and may need a new password for. */
+const mayReset = "(disabled_at IS NULL OR disabled_at = closed_at)";
 
 export class Users implements UserStore {
   readonly #database: Database;
@@ -296,6 +301,7 @@ export class Users implements UserStore {
     uuid: string,
     hash: { readonly from: string; readonly to: string },
     event: AuthEvent,
+    acting?: ActingSession,
   ): Promise<"changed" | "lost"> {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
@@ -304,6 +310,7 @@ export class Users implements UserStore {
         [hash.to, now, uuid, hash.from],
       );
       if (changed === 0) return "lost";
+      if (acting !== undefined) await demandSession(sql, { idHash: acting.idHash, userId: uuid }, now);
       await endEverythingOf(sql, this.#tellers, uuid, "password_changed", now);
       await this.#tell(sql, uuid, event);
       return "changed";
@@ -333,7 +340,7 @@ export class Users implements UserStore {
     );
   }
 
-  async close(uuid: string, event: AuthEvent): Promise<boolean> {
+  async close(uuid: string, event: AuthEvent, acting?: ActingSession): Promise<boolean> {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const closed = await sql.change(
@@ -341,6 +348,7 @@ export class Users implements UserStore {
         [now, now, now, uuid],
       );
       if (closed === 0) return false;
+      if (acting !== undefined) await demandSession(sql, { idHash: acting.idHash, userId: uuid }, now);
       await endEverythingOf(sql, this.#tellers, uuid, "user_closed", now);
       await this.#tell(sql, uuid, event);
       return true;
@@ -408,7 +416,7 @@ export class Users implements UserStore {
   ): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
-        const seq = await takeEventSeq(sql, reset.userId, null);
+        const seq = await sql.count("users", "event_seq", `uuid = ? AND ${mayReset}`, [reset.userId]);
         if (seq === null) throw new AuthError("not_found", "no such user");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
@@ -427,13 +435,18 @@ export class Users implements UserStore {
   async findPasswordReset(tokenHash: string, now: number): Promise<User | null> {
     const [row] = await this.#database.rows<UserRow>(
       `${selectUser} JOIN password_reset_token t ON t.user_id = u.uuid
-       WHERE t.token_hash = ? AND t.expires_at > ? AND u.disabled_at IS NULL`,
+       WHERE t.token_hash = ? AND t.expires_at > ? AND (u.disabled_at IS NULL OR u.disabled_at = u.closed_at)`,
       [tokenHash, now],
     );
     return row === undefined ? null : userOf(row);
   }
 
-  async redeemPasswordReset(tokenHash: string, passwordHash: string, event: AuthEvent): Promise<"reset" | "invalid"> {
+  async redeemPasswordReset(
+    tokenHash: string,
+    passwordHash: string,
+    event: AuthEvent,
+    passkeysRemoved: AuthEvent | null,
+  ): Promise<"reset" | "invalid"> {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {
       const [token] = await sql.rows<{ user_id: string }>(
@@ -441,7 +454,7 @@ export class Users implements UserStore {
         [tokenHash],
       );
       if (token === undefined) return "invalid";
-      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND disabled_at IS NULL${forUpdate(sql)}`, [
+      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReset}${forUpdate(sql)}`, [
         token.user_id,
       ]);
       if (users.length === 0) return "invalid";
@@ -455,10 +468,17 @@ export class Users implements UserStore {
         now,
         token.user_id,
       ]);
-      await sql.change("UPDATE users SET email_verified_at = ? WHERE uuid = ? AND email_verified_at IS NULL", [
-        now,
-        token.user_id,
-      ]);
+      const isFirstProof = await sql.change(
+        "UPDATE users SET email_verified_at = ? WHERE uuid = ? AND email_verified_at IS NULL",
+        [now, token.user_id],
+      );
+      // until now anybody may have signed up with this address, and their passkey would go on signing in
+      if (isFirstProof === 1 && passkeysRemoved !== null) {
+        await sql.change("DELETE FROM passkey WHERE user_id = ?", [token.user_id]);
+        await deleteIdleRecoveryCodes(sql, token.user_id);
+        await raiseGeneration(sql, token.user_id);
+        await this.#tell(sql, token.user_id, passkeysRemoved);
+      }
       await endEverythingOf(sql, this.#tellers, token.user_id, "password_reset", now);
       // an attacker may have given these consents; deleted after the sessions have ended, so that no session gives one meanwhile
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [token.user_id]);

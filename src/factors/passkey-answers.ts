@@ -68,6 +68,11 @@ export function readAnswer<T extends { readonly response: { readonly clientDataJ
   return expiresAt === null ? null : { response: { ...data, clientExtensionResults: {} }, challenge, expiresAt };
 }
 
+/** The id of the passkey that an answer names; null: it is malformed. */
+export function idOfAnswer(json: string): string | null {
+  return z.object({ id: credential.id }).safeParse(parsed(json)).data?.id ?? null;
+}
+
 function parsed(json: string): unknown {
   try {
     return JSON.parse(json);
@@ -95,7 +100,7 @@ export function descriptorOf({ credentialId, transports }: Passkey) {
  * Methods of a sign-in with a passkey (RFC 8176 section 2): a key that stays in its device or one that is copied to others, used by somebody
  * who is there, and whom the device knows.
  */
-export function methodsOf({ isSynced }: Passkey): readonly string[] {
+export function methodsOf({ isSynced }: Pick<Passkey, "isSynced">): readonly string[] {
   return [isSynced ? "swk" : "hwk", "user", "mfa"];
 }
 
@@ -109,8 +114,31 @@ export function noPasskeys(): AuthError {
   return new AuthError("invalid_request", "an issuer whose host is an IP address has no passkeys");
 }
 
-/** @param reason what was wrong, for the log alone */
-export function passkeyRefused(ctx: Context, sub: string | undefined, reason: string): AuthError {
+/**
+ * Why a passkey was refused, for the log. A person may hear of what they can act on and what tells a stranger nothing of an account:
+ * `challenge`: the answer is late; `unknown`: no account has this passkey; `unverified`: right, but its device did not check who used it.
+ */
+export type PasskeyReason =
+  | "challenge"
+  | "unknown"
+  | "unverified"
+  | "foreign"
+  | "known"
+  | "answer"
+  | "disabled_account"
+  | "refused"
+  | "repeated";
+
+/** A passkey did not work. */
+export class PasskeyRefused extends AuthError {
+  readonly reason: PasskeyReason;
+  constructor(reason: PasskeyReason) {
+    super("invalid_credentials", "the passkey did not work");
+    this.reason = reason;
+  }
+}
+
+export function passkeyRefused(ctx: Context, sub: string | undefined, reason: PasskeyReason): PasskeyRefused {
   securityEvent(ctx, "passkey_refused", { sub, reason });
-  return new AuthError("invalid_credentials", "the passkey did not work");
+  return new PasskeyRefused(reason);
 }

@@ -2,10 +2,11 @@ import type { PublicKeyCredentialCreationOptionsJSON } from "@simplewebauthn/ser
 import type { Context } from "../context.ts";
 import { type Asker, userSecurity } from "../events.ts";
 import type { Passkey } from "../store/factors.ts";
+import type { ActingSession } from "../store/session.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { readNickname } from "../users/input.ts";
-import { signUpWithPasskey } from "../users/sign-up.ts";
+import { readPasskeyName } from "../users/input.ts";
+import { readFreeNames, signUpWithPasskey } from "../users/sign-up.ts";
 import { CHALLENGE_MS, newChallenge } from "./challenge.ts";
 import {
   ATTESTATION,
@@ -59,14 +60,15 @@ export interface NewPasskey extends PasskeyAnswer {
 
 /**
  * Adds a passkey.
+ * @param actor actingBy: their session, given what making the passkey proved (`amr` values)
  * @returns `exists`: the user has it already, as after a second press; `full`: the user has as many as there may be
- * @throws AuthError invalid_credentials: the answer is wrong or late; invalid_input: the name
+ * @throws AuthError invalid_credentials: the answer is wrong or late; invalid_input: the name; login_required: the session has ended
  */
 export async function addPasskey(
   ctx: Context,
   user: User,
   made: NewPasskey,
-  asker: Asker,
+  { asker, actingBy }: { readonly asker: Asker; readonly actingBy?: (methods: readonly string[]) => ActingSession },
 ): Promise<"added" | "exists" | "full"> {
   const passkey = await readNewPasskey(ctx, user.uuid, made);
   const { passkeys } = await ctx.store.factors.find(user.uuid);
@@ -75,7 +77,7 @@ export async function addPasskey(
   if (passkeys.length >= MAX_PASSKEYS) return "full";
   const security = { kind: "FACTOR_ADDED", detail: `passkey ${passkey.name}` } as const;
   const event = userSecurity(user, security, asker, ctx.clock.now());
-  if (!(await ctx.store.factors.addPasskey(passkey, event))) {
+  if (!(await ctx.store.factors.addPasskey(passkey, event, actingBy?.(methodsOf(passkey))))) {
     // of two presses at once the other one added it
     if ((await ctx.store.factors.find(user.uuid)).passkeys.some(isOwn)) return "exists";
     throw passkeyRefused(ctx, user.uuid, "known");
@@ -96,13 +98,15 @@ export async function createAccountWithPasskey(
   made: NewPasskey,
   asker: Asker,
 ): Promise<{ readonly user: User; readonly methods: readonly string[] }> {
+  // what is wrong with the names is said before what is wrong with the passkey
+  await readFreeNames(ctx, account);
   const passkey = await readNewPasskey(ctx, account.uuid, made);
   return { user: await signUpWithPasskey(ctx, account, passkey, asker), methods: methodsOf(passkey) };
 }
 
 async function readNewPasskey(ctx: Context, uuid: string, made: NewPasskey): Promise<Passkey> {
   const { rpId, origins } = demandParty(ctx);
-  const name = readNickname(made.name);
+  const name = readPasskeyName(made.name);
   const read = readAnswer(ctx, ATTESTATION, made.credential, boundOf("create", made.form, uuid));
   if (read === null) throw passkeyRefused(ctx, uuid, "challenge");
   const { response, challenge } = read;
@@ -113,11 +117,13 @@ async function readNewPasskey(ctx: Context, uuid: string, made: NewPasskey): Pro
     expectedChallenge: challenge,
     expectedOrigin: [...origins],
     expectedRPID: rpId,
-    requireUserVerification: true,
+    // checked below, where it is said what is missing
+    requireUserVerification: false,
     supportedAlgorithmIDs: algorithms,
   }).catch(() => ({ registrationInfo: undefined }));
   if (registrationInfo === undefined) throw passkeyRefused(ctx, uuid, "answer");
-  const { credential, credentialDeviceType } = registrationInfo;
+  const { credential, credentialDeviceType, userVerified } = registrationInfo;
+  if (!userVerified) throw passkeyRefused(ctx, uuid, "unverified");
   return {
     credentialId: credential.id,
     userId: uuid,

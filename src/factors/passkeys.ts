@@ -13,6 +13,7 @@ import {
   demandParty,
   descriptorOf,
   handleOf,
+  idOfAnswer,
   methodsOf,
   type PasskeyAnswer,
   passkeyRefused,
@@ -74,9 +75,8 @@ export async function checkPasskey(
   if (read === null) throw passkeyRefused(ctx, user?.uuid, "challenge");
   const passkey = await ctx.store.factors.findPasskey(read.response.id);
   const owner = passkey === null ? null : await ctx.store.users.findWithPassword(passkey.userId);
-  if (passkey === null || owner === null || (user !== null && owner.uuid !== user.uuid)) {
-    throw passkeyRefused(ctx, user?.uuid, "unknown");
-  }
+  if (passkey === null || owner === null) throw passkeyRefused(ctx, user?.uuid, "unknown");
+  if (user !== null && owner.uuid !== user.uuid) throw passkeyRefused(ctx, user.uuid, "foreign");
   const device = deviceOf(owner);
   const subject = device === null ? passkey.credentialId : `${passkey.credentialId}\n${device}`;
   const attempt = hashOf(answer.attempt);
@@ -94,6 +94,22 @@ export async function checkPasskey(
   );
 }
 
+/**
+ * The id of a passkey that no account has.
+ * @param credential as a form brings it; nothing of it is checked
+ * @returns null: an account has it, or it is malformed
+ */
+export async function unknownPasskey(ctx: Context, credential: string): Promise<string | null> {
+  const id = idOfAnswer(credential);
+  return id === null || (await ctx.store.factors.findPasskey(id)) !== null ? null : id;
+}
+
+/** @param credential as of `unknownPasskey` @returns uuid of the user whose passkey the answer names; null: no user has it, or it is malformed */
+export async function ownerOfPasskey(ctx: Context, credential: string): Promise<string | null> {
+  const id = idOfAnswer(credential);
+  return id === null ? null : ((await ctx.store.factors.findPasskey(id))?.userId ?? null);
+}
+
 type Assertion = NonNullable<ReturnType<typeof readAnswer<Zod>>>;
 type Zod = (typeof ASSERTION)["_output"];
 
@@ -102,11 +118,13 @@ async function checkAnswer(
   { read, passkey, attempt }: { readonly read: Assertion; readonly passkey: Passkey; readonly attempt: string },
   user: UserToSignIn | null,
 ): Promise<UserToSignIn> {
-  const signCount = await verify(ctx, passkey, read);
+  const verified = await verify(ctx, passkey, read);
   const closed = isClosed(user);
-  if (user === null || signCount === null || (user.disabledAt !== null && !closed)) {
+  if (user === null || verified === null || (user.disabledAt !== null && !closed)) {
     throw passkeyRefused(ctx, user?.uuid, user?.disabledAt === null ? "answer" : "disabled_account");
   }
+  const { signCount, isVerified } = verified;
+  if (!isVerified) throw passkeyRefused(ctx, user.uuid, "unverified");
   if (closed) throw new ClosedAccount(user.uuid);
   const challengeHash = hashOf(read.challenge);
   const { credentialId } = passkey;
@@ -117,8 +135,15 @@ async function checkAnswer(
   return user;
 }
 
-/** @returns the authenticator's counter; null: the answer is wrong */
-async function verify(ctx: Context, passkey: Passkey, { response, challenge }: Assertion): Promise<number | null> {
+/**
+ * Is the answer of this passkey?
+ * @returns signCount: the authenticator's counter; isVerified: it checked who used it, which its caller must demand. Null: the answer is wrong
+ */
+async function verify(
+  ctx: Context,
+  passkey: Passkey,
+  { response, challenge }: Assertion,
+): Promise<{ readonly signCount: number; readonly isVerified: boolean } | null> {
   const { rpId, origins } = demandParty(ctx);
   const { userHandle } = response.response;
   if (userHandle !== undefined && userHandle !== handleOf(passkey.userId)) return null;
@@ -129,7 +154,8 @@ async function verify(ctx: Context, passkey: Passkey, { response, challenge }: A
       expectedChallenge: challenge,
       expectedOrigin: [...origins],
       expectedRPID: rpId,
-      requireUserVerification: true,
+      // checked by the caller, who says what is missing
+      requireUserVerification: false,
       credential: {
         id: passkey.credentialId,
         publicKey: Uint8Array.from(Buffer.from(passkey.publicKey, "base64url")),
@@ -137,7 +163,8 @@ async function verify(ctx: Context, passkey: Passkey, { response, challenge }: A
         counter: 0,
       },
     });
-    return verified ? authenticationInfo.newCounter : null;
+    const { newCounter: signCount, userVerified: isVerified } = authenticationInfo;
+    return verified ? { signCount, isVerified } : null;
   } catch {
     return null;
   }

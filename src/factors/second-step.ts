@@ -3,8 +3,10 @@ import { hashOf } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import type { Asker } from "../events.ts";
 import type { LimitRule } from "../limits.ts";
+import { HALF_OF_ATTEMPT } from "../store/factors.ts";
 import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
+import { isClosed } from "../users/users.ts";
 import { isRecoveryCode, useRecoveryCode } from "./recovery-codes.ts";
 import { useTotp } from "./totp.ts";
 
@@ -25,24 +27,47 @@ export async function hasSecondFactor(
   return totp !== null || passkeys.length > 0;
 }
 
-/** The right password of a user, for the form of the second step: nothing is stored. */
-export function sealFirstFactor(ctx: Context, { uuid, passwordHash }: UserToSignIn): string {
-  const content = JSON.stringify([uuid, hashOf(passwordHash), ctx.clock.now()]);
+/**
+ * The right password of a user, for the form of the second step: nothing is stored.
+ * @param sessionHash of the session that stands for the password; null: it was given
+ */
+export function sealFirstFactor(
+  ctx: Context,
+  { uuid, passwordHash }: UserToSignIn,
+  sessionHash: string | null = null,
+): string {
+  const content = JSON.stringify([uuid, hashOf(passwordHash), ctx.clock.now(), sessionHash]);
   return ctx.derivedKeys.firstFactors.seal(content, purpose);
 }
 
-/**
- * @returns the user; null: this service did not make the text or made it too long ago, or the account is gone, disabled or has got another
- * password
- */
-export async function openFirstFactor(ctx: Context, sealed: string): Promise<UserToSignIn | null> {
-  const [uuid, hash, at] = unseal(ctx, sealed) ?? [];
-  if (uuid === undefined || at === undefined || at + firstFactorMs < ctx.clock.now()) return null;
-  const user = await ctx.store.users.findWithPassword(uuid);
-  return user !== null && user.disabledAt === null && hashOf(user.passwordHash) === hash ? user : null;
+export interface FirstFactor {
+  readonly user: UserToSignIn;
+  /** Of the session that stood for the password, which may have ended; null: the password was given. */
+  readonly sessionHash: string | null;
 }
 
-function unseal(ctx: Context, sealed: string): [string, string, number] | null {
+/** Whose right password a form carries, and when it was given (epoch milliseconds), though it may be too old; null: this service did not make it. */
+export function ownerOfFirstFactor(
+  ctx: Context,
+  sealed: string,
+): { readonly uuid: string; readonly at: number } | null {
+  const [uuid, _, at] = unseal(ctx, sealed) ?? [];
+  return uuid === undefined || at === undefined ? null : { uuid, at };
+}
+
+/**
+ * @returns null: this service did not make the text or made it too long ago, or the account is gone, disabled by an operator or has got
+ * another password
+ */
+export async function openFirstFactor(ctx: Context, sealed: string): Promise<FirstFactor | null> {
+  const [uuid, hash, at, sessionHash = null] = unseal(ctx, sealed) ?? [];
+  if (uuid === undefined || at === undefined || at + firstFactorMs < ctx.clock.now()) return null;
+  const user = await ctx.store.users.findWithPassword(uuid);
+  if (user === null || hashOf(user.passwordHash) !== hash) return null;
+  return user.disabledAt === null || isClosed(user) ? { user, sessionHash } : null;
+}
+
+function unseal(ctx: Context, sealed: string): [string, string, number, (string | null)?] | null {
   try {
     return JSON.parse(ctx.derivedKeys.firstFactors.open(sealed, purpose).toString()) as [string, string, number];
   } catch {
@@ -50,32 +75,84 @@ function unseal(ctx: Context, sealed: string): [string, string, number] | null {
   }
 }
 
+/** With what a code is counted, apart from all other codes of its account. */
+export interface Guesser {
+  /** A device or a session; null: none that is known, all of which are counted together. */
+  readonly id: string | null;
+  /** A stranger may have many sessions, or many devices, of an account: they are counted together too. Null: a stranger cannot have this one. */
+  readonly oneOf: "sessions" | "devices" | null;
+}
+
 /**
  * Checks a code of an authenticator app or a recovery code, and uses it up. It is counted before it is checked, so that parallel guesses
  * at several replicas cannot outrun the count; a right one is taken back.
- * @param given attempt: names the form, which may be sent twice; device: a known device of the account has a count of its own
- * @throws AuthError invalid_credentials, rate_limited, unavailable
+ * @param given press: names what is sent, which may come with several forms; form: its form, which may be sent twice
+ * @returns `again`: the same form used it before; `repeated`: the same press did, with another form
+ * @throws AuthError invalid_credentials, rate_limited, unavailable; CodeLate
  */
 export async function checkCode(
   ctx: Context,
   user: User,
-  given: { readonly code: string; readonly attempt: string; readonly device: string | null },
+  given: { readonly code: string; readonly press: string; readonly form: string; readonly guesser: Guesser },
   asker: Asker,
-): Promise<void> {
+): Promise<"used" | "again" | "repeated"> {
   const code = given.code.replaceAll(/\s/g, "");
-  const attempt = hashOf(given.attempt);
+  const attempt = [given.press, given.form].map((name) => hashOf(name).slice(0, HALF_OF_ATTEMPT)).join("");
   const isRecovery = isRecoveryCode(code);
-  const rule: LimitRule = isRecovery ? "recovery_code" : "second_factor";
-  const subject = given.device === null ? user.uuid : `${user.uuid}\n${given.device}`;
-  await count(ctx, rule, subject, user.uuid);
-  const isRight = isRecovery
-    ? await useRecoveryCode(ctx, user, { code, attempt }, asker)
-    : await useTotp(ctx, user.uuid, code, attempt);
-  if (!isRight) {
+  return counted(ctx, user, given, async () => {
+    const use = isRecovery
+      ? await useRecoveryCode(ctx, user, { code, attempt }, asker)
+      : await useTotp(ctx, user.uuid, code, attempt);
+    if (use !== "refused" && use !== "late") return use;
     securityEvent(ctx, "second_factor_failed", { sub: user.uuid, factor: isRecovery ? "recovery_code" : "totp" });
-    throw new AuthError("invalid_credentials", "the code is wrong or was used before");
+    throw use === "late" ? new CodeLate() : codeRefused();
+  });
+}
+
+/** What somebody sends as a code, and with what that is counted. */
+interface Guess {
+  readonly code: string;
+  readonly guesser: Guesser;
+}
+
+/**
+ * Counts a guess before the check that shows whether it is right, and takes the count back where it is.
+ * @param check throws, or finds null, where the guess is wrong
+ * @throws AuthError rate_limited, unavailable, and what `check` throws
+ */
+export async function counted<Result>(
+  ctx: Context,
+  user: User,
+  { code, guesser }: Guess,
+  check: () => Promise<Result>,
+): Promise<Result> {
+  const counts = countsOf(user, guesser, isRecoveryCode(code));
+  for (const [rule, subject] of counts) await count(ctx, rule, subject, user.uuid);
+  const result = await check();
+  if (result !== null) for (const [rule, subject] of counts) await ctx.limits.giveBack(rule, subject);
+  return result;
+}
+
+/** A code that is wrong or was used before. */
+export function codeRefused(): AuthError {
+  return new AuthError("invalid_credentials", "the code is wrong or was used before");
+}
+
+/** The code of an authenticator app was right until a while ago. */
+export class CodeLate extends AuthError {
+  constructor() {
+    super("invalid_credentials", "the code is no longer valid");
   }
-  await ctx.limits.giveBack(rule, subject);
+}
+
+/** A recovery code cannot be guessed, however many try: their own counts are enough. */
+function countsOf({ uuid }: User, { id, oneOf }: Guesser, isRecovery: boolean): [rule: LimitRule, subject: string][] {
+  const own = id === null ? uuid : `${uuid}\n${id}`;
+  if (isRecovery) return [["recovery_code", own]];
+  return [
+    ["second_factor", own],
+    ...(oneOf === null ? [] : [["second_factor_of_many", `${uuid}\n${oneOf}`] as [LimitRule, string]]),
+  ];
 }
 
 async function count(ctx: Context, rule: LimitRule, subject: string, uuid: string): Promise<void> {

@@ -27,7 +27,7 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
 
   page.post(path, async (visit) => {
     const owner = await ownerOfForm(visit, () => path);
-    const { user, isFresh: isFreshSignIn, form } = owner;
+    const { user, session: acting, isFresh: isFreshSignIn, form } = owner;
     if (mustConfirm(owner)) return visit.reply.redirect(confirmFor(ctx, path), 303);
     const { email = "", current_password: currentPassword = "" } = form;
     try {
@@ -37,6 +37,7 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
         currentPassword,
         isFreshSignIn,
         asker: askerOf(visit.request),
+        acting,
       });
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input", "invalid_credentials", "rate_limited"]);

@@ -30,8 +30,10 @@ export function consentPage(app: FastifyInstance, ctx: OAuthContext): void {
     const form = readForm(visit.request);
     const session = await checkForm(visit, "consent", form);
     const pending = await demandRequest(visit, session, form["request"]);
-    const allowed = form["decision"] === "allow";
-    return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), { allowed }));
+    const { decision } = form;
+    // a form without a decision decides nothing: the page is shown again
+    const answer = decision === "allow" || decision === "deny" ? { allowed: decision === "allow" } : {};
+    return goOn(visit, await continueRequest(ctx, pending, session, browserOf(visit), answer));
   });
 }
 

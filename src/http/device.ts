@@ -1,12 +1,13 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { requestDeviceLogin } from "../oauth/authorization/authorize.ts";
+import { requestDeviceLogin, requestDeviceStepUp } from "../oauth/authorization/authorize.ts";
 import {
   type DeviceDecision,
   decideDeviceCode,
   openDeviceCode,
   readUserCode,
   verificationUriComplete,
+  WeakSignIn,
 } from "../oauth/authorization/device-authorization.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
@@ -14,7 +15,7 @@ import type { BrowserSession } from "../sessions/sessions.ts";
 import { VERIFICATION_PATH } from "../users/email-verification.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
-import { checkForm, formFields } from "./forms.ts";
+import { checkForm, FormRefused, formFields } from "./forms.ts";
 import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
@@ -48,8 +49,11 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
       const asked = await openDeviceCode(ctx, session, typed);
       if ("decided" in asked) return showDone(visit, asked);
       const account = session.userId === null ? "" : (await getUser(ctx, session.userId)).email;
+      // with it, another language comes back to this code
+      const { request } = await requestDeviceLogin(ctx, session, browserOf(visit), asked.userCode);
+      const { carried } = request;
       const fields = formFields(session, purposeOf(asked.userCode), { user_code: asked.userCode });
-      return renderPage(visit, "device-confirm", { ...asked, account, fields, action: decisionPath });
+      return renderPage(visit, "device-confirm", { ...asked, account, carried, fields, action: decisionPath });
     });
   });
 
@@ -57,7 +61,9 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
     const form = readForm(visit.request);
     const typed = form["user_code"] ?? "";
     const session = await checkForm(visit, purposeOf(typed), form);
-    const allowed = form["decision"] === "allow";
+    const { decision } = form;
+    if (decision !== "allow" && decision !== "deny") throw new FormRefused();
+    const allowed = decision === "allow";
     return orForm(visit, { session, typed }, async () => {
       return showDone(visit, await decideDeviceCode(ctx, session, typed, allowed));
     });
@@ -100,6 +106,9 @@ async function orForm(
   } catch (thrown) {
     if (thrown instanceof AuthError && thrown.code === "email_unverified") {
       return visit.reply.redirect(pathOf(visit.ctx, VERIFICATION_PATH), 303);
+    }
+    if (thrown instanceof WeakSignIn) {
+      return goOn(visit, await requestDeviceStepUp(visit.ctx, session, browserOf(visit), thrown));
     }
     const found = thrown instanceof AuthError ? problems[thrown.code] : undefined;
     if (found === undefined) throw thrown;

@@ -93,16 +93,17 @@ function refuseOtherSites(visit: Visit): void {
 }
 
 /** A form that sets a password names its account, in a way that only this service can make: for when its link or its session is over. */
-const accountPurpose = "account of a form";
+const accountPurpose = (page: string) => `account of a form\n${page}`;
 
-export function sealAccount(ctx: OAuthContext, uuid: string): string {
-  return ctx.derivedKeys.pendingRequests.seal(uuid, accountPurpose);
+/** @param page on whose form it stands: it names nobody on another one */
+export function sealAccount(ctx: OAuthContext, page: string, uuid: string): string {
+  return ctx.derivedKeys.pendingRequests.seal(uuid, accountPurpose(page));
 }
 
-/** @returns the uuid; null: this service did not make it */
-export function openAccount(ctx: OAuthContext, sealed: string): string | null {
+/** @returns the uuid; null: this service did not make it, or for another page */
+export function openAccount(ctx: OAuthContext, page: string, sealed: string): string | null {
   try {
-    return ctx.derivedKeys.pendingRequests.open(sealed, accountPurpose).toString();
+    return ctx.derivedKeys.pendingRequests.open(sealed, accountPurpose(page)).toString();
   } catch {
     return null;
   }

@@ -2,10 +2,10 @@ import type { FastifyReply } from "fastify";
 import { originOf } from "../net/origin.ts";
 import { continueRequest, type Next } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withLogin } from "../oauth/authorization/pending-request.ts";
-import { type Login, storeLogin } from "../sessions/sessions.ts";
+import { type BrowserSession, type Login, storeLogin } from "../sessions/sessions.ts";
 import { renderPage } from "./pages/render.ts";
 import { browserOf, pathOf, setDeviceCookie, setSessionCookie, type Visit } from "./visit.ts";
-import { forgetLatest, rememberLatest } from "./waiting-request.ts";
+import { forgetLatest, pathWithRequest, rememberLatest } from "./waiting-request.ts";
 
 /** Sends the browser on after a step of an authorization. */
 export function goOn(visit: Visit, next: Next): FastifyReply {
@@ -19,11 +19,28 @@ export function goOn(visit: Visit, next: Next): FastifyReply {
   }
   if (next.session !== null) setSessionCookie(visit, next.session);
   if (next.to !== "consent" && next.to !== "device") rememberLatest(visit, next.request);
-  return reply.redirect(`${pathOf(ctx, `/${next.to}`)}?request=${next.request.carried}`, status);
+  return reply.redirect(pathWithRequest(ctx, `/${next.to}`, next.request), status);
+}
+
+/**
+ * For a form that is refused though its browser was signed in meanwhile, as in another tab: sends it to where that leads.
+ * @returns null: its request demands a sign-in of its own, or a second step
+ */
+export async function goOnAsSignedIn(
+  visit: Visit,
+  session: BrowserSession,
+  pending: PendingRequest | null,
+): Promise<FastifyReply | null> {
+  if (pending === null) return visit.reply.redirect(pathOf(visit.ctx, "/"), 303);
+  const next = await continueRequest(visit.ctx, pending, session, browserOf(visit));
+  if (next.to === "login" || next.to === "select-account" || next.to === "step-up") return null;
+  forgetLatest(visit, pending);
+  return goOn(visit, next);
 }
 
 /**
  * Signs the browser in with a new session and sends it to where it was going: its pending request, or its account.
+ * @param login may be stored already: the session that another tab's form opened
  * @throws AuthError invalid_credentials: the password was changed since it was checked
  */
 export async function goOnSignedIn(visit: Visit, login: Login, pending: PendingRequest | null): Promise<FastifyReply> {

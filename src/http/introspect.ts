@@ -67,7 +67,7 @@ function bodyOf(introspection: Introspection): string {
 
 /** RFC 9701 section 4: a caller gets a JWT only if it names the type and does not prefer JSON. */
 function asksForJwt(accept: string | undefined): boolean {
-  if (accept === undefined || !accept.includes(jwtType)) return false;
+  if (accept === undefined || !accept.toLowerCase().includes(jwtType)) return false;
   const wanted = new Map<string, number>();
   for (const each of accept.split(",")) {
     const [type = "", ...parameters] = each.split(";").map((part) => part.trim().toLowerCase());

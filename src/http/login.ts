@@ -1,21 +1,28 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { askForPasskey, ClosedAccount } from "../factors/passkeys.ts";
+import { ClosedAccount, ownerOfPasskey } from "../factors/passkeys.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
-import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
+import { type PendingRequest, withDeclined } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { checkLogin, loginOf } from "../sessions/sessions.ts";
-import { showRestore } from "./account-data.ts";
+import { type BrowserSession, checkLogin, loginOf } from "../sessions/sessions.ts";
+import { showRestore } from "./account-restore.ts";
 import { refusalOn } from "./error-table.ts";
-import { checkOpenForm, formIdOf, loginFormFields, openFormFields } from "./forms.ts";
-import { goOn, goOnSignedIn } from "./go-on.ts";
+import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
+import { goOn, goOnAsSignedIn, goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
-import { readForm, readQuery } from "./parameters.ts";
-import { checkPasskeyOf, PASSKEY_SCRIPTS, passkeyButton } from "./passkey-button.ts";
-import { goOnWithPassword } from "./second-step.ts";
+import { type Parameters, readForm, readQuery } from "./parameters.ts";
+import {
+  askButton,
+  checkPasskeyOf,
+  PASSKEY_SCRIPTS,
+  type PasskeySignal,
+  passkeyProblemOf,
+  signalRefused,
+} from "./passkey-button.ts";
+import { goOnClosed, goOnWithPassword } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
-import { forgetLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
+import { forgetLatest, rememberLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
 const passkeyPath = "/login/passkey";
 
@@ -27,14 +34,17 @@ export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
     const session = await sessionOf(visit);
     const pending = await requestOfPage(visit, session);
     // a HEAD looks at the page only
-    const { request: carried, account } = readQuery(visit.request);
-    if (account === "other") return showLogin(visit, pending, { email: "" });
+    const { request: carried, account, ended } = readQuery(visit.request);
+    if (ended !== undefined) return showLogin(visit, pending, { problem: "ended" });
+    if (account === "other") return showLogin(visit, askedForAnother(visit, pending, session), { email: "" });
     const goesOn = visit.request.method !== "HEAD" && carried !== undefined;
     if (goesOn && session !== null && session.userId !== null) {
       // signed in meanwhile: in another tab, or the browser went back to this page
       if (pending === null) return visit.reply.redirect(pathOf(ctx, "/"), 302);
       const next = await continueRequest(ctx, pending, session, browserOf(visit));
-      if (next.to === "login") return showLogin(visit, next.request, {});
+      if (next.to === "login") {
+        return showLogin(visit, next.request, next.expectsOther === true ? { problem: "other_expected" } : {});
+      }
       forgetLatest(visit, pending);
       return goOn(visit, next);
     }
@@ -46,10 +56,18 @@ export function loginPage(app: FastifyInstance, ctx: OAuthContext): void {
   page.post("/login", signInWithForm, { onRequest });
 
   page.post(passkeyPath, signInWithPasskey);
-  page.get(passkeyPath, async (visit) => {
-    const fields = await openFormFields(visit, "login", { request: readQuery(visit.request)["request"] ?? "" });
-    return visit.reply.header("cache-control", "no-store").send(askForPasskey(ctx, fields.csrf, null));
-  });
+}
+
+/** The choice travels with the request from here on, whatever page comes next. */
+function askedForAnother(
+  visit: Visit,
+  pending: PendingRequest | null,
+  session: BrowserSession | null,
+): PendingRequest | null {
+  if (pending === null || session === null) return pending;
+  const declined = withDeclined(visit.ctx, pending, session);
+  rememberLatest(visit, declined);
+  return declined;
 }
 
 async function signInWithForm(visit: Visit): Promise<FastifyReply> {
@@ -62,7 +80,7 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
     const user = await checkLogin(ctx, { email, password, browser: browserOf(visit) });
     return await goOnWithPassword(visit, user, { session, pending, formId: formIdOf(form) });
   } catch (thrown) {
-    if (thrown instanceof AuthError && thrown.code === "account_closed") return showRestore(visit, pending, { email });
+    if (thrown instanceof AuthError && thrown.code === "account_closed") return goOnClosed(visit, email, pending);
     const error = refusalOn(reply, thrown, ["invalid_credentials", "rate_limited"]);
     if (error.code === "invalid_credentials") reply.code(401);
     return showLogin(visit, pending, { email, problem: error.code });
@@ -83,27 +101,52 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
   } catch (thrown) {
     if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
     const error = refusalOn(reply, thrown, ["invalid_credentials", "rate_limited"]);
-    if (error.code === "invalid_credentials") reply.code(401);
+    if (error.code === "invalid_credentials") {
+      const elsewhere = await goOnAsOwner(visit, session, { pending, form });
+      if (elsewhere !== null) return elsewhere;
+      reply.code(401);
+    }
     return showLogin(visit, pending, {
       email: form["email"] ?? "",
-      problem: error.code === "invalid_credentials" ? "passkey" : error.code,
+      problem: error.code === "invalid_credentials" ? passkeyProblemOf(error) : error.code,
+      signal: await signalRefused(visit, form),
+      isRefusedPasskey: true,
     });
   }
+}
+
+/** A form that is sent again, or late, in a browser where the owner of its passkey is signed in by now goes on as that. */
+async function goOnAsOwner(
+  visit: Visit,
+  session: BrowserSession | null,
+  { pending, form }: { readonly pending: PendingRequest | null; readonly form: Parameters },
+): Promise<FastifyReply | null> {
+  if (session === null || session.userId === null) return null;
+  const owner = await ownerOfPasskey(visit.ctx, form["credential"] ?? "");
+  return owner === session.userId ? goOnAsSignedIn(visit, session, pending) : null;
 }
 
 async function showLogin(
   visit: Visit,
   pending: PendingRequest | null,
-  shown: { readonly email?: string; readonly problem?: string },
+  shown: {
+    readonly email?: string;
+    readonly problem?: string;
+    readonly signal?: PasskeySignal;
+    readonly isRefusedPasskey?: boolean;
+  },
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
   const fields = await loginFormFields(visit, "login", { request: request.carried });
   return renderPage(visit, "login", {
     fields,
-    passkey: passkeyButton("get", askForPasskey(visit.ctx, fields.csrf, null), passkeyPath),
+    passkey: askButton(visit.ctx, fields.csrf, null, passkeyPath),
+    // an authenticator that answers without a person would bring a refused one again and again
+    offersInField: shown.isRefusedPasskey !== true,
     scripts: PASSKEY_SCRIPTS,
     email: shown.email ?? request.loginHint,
     problem: shown.problem ?? null,
+    signal: shown.signal ?? null,
     ...request,
   });
 }

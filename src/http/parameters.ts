@@ -11,8 +11,10 @@ interface RawBody {
   readonly text: string;
 }
 
-const formType = /^application\/x-www-form-urlencoded(?:\s*;\s*charset="?utf-8"?)?$/i;
-const jsonType = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i;
+/** The percent-encoded text of a form is the same in all three charsets (RFC 9110 section 8.3.1 has the parameters). */
+const formType =
+  /^application\/x-www-form-urlencoded(?:[ \t]*;[ \t]*(?:charset=(?:"(?:utf-8|us-ascii|iso-8859-1)"|utf-8|us-ascii|iso-8859-1))?)*[ \t]*$/i;
+const jsonType = /^application\/json(?:[ \t]*;[ \t]*(?:charset=(?:"utf-8"|utf-8))?)*[ \t]*$/i;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const maxMembers = 100;
 /** Parameters that a request may repeat: resources (RFC 8707 section 2), and the services of a token exchange (RFC 8693 section 2.1). */
@@ -38,7 +40,7 @@ export function addBodyParser(app: FastifyInstance): void {
     try {
       done(null, { type: kind, text: decode(body as Buffer) } satisfies RawBody);
     } catch {
-      done(new AuthError("invalid_request", "the body is not UTF-8"));
+      done(new UnreadableRequest("the body is not UTF-8"));
     }
   });
 }
@@ -47,13 +49,20 @@ function decode(body: Buffer): string {
   return isAscii(body) ? body.toString("latin1") : utf8.decode(body);
 }
 
+/** What cannot be read as the parameters of any request, whatever it is about. */
+export class UnreadableRequest extends AuthError {
+  constructor(description: string) {
+    super("invalid_request", description);
+  }
+}
+
 /** Status 415: told apart from other refusals by its status alone. */
-class UnsupportedMediaType extends AuthError {
+class UnsupportedMediaType extends UnreadableRequest {
   readonly statusCode = 415;
 }
 
 function unsupported(description: string): AuthError {
-  return new UnsupportedMediaType("invalid_request", description);
+  return new UnsupportedMediaType(description);
 }
 
 /**
@@ -67,6 +76,11 @@ export function readForm(request: FastifyRequest, repeatable: readonly string[] 
   return readPairs(pairsOf(body.text), repeatable);
 }
 
+/** Is the body of a form's type? */
+export function isForm(request: FastifyRequest): boolean {
+  return rawBody(request).type === "form";
+}
+
 /** Does the form have this field, with or without a value? */
 export function hasField(request: FastifyRequest, name: string): boolean {
   return pairsOf(rawBody(request).text).some(([each]) => each === name);
@@ -76,10 +90,11 @@ export function hasField(request: FastifyRequest, name: string): boolean {
 export function readFormOrJson(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const body = rawBody(request);
   if (body.type === "form") return readForm(request, repeatable);
+  if (body.type !== "json") throw unsupported("send application/x-www-form-urlencoded, or application/json");
   const pairs = Object.entries(readJson(request)).flatMap(([name, value]): [string, string][] => {
     if (typeof value === "string") return [[name, value]];
     if (repeatable.includes(name) && isListOfStrings(value)) return value.map((one) => [name, one]);
-    throw new AuthError("invalid_request", `${printable(name)} must be a string`);
+    throw new UnreadableRequest(`${printable(name)} must be a string`);
   });
   return readPairs(pairs, repeatable);
 }
@@ -96,15 +111,14 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
   try {
     json = JSON.parse(body.text);
   } catch {
-    throw new AuthError("invalid_request", "the body is not JSON");
+    throw new UnreadableRequest("the body is not JSON");
   }
   if (json === null || typeof json !== "object" || Array.isArray(json)) {
-    throw new AuthError("invalid_request", "the body must be a JSON object");
+    throw new UnreadableRequest("the body must be a JSON object");
   }
   const names = outermostNames(body.text);
-  if (new Set(names).size !== names.length)
-    throw new AuthError("invalid_request", "duplicate member in the JSON object");
-  if (names.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} members`);
+  if (new Set(names).size !== names.length) throw new UnreadableRequest("duplicate member in the JSON object");
+  if (names.length > maxMembers) throw new UnreadableRequest(`more than ${maxMembers} members`);
   // no prototype: __proto__ and constructor are members like any other
   return Object.assign(Object.create(null), json) as Record<string, unknown>;
 }
@@ -135,24 +149,24 @@ function formDecode(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll("+", " "));
   } catch {
-    throw new AuthError("invalid_request", "a parameter is not percent-encoded UTF-8");
+    throw new UnreadableRequest("a parameter is not percent-encoded UTF-8");
   }
 }
 
 /** RFC 6749 section 3.1: no parameter twice unless an extension says so, `p[]` not either, which other readers take for `p`; one without a value is absent. */
 function readPairs(pairs: readonly [string, string][], repeatable: readonly string[]): Parameters {
   const parameters = Object.create(null) as Parameters;
-  if (pairs.length > maxMembers) throw new AuthError("invalid_request", `more than ${maxMembers} parameters`);
+  if (pairs.length > maxMembers) throw new UnreadableRequest(`more than ${maxMembers} parameters`);
   const seen = new Set<string>();
   for (const [name, value] of pairs) {
     if (seen.has(name) && !repeatable.includes(name)) {
-      throw new AuthError("invalid_request", `duplicate parameter ${printable(name)}`);
+      throw new UnreadableRequest(`duplicate parameter ${printable(name)}`);
     }
     seen.add(name);
     if (name.includes("[") || name.includes("]"))
-      throw new AuthError("invalid_request", `${printable(name)}: array parameters are not supported`);
-    if (value.includes("\0")) throw new AuthError("invalid_request", `${printable(name)} must not contain NUL`);
-    if (name === "scope" && value.length > maxScope) throw new AuthError("invalid_request", "scope is too long");
+      throw new UnreadableRequest(`${printable(name)}: array parameters are not supported`);
+    if (value.includes("\0")) throw new UnreadableRequest(`${printable(name)} must not contain NUL`);
+    if (name === "scope" && value.length > maxScope) throw new UnreadableRequest("scope is too long");
     if (value === "") continue;
     const before = repeatable.includes(name) ? parameters[name] : undefined;
     parameters[name] = before === undefined ? value : `${before} ${value}`;

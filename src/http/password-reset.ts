@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
+import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
 import type { UserWithPassword } from "../store/users.ts";
@@ -13,37 +14,42 @@ import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import { browserOf, setDeviceCookie, type Visit } from "./visit.ts";
+import { browserOf, sessionOf, setDeviceCookie, type Visit } from "./visit.ts";
+import { requestOf, shownOf } from "./waiting-request.ts";
+
+const confirmPath = "/password-reset/confirm";
 
 /** GET /password-reset asks for the address, or with the mail's token for a new password. */
 export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
 
   page.get("/password-reset", async (visit) => {
-    const { token } = readQuery(visit.request);
+    const { token, request } = readQuery(visit.request);
     if (token !== undefined) return showNewPassword(visit, { token, error: null });
-    return showRequest(visit, { email: "", error: null });
+    const pending = await requestOf(visit, await sessionOf(visit), request);
+    return showRequest(visit, pending, { email: "", error: null });
   });
 
   page.post("/password-reset", async (visit) => {
     const form = readForm(visit.request);
-    await checkOpenForm(visit, "password-reset", form);
+    const session = await checkOpenForm(visit, "password-reset", form);
+    const pending = await requestOf(visit, session, form["request"]);
     const { email = "" } = form;
     try {
       await requestPasswordReset(ctx, { email, asker: askerOf(visit.request) });
     } catch (thrown) {
-      return showRequest(visit, { email, error: refusalOn(visit.reply, thrown, ["invalid_input"]) });
+      return showRequest(visit, pending, { email, error: refusalOn(visit.reply, thrown, ["invalid_input"]) });
     }
-    return renderPage(visit, "reset-sent", { email: normaliseEmail(email) });
+    return renderPage(visit, "reset-sent", { ...(await shownOf(visit, pending)), email: normaliseEmail(email) });
   });
 
-  page.post("/password-reset/confirm", async (visit) => {
+  page.post(confirmPath, async (visit) => {
     const form = readForm(visit.request);
     await checkOpenForm(visit, "password-reset-confirm", form);
     const { token = "" } = form;
     try {
       const user = await setPassword(visit, form);
-      setDeviceCookie(visit, rememberDevice(ctx, browserOf(visit).deviceProof, user));
+      if (user !== null) setDeviceCookie(visit, rememberDevice(ctx, browserOf(visit).deviceProof, user));
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input", "reset_token_invalid", "rate_limited"]);
       return showNewPassword(visit, { token, error });
@@ -54,30 +60,34 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
 
 /**
  * Sets the password. A form that is sent again finds its link used: it ends where the first press ended, as long as the account has the
- * password that it brings. @throws AuthError as `resetPassword`
+ * password that it brings. @returns null: it was set before @throws AuthError as `resetPassword`
  */
-async function setPassword(visit: Visit, form: Parameters): Promise<UserWithPassword> {
+async function setPassword(visit: Visit, form: Parameters): Promise<UserWithPassword | null> {
   const { ctx, request } = visit;
   const { token = "", password = "", account = "" } = form;
   try {
-    return await resetPassword(ctx, { token, newPassword: password, asker: askerOf(request) });
+    const signedInAs = (await sessionOf(visit))?.userId ?? null;
+    return await resetPassword(ctx, { token, newPassword: password, asker: askerOf(request), signedInAs });
   } catch (error) {
     if (!(error instanceof AuthError) || error.code !== "reset_token_invalid") throw error;
-    const uuid = openAccount(ctx, account);
+    const uuid = openAccount(ctx, confirmPath, account);
     if (uuid === null) throw error;
-    return await checkCurrentPassword(ctx, uuid, password).catch((refused: unknown) => {
+    await checkCurrentPassword(ctx, uuid, password).catch((refused: unknown) => {
       const isWrong = refused instanceof AuthError && ["invalid_credentials", "rate_limited"].includes(refused.code);
       throw isWrong ? error : refused;
     });
+    return null;
   }
 }
 
 async function showRequest(
   visit: Visit,
+  pending: PendingRequest | null,
   { email, error }: { readonly email: string; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
-  const fields = await openFormFields(visit, "password-reset", {});
-  return renderPage(visit, "reset-request", { fields, email, problems: fieldProblems(error) });
+  const request = await shownOf(visit, pending);
+  const fields = await openFormFields(visit, "password-reset", { request: request.carried });
+  return renderPage(visit, "reset-request", { ...request, fields, email, problems: fieldProblems(error) });
 }
 
 /** The form for a new password, or at once that the link leads to none. */
@@ -95,7 +105,7 @@ async function showNewPassword(
     scripts: ["strength"],
     fields: await openFormFields(visit, "password-reset-confirm", {
       token,
-      account: sealAccount(ctx, user.uuid),
+      account: sealAccount(ctx, confirmPath, user.uuid),
     }),
     email: user.email,
     minLength: ctx.config.passwordMinLength,

@@ -1,31 +1,45 @@
+import { setTimeout } from "node:timers/promises";
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { randomToken } from "../crypto/hashes.ts";
-import type { AuthError } from "../errors.ts";
+import { hashOf, randomToken } from "../crypto/hashes.ts";
+import { AuthError } from "../errors.ts";
 import { listFactors } from "../factors/factors.ts";
+import { methodsOf } from "../factors/passkey-answers.ts";
+import { ClosedAccount } from "../factors/passkeys.ts";
+import { plainCode } from "../factors/recovery-codes.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
+  CodeLate,
   checkCode,
+  codeRefused,
+  counted,
+  type FirstFactor,
+  type Guesser,
   hasSecondFactor,
   openFirstFactor,
+  ownerOfFirstFactor,
   PASSWORD_AND_CODE,
   sealFirstFactor,
 } from "../factors/second-step.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { knownDevice } from "../sessions/known-devices.ts";
-import { type BrowserSession, loginOf } from "../sessions/sessions.ts";
+import { type BrowserSession, findSessionOfForm, isSessionOf, type Login, loginOf } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { type Acr, isAcr, PASSKEY_ACR } from "../token/authentication.ts";
+import { findClosed } from "../users/deletion.ts";
+import { isClosed } from "../users/users.ts";
+import { showRestore } from "./account-restore.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
-import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
-import { goOnSignedIn } from "./go-on.ts";
+import { checkOpenForm, FormRefused, formIdOf, loginFormFields } from "./forms.ts";
+import { goOnAsSignedIn, goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
+import type { PasskeyProblem } from "./pages/factor-messages/factor-messages.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { checkPasskeyOf, ownPasskeyButton } from "./passkey-button.ts";
-import { browserOf, cookieOf, pathOf, setCookie, type Visit } from "./visit.ts";
-import { requestOfForm, shownOf } from "./waiting-request.ts";
+import { checkPasskeyOf, ownPasskeyButton, passkeyProblemOf } from "./passkey-button.ts";
+import { browserOf, cookieOf, setCookie, type Visit } from "./visit.ts";
+import { pathWithRequest, requestOfForm, shownOf } from "./waiting-request.ts";
 
 const path = "/login/second-factor";
 const purpose = "second-factor";
@@ -49,67 +63,226 @@ export async function goOnWithPassword(
   return goOnSignedIn(visit, loginOf(ctx, user, { browser: browserOf(visit), replaces: session, formId }), pending);
 }
 
+/** After the right password of an account that its user closed: it may be kept, after the second factor if there is one. */
+export async function goOnClosed(visit: Visit, email: string, pending: PendingRequest | null): Promise<FastifyReply> {
+  const { ctx } = visit;
+  const user = (await findClosed(ctx, { email }))?.user;
+  if (user === undefined) throw new FormRefused();
+  if (!(await hasSecondFactor(ctx, user))) return showRestore(visit, pending, { email });
+  return showSecondStep(visit, { user, first: sealFirstFactor(ctx, user), pending, stepsUpTo: null });
+}
+
 /** POST /login/second-factor. Its form comes with the answer to a right password, and carries that, sealed. */
 export function secondStepPage(app: FastifyInstance, ctx: OAuthContext): void {
   const page = pageRoutes(app, ctx);
-
-  // a reload without its form
-  page.get(path, (visit) => visit.reply.redirect(pathOf(ctx, "/login"), 302));
 
   page.post(path, async (visit) => {
     const form = readForm(visit.request);
     const session = await checkOpenForm(visit, purpose, form);
     const pending = await requestOfForm(visit, session, form);
     const { first = "", step_up: wanted } = form;
-    const user = await openFirstFactor(ctx, first);
-    if (user === null) {
-      // too old, or the password was changed since: from the start
-      const query = pending === null ? "" : `?request=${pending.carried}`;
-      return visit.reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
-    }
-    let methods: readonly string[];
+    const goOnElsewhere = async () => {
+      const meanwhile = signedInSince(ctx, session, first);
+      return meanwhile === null ? null : goOnAsSignedIn(visit, meanwhile, pending);
+    };
+    const opened = await openFirstFactor(ctx, first);
+    const base = opened === null ? null : await baseOf(visit, opened, form).catch(orNothing(visit));
+    // too old, or the password, the factors or the session are others by now
+    if (opened === null || base === null) return (await goOnElsewhere()) ?? goToStart(visit, pending);
+    const { user } = opened;
+    let login: Login;
     try {
-      methods = await checkSecondFactor(visit, user, form);
+      const checked = await checkSecondFactor(visit, opened, form, path);
+      if (isClosed(user)) return showRestore(visit, pending, { uuid: user.uuid });
+      login = await secondLoginOf(visit, user, checked, { replaces: session, first, ...base });
     } catch (thrown) {
+      if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
       const error = refusalOn(visit.reply, thrown, ["invalid_credentials", "rate_limited"]);
+      const elsewhere = error.code === "invalid_credentials" ? await goOnElsewhere() : null;
+      if (elsewhere !== null) return elsewhere;
       if (error.code === "invalid_credentials") visit.reply.code(401);
       const problem = problemOf(error, form);
       return showSecondStep(visit, { user, first, pending, stepsUpTo: isAcr(wanted) ? wanted : null }, problem);
     }
     if (form["remember"] === "on") remember(visit, user);
-    const browser = browserOf(visit);
-    const login = loginOf(ctx, user, { browser, replaces: session, formId: formIdOf(form), methods });
-    return goOnSignedIn(visit, login, pending);
+    return goOnSignedIn(visit, login, pending).catch((error: unknown) => {
+      // they changed while the code was checked
+      if (isOutdated(error)) return goToStart(visit, pending);
+      throw error;
+    });
   });
+}
+
+/** The browser's session, if the user who gave this right password was signed in there since, as in another tab. */
+function signedInSince(ctx: OAuthContext, session: BrowserSession | null, first: string): BrowserSession | null {
+  const given = ownerOfFirstFactor(ctx, first);
+  if (session === null || session.authTime === null || given === null) return null;
+  return session.userId === given.uuid && session.authTime > given.at ? session : null;
+}
+
+/** Too many tries lead to the start too, whose own pages say how long to wait. */
+function orNothing(visit: Visit): (thrown: unknown) => null {
+  return (thrown) => {
+    refusalOn(visit.reply, thrown, ["rate_limited"]);
+    return null;
+  };
+}
+
+/**
+ * The login that a right second factor gives. A code that was brought before, by the same form or by another tab of this browser, gives no
+ * second one: all have that of the first, as long as it lives. A form whose sign-in failed gives one still.
+ * @param options.first the answer to the right password, sealed
+ * @throws AuthError invalid_credentials: it has ended
+ */
+async function secondLoginOf(
+  visit: Visit,
+  user: UserToSignIn,
+  { methods, press, use }: CheckedFactor,
+  {
+    replaces,
+    raises,
+    first,
+  }: { readonly replaces: BrowserSession | null; readonly raises: string | null; readonly first: string },
+): Promise<Login> {
+  const { ctx } = visit;
+  const login = loginOf(ctx, user, { browser: browserOf(visit), replaces, formId: press, raises, methods });
+  const given = ownerOfFirstFactor(ctx, first);
+  const hasSignedIn = given !== null && user.signedInAt !== null && user.signedInAt >= given.at;
+  if (use === "used" || (use === "again" && !hasSignedIn)) return login;
+  const session = press === null ? null : await openedBy(ctx, press, user, [methods]);
+  if (session === null) throw codeRefused();
+  return { ...login, session, isStored: true };
+}
+
+/**
+ * The session of what was sent twice, which the first one may be about to open.
+ * @param ways in which it may have been opened (`amr` values)
+ */
+export async function openedBy(
+  ctx: OAuthContext,
+  press: string,
+  user: UserToSignIn,
+  ways: readonly (readonly string[])[],
+): Promise<BrowserSession | null> {
+  for (const wait of [0, 50, 100, 200, 400, 800, 1_600]) {
+    await setTimeout(wait);
+    const session = await findOpenedBy(ctx, press, user, ways);
+    if (session !== null) return session;
+  }
+  return null;
+}
+
+async function findOpenedBy(
+  ctx: OAuthContext,
+  press: string,
+  user: UserToSignIn,
+  ways: readonly (readonly string[])[],
+): Promise<BrowserSession | null> {
+  for (const methods of ways) {
+    const session = await findSessionOfForm(ctx, press, user, methods);
+    if (session !== null) return session;
+  }
+  return null;
+}
+
+/** The login page, which says why it is there again. */
+function goToStart(visit: Visit, pending: PendingRequest | null): FastifyReply {
+  const login = pathWithRequest(visit.ctx, "/login", pending);
+  return visit.reply.redirect(`${login}${pending === null ? "?" : "&"}ended=1`, 303);
+}
+
+/** Is what a sign-in rested on no more: the session, the password or the factors? */
+export function isOutdated(error: unknown): boolean {
+  return error instanceof AuthError && (error.code === "login_required" || error.code === "invalid_credentials");
+}
+
+/**
+ * What the second step is added to, if the user has factors still.
+ * @returns raises: the session that stood for the password, or the one that the same press opened in its place; null: the password was given.
+ * Null: the session has ended, or there is no factor
+ */
+async function baseOf(
+  visit: Visit,
+  { user, sessionHash }: FirstFactor,
+  form: Parameters,
+): Promise<{ readonly raises: string | null } | null> {
+  const { ctx } = visit;
+  if (!(await hasSecondFactor(ctx, user))) return null;
+  if (sessionHash === null || (await isSessionOf(ctx, sessionHash, user.uuid))) return { raises: sessionHash };
+  const press = pressOf(visit, user, form, path);
+  if (press === null) return null;
+  const passkeys = [true, false].map((isSynced) => ["pwd", ...methodsOf({ isSynced })]);
+  const look = () => findOpenedBy(ctx, press, user, [PASSWORD_AND_CODE, ...passkeys]);
+  const guess = { code: form["code"] ?? "", guesser: guesserOf(visit, { user, sessionHash }) };
+  const opened = form["credential"] === undefined ? await counted(ctx, user, guess, look) : await look();
+  return opened === null ? null : { raises: opened.idHash };
+}
+
+/** A right second factor. */
+export interface CheckedFactor {
+  /** How the user has proved to be it, the password included (`amr` values). */
+  readonly methods: readonly string[];
+  /** Names what was sent, in place of the form's id; null: nothing does. */
+  readonly press: string | null;
+  /** Of the code; `again`: the same form used it before; `repeated`: the same press did, with another form. */
+  readonly use: "used" | "again" | "repeated";
 }
 
 /**
  * Checks the passkey's answer or the code that a form brings.
- * @returns how the user has proved to be it, the password included (`amr` values)
+ * @param purpose where the form is sent
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkSecondFactor(
   visit: Visit,
-  user: UserToSignIn,
+  { user, sessionHash }: Pick<FirstFactor, "user" | "sessionHash">,
   form: Parameters,
-): Promise<readonly string[]> {
+  purpose: string,
+): Promise<CheckedFactor> {
   const { ctx, request } = visit;
+  const press = pressOf(visit, user, form, purpose);
   if (form["credential"] !== undefined) {
     const { methods } = await checkPasskeyOf(visit, form, user);
-    return ["pwd", ...methods];
+    return { methods: ["pwd", ...methods], press, use: "used" };
   }
-  const device = knownDevice(ctx, browserOf(visit).deviceProof, user);
-  const given = { code: form["code"] ?? "", attempt: formIdOf(form) ?? randomToken(), device };
-  await checkCode(ctx, user, given, askerOf(request));
-  return PASSWORD_AND_CODE;
+  const guesser = guesserOf(visit, { user, sessionHash });
+  const formId = formIdOf(form) ?? randomToken();
+  const given = { code: form["code"] ?? "", press: press ?? formId, form: formId, guesser };
+  const use = await checkCode(ctx, user, given, askerOf(request));
+  return { methods: PASSWORD_AND_CODE, press, use };
+}
+
+/**
+ * A code is good for one press, which may come from several tabs of a browser, as after it restored its windows: its secret cookie, the account
+ * and the code name it. Another browser has another one. Each answer of a passkey is for its own form, which names it.
+ */
+export function pressOf(visit: Visit, { uuid }: UserToSignIn, form: Parameters, purpose: string): string | null {
+  const browser = cookieOf(visit, "auth_browser");
+  const { code = "", credential } = form;
+  if (browser === undefined || credential !== undefined) return formIdOf(form);
+  return hashOf([purpose, browser, uuid, plainCode(code)].join("\n"));
+}
+
+/**
+ * A device in which the account gave a second factor is its owner's: others cannot use up what it may guess. Who has a session and not the
+ * password uses up the guesses of sessions alone.
+ */
+export function guesserOf(visit: Visit, { user, sessionHash }: Pick<FirstFactor, "user" | "sessionHash">): Guesser {
+  const { deviceProof } = browserOf(visit);
+  const own = knownDevice(visit.ctx, deviceProof, user, "second factor");
+  if (own !== null) return { id: own, oneOf: null };
+  if (sessionHash !== null) return { id: `session ${sessionHash}`, oneOf: "sessions" };
+  const id = knownDevice(visit.ctx, deviceProof, user);
+  return { id, oneOf: id === null ? null : "devices" };
 }
 
 /** What the page says of a refusal. */
-export type SecondFactorProblem = "code" | "passkey" | "rate_limited";
+export type SecondFactorProblem = "code" | "codeLate" | "rate_limited" | PasskeyProblem;
 
-export function problemOf({ code }: AuthError, form: Parameters): SecondFactorProblem {
-  if (code === "rate_limited") return code;
-  return form["credential"] === undefined ? "code" : "passkey";
+export function problemOf(error: AuthError, form: Parameters): SecondFactorProblem {
+  if (error.code === "rate_limited") return error.code;
+  if (form["credential"] !== undefined) return passkeyProblemOf(error);
+  return error instanceof CodeLate ? "codeLate" : "code";
 }
 
 /** Leaves the second step out in this browser for a month. */
@@ -122,8 +295,14 @@ function remember(visit: Visit, user: UserToSignIn): void {
  * The second step of who is signed in already: the session stands for the password.
  * @param to the class of sign-in that the application wants
  */
-export function showStepUp(visit: Visit, user: UserToSignIn, pending: PendingRequest, to: Acr): Promise<FastifyReply> {
-  return showSecondStep(visit, { user, first: sealFirstFactor(visit.ctx, user), pending, stepsUpTo: to });
+export function showStepUp(
+  visit: Visit,
+  { user, session }: { readonly user: UserToSignIn; readonly session: BrowserSession },
+  pending: PendingRequest,
+  to: Acr,
+): Promise<FastifyReply> {
+  const first = sealFirstFactor(visit.ctx, user, session.idHash);
+  return showSecondStep(visit, { user, first, pending, stepsUpTo: to });
 }
 
 interface SecondStep {

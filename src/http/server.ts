@@ -16,6 +16,7 @@ import { accountApi } from "./account-api.ts";
 import { accountDataPages } from "./account-data.ts";
 import { accountEmailPage } from "./account-email.ts";
 import { accountProfilePage } from "./account-profile.ts";
+import { accountRestorePage } from "./account-restore.ts";
 import { assets } from "./assets.ts";
 import { authorizeEndpoint } from "./authorize.ts";
 import { changePasswordPage } from "./change-password.ts";
@@ -29,11 +30,14 @@ import { sendError } from "./error-table.ts";
 import { introspectEndpoint } from "./introspect.ts";
 import { loginPage } from "./login.ts";
 import { logoutEndpoint } from "./logout.ts";
-import { showError } from "./pages/error-page.ts";
+import { showNoPage } from "./pages/error-page.ts";
+import { PAGE_OF_FORM } from "./pages-of-forms.ts";
 import { addBodyParser } from "./parameters.ts";
+import { passkeyChallenge } from "./passkey-button.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { registrationEndpoints } from "./registration.ts";
+import { removeFactorPages } from "./remove-factor.ts";
 import { infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { secondStepPage } from "./second-step.ts";
@@ -45,6 +49,7 @@ import { tokenEndpoint } from "./token.ts";
 import { totpPages } from "./totp.ts";
 import { userinfoEndpoint } from "./userinfo.ts";
 import { verifyEmailPages } from "./verify-email.ts";
+import { goToPageOfForm } from "./waiting-request.ts";
 import { isPublicDocument, wellKnownEndpoints } from "./well-known.ts";
 
 type Endpoint = (app: FastifyInstance, ctx: OAuthContext) => void;
@@ -56,11 +61,14 @@ const pages: readonly Endpoint[] = [
   accountProfilePage,
   accountEmailPage,
   accountDataPages,
+  accountRestorePage,
   changePasswordPage,
   securityPages,
+  removeFactorPages,
   totpPages,
   confirmPages,
   loginPage,
+  passkeyChallenge,
   secondStepPage,
   stepUpPage,
   signUpPage,
@@ -136,11 +144,15 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   });
   // decorates requests of every path: a page may answer any of them
   await app.register(accepts);
-  app.setNotFoundHandler((request, reply) => {
-    reply.code(404);
-    if (!asksForPage(request)) return reply.send({ error: "not_found" });
-    reply.headers(pageHeaders);
-    return showError({ ctx, request, reply }, "not_found", {});
+  await app.register(async (scope) => {
+    // the request of an application that waits is in a cookie
+    await scope.register(cookie);
+    scope.setNotFoundHandler((request, reply) => {
+      reply.code(404);
+      if (!asksForPage(request)) return reply.send({ error: "not_found" });
+      reply.headers(pageHeaders);
+      return showNoPage({ ctx, request, reply }, "not_found");
+    });
   });
   nameRequests(app);
   observe(app, ctx);
@@ -357,10 +369,19 @@ function refuseOtherMethods(
       method: all.filter((method) => !methods.has(method)),
       url,
       handler: (request, reply) => {
+        const page = ctx === null ? null : pageOfFormAt(url, request);
+        if (ctx !== null && page !== null) return goToPageOfForm({ ctx, request, reply }, page);
         reply.code(405).header("allow", [...methods].join(", "));
         if (ctx === null || !asksForPage(request)) return reply.send(answer);
-        return showError({ ctx, request, reply }, "method_not_allowed", {});
+        return showNoPage({ ctx, request, reply }, "method_not_allowed");
       },
     });
   }
+}
+
+/** The page of a form whose address a browser opens without it. A form that is sent by GET is none. */
+function pageOfFormAt(url: string, request: FastifyRequest): string | null {
+  if (request.method !== "GET" || !asksForPage(request)) return null;
+  const names = [...new URL(request.url, "http://x").searchParams.keys()];
+  return names.every((name) => name === "request") ? (PAGE_OF_FORM[url] ?? null) : null;
 }

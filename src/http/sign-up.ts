@@ -6,7 +6,7 @@ import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, loginOf } from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
-import { isNewAccount, signUp } from "../users/sign-up.ts";
+import { isNewAccount, readFreeNames, signUp } from "../users/sign-up.ts";
 import { getUserToSignIn } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
@@ -19,10 +19,17 @@ import { MESSAGES } from "./pages/messages.ts";
 import { renderPage } from "./pages/render.ts";
 import { nameBrowser } from "./pages/user-agent.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { PASSKEY_SCRIPTS, passkeyAnswerOf, passkeyButton } from "./passkey-button.ts";
+import {
+  createButton,
+  PASSKEY_SCRIPTS,
+  type PasskeySignal,
+  passkeyAnswerOf,
+  passkeyProblemOf,
+  signalRefused,
+} from "./passkey-button.ts";
 import { goOnWithPassword } from "./second-step.ts";
-import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
-import { requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
+import { browserOf, sessionOf, type Visit } from "./visit.ts";
+import { pathWithRequest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
 const passkeyPath = "/signup/passkey";
 
@@ -37,6 +44,15 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   });
 
   page.post(passkeyPath, signUpWithPasskey);
+
+  page.post(`${passkeyPath}/challenge`, async (visit) => {
+    const form = readForm(visit.request);
+    await checkOpenForm(visit, "signup", form);
+    const { csrf = "", email = "", nickname = "" } = form;
+    const uuid = accountOf(ctx, form);
+    const names = await readFreeNames(ctx, { uuid, email, nickname });
+    return visit.reply.header("cache-control", "no-store").send(offerPasskey(ctx, csrf, { uuid, ...names }, []));
+  });
 
   page.post("/signup", async (visit) => {
     const { request, reply } = visit;
@@ -58,8 +74,7 @@ export function signUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const signedIn = await orNull(signInHere);
     if (signedIn !== null) return goOnAs(signedIn);
     // too many wrong passwords came for this address before it had an account
-    const query = pending === null ? "" : `?request=${pending.carried}`;
-    return reply.redirect(`${pathOf(ctx, "/login")}${query}`, 303);
+    return reply.redirect(pathWithRequest(ctx, "/login", pending), 303);
   });
 }
 
@@ -69,8 +84,7 @@ async function signUpWithPasskey(visit: Visit): Promise<FastifyReply> {
   const session = await checkOpenForm(visit, "signup", form);
   const pending = await requestOfForm(visit, session, form);
   const { email = "", nickname = "" } = form;
-  const uuid = openAccount(ctx, form["account"] ?? "");
-  if (uuid === null) throw new FormRefused();
+  const uuid = accountOf(ctx, form);
   try {
     const browser = browserOf(visit);
     const name = nameBrowser(MESSAGES[languageOf(visit, [])], browser.userAgent);
@@ -81,8 +95,15 @@ async function signUpWithPasskey(visit: Visit): Promise<FastifyReply> {
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     const error = refusalOn(reply, thrown, ["invalid_input", "email_taken", "invalid_credentials", "rate_limited"]);
-    return showSignUp(visit, pending, { form, error });
+    return showSignUp(visit, pending, { form, error, signal: await signalRefused(visit, form) });
   }
+}
+
+/** The account that the page offered to make a passkey for. @throws FormRefused */
+function accountOf(ctx: OAuthContext, form: Parameters): string {
+  const uuid = openAccount(ctx, "/signup", form["account"] ?? "");
+  if (uuid === null) throw new FormRefused();
+  return uuid;
 }
 
 function isTaken(error: unknown): boolean {
@@ -103,25 +124,31 @@ async function orNull(work: () => Promise<UserToSignIn>): Promise<UserToSignIn |
 async function showSignUp(
   visit: Visit,
   pending: PendingRequest | null,
-  { form, error }: { readonly form: Parameters; readonly error: AuthError | null },
+  {
+    form,
+    error,
+    signal = null,
+  }: { readonly form: Parameters; readonly error: AuthError | null; readonly signal?: PasskeySignal },
 ): Promise<FastifyReply> {
   const { ctx } = visit;
   const request = await shownOf(visit, pending);
   // the account that a passkey is made for; only this service can name one
   const uuid = randomUUID();
-  const account = sealAccount(ctx, uuid);
+  const account = sealAccount(ctx, "/signup", uuid);
   const fields = await loginFormFields(visit, "signup", { request: request.carried, account });
   return renderPage(visit, "signup", {
     fields,
-    passkey: passkeyButton(
-      "create",
-      offerPasskey(ctx, fields.csrf, { uuid, email: "", nickname: "" }, []),
-      passkeyPath,
-    ),
+    passkey: createButton(offerPasskey(ctx, fields.csrf, { uuid, email: "", nickname: "" }, []), passkeyPath),
+    signal,
     scripts: [...PASSKEY_SCRIPTS, "strength"],
     email: form["email"] ?? "",
     nickname: form["nickname"] ?? "",
-    problem: error?.code === "invalid_credentials" ? "passkey" : error?.code === "rate_limited" ? error.code : null,
+    problem:
+      error?.code === "invalid_credentials"
+        ? passkeyProblemOf(error)
+        : error?.code === "rate_limited"
+          ? error.code
+          : null,
     problems: fieldProblems(error),
     minLength: ctx.config.passwordMinLength,
     ...request,

@@ -10,7 +10,7 @@ import { renderPage } from "./pages/render.ts";
 import { readQuery } from "./parameters.ts";
 import { showStepUp } from "./second-step.ts";
 import { browserOf, sessionOf } from "./visit.ts";
-import { demandRequest, rememberLatest, shownOf } from "./waiting-request.ts";
+import { demandRequest, forgetLatest, rememberLatest, shownOf } from "./waiting-request.ts";
 
 /**
  * GET /step-up: an application wants a second factor of who is signed in (`acr_values`, RFC 9470; `require_acr`). Who has none is asked to set
@@ -22,11 +22,15 @@ export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
     const next = await continueRequest(ctx, pending, session, browserOf(visit));
     // signed out meanwhile, or stepped up in another tab
-    if (next.to !== "step-up" || session === null || session.userId === null) return goOn(visit, next);
+    if (next.to !== "step-up" || session === null || session.userId === null) {
+      if (next.to === "client" || next.to === "client-form") forgetLatest(visit, pending);
+      return goOn(visit, next);
+    }
     const user = await getUserToSignIn(ctx, session.userId);
     const { totp, passkeys } = await listFactors(ctx, user.uuid);
     const needsPasskey = next.acr === PASSKEY_ACR;
-    if (passkeys.length > 0 || (totp !== null && !needsPasskey)) return showStepUp(visit, user, pending, next.acr);
+    if (passkeys.length > 0 || (totp !== null && !needsPasskey))
+      return showStepUp(visit, { user, session }, pending, next.acr);
     rememberLatest(visit, pending);
     return renderPage(visit, "step-up", {
       ...(await shownOf(visit, pending)),

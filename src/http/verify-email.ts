@@ -14,13 +14,13 @@ import { normaliseEmail } from "../users/input.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { ANSWERS, refusalOn } from "./error-table.ts";
-import { checkOpenForm, openFormFields } from "./forms.ts";
+import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { pathOf, sessionOf, type Visit } from "./visit.ts";
-import { requestOf, requestOfForm, shownOf } from "./waiting-request.ts";
+import { sessionOf, type Visit } from "./visit.ts";
+import { pathWithRequest, requestOf, requestOfForm, shownOf } from "./waiting-request.ts";
 
 const sendPath = `${VERIFICATION_PATH}/send`;
 
@@ -32,15 +32,17 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
   const page = pageRoutes(app, ctx);
 
   page.get(VERIFICATION_PATH, async (visit) => {
-    const { token, request } = readQuery(visit.request);
+    const { token, request, checked } = readQuery(visit.request);
     if (token !== undefined) return showLink(visit, token);
     const session = await sessionOf(visit);
     const pending = await requestOf(visit, session, request);
     const user = await userOf(visit, session);
     if (pending !== null && user?.emailVerified === true) {
-      return visit.reply.redirect(`${pathOf(ctx, "/login")}?request=${pending.carried}`, 302);
+      return visit.reply.redirect(pathWithRequest(ctx, "/login", pending), 302);
     }
-    return showSend(visit, pending, { user, email: "", isSent: false, error: null });
+    // they came by the button that goes on, and nothing was confirmed yet
+    const isStillOpen = checked !== undefined && user !== null;
+    return showSend(visit, pending, { user, email: "", isSent: false, isStillOpen, error: null });
   });
 
   page.post(VERIFICATION_PATH, async (visit) => {
@@ -61,7 +63,9 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
     const form = readForm(visit.request);
     const session = await checkOpenForm(visit, "verify-email-send", form);
     const pending = await requestOfForm(visit, session, form);
-    const user = await userOf(visit, session);
+    // the account of the page, even if another user has signed in since
+    const uuid = openAccount(ctx, sendPath, form["account"] ?? "");
+    const user = uuid === null ? await userOf(visit, session) : await getUser(ctx, uuid);
     const email = form["email"] ?? user?.email ?? "";
     try {
       await requestEmailVerification(ctx, { email, asker: askerOf(visit.request) });
@@ -106,16 +110,22 @@ async function showSend(
     readonly user: User | null;
     readonly email: string;
     readonly isSent: boolean;
+    readonly isStillOpen?: boolean;
     readonly error: AuthError | null;
   },
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
+  const own = shown.user;
   return renderPage(visit, "verify-email-send", {
     ...request,
-    fields: await openFormFields(visit, "verify-email-send", { request: request.carried }),
-    own: shown.user?.email ?? null,
+    fields: await openFormFields(visit, "verify-email-send", {
+      request: request.carried,
+      account: own === null ? "" : sealAccount(visit.ctx, sendPath, own.uuid),
+    }),
+    own: own?.email ?? null,
     email: shown.email,
     isSent: shown.isSent,
+    isStillOpen: shown.isStillOpen === true,
     problems: fieldProblems(shown.error),
   });
 }

@@ -76,6 +76,11 @@ export async function openSession(visit: Visit): Promise<BrowserSession> {
   return session;
 }
 
+/** An address, with or without a query, that is about an application's request. @param carried the request; empty: there is none */
+export function aboutRequest(address: string, carried: string): string {
+  return carried === "" ? address : `${address}${address.includes("?") ? "&" : "?"}request=${carried}`;
+}
+
 /** A path of this service as the browser sees it: below the issuer's own path. */
 export function pathOf(ctx: OAuthContext, path: string): string {
   return new URL(ctx.config.issuer).pathname.replace(/\/$/, "") + path;

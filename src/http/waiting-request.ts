@@ -1,3 +1,4 @@
+import type { FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { describeRequest } from "../oauth/authorization/authorize.ts";
 import {
@@ -5,10 +6,11 @@ import {
   openPendingRequest,
   type PendingRequest,
 } from "../oauth/authorization/pending-request.ts";
+import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { FormRefused } from "./forms.ts";
 import { hasField, type Parameters, readQuery } from "./parameters.ts";
-import { clearCookie, cookieOf, setCookie, type Visit } from "./visit.ts";
+import { aboutRequest, clearCookie, cookieOf, pathOf, sessionOf, setCookie, type Visit } from "./visit.ts";
 
 /** A request waits for its login for an hour (seconds). */
 const cookieAge = 3_600;
@@ -74,12 +76,38 @@ export async function shownOf({ ctx }: Visit, pending: PendingRequest | null) {
     clientId: about?.clientId ?? "",
     clientName: about?.clientName ?? null,
     logoVersion: about?.logoVersion ?? null,
+    unverified: about?.unverified ?? false,
     clientPolicy: about?.clientPolicy ?? null,
     clientTerms: about?.clientTerms ?? null,
     loginHint: about?.loginHint ?? "",
     redirectOrigin: about?.redirectOrigin ?? null,
     languages: about?.languages ?? [],
   };
+}
+
+/** A page about the request that a URL names, or about none. */
+export function pathWithRequest(ctx: OAuthContext, path: string, pending: PendingRequest | null): string {
+  return aboutRequest(pathOf(ctx, path), pending?.carried ?? "");
+}
+
+/** Leads from the address of a form, opened without it, to the page of that form, about the same request. */
+export async function goToPageOfForm(visit: Visit, path: string): Promise<FastifyReply> {
+  const { request: carried } = readQuery(visit.request);
+  const pending = await requestOf(visit, await sessionOf(visit), carried);
+  return visit.reply.redirect(pathWithRequest(visit.ctx, path, pending), 302);
+}
+
+const plain = /^[\w.-]{1,8000}$/;
+
+/** The request in the URL of a page of the account, unread, for which its user sets something up; empty: there is none. */
+export function carriedBy(visit: Visit): string {
+  const { request: carried = "" } = readQuery(visit.request);
+  return plain.test(carried) ? carried : "";
+}
+
+/** A page of the account, about the same request as the page of this visit. @param path with or without a query */
+export function onTheWay(visit: Visit, path: string, carried = carriedBy(visit)): string {
+  return aboutRequest(pathOf(visit.ctx, path), carried);
 }
 
 /** For pages and forms that name no request. */

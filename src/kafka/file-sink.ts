@@ -1,5 +1,6 @@
+import type { Stats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { chmod, mkdir, open } from "node:fs/promises";
+import { chmod, mkdir, open, stat } from "node:fs/promises";
 import path from "node:path";
 import { eventToJson } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
@@ -14,17 +15,29 @@ export function fileSink(options: { file: string; log: Logger }): EventPublisher
   let last: Promise<unknown> = Promise.resolve();
   let isWhole = false;
 
+  let opened: Opened | null = null;
+
   async function append(lines: string): Promise<void> {
-    const handle = await openPrivately(file);
-    try {
-      if (!isWhole) await cutTornLine(handle);
-      isWhole = false;
-      await handle.appendFile(lines);
-      await handle.datasync();
-      isWhole = true;
-    } finally {
-      await handle.close();
-    }
+    const { handle } = await currentFile();
+    if (!isWhole) await cutTornLine(handle);
+    isWhole = false;
+    await handle.appendFile(lines);
+    await handle.datasync();
+    isWhole = true;
+  }
+
+  /** The file that is open. After a rotation or a deletion it is created again. */
+  async function currentFile(): Promise<Opened> {
+    if (opened !== null && (await isAt(file, opened.stat))) return opened;
+    await close();
+    opened = await openPrivately(file);
+    return opened;
+  }
+
+  async function close(): Promise<void> {
+    const { handle } = opened ?? {};
+    opened = null;
+    await handle?.close();
   }
 
   return {
@@ -42,23 +55,43 @@ export function fileSink(options: { file: string; log: Logger }): EventPublisher
     },
     async close() {
       await last;
+      await close();
     },
   };
 }
 
-async function openPrivately(file: string): Promise<FileHandle> {
+/** Makes the file and its folder where they are missing. @throws the system's error where events cannot be appended to it */
+export async function prepareFile(file: string): Promise<void> {
+  const { handle } = await openPrivately(path.resolve(file));
+  await handle.close();
+}
+
+interface Opened {
+  readonly handle: FileHandle;
+  /** Of the open file, whatever has its name by now. */
+  readonly stat: Stats;
+}
+
+async function isAt(file: string, { ino, dev }: Stats): Promise<boolean> {
+  const found = await stat(file).catch(() => null);
+  return found !== null && found.ino === ino && found.dev === dev && isPrivate(found);
+}
+
+const isPrivate = ({ mode }: Stats) => (mode & 0o777) === 0o600;
+
+async function openPrivately(file: string): Promise<Opened> {
   const directory = path.dirname(file);
   const made = await mkdir(directory, { recursive: true, mode: 0o700 });
   // the umask may have changed the modes given to mkdir and open
   if (made !== undefined) await chmod(directory, 0o700);
   const handle = await open(file, "a+", 0o600);
-  const stat = await handle.stat();
-  if ((stat.mode & 0o777) !== 0o600) await handle.chmod(0o600);
-  if (stat.size === 0) {
+  const opened = { handle, stat: await handle.stat() };
+  if (!isPrivate(opened.stat)) await handle.chmod(0o600);
+  if (opened.stat.size === 0) {
     const parent = await open(directory, "r");
     await parent.sync().finally(() => parent.close());
   }
-  return handle;
+  return opened;
 }
 
 /** Removes a last line that has no end: a crash cut it off before it was acknowledged, so its event is sent again. */

@@ -1,6 +1,7 @@
 import { Eta } from "eta";
+import type { Brand } from "../config/brand.ts";
 import type { Language } from "../config/languages.ts";
-import type { AuthEvent, UserSecurity } from "../events.ts";
+import type { AuthEvent, SecurityKind, UserSecurity } from "../events.ts";
 import type { MailMessages } from "./messages/en.ts";
 import { MAIL_MESSAGES, mailLanguageOf } from "./messages/messages.ts";
 
@@ -31,17 +32,27 @@ const eta = new Eta({ views: import.meta.dirname, cache: true });
  * The mail of an event, in the language of its `locale`.
  * @param issuer the service, as the person knows it: mails lead there
  * @param now a link that works no longer is not mailed (epoch milliseconds)
+ * @param brand whose name, colours and legal line it bears (BRAND_FILE)
  * @returns null: no mail is sent for it
  */
-export function mailOf(event: AuthEvent, issuer: string, now: number): Mail | null {
+export function mailOf(event: AuthEvent, issuer: string, now: number, brand: Brand | null = null): Mail | null {
   const { email, locale } = event.payload;
   const language = mailLanguageOf(locale ?? "");
   const t = MAIL_MESSAGES[language];
   const content = contentOf(event, { t, language, issuer, now });
   if (content === null) return null;
-  const footer = t.footer(new URL(issuer).host);
-  const html = eta.render("./mail-html", { warning: null, action: null, ...content, language, footer });
-  return { eventId: event.eventId, to: email, language, subject: content.subject, text: textOf(content, footer), html };
+  const legal = brand?.legal?.[language] ?? brand?.legal?.en;
+  const footer = [t.footer(new URL(issuer).host), ...(legal === undefined ? [] : [legal])];
+  const look = { name: brand?.name ?? null, accent: "#14594b", onAccent: "#ffffff", ...brand?.colours.light };
+  const html = eta.render("./mail-html", { warning: null, action: null, ...content, ...look, language, footer });
+  return {
+    eventId: event.eventId,
+    to: email,
+    language,
+    subject: content.subject,
+    text: textOf(content, [...(brand === null ? [] : [brand.name]), ...footer]),
+    html,
+  };
 }
 
 interface Words {
@@ -71,7 +82,7 @@ function contentOf(event: AuthEvent, words: Words): Content | null {
     case "USER_SECURITY": {
       const { kind } = event.payload;
       const { subject, text } = t.security[kind] ?? t.security.OTHER;
-      return { subject, text, facts: factsOf(event, words), ...notYou(t, issuer) };
+      return { subject, text, facts: factsOf(event, words), ...adviceOn(kind, t, issuer) };
     }
   }
 }
@@ -87,8 +98,25 @@ function linkMail(
   return { subject, text, facts: [], action: { text: button, url }, notes: [until, ignore] };
 }
 
+/** A new password alone leaves a stranger's factor and codes in place. */
+function adviceOn(kind: SecurityKind, t: MailMessages, issuer: string) {
+  if (kind === "FACTOR_ADDED") return onSecurityPage(t.notYourFactor, t, issuer);
+  if (kind === "RECOVERY_CODES_MADE") return onSecurityPage(t.notYourCodes, t, issuer);
+  return notYou(t, issuer);
+}
+
 function notYou({ notYou, openAccount }: MailMessages, issuer: string) {
   return { warning: notYou, action: { text: openAccount, url: `${issuer}/` }, notes: [] };
+}
+
+function onSecurityPage(warning: string, { openSecurity }: MailMessages, issuer: string) {
+  return { warning, action: { text: openSecurity, url: `${issuer}/account/security` }, notes: [] };
+}
+
+/** A factor by its name in the person's language; anything else as it is. */
+function detailText({ factors }: MailMessages, detail: string): string {
+  if (detail === "totp") return factors.totp;
+  return detail.startsWith("passkey ") ? `${factors.passkey}: ${detail.slice("passkey ".length)}` : detail;
 }
 
 /** When, where and what: members that are empty are left out. */
@@ -98,7 +126,10 @@ function factsOf(
 ): Content["facts"] {
   const { detail = "", userAgent = "", ipAddress = "" } = payload;
   const facts = [
-    [t.facts.detail, payload.kind === "DELETION_REQUESTED" ? timeText(language, Date.parse(detail)) : detail],
+    [
+      t.facts.detail,
+      payload.kind === "DELETION_REQUESTED" ? timeText(language, Date.parse(detail)) : detailText(t, detail),
+    ],
     [t.facts.time, timeText(language, timestamp)],
     [t.facts.browser, userAgent.slice(0, 200)],
     [t.facts.address, ipAddress],
@@ -111,7 +142,7 @@ function timeText(language: Language, at: number): string {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long", timeZone: "UTC" }).format(at);
 }
 
-function textOf({ text, facts, warning, action, notes }: Content, footer: string): string {
+function textOf({ text, facts, warning, action, notes }: Content, footer: readonly string[]): string {
   const lines = facts.map(([label, value]) => `${label}: ${isolated(value)}`);
   const link = action === undefined ? [] : [`${action.text}:\n${action.url}`];
   const parts = [
@@ -120,7 +151,7 @@ function textOf({ text, facts, warning, action, notes }: Content, footer: string
     ...(warning === undefined ? [] : [warning]),
     ...link,
     notes.join("\n"),
-    `-- \n${footer}`,
+    `-- \n${footer.join("\n")}`,
   ];
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 }

@@ -1,5 +1,6 @@
 import { open } from "node:fs/promises";
 import { Eta } from "eta";
+import type { Brand } from "../config/brand.ts";
 import { eventOfJson } from "./event-of-json.ts";
 import { type Mail, mailOf } from "./mail.ts";
 
@@ -15,14 +16,14 @@ export interface ShownMail extends Mail {
 }
 
 /** The newest mails of an events file, as they would be sent, the newest first. A file that is not there has none. */
-export async function readMailbox(file: string, issuer: string): Promise<ShownMail[]> {
+export async function readMailbox(file: string, issuer: string, brand: Brand | null): Promise<ShownMail[]> {
   const lines = (await endOf(file)).split("\n").reverse();
   const mails: ShownMail[] = [];
   for (const line of lines) {
     const event = eventOf(line);
     if (event === null) continue;
     // as it was when the event happened: a link that has expired is shown too
-    const mail = mailOf(event, issuer, event.timestamp);
+    const mail = mailOf(event, issuer, event.timestamp, brand);
     if (mail !== null) mails.push({ ...mail, at: event.timestamp });
     if (mails.length === shownMails) break;
   }

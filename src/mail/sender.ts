@@ -123,7 +123,7 @@ class Sender {
   #written(event: AuthEvent): Mail | null {
     const { clock, config, log } = this.#ctx;
     try {
-      return mailOf(event, config.issuer, clock.now());
+      return mailOf(event, config.issuer, clock.now(), config.brand);
     } catch (error) {
       log.error({ err: error, eventId: event.eventId }, "a mail cannot be written");
       return null;

@@ -33,8 +33,9 @@ const patienceMs = 10_000;
  * Sends mails to an SMTP server. `smtps:` is TLS from the start; `smtp:` must offer STARTTLS, but on loopback.
  * @param url with user name and password where the server wants them
  * @param from the address, or `Name <address>`
+ * @param name of an address without one
  */
-export function smtpTransport(url: string, from: string): MailTransport {
+export function smtpTransport(url: string, from: string, name = ""): MailTransport {
   const { protocol, hostname } = new URL(url);
   const requireTLS = protocol === "smtp:" && !isLoopback(hostname);
   const patience = { connectionTimeout: patienceMs, greetingTimeout: patienceMs, socketTimeout: patienceMs };
@@ -53,7 +54,7 @@ export function smtpTransport(url: string, from: string): MailTransport {
     async send({ eventId, to, language, subject, text, html }) {
       try {
         await transporter.sendMail({
-          from,
+          from: from.includes("<") ? from : { name, address: from },
           to: { name: "", address: to },
           // the same at each attempt: mail systems drop a repeat by it
           messageId: `<${eventId}@${domain}>`,

@@ -10,6 +10,12 @@ const svgStart = new RegExp(
   "i",
 );
 
+const svgEnd = new RegExp(String.raw`^</svg\s*>\s*${comments}$`);
+
+/** A numeric reference to an ASCII letter, an opening bracket, a colon or a backslash: no drawing program writes one. */
+const hiddenCharacter =
+  /&#(?:0*(?:40|58|92|6[5-9]|[78]\d|90|9[7-9]|1[01]\d|12[0-2])|x0*(?:28|3a|5c|[46][1-9a-f]|[57][0-9a]));/i;
+
 /** An SVG in an `<img>` runs no script and loads nothing. One that would is refused all the same: somebody may open its address. */
 const svgRefused: readonly (readonly [RegExp, string])[] = [
   [/<(?:[\w.-]+:)?(?:script|handler|listener)\b|[\s"'/]on[a-z]+\s*=|javascript:/i, "has a script"],
@@ -17,6 +23,9 @@ const svgRefused: readonly (readonly [RegExp, string])[] = [
   [/<!ENTITY|<\?xml-stylesheet|@import/i, "names another file"],
   [/\b(?:href|src)\s*=\s*(?:["']\s*)?(?!["'\s#]|data:image\/(?:png|jpeg|webp);)/i, "names another file"],
   [/\burl\(\s*(?:["']\s*)?(?!["'\s#])/i, "names another file"],
+  // a browser reads `u\72l(` and `&#117;rl(` as `url(`
+  [/\\/, "has a backslash, which may hide what it names: write the character itself"],
+  [hiddenCharacter, "has a letter, a bracket or a colon as a number (&#…;): write the character itself"],
 ];
 
 /** Tells the type of an image from its bytes alone: neither a name nor a header is believed. */
@@ -27,8 +36,14 @@ export function readImage(bytes: Buffer): ReadImage {
   if (startsWith("ffd8ff")) return { type: "image/jpeg" };
   const text = textOf(bytes);
   if (text === null || !svgStart.test(text)) return { problem: "is neither SVG, PNG, WebP nor JPEG" };
+  if (!isWhole(text)) return { problem: "is an SVG that ends before its </svg>: save or copy it again" };
   const refused = svgRefused.find(([pattern]) => pattern.test(text));
   return refused === undefined ? { type: "image/svg+xml" } : { problem: `is an SVG that ${refused[1]}` };
+}
+
+/** Does nothing but space and comments follow the end of the root element? */
+function isWhole(svg: string): boolean {
+  return svgEnd.test(svg.slice(Math.max(0, svg.lastIndexOf("</svg"))));
 }
 
 function textOf(bytes: Buffer): string | null {

@@ -1,9 +1,9 @@
 import { AuthError } from "../errors.ts";
 import type { Client } from "../store/clients.ts";
-import { isSameUri, normalizedUri } from "../token/uri.ts";
+import { haveSameUri, normalizedUri } from "../token/uri.ts";
 import type { OAuthContext } from "./context.ts";
 import { PATHS } from "./paths.ts";
-import { resourcesOfScopes, scopesOf, scopesOfClient } from "./scopes.ts";
+import { mayBeFor, resourcesOfScopes, scopesOf, scopesOfClient } from "./scopes.ts";
 
 /** What a token is for: one audience as a string, several as a list (RFC 7519 section 4.1.3). */
 export type Audience = string | readonly string[];
@@ -28,6 +28,25 @@ export function findNames(list: readonly string[], names: string): string[] | nu
 }
 
 /**
+ * The scopes that a request asks for. One that names none asks for those of the client that belong to no resource, or to one that the token is
+ * for; where the client has no others, for all of them: the token is then for their resources.
+ * @param allowed that the client may have
+ * @param parameters scope and resource, space-separated
+ * @returns not compared with what is allowed
+ */
+export function askedScopes(
+  ctx: OAuthContext,
+  client: Client,
+  allowed: readonly string[],
+  { scope, resource }: Readonly<Record<string, string>>,
+): readonly string[] {
+  if (scope !== undefined) return scopesOf(scope);
+  const resources = resource === undefined ? (client.metadata.default_resource ?? []) : scopesOf(resource);
+  const fitting = allowed.filter((each) => mayBeFor(ctx, each, resources));
+  return fitting.length > 0 ? fitting : allowed;
+}
+
+/**
  * The resources of a request to the token, device or authorization endpoint.
  * @param asked the `resource` parameters, space-separated; undefined: the resources that the scopes belong to, else the client's
  * `default_resource`
@@ -47,7 +66,7 @@ export function readResources(
   }
   const found = findNames(resourcesFor(ctx, client), asked);
   if (found === null) throw new AuthError("invalid_target", "the client may not request this resource");
-  if (resourcesOfScopes(ctx, scopes).some((owner) => !found.some((each) => isSameUri(each, owner)))) {
+  if (!scopes.every((scope) => mayBeFor(ctx, scope, found))) {
     throw new AuthError("invalid_scope", "a scope belongs to a resource that was not requested");
   }
   return found.length === 0 ? null : found.join(" ");
@@ -106,6 +125,6 @@ export function audiencesOf(audience: Audience): readonly string[] {
 
 /** Is a token for this client, or for a resource or another client that it serves? */
 export function isServedBy({ clientId, metadata }: Client, audience: Audience): boolean {
-  const served = metadata.resource_server_for;
-  return audiencesOf(audience).some((one) => one === clientId || served.includes(one));
+  const audiences = audiencesOf(audience);
+  return audiences.includes(clientId) || haveSameUri(audiences, metadata.resource_server_for);
 }

@@ -40,6 +40,12 @@ export function resourcesOfScopes({ config }: OAuthContext, scopes: readonly str
   return [...new Set(scopes.flatMap((scope) => config.scopes.get(scope)?.resource ?? []))];
 }
 
+/** Does a scope belong to no resource, or to one of these? */
+export function mayBeFor({ config }: OAuthContext, scope: string, resources: readonly string[]): boolean {
+  const owner = config.scopes.get(scope)?.resource;
+  return owner === undefined || resources.some((one) => isSameUri(one, owner));
+}
+
 /** The scopes of an authorization that the client may still have: what was agreed to, without what the client has lost since. */
 export function permittedScope(ctx: OAuthContext, agreed: string, client: Client): string {
   const allowed = scopesOfClient(ctx, client);
@@ -53,13 +59,10 @@ export function permittedScope(ctx: OAuthContext, agreed: string, client: Client
  * @param resource of the token, space-separated; null: it is for the client itself
  * @throws AuthError invalid_scope: none is left
  */
-export function scopeForResource({ config }: OAuthContext, scope: string, resource: string | null): string {
+export function scopeForResource(ctx: OAuthContext, scope: string, resource: string | null): string {
   const resources = scopesOf(resource ?? "");
   const scopes = scopesOf(scope);
-  const left = scopes.filter((each) => {
-    const owner = config.scopes.get(each)?.resource;
-    return owner === undefined || resources.some((one) => isSameUri(one, owner));
-  });
+  const left = scopes.filter((each) => mayBeFor(ctx, each, resources));
   if (scopes.length > 0 && left.length === 0) {
     throw new AuthError("invalid_scope", "none of the scopes belongs to this resource");
   }

@@ -1,5 +1,6 @@
 import { AuthError } from "../errors.ts";
 import { DEVICE_CODE_GRANT, type GRANT_TYPES, TOKEN_EXCHANGE_GRANT } from "../store/client-metadata.ts";
+import { securityEvent } from "../telemetry/security-events.ts";
 import { authenticateClient } from "./clients/authentication.ts";
 import type { OAuthContext } from "./context.ts";
 import { authorizationCodeGrant } from "./grants/authorization-code.ts";
@@ -31,6 +32,9 @@ const grants: Record<(typeof GRANT_TYPES)[number], Grant> = {
   [TOKEN_EXCHANGE_GRANT]: tokenExchangeGrant,
 };
 
+/** What a client with the right settings is answered as well: a device that waits, a nonce that is asked for, a fault that passes. */
+const ordinary: ReadonlySet<string> = new Set(["authorization_pending", "slow_down", "use_dpop_nonce", "unavailable"]);
+
 /**
  * The token endpoint (RFC 6749 section 3.2), for HTTP and gRPC.
  * @throws AuthError invalid_request, invalid_client, unauthorized_client, unsupported_grant_type, invalid_scope,
@@ -45,11 +49,20 @@ export async function exchangeToken(ctx: OAuthContext, request: TokenRequest): P
     throw new AuthError("unsupported_grant_type", `use one of ${Object.keys(grants).join(", ")}`);
   }
   const authenticated = await authenticateClient(ctx, request);
-  if (!authenticated.client.metadata.grant_types.includes(grantType)) {
-    throw new AuthError("unauthorized_client", `this client is not registered for grant_type ${grantType}`);
+  const { client } = authenticated;
+  try {
+    if (!client.metadata.grant_types.includes(grantType)) {
+      throw new AuthError("unauthorized_client", `this client is not registered for grant_type ${grantType}`);
+    }
+    const dpopJkt = await provenKey(ctx, client, request.dpop);
+    const response = await grants[grantType as keyof typeof grants](ctx, { ...authenticated, dpopJkt }, parameters);
+    ctx.metrics.tokensIssued.inc({ grant_type: grantType });
+    return response;
+  } catch (error) {
+    if (error instanceof AuthError && !ordinary.has(error.code)) {
+      const told = { grant_type: grantType, error: error.code, reason: error.description };
+      securityEvent(ctx, "token_refused", { client_id: client.clientId, ...told });
+    }
+    throw error;
   }
-  const dpopJkt = await provenKey(ctx, authenticated.client, request.dpop);
-  const response = await grants[grantType as keyof typeof grants](ctx, { ...authenticated, dpopJkt }, parameters);
-  ctx.metrics.tokensIssued.inc({ grant_type: grantType });
-  return response;
 }

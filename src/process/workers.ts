@@ -5,6 +5,7 @@ import { createLogger } from "../telemetry/log.ts";
 import { answerForAllWorkers, answerForWorker } from "../telemetry/worker-metrics.ts";
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 import { freeStartMemory } from "./start-memory.ts";
+import { onStopSignal } from "./stop-signals.ts";
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -51,14 +52,14 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   };
 
   const stop = (status: number) => {
-    if (stopping) process.exit(1);
+    if (stopping) return;
     stopping = true;
     setTimeout(() => process.exit(1), CLOSE_WITHIN_MS + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(0));
+  onStopSignal(() => stop(0));
   if (!process.stdin.isTTY) {
     process.on("SIGHUP", () => {
       for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");

@@ -1,5 +1,6 @@
 import { Code, type ServiceImpl } from "@connectrpc/connect";
 import { HeaderValueOption_HeaderAppendAction as AppendAction } from "../../gen/envoy/config/core/v3/base_pb.ts";
+import type { AttributeContext_HttpRequest } from "../../gen/envoy/service/auth/v3/attribute_context_pb.ts";
 import type { Authorization } from "../../gen/envoy/service/auth/v3/external_auth_pb.ts";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -11,15 +12,28 @@ import { identityOf, readDemands } from "./forward-auth.ts";
 export function envoyAuthorization(ctx: OAuthContext): ServiceImpl<typeof Authorization> {
   return {
     async check({ attributes }) {
-      const demands = readDemands(ctx, new URLSearchParams(attributes?.contextExtensions));
+      const demands = readDemands(ctx, new URLSearchParams(attributes?.contextExtensions), "by context_extensions");
       if (demands === null) {
-        throw new AuthError("invalid_request", "context_extensions may hold scope and audience, and nothing else");
+        throw new AuthError(
+          "invalid_request",
+          "context_extensions may hold scope and audience, neither of them empty, and nothing else",
+        );
       }
-      const authorization = attributes?.request?.http?.headers["authorization"] ?? null;
-      const decision = await decideForProxy(ctx, authorization, demands);
+      const decision = await decideForProxy(ctx, authorizationOf(attributes?.request?.http), demands);
       return decision.allowed ? allow(identityOf(decision.claims)) : deny(decision.refusal);
     },
   };
+}
+
+/** The header of the request. Envoy sends each header by itself, undecoded, where its filter has `encode_raw_headers`. */
+function authorizationOf(http: AttributeContext_HttpRequest | undefined): string | null {
+  const named = http?.headers["authorization"];
+  if (named !== undefined) return named;
+  const [raw, ...more] = (http?.headerMap?.headers ?? []).filter(({ key }) => key.toLowerCase() === "authorization");
+  // two of them are no token, as where Envoy joins them
+  if (raw === undefined) return null;
+  if (more.length > 0) return "";
+  return raw.value === "" ? Buffer.from(raw.rawValue).toString("latin1") : raw.value;
 }
 
 function allow(identity: Readonly<Record<string, string>>) {

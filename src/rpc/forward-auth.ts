@@ -1,3 +1,4 @@
+import { METHODS } from "node:http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -7,7 +8,8 @@ import { wwwAuthenticate } from "../token/gateway.ts";
 
 const path = "/authorize-request";
 const operation = "authorize-request";
-const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
+/** Envoy asks with the method of the request, which may be one of WebDAV. CONNECT is no request for a path. */
+const methods = METHODS.filter((method) => method !== "CONNECT");
 const retryAfterSeconds = 1;
 
 /**
@@ -15,8 +17,14 @@ const retryAfterSeconds = 1;
  * Envoy's `ext_authz` over HTTP. 200 with headers that name the user and the client, else a row of the gateway's table.
  */
 export async function addForwardAuth(server: FastifyInstance, ctx: OAuthContext): Promise<void> {
+  for (const method of methods.filter((each) => !server.supportedMethods.includes(each))) {
+    server.addHttpMethod(method, { hasBody: true });
+  }
   await server.register(async (scope) => {
-    // the body belongs to the proxied request: it is not read, whatever its content type
+    // the body belongs to the proxied request: it is not read, whatever its content type is, or if that is none at all
+    scope.addHook("onRequest", async ({ headers }) => {
+      headers["content-type"] = "application/octet-stream";
+    });
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", (_request, _body, done) => done(null));
     scope.addHook("onResponse", (_request, reply, done) => {
@@ -49,7 +57,7 @@ async function answer(
   reply: FastifyReply,
   asked: URLSearchParams,
 ): Promise<FastifyReply> {
-  const demands = readDemands(ctx, asked);
+  const demands = readDemands(ctx, asked, path);
   if (demands === null) return reply.code(400).send({ error: "Bad Request" });
   try {
     const decision = await decideForProxy(ctx, request.headers.authorization ?? null, demands);
@@ -62,11 +70,15 @@ async function answer(
   }
 }
 
-/** @returns null where something else is asked: a misspelt parameter would let everybody in who has any token */
-export function readDemands(ctx: OAuthContext, asked: URLSearchParams): Demands | null {
-  if ([...asked.keys()].some((name) => name !== "scope" && name !== "audience")) {
+/** @param place for the log @returns null where something else or nothing is asked: a misspelt or unset parameter would let everybody in who has any token */
+export function readDemands(ctx: OAuthContext, asked: URLSearchParams, place: string): Demands | null {
+  const isDemand = ([name, value]: [string, string]) =>
+    (name === "scope" || name === "audience") && value.trim() !== "";
+  const others = [...asked].filter((pair) => !isDemand(pair)).map(([name]) => name.slice(0, 100));
+  if (others.length > 0) {
     ctx.log.warn(
-      "a proxy asks /authorize-request with another parameter than scope and audience: correct its settings",
+      { parameters: others.slice(0, 10) },
+      `a proxy asks ${place} with another parameter than scope and audience, or with an empty one: correct its settings`,
     );
     return null;
   }

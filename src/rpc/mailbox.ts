@@ -11,7 +11,7 @@ const policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors '
  */
 export function addMailbox(server: FastifyInstance, { config }: OAuthContext): void {
   if (config.production || config.kafka !== null) return;
-  const mails = () => readMailbox(config.eventsFile, config.issuer);
+  const mails = () => readMailbox(config.eventsFile, config.issuer, config.brand);
   const html = (reply: FastifyReply, page: string) =>
     reply
       .header("content-security-policy", policy)

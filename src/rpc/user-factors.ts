@@ -3,7 +3,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { listFactors, resetFactors } from "../factors/factors.ts";
+import { listFactors, removePasskey, removeTotp, renamePasskey, resetFactors } from "../factors/factors.ts";
 import { noPasskeys } from "../factors/passkey-answers.ts";
 import { addPasskey, MAX_PASSKEYS, offerPasskey } from "../factors/passkey-enrolment.ts";
 import { makeRecoveryCodes } from "../factors/recovery-codes.ts";
@@ -16,8 +16,26 @@ import { withinDeadline } from "./within-deadline.ts";
 
 type FactorMethods = Pick<
   ServiceImpl<typeof UserService>,
-  "listFactors" | "beginPasskey" | "addPasskey" | "beginTotp" | "addTotp" | "makeRecoveryCodes" | "resetFactors"
+  | "listFactors"
+  | "beginPasskey"
+  | "addPasskey"
+  | "removePasskey"
+  | "renamePasskey"
+  | "beginTotp"
+  | "addTotp"
+  | "removeTotp"
+  | "makeRecoveryCodes"
+  | "resetFactors"
 >;
+
+/** @returns null: the call has no name @throws AuthError invalid_request */
+function readAttempt(attempt: string): string | null {
+  if (attempt === "") return null;
+  if (attempt.length < 16 || attempt.length > 200) {
+    throw new AuthError("invalid_request", "attempt must have 16 to 200 characters");
+  }
+  return attempt;
+}
 
 /** The methods of UserService about passkeys and second factors. */
 export function factorMethods(ctx: OAuthContext): FactorMethods {
@@ -46,9 +64,25 @@ export function factorMethods(ctx: OAuthContext): FactorMethods {
     async addPasskey({ uuid, attempt, credentialJson: credential, name }, context) {
       const made = { credential, form: attempt, attempt, name };
       const outcome = await withinDeadline(context, async () =>
-        addPasskey(ctx, await userOf(uuid), made, askerOf(context)),
+        addPasskey(ctx, await userOf(uuid), made, { asker: askerOf(context) }),
       );
       if (outcome === "full") throw new AuthError("invalid_request", `a user has at most ${MAX_PASSKEYS} passkeys`);
+      return {};
+    },
+
+    async removePasskey({ uuid, credentialId }, context) {
+      const outcome = await withinDeadline(context, () =>
+        removePasskey(ctx, readUuid("uuid", uuid), credentialId, { asker: askerOf(context) }),
+      );
+      if (outcome === "only_way_in") throw new AuthError("invalid_request", "the account has no other way in");
+      return {};
+    },
+
+    async renamePasskey({ uuid, credentialId, name }, context) {
+      const renamed = await withinDeadline(context, () =>
+        renamePasskey(ctx, readUuid("uuid", uuid), { credentialId, name }),
+      );
+      if (!renamed) throw new AuthError("not_found", "the user has no such passkey");
       return {};
     },
 
@@ -59,16 +93,27 @@ export function factorMethods(ctx: OAuthContext): FactorMethods {
 
     async addTotp({ uuid, sealedSecret: sealed, code }, context) {
       const outcome = await withinDeadline(context, async () =>
-        confirmTotp(ctx, await userOf(uuid), { sealed, code }, askerOf(context)),
+        confirmTotp(ctx, await userOf(uuid), { sealed, code }, { asker: askerOf(context) }),
       );
-      if (outcome === "wrong") throw new AuthError("invalid_credentials", "the code is wrong");
+      if (outcome === "wrong" || outcome === "clock") throw new AuthError("invalid_credentials", "the code is wrong");
       if (outcome === "exists") throw new AuthError("invalid_request", "the user has an authenticator app already");
       return {};
     },
 
-    async makeRecoveryCodes({ uuid }, context) {
-      const codes = await withinDeadline(context, () => makeRecoveryCodes(ctx, readUuid("uuid", uuid)));
-      return { codes: [...codes] };
+    async removeTotp({ uuid }, context) {
+      await withinDeadline(context, () => removeTotp(ctx, readUuid("uuid", uuid), { asker: askerOf(context) }));
+      return {};
+    },
+
+    async makeRecoveryCodes({ uuid, attempt }, context) {
+      const made = await withinDeadline(context, () =>
+        makeRecoveryCodes(ctx, readUuid("uuid", uuid), readAttempt(attempt), { asker: askerOf(context) }),
+      );
+      if (made.outcome === "none")
+        throw new AuthError("invalid_request", "the user has no authenticator app and no passkey: add one first");
+      if (made.outcome === "shown")
+        throw new AuthError("invalid_request", "this attempt made codes, which are shown no more: use another one");
+      return { codes: [...made.codes] };
     },
 
     async resetFactors({ uuid }, context) {

@@ -5,42 +5,64 @@ import type { UserWithPassword } from "../store/users.ts";
 /**
  * A browser with which an account has signed in carries a proof of that in a cookie (OWASP device cookies). Its login attempts are
  * counted separately, so that an attacker's wrong passwords cannot lock the owner out. A proof does not replace the password.
- * The value is a random id, followed by one seal for each of the last accounts: `id.seal.seal`. A seal is bound to the account and to its
- * password: once the password changes, a browser that signed in with the old one is no longer a known device.
+ * The value is a random id, followed by seals for the last accounts: `id.seal.seal`. A seal is bound to the account and to its
+ * password: once the password changes, a browser that signed in with the old one is no longer a known device. A browser in which the
+ * account gave its second factor has a second seal, which no password alone gets: its codes are counted apart from those of all others.
  */
 
-const accountsPerDevice = 4;
-const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,4}$/;
+const sealsPerDevice = 8;
+const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,8}$/;
 
 /** Whose device it is: the account, and the hash of the password it has now. */
 type Account = Pick<UserWithPassword, "uuid" | "passwordHash">;
+
+/** What the account gave in this browser. */
+type Given = "password" | "second factor";
 
 /** Has it the form of a proof? */
 export function isDeviceProof(proof: string | undefined): proof is string {
   return proof !== undefined && form.test(proof);
 }
 
-/** @param proof the browser's cookie, if any @returns the id of the device, or null when this account never signed in with it */
-export function knownDevice(ctx: Context, proof: string | undefined, user: Account): string | null {
+/**
+ * @param proof the browser's cookie, if any
+ * @param given what the account must have given in this browser
+ * @returns the id of the device, or null when this account never did with it
+ */
+export function knownDevice(
+  ctx: Context,
+  proof: string | undefined,
+  user: Account,
+  given: Given = "password",
+): string | null {
   if (!isDeviceProof(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const text = textOf(id, user);
+  const text = textOf(id, user, given);
   return seals.some((seal) => ctx.derivedKeys.knownDevices.verifies(text, seal)) ? id : null;
 }
 
-/** The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail. */
-export function rememberDevice(ctx: Context, proof: string | undefined, user: Account): string {
+/**
+ * The new cookie for a browser in which this account has just signed in, or has proved that it receives its e-mail.
+ * @param methods how it signed in (`amr` values)
+ */
+export function rememberDevice(
+  ctx: Context,
+  proof: string | undefined,
+  user: Account,
+  methods: readonly string[] = [],
+): string {
   const [id = "", ...seals] = isDeviceProof(proof) ? proof.split(".") : [randomId()];
   const { knownDevices } = ctx.derivedKeys;
-  const text = textOf(id, user);
-  const others = seals.filter((seal) => !knownDevices.verifies(text, seal));
-  return [id, ...[knownDevices.of(text), ...others].slice(0, accountsPerDevice)].join(".");
+  const given: Given[] = methods.includes("mfa") ? ["password", "second factor"] : ["password"];
+  const texts = given.map((each) => textOf(id, user, each));
+  const others = seals.filter((seal) => !texts.some((text) => knownDevices.verifies(text, seal)));
+  return [id, ...[...texts.map((text) => knownDevices.of(text)), ...others].slice(0, sealsPerDevice)].join(".");
 }
 
 function randomId(): string {
   return randomBytes(16).toString("base64url");
 }
 
-function textOf(id: string, { uuid, passwordHash }: Account): string {
-  return `${id}\n${uuid}\n${passwordHash}`;
+function textOf(id: string, { uuid, passwordHash }: Account, given: Given): string {
+  return `${id}\n${uuid}\n${passwordHash}${given === "password" ? "" : `\n${given}`}`;
 }

@@ -4,7 +4,8 @@ import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { type UserSecurity, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
-import { type FirstCode, LONGEST_SESSION_MS, type LoginProof, type Session } from "../store/sessions.ts";
+import type { Session } from "../store/session.ts";
+import { type FirstCode, LONGEST_SESSION_MS, type LoginProof } from "../store/sessions.ts";
 import type { UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "../users/input.ts";
@@ -80,15 +81,18 @@ export async function checkLogin(
  * The login of a user who was just checked, or whose password was just set. Nothing is stored yet: the session goes into the store with the
  * code that it is for, in one transaction. A form that is sent again within the same minute, as by a double click, gets the same session, in
  * whatever order the two are answered.
+ * @param user where their factors were looked at: with the number these had
  * @param login formId: random, of the form that was sent; null: it names none
  */
 export function loginOf(
   ctx: Context,
-  user: UserWithPassword,
+  user: UserWithPassword & Partial<Pick<UserToSignIn, "factorsGeneration">>,
   login: {
     readonly browser: Browser;
     readonly replaces: Session | null;
     readonly formId: string | null;
+    /** Hash of the session that stood for a part of the proof: it must live still when the new one is stored. */
+    readonly raises?: string | null;
     /** How the user proved who they are, as `amr` values; a password unless given. */
     readonly methods?: readonly string[];
     /** True: the user was signed in with this browser already. */
@@ -96,18 +100,48 @@ export function loginOf(
   },
 ): Login {
   const notice = login.isKnown === true ? null : newDeviceNotice(ctx, login.browser, user);
-  const { formId, methods = ["pwd"] } = login;
-  const cookie = formId === null ? randomToken() : cookieOfForm(ctx, formId, user, methods);
+  const { formId, methods = ["pwd"], raises = null } = login;
+  const { factorsGeneration } = user;
+  const cookie = formId === null ? randomToken() : cookieOfForm(ctx, minuteOf(ctx), formId, user, methods);
   return {
     session: newSession(ctx, login.browser, { userId: user.uuid, methods, cookie }),
-    deviceProof: rememberDevice(ctx, login.browser.deviceProof, user),
+    deviceProof: rememberDevice(ctx, login.browser.deviceProof, user, methods),
     proof: {
       replaces: login.replaces?.idHash ?? null,
       passwordHash: user.passwordHash,
+      ...(factorsGeneration === undefined ? {} : { factorsGeneration }),
+      ...(raises === null ? {} : { raises }),
       ...(notice === null ? {} : { notice }),
     },
     isStored: false,
   };
+}
+
+/** In place of the methods of a login: what a form's session was raised by. */
+const raisedBy = ["raised"];
+
+/**
+ * The session that takes the place of one in which its user just proved more. It is stored with what the proof was for (`ActingSession`).
+ * @param raise methods: what was proven, as `amr` values; formId: as of `loginOf`
+ */
+export function raisedSession(
+  ctx: Context,
+  user: UserWithPassword,
+  session: BrowserSession,
+  raise: { readonly browser: Browser; readonly formId: string; readonly methods: readonly string[] },
+): BrowserSession {
+  const methods = [...new Set([...session.methods.filter((method) => method !== "mfa"), ...raise.methods])];
+  const cookie = cookieOfForm(ctx, minuteOf(ctx), raise.formId, user, raisedBy);
+  return newSession(ctx, raise.browser, { userId: user.uuid, methods, cookie });
+}
+
+/** As `findSessionOfForm`, of a form by which a session was raised. */
+export function findRaisedSession(
+  ctx: Context,
+  formId: string,
+  user: UserWithPassword,
+): Promise<BrowserSession | null> {
+  return findSessionOfForm(ctx, formId, user, raisedBy);
 }
 
 /** The owner hears of a login from a browser that the account never signed in with, but of the very first login. */
@@ -123,19 +157,49 @@ function newDeviceNotice(ctx: Context, browser: Browser, user: UserWithPassword)
  */
 function cookieOfForm(
   ctx: Context,
+  minute: number,
   formId: string,
   { uuid, passwordHash }: UserWithPassword,
   methods: readonly string[],
 ): string {
-  const period = Math.floor(ctx.clock.now() / repeatMs);
-  return ctx.derivedKeys.loginForms.of(`${period}\n${formId}\n${uuid}\n${passwordHash}\n${methods.join(" ")}`);
+  return ctx.derivedKeys.loginForms.of(`${minute}\n${formId}\n${uuid}\n${passwordHash}\n${methods.join(" ")}`);
+}
+
+function minuteOf(ctx: Context): number {
+  return Math.floor(ctx.clock.now() / repeatMs);
+}
+
+/**
+ * The session that a form opened a moment ago: for a form that is sent again though its first press ended the session it came with. What
+ * the form brings opens nothing by itself.
+ * @returns null: it opened none, or that has ended
+ */
+export async function findSessionOfForm(
+  ctx: Context,
+  formId: string,
+  user: UserWithPassword,
+  methods: readonly string[] = ["pwd"],
+): Promise<BrowserSession | null> {
+  for (const ago of [0, 1]) {
+    const session = await findSession(ctx, cookieOfForm(ctx, minuteOf(ctx) - ago, formId, user, methods));
+    if (session !== null) return session;
+  }
+  return null;
+}
+
+/** Is this a live session of the user? */
+export async function isSessionOf(ctx: Context, idHash: string, userId: string): Promise<boolean> {
+  const now = ctx.clock.now();
+  const session = await ctx.store.sessions.find(idHash, now);
+  return session !== null && session.userId === userId && !isIdle(session, now);
 }
 
 /**
  * Signs in: the new session, with its new cookie, replaces the old one and takes over its pending requests.
  * @param first a code that the session gives a client at once
  * @returns whether the code was stored too; its pushed request may be used up
- * @throws AuthError invalid_credentials: the password was changed since it was checked; unavailable
+ * @throws AuthError invalid_credentials: the password or the factors were changed since they were checked; login_required: the session that
+ * stood for a part of the proof has ended; unavailable
  */
 export async function storeLogin(ctx: Context, login: Login, first: FirstCode | null = null): Promise<boolean> {
   const outcome = await ctx.store.sessions.signIn(withoutCookie(login.session), login.proof, first);

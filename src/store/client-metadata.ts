@@ -4,6 +4,8 @@ import { isLoopback } from "../net/loopback.ts";
 import { ACR_VALUES } from "../token/authentication.ts";
 import { PRIVATE_KEY, readPublicKey } from "../token/public-key.ts";
 import { isResourceUri } from "../token/uri.ts";
+import { plainProblem } from "./schema-problems.ts";
+import { isVisible, NOT_VISIBLE } from "./visible-text.ts";
 
 /** Scopes of internal callers. Never granted to a user's token. */
 export const INTERNAL_SCOPES = [
@@ -39,23 +41,30 @@ export const ASSERTION_ALGS = ["ES256", "PS256", "EdDSA", "RS256"] as const;
 /** FAPI 2.0 Security Profile section 5.4.1. */
 export const FAPI_ALGS = ["ES256", "PS256", "EdDSA"] as const;
 
+const dotlessScheme = "a private scheme must contain a dot, as com.example.app:/callback";
+
+/**
+ * Has a redirect URI a private-use scheme without a dot (RFC 8252 section 8.4) that the operator does not allow?
+ * @param value an absolute URI
+ */
+export function usesDotlessScheme(value: string, privateUriSchemes: readonly string[]): boolean {
+  const scheme = new URL(value).protocol.slice(0, -1);
+  return !["http", "https", ...privateUriSchemes].includes(scheme) && !scheme.includes(".");
+}
+
 /**
  * Is this a redirect URI that a client may register? Absolute, without fragment or wildcard; https, http on loopback
- * (RFC 8252 section 7.3), or a private-use scheme with a dot (RFC 8252 section 7.1).
+ * (RFC 8252 section 7.3), or a private-use scheme (RFC 8252 section 7.1), whose dot `readClientRegistration` looks for.
  * @returns what is wrong with it, or null
  */
-export function redirectUriProblem(value: string): string | null {
+function redirectUriProblem(value: string): string | null {
   if (/[\s\\*]|[^\x21-\x7e]/.test(value)) return "must be printable ASCII without spaces, backslashes or wildcards";
   if (value.includes("#")) return "must not have a fragment";
   if (!URL.canParse(value)) return "must be an absolute URI";
   const url = new URL(value);
   if (url.username !== "" || url.password !== "") return "must not have user information";
-  if (url.protocol === "https:") return null;
-  if (url.protocol === "http:")
-    return isLoopback(url.hostname) ? null : "must use https; http only with localhost, 127.0.0.1 or [::1]";
-  if (!url.protocol.slice(0, -1).includes("."))
-    return "a private scheme must contain a dot, as com.example.app:/callback";
-  return null;
+  const isFarHttp = url.protocol === "http:" && !isLoopback(url.hostname);
+  return isFarHttp ? "must use https; http only with localhost, 127.0.0.1 or [::1]" : null;
 }
 
 const redirectUri = z
@@ -112,7 +121,7 @@ export function publicKeyProblem(jwk: Readonly<Record<string, unknown>>): string
  * `ClientMetadata` is inferred from it, and what the database holds of a client is completed by it.
  */
 const metadata = z.object({
-  client_name: z.string().min(1).max(200).optional(),
+  client_name: z.string().min(1).max(200).refine(isVisible, NOT_VISIBLE).optional(),
   client_uri: webPage.optional(),
   logo_uri: webPage.optional(),
   policy_uri: webPage.optional(),
@@ -220,6 +229,12 @@ const registration = metadata.extend({
   client_secret: z.string().min(1).max(200).optional(),
 });
 
+/** Is this a value that a member of a registration may have, whatever the others are? */
+export function isReadable(member: string, value: unknown): boolean {
+  const schema: z.ZodType | undefined = Object.entries(registration.shape).find(([name]) => name === member)?.[1];
+  return schema?.safeParse(value).success === true;
+}
+
 export interface ClientRegistration {
   readonly clientId: string;
   readonly clientSecret: string | null;
@@ -229,16 +244,23 @@ export interface ClientRegistration {
 /**
  * Reads one client registration (RFC 7591 section 2 names and this service's extensions). A member that is null is absent (RFC 7592
  * section 2.2).
+ * @param privateUriSchemes private-use schemes without a dot that redirect URIs may have
  * @returns the registration, or every problem as `member: what is wrong`
  */
-export function readClientRegistration(json: unknown, production: boolean): ClientRegistration | string[] {
-  const parsed = registration.strict().safeParse(isObject(json) ? withoutNulls(json) : json);
+export function readClientRegistration(
+  json: unknown,
+  production: boolean,
+  privateUriSchemes: readonly string[] = [],
+): ClientRegistration | string[] {
+  const dotless = dotlessSchemes(json, privateUriSchemes);
+  const parsed = registration.strict().safeParse(isObject(json) ? withoutNulls(json) : json, { error: plainProblem });
   if (!parsed.success) {
-    return parsed.error.issues.map((issue) => `${issue.path.join(".") || "registration"}: ${issue.message}`);
+    const told = parsed.error.issues.map((issue) => `${issue.path.join(".") || "registration"}: ${issue.message}`);
+    return [...told, ...dotless];
   }
   const { client_id: clientId, client_secret: clientSecret, subject_type: _, ...given } = parsed.data;
   const completed = complete(given, clientSecret !== undefined);
-  const problems = problemsOf(completed, given);
+  const problems = [...problemsOf(completed, given), ...dotless];
   const method = completed.token_endpoint_auth_method;
   const needsSecret = method === "client_secret_basic" || method === "client_secret_post";
   if (!needsSecret && clientSecret !== undefined) {
@@ -259,7 +281,7 @@ function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
 }
 
 /** The members of a registration that are there. */
-export function withoutNulls(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function withoutNulls(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 }
 
@@ -354,6 +376,18 @@ function problemsOf(client: ClientMetadata, given: GivenMetadata): string[] {
     }
   }
   return problems;
+}
+
+/** Beside what the schema says, which does not know the operator's schemes. */
+function dotlessSchemes(json: unknown, privateUriSchemes: readonly string[]): string[] {
+  if (!isObject(json)) return [];
+  return ["redirect_uris", "post_logout_redirect_uris"].flatMap((member) => {
+    const uris: unknown = json[member];
+    if (!Array.isArray(uris)) return [];
+    const isDotless = (uri: unknown) =>
+      typeof uri === "string" && redirectUriProblem(uri) === null && usesDotlessScheme(uri, privateUriSchemes);
+    return [...uris.entries()].filter(([, uri]) => isDotless(uri)).map(([at]) => `${member}.${at}: ${dotlessScheme}`);
+  });
 }
 
 /** Is a client registered to authenticate with a secret? */

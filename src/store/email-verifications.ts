@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { ActingSession } from "./session.ts";
 import type { User, VerificationLink } from "./users.ts";
 
 /**
@@ -18,9 +19,10 @@ export interface EmailVerificationStore {
   /**
    * The newest link takes the place of older ones; link and event in one transaction.
    * @param event null: no mail is sent
-   * @returns false: the user is gone or disabled
+   * @param acting the browser's session in which the user asked for it
+   * @returns false: the user is gone or disabled @throws AuthError login_required: that session has ended
    */
-  create(verification: VerificationLink, event: AuthEvent | null): Promise<boolean>;
+  create(verification: VerificationLink, event: AuthEvent | null, acting?: ActingSession): Promise<boolean>;
   /** Null: unknown, or the user is gone or disabled. */
   find(tokenHash: string, now: number): Promise<FoundVerification | null>;
   /** The address that a user's newest link is for, if that is another than the account's. */

@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { ActingSession } from "./session.ts";
 
 /** A credential of WebAuthn. */
 export interface Passkey {
@@ -31,6 +32,25 @@ export interface PasskeyUse {
   readonly attempt: string;
 }
 
+/**
+ * What became of a code. The first half of an attempt names what is sent, the second one its form: `used`: by this attempt, now or before;
+ * `repeated`: by the same thing sent with another form; `refused`: by another one, or there is no such code.
+ */
+export type CodeUse = "used" | "again" | "repeated" | "refused";
+
+/** Characters of the half of an attempt that names what is sent. */
+export const HALF_OF_ATTEMPT = 32;
+
+/** Recovery codes that a form makes. */
+export interface NewRecoveryCodes {
+  /** SHA-256, hex. */
+  readonly hashes: readonly string[];
+  /** SHA-256 of what names the user's form, hex. */
+  readonly attempt: string;
+  /** When nothing can bring the form any more. */
+  readonly expiresAt: number;
+}
+
 /** What a user has beside the password. */
 export interface Factors {
   /** Null: no authenticator app. */
@@ -43,34 +63,55 @@ export interface Factors {
 
 /**
  * Second factors and passkeys. Every change raises the user's `factorsGeneration`, and is written with its event in one transaction.
- * `attempt` names a form: one that is sent twice gets the answer it got, others find a code used.
+ * `attempt` names what is sent: what is sent twice gets the answer it got, others find a code used. `acting` is the browser's session of the user
+ * who asks for a change; it throws AuthError login_required where that has ended.
  */
 export interface FactorStore {
   find(userId: string): Promise<Factors>;
   /** @param step of the code that confirmed it, which is used up by that. @returns false: there is one already, or the user is gone */
-  addTotp(userId: string, totp: { sealedSecret: string; step: number }, event: AuthEvent): Promise<boolean>;
+  addTotp(
+    userId: string,
+    totp: { sealedSecret: string; step: number },
+    event: AuthEvent,
+    acting?: ActingSession,
+  ): Promise<boolean>;
   /** Every authenticator app, by user. @param after the last user of the page before; null: from the first on */
   listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]>;
   /** The same secret under another key. @returns false: it is no longer what it was */
   resealTotp(userId: string, sealed: { readonly from: string; readonly to: string }): Promise<boolean>;
-  /** Uses up a step and all before it. Of N callers one gets true. */
-  useTotpStep(userId: string, step: number, attempt: string): Promise<boolean>;
-  /** In place of all that were there. @param hashes SHA-256, hex @returns false: the user is gone */
-  setRecoveryCodes(userId: string, hashes: readonly string[], now: number): Promise<boolean>;
-  /** Of N callers one gets true. */
-  useRecoveryCode(userId: string, codeHash: string, attempt: string, event: AuthEvent): Promise<boolean>;
+  /** Uses up a step and all before it. Of N callers with different attempts one gets `used`. */
+  useTotpStep(userId: string, step: number, attempt: string): Promise<CodeUse>;
+  /**
+   * In place of all that were there. Of N callers with the same attempt one gets `made`, the others `repeated` for a minute, and as long as these
+   * are the user's codes; after that they get `used`. `none`: the user is gone, or has no factor that a code could stand in for.
+   */
+  setRecoveryCodes(
+    userId: string,
+    codes: NewRecoveryCodes,
+    event: AuthEvent,
+    acting?: ActingSession,
+  ): Promise<"made" | "repeated" | "used" | "none">;
+  /** Of N callers with different attempts one gets `used`; its attempt is known for a minute. */
+  useRecoveryCode(userId: string, codeHash: string, attempt: string, event: AuthEvent): Promise<CodeUse>;
   /** @returns false: the credential is known already, or the user is gone */
-  addPasskey(passkey: Passkey, event: AuthEvent): Promise<boolean>;
+  addPasskey(passkey: Passkey, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   findPasskey(credentialId: string): Promise<Passkey | null>;
+  /** Gives a passkey another name, which changes no factor. @returns false: the user has no such passkey */
+  renamePasskey(
+    userId: string,
+    passkey: { readonly credentialId: string; readonly name: string },
+    now: number,
+    acting?: ActingSession,
+  ): Promise<boolean>;
   /**
    * Uses up the challenge that a passkey answered. Of N callers one gets `used`, and who sends the same form again.
    * `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: another form brought the answer
    */
   usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated">;
   /** Recovery codes end with the last other factor. @returns false: there was none */
-  removeTotp(userId: string, event: AuthEvent): Promise<boolean>;
-  /** As `removeTotp`. */
-  removePasskey(userId: string, credentialId: string, event: AuthEvent): Promise<boolean>;
+  removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
+  /** As `removeTotp`; false as well: the account has no password and no other passkey. */
+  removePasskey(userId: string, credentialId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   /** Removes every factor. @returns false: the user is gone */
   reset(userId: string, event: AuthEvent): Promise<boolean>;
 }

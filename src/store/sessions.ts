@@ -1,24 +1,9 @@
 import type { AuthEvent } from "../events.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "./authorizations.ts";
+import type { Session } from "./session.ts";
 
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
 export const LONGEST_SESSION_MS = 14 * 24 * 3_600_000;
-
-/** A browser's session, known by the SHA-256 of its cookie. */
-export interface Session {
-  readonly idHash: string;
-  /** Null before sign-in: made only beside replicas of the previous release. */
-  readonly userId: string | null;
-  /** When the password was given, epoch milliseconds. */
-  readonly authTime: number | null;
-  /** How, as `amr` values (RFC 8176 section 2); empty before sign-in. */
-  readonly methods: readonly string[];
-  readonly ipAddress: string;
-  readonly userAgent: string;
-  readonly createdAt: number;
-  readonly lastSeenAt: number;
-  readonly expiresAt: number;
-}
 
 /**
  * An authorization request that waits for its user as the previous release keeps it: with the anonymous session of its browser. This
@@ -41,6 +26,10 @@ export interface LoginProof {
   readonly replaces: string | null;
   /** That the password was checked against. */
   readonly passwordHash: string;
+  /** Of the user's factors when they were checked (`UserToSignIn`); absent: they were not looked at. */
+  readonly factorsGeneration?: number;
+  /** Stood for a part of the proof: a session that is new takes its place only if it lives still. Absent: none did. */
+  readonly raises?: string;
   /** Written with a session that is new. */
   readonly notice?: AuthEvent;
 }
@@ -59,8 +48,9 @@ export interface SessionStore {
   /**
    * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction. A session that this
    * user has already stays as it is.
-   * `refused`: the user is gone, disabled, or has another password by now. `without_code`: signed in, but the pushed request of its
-   * code was used before.
+   * `refused`: the user is gone, disabled, or has another password or other factors by now. `without_code`: signed in, but the pushed
+   * request of its code was used before.
+   * @throws AuthError login_required: the session that stood for a part of the proof has ended
    */
   signIn(
     session: Session,

@@ -1,6 +1,7 @@
 import type { AuthEvent } from "../events.ts";
 import type { Passkey } from "./factors.ts";
 import type { LimitLook, Looked } from "./limits.ts";
+import type { ActingSession } from "./session.ts";
 
 export interface User {
   /** UUID version 4, lower case. */
@@ -115,19 +116,22 @@ export interface UserStore {
    * Ends every session, pending code, reset token and authorization of the user; the event is written in the same transaction. It
    * happens at the event's time.
    * @param hash of the password as it was and as it will be
-   * @returns `lost`: no longer the password it was
+   * @param acting the browser's session in which the user asked for it
+   * @returns `lost`: no longer the password it was @throws AuthError login_required: that session has ended
    */
   changePassword(
     uuid: string,
     hash: { readonly from: string; readonly to: string },
     event: AuthEvent,
+    acting?: ActingSession,
   ): Promise<"changed" | "lost">;
   /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
   setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
   /**
    * Closes the account at the event's time: it is disabled, everything of it ends. False: no such user, or it is disabled already.
+   * @param acting as in `changePassword`
    */
-  close(uuid: string, event: AuthEvent): Promise<boolean>;
+  close(uuid: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   /** Opens a closed account again. False: it is not closed. */
   reopen(uuid: string, event: AuthEvent): Promise<boolean>;
   /** Accounts that were closed up to this time, the longest closed first. */
@@ -142,8 +146,13 @@ export interface UserStore {
     reset: { tokenHash: string; userId: string; createdAt: number; expiresAt: number },
     event: AuthEvent,
   ): Promise<void>;
-  /** The user whose unused, unexpired, newest reset token this is; a disabled user's is not found. */
+  /** The user whose unused, unexpired, newest reset token this is; that of a user whom an operator disabled is not found. */
   findPasswordReset(tokenHash: string, now: number): Promise<User | null>;
-  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. Ends everything as `changePassword` does, and forgets every consent. One of N callers gets `reset`. */
-  redeemPasswordReset(tokenHash: string, passwordHash: string, event: AuthEvent): Promise<"reset" | "invalid">;
+  /** Uses the token up, sets the password and takes the address as proven: the token was mailed there. The first proof removes all passkeys and tells of it, unless `passkeysRemoved` is null. Ends everything as `changePassword` does, and forgets every consent. One of N callers gets `reset`. */
+  redeemPasswordReset(
+    tokenHash: string,
+    passwordHash: string,
+    event: AuthEvent,
+    passkeysRemoved: AuthEvent | null,
+  ): Promise<"reset" | "invalid">;
 }

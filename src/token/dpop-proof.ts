@@ -1,6 +1,7 @@
 import { constants, createHash, type KeyObject, type VerifyKeyObjectInput, verify } from "node:crypto";
 import { isTime, parseForeignJwt } from "./foreign-jwt.ts";
 import { readPublicKey } from "./public-key.ts";
+import { normalizedEscapes } from "./uri.ts";
 
 /** What may sign proofs: the algorithms of FAPI 2.0 (section 5.4). */
 const proofAlgs = ["ES256", "PS256", "EdDSA"] as const;
@@ -86,11 +87,12 @@ function thumbprintOf(jwk: Readonly<Record<string, unknown>>): string {
   return sha256(JSON.stringify(kty === "EC" ? { crv, kty, x, y } : kty === "RSA" ? { e, kty, n } : { crv, kty, x }));
 }
 
-/** Compared as URLs, so after normalization (RFC 3986 section 6.2); query and fragment are left out. */
+/** Compared after normalization (RFC 3986 sections 6.2.2 and 6.2.3; RFC 9449 section 4.3); query and fragment are left out. */
 function isSameUrl(given: unknown, expected: string): boolean {
   if (typeof given !== "string" || !URL.canParse(given) || !URL.canParse(expected)) return false;
   const [a, b] = [new URL(given), new URL(expected)];
-  return a.origin === b.origin && a.pathname === b.pathname && a.username === "" && a.password === "";
+  const isSamePath = a.pathname === b.pathname || normalizedEscapes(a.pathname) === normalizedEscapes(b.pathname);
+  return a.origin === b.origin && isSamePath && a.username === "" && a.password === "";
 }
 
 function sha256(text: string): string {

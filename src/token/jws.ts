@@ -1,4 +1,4 @@
-import { type KeyObject, sign, verify } from "node:crypto";
+import { type KeyObject, sign, timingSafeEqual, verify } from "node:crypto";
 import { readBase64url, readOwnJson } from "./strict-json.ts";
 
 /** What this service signs with: ES256 and RS256 access and ID tokens, EdDSA refresh tokens (RFC 7518 section 3.1, RFC 8037). */
@@ -49,6 +49,15 @@ export function verifyJws(key: KeyObject, alg: JwsAlg, jws: ParsedJws): boolean 
   } catch {
     return false;
   }
+}
+
+/**
+ * Verifies an Ed25519 signature by making it again: the same bytes are always signed the same way (RFC 8032 section 5.1.6), and signing takes
+ * a third of the time of verifying. For who has the private key.
+ */
+export function verifyByPrivateKey(privateKey: KeyObject, { header, signingInput, signature }: ParsedJws): boolean {
+  if (header.alg !== "EdDSA" || signature.length !== 64) return false;
+  return timingSafeEqual(sign(null, Buffer.from(signingInput, "latin1"), privateKey), signature);
 }
 
 /**

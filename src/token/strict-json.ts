@@ -46,13 +46,18 @@ function isAsWritten(text: string, json: object): boolean {
 }
 
 function namesEachMemberOnce(text: string): boolean {
+  return repeatedMember(text) === null;
+}
+
+/** The first member that an object names twice, at any depth. @param text known to be JSON @returns null: there is none */
+export function repeatedMember(text: string): string | null {
   const seen = new Map<number, Set<string>>();
   for (const { name, object } of membersOf(text)) {
     const names = seen.get(object) ?? new Set();
-    if (names.has(name)) return false;
+    if (names.has(name)) return name;
     seen.set(object, names.add(name));
   }
-  return true;
+  return null;
 }
 
 /** Names of the outermost object's members, duplicates included. @param text known to be JSON */

@@ -11,7 +11,12 @@ export function normalizedUri(text: string): string | null {
   const { href } = new URL(text);
   // URL leaves the host of an unknown scheme as it is
   const [, scheme = "", host = "", rest = ""] = withHost.exec(href) ?? ["", "", "", href];
-  return scheme + host.toLowerCase() + rest.replaceAll(/%[0-9a-f]{2}/gi, normalizedEscape);
+  return scheme + host.toLowerCase() + normalizedEscapes(rest);
+}
+
+/** A part of a URI with its escapes in upper case and only where they are needed (RFC 3986 section 6.2.2). */
+export function normalizedEscapes(part: string): string {
+  return part.replaceAll(/%[0-9a-f]{2}/gi, normalizedEscape);
 }
 
 function normalizedEscape(encoded: string): string {
@@ -21,8 +26,14 @@ function normalizedEscape(encoded: string): string {
 
 /** Are these the same URI (RFC 3986 section 6.2.3), or the same name? */
 export function isSameUri(one: string, other: string): boolean {
+  if (one === other) return true;
   const uri = normalizedUri(one);
-  return one === other || (uri !== null && uri === normalizedUri(other));
+  return uri !== null && uri === normalizedUri(other);
+}
+
+/** Is one of these the same as one of those? The same spelling, which is usual, is found before any is read as a URI. */
+export function haveSameUri(some: readonly string[], others: readonly string[]): boolean {
+  return some.some((one) => others.includes(one)) || some.some((one) => others.some((other) => isSameUri(one, other)));
 }
 
 /** May a URI name a resource (RFC 8707 section 2)? */

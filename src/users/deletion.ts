@@ -1,7 +1,8 @@
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER, userDeleted, userSecurity } from "../events.ts";
-import type { User } from "../store/users.ts";
+import type { ActingSession } from "../store/session.ts";
+import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "./input.ts";
 import { checkOwner, getUser } from "./users.ts";
@@ -15,17 +16,22 @@ const unknownUser = () => new AuthError("not_found", "no such user");
 
 /**
  * Closes the account at once: every session and authorization ends, and it is erased after `GRACE_MS` unless its user keeps it.
- * @param asker the browser of the user who asks, where there is one
+ * @param asker the browser of the user who asks, where there is one @param acting its session
  * @returns when it is erased (epoch milliseconds)
- * @throws AuthError not_found, invalid_request: it is closed or disabled
+ * @throws AuthError not_found, invalid_request: it is closed or disabled; login_required: the session has ended
  */
-export async function requestDeletion(ctx: Context, uuid: string, asker: Asker = UNKNOWN_ASKER): Promise<number> {
+export async function requestDeletion(
+  ctx: Context,
+  uuid: string,
+  asker: Asker = UNKNOWN_ASKER,
+  acting?: ActingSession,
+): Promise<number> {
   const user = await getUser(ctx, uuid);
   const now = ctx.clock.now();
   const erasedAt = now + GRACE_MS;
   const detail = new Date(erasedAt).toISOString();
   const event = userSecurity(user, { kind: "DELETION_REQUESTED", detail }, asker, now);
-  if (!(await ctx.store.users.close(uuid, event))) {
+  if (!(await ctx.store.users.close(uuid, event, acting))) {
     throw new AuthError("invalid_request", "the account is closed or disabled already");
   }
   securityEvent(ctx, "user_closed", { sub: uuid });
@@ -43,10 +49,11 @@ export async function requestOwnDeletion(
     readonly currentPassword: string;
     readonly isFreshSignIn: boolean;
     readonly asker: Asker;
+    readonly acting: ActingSession;
   },
 ): Promise<number> {
   await checkOwner(ctx, request.uuid, request);
-  return requestDeletion(ctx, request.uuid, request.asker);
+  return requestDeletion(ctx, request.uuid, request.asker, request.acting);
 }
 
 /** Opens a closed account again. @throws AuthError not_found, invalid_request: it is not closed */
@@ -63,7 +70,7 @@ export async function cancelDeletion(ctx: Context, uuid: string, asker: Asker = 
 export async function findClosed(
   ctx: Context,
   account: { readonly email: string } | { readonly uuid: string },
-): Promise<{ readonly user: User; readonly erasedAt: number } | null> {
+): Promise<{ readonly user: UserToSignIn; readonly erasedAt: number } | null> {
   const { users } = ctx.store;
   const user =
     "email" in account

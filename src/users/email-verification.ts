@@ -10,6 +10,7 @@ import {
 } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import type { FoundVerification } from "../store/email-verifications.ts";
+import type { ActingSession } from "../store/session.ts";
 import type { User, VerificationLink } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { hideTime } from "./answer-time.ts";
@@ -60,7 +61,7 @@ export async function requestEmailVerification(
 /**
  * Has a link sent to another address, which is the account's once it is verified: until then everything stays. The response does not tell
  * whether another account has that address.
- * @throws AuthError invalid_input, invalid_credentials, not_found, rate_limited, unavailable
+ * @throws AuthError invalid_input, invalid_credentials, not_found, rate_limited, unavailable; login_required: the session has ended
  */
 export async function requestEmailChange(
   ctx: Context,
@@ -71,9 +72,11 @@ export async function requestEmailChange(
     /** The user signed in again just now, which is enough for one without a password. */
     readonly isFreshSignIn?: boolean;
     readonly asker?: Asker;
+    /** The browser's session, where there is one. */
+    readonly acting?: ActingSession;
   },
 ): Promise<void> {
-  const { asker = UNKNOWN_ASKER } = request;
+  const { asker = UNKNOWN_ASKER, acting } = request;
   const email = readEmail(request.email);
   const currentPassword = typeof request.currentPassword === "string" ? request.currentPassword : "";
   const { isFreshSignIn = false } = request;
@@ -83,15 +86,22 @@ export async function requestEmailChange(
     const allowed = await maySend(ctx, email, asker);
     const owner = await ctx.store.users.findByEmail(email);
     const isTaken = owner !== null && owner.uuid !== user.uuid;
-    if (allowed) await send(ctx, user, email, asker, isTaken);
+    if (allowed) await send(ctx, user, email, asker, { isTaken, acting });
   };
   await hideTime(sending());
 }
 
-/** @param isTaken another account has the address: the link is made and not mailed */
-async function send(ctx: Context, user: User, email: string, asker: Asker, isTaken = false): Promise<void> {
+/** @param of isTaken: another account has the address, the link is made and not mailed */
+async function send(
+  ctx: Context,
+  user: User,
+  email: string,
+  asker: Asker,
+  of: { readonly isTaken?: boolean; readonly acting?: ActingSession | undefined } = {},
+): Promise<void> {
+  const { isTaken = false, acting } = of;
   const { link, event } = newVerification(ctx, user, email, asker);
-  const isMade = await ctx.store.emailVerifications.create(link, isTaken ? null : event);
+  const isMade = await ctx.store.emailVerifications.create(link, isTaken ? null : event, acting);
   if (isMade && !isTaken) securityEvent(ctx, "email_verification_requested", { sub: user.uuid });
 }
 

@@ -4,6 +4,7 @@ import type { Config } from "../config/config.ts";
 import type { Context } from "../context.ts";
 import { AuthError, type FieldRule, type FieldViolation, type FormRules } from "../errors.ts";
 import type { StandardClaims } from "../store/users.ts";
+import { isVisible, NOT_VISIBLE, turnsText } from "../store/visible-text.ts";
 import { isBreached } from "./breached-passwords.ts";
 import { isCommonPassword } from "./common-passwords.ts";
 
@@ -59,9 +60,6 @@ const email = z
       "Compared without case and without spaces around it; an internationalised domain is answered and sent on in its ASCII form.",
   });
 
-/** Controls that turn the text behind them (Unicode Bidirectional Algorithm): a name could pass for another one, or hide what follows. */
-const turnsText = /[\u202a-\u202e\u2066-\u2069]/;
-
 const nickname = z
   .string("must be a string")
   .transform((text) => text.normalize("NFC").trim())
@@ -70,12 +68,13 @@ const nickname = z
     broken("nickname", "wrong_length", `must have 1 to ${maxNickname} characters`),
   )
   .refine(
-    (text) => !/\p{Cc}|\p{Cs}/u.test(text) && !turnsText.test(text),
+    (text) => !/\p{Cc}|\p{Cs}/u.test(text) && !turnsText(text),
     broken("nickname", "forbidden_characters", "must not hold control characters, those of text direction included"),
   )
+  .refine(isVisible, broken("nickname", "forbidden_characters", NOT_VISIBLE))
   .meta({
     minLength: 1,
-    description: `1 to ${maxNickname} characters, without spaces around them, which are cut off.`,
+    description: `1 to ${maxNickname} characters, at least one of them visible, without spaces around them, which are cut off.`,
   });
 
 /** A new password, as documents describe it: `passwordProblem` judges it, as one rule after another needs the whole input. */
@@ -204,6 +203,11 @@ export function readNickname(value: unknown): string {
   return check(z.object({ nickname }), { nickname: value }).nickname;
 }
 
+/** What a user calls a passkey, by the rules of a nickname. @throws AuthError invalid_input */
+export function readPasskeyName(value: unknown): string {
+  return check(z.object({ name: nickname }), { name: value }).name;
+}
+
 /** @throws AuthError invalid_input */
 export function readEmail(value: unknown): string {
   return check(z.object({ email }), { email: value }).email;
@@ -222,7 +226,8 @@ const text = (max: number) =>
     .string("must be a string")
     .min(1, "must not be empty")
     .max(max, `must have at most ${max} characters`)
-    .refine((value) => !/\p{Cs}|\0/u.test(value) && !turnsText.test(value), "must be valid text");
+    .refine((value) => !/\p{Cs}|\0/u.test(value) && !turnsText(value), "must be valid text")
+    .refine(isVisible, NOT_VISIBLE);
 const webUrl = text(2000).refine(
   (value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol),
   "must be an http or https URL",
@@ -240,7 +245,10 @@ const standardClaims = z
     picture: webUrl,
     website: webUrl,
     gender: text(50),
-    birthdate: z.string().regex(/^\d{4}(-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$/, "must be YYYY-MM-DD or YYYY"),
+    birthdate: z
+      .string()
+      .regex(/^\d{4}(-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$/, "must be YYYY-MM-DD or YYYY")
+      .refine(isDay, "must be a day that the calendar has"),
     zoneinfo: text(100).refine(isTimeZone, "must be a zone of the tz database, as Europe/Paris"),
     locale: z.string().regex(/^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$/, "must be a language tag, as en-GB"),
     phone_number: z.string().regex(/^\+[1-9]\d{4,14}(;ext=\d{1,10})?$/, "must be E.164, as +14255551212"),
@@ -257,6 +265,14 @@ const standardClaims = z
       .partial(),
   })
   .partial();
+
+/** The year 0000 stands for one that is not told (OpenID Connect Core section 5.1): it has a 29 February. */
+function isDay(date: string): boolean {
+  const [year = 0, month, day] = date.split("-").map(Number);
+  if (month === undefined || day === undefined) return true;
+  // the last day of a month is the day 0 of the next one
+  return day <= new Date(Date.UTC(year === 0 ? 2000 : year, month, 0)).getUTCDate();
+}
 
 function isTimeZone(name: string): boolean {
   try {

@@ -1,13 +1,20 @@
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import { type Asker, passwordChanged, passwordReset, UNKNOWN_ASKER } from "../events.ts";
+import {
+  type Asker,
+  passwordChanged,
+  passwordReset,
+  UNKNOWN_ASKER,
+  type UserSecurity,
+  userSecurity,
+} from "../events.ts";
 import { networkOf, RESET_LINK_LIFE_MS } from "../limits.ts";
 import type { User, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { hideTime } from "./answer-time.ts";
 import { invalidInput, linkToken, readEmail, readNewPassword } from "./input.ts";
-import { networkOrNull, openLoginFrom } from "./users.ts";
+import { isClosed, networkOrNull, openLoginFrom } from "./users.ts";
 
 /**
  * Publishes a `password-reset` event for the account of this address. The response and its time do not tell whether there is an account,
@@ -25,7 +32,8 @@ export async function requestPasswordReset(
 async function publishReset(ctx: Context, email: string, asker: Asker): Promise<void> {
   const allowed = await mayPublish(ctx, email, networkOf(asker.ipAddress));
   const user = await ctx.store.users.findByEmail(email);
-  if (!allowed || user === null || user.disabledAt !== null) return;
+  // who closed the account may keep it, and must get in for that
+  if (!allowed || user === null || (user.disabledAt !== null && !isClosed(user))) return;
   const now = ctx.clock.now();
   const resetToken = randomToken();
   const expiresAt = now + RESET_LINK_LIFE_MS;
@@ -75,13 +83,19 @@ export async function findReset(ctx: Context, token: string): Promise<User | nul
 /**
  * Sets a new password with the newest reset token of an account, which works once and for ten minutes. Ends every session,
  * authorization and consent of the account.
- * @param reset asker: the browser of the user who sets it, where there is one
+ * @param reset asker: the browser of the user who sets it, where there is one; signedInAs: who is signed in there. Passkeys that were added
+ * before the address was proven go, unless their owner is who resets: somebody else may have signed up with the address
  * @returns the user whose password was set
  * @throws AuthError reset_token_invalid, invalid_input, rate_limited, unavailable
  */
 export async function resetPassword(
   ctx: Context,
-  reset: { readonly token: unknown; readonly newPassword: unknown; readonly asker?: Asker },
+  reset: {
+    readonly token: unknown;
+    readonly newPassword: unknown;
+    readonly asker?: Asker;
+    readonly signedInAs?: string | null;
+  },
 ): Promise<UserWithPassword> {
   const invalid = () =>
     new AuthError("reset_token_invalid", "the reset link is unknown, used or expired: ask for a new one");
@@ -93,9 +107,19 @@ export async function resetPassword(
   const passwordHash = await ctx.passwords.hash(newPassword);
   const { asker = UNKNOWN_ASKER } = reset;
   const event = passwordChanged(user, "RESET", asker, ctx.clock.now());
-  const outcome = await ctx.store.users.redeemPasswordReset(hashOf(reset.token), passwordHash, event);
+  const passkeysRemoved = reset.signedInAs === user.uuid ? null : await removalOfPasskeys(ctx, user, asker);
+  const outcome = await ctx.store.users.redeemPasswordReset(hashOf(reset.token), passwordHash, event, passkeysRemoved);
   if (outcome === "invalid") throw invalid();
   await welcomeOwner(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_reset", { sub: user.uuid });
   return { ...user, passwordHash, signedInAt: null, closedAt: null };
+}
+
+/** What is told of passkeys that go with the first proof of an address; null: there are none. */
+async function removalOfPasskeys(ctx: Context, user: User, asker: Asker): Promise<UserSecurity | null> {
+  if (user.emailVerified) return null;
+  const { passkeys } = await ctx.store.factors.find(user.uuid);
+  if (passkeys.length === 0) return null;
+  const detail = `passkey ${passkeys.map(({ name }) => name).join(", ")}`;
+  return userSecurity(user, { kind: "FACTOR_REMOVED", detail }, asker, ctx.clock.now());
 }

@@ -38,17 +38,29 @@ export async function signUpWithPasskey(
   passkey: Passkey,
   asker: Asker,
 ): Promise<User> {
-  const { email, nickname } = readNames(ctx.config, input);
-  const existing = await ctx.store.users.findByEmail(email);
-  if (existing !== null) {
-    const isRepeat = existing.uuid === input.uuid && existing.createdAt + repeatMs > ctx.clock.now();
-    if (isRepeat) return existing;
-    throw taken();
-  }
+  const { email, nickname, existing } = await readFreeNames(ctx, input);
+  if (existing !== null) return existing;
   await ctx.limits.take("sign_up", email);
   // no password has this hash; what is bound to the account's password is bound to it
   const passwordHash = `none ${randomToken()}`;
   return create(ctx, newUser(ctx, { uuid: input.uuid, email, nickname }), { passwordHash, passkey }, asker);
+}
+
+/**
+ * The names of an account that is to have a passkey.
+ * @param input uuid: as in `signUpWithPasskey`
+ * @returns existing: the account that the same form made just now; null: the address is free
+ * @throws AuthError invalid_input, email_taken
+ */
+export async function readFreeNames(
+  ctx: Context,
+  input: { readonly uuid: string; readonly email: unknown; readonly nickname: unknown },
+): Promise<{ readonly email: string; readonly nickname: string; readonly existing: User | null }> {
+  const names = readNames(ctx.config, input);
+  const existing = await ctx.store.users.findByEmail(names.email);
+  const isRepeat = existing?.uuid === input.uuid && existing.createdAt + repeatMs > ctx.clock.now();
+  if (existing !== null && !isRepeat) throw taken();
+  return { ...names, existing };
 }
 
 /** A form that is sent again within this time is answered as before (milliseconds). */

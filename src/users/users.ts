@@ -4,6 +4,7 @@ import { type PagedList, type PageRequest, readPage } from "../crypto/page-token
 import { AuthError } from "../errors.ts";
 import { type Asker, passwordChanged, UNKNOWN_ASKER } from "../events.ts";
 import { networkOf } from "../limits.ts";
+import type { ActingSession } from "../store/session.ts";
 import type { User, UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { currentPassword, normaliseEmail, readClaims, readNewPassword, readNickname, readRoles } from "./input.ts";
@@ -58,12 +59,21 @@ function isThrottled(error: unknown): boolean {
 
 /**
  * Is this the password of an account that was proven otherwise, by a session or a reset link? Counted by the account's id, apart from the
- * login: strangers who know its address cannot use these up.
+ * login: strangers who know its address cannot use these up. Where the account has no password the refusal says so, and nothing is counted.
  * @throws AuthError invalid_credentials, rate_limited, unavailable
  */
 export async function checkCurrentPassword(ctx: Context, uuid: string, password: string): Promise<UserToSignIn> {
   ctx.passwords.refuseWhenFull();
-  return counted(ctx, "wrong_current_password", uuid, { uuid }, (found) => verify(ctx, found, password));
+  return counted(ctx, "wrong_current_password", uuid, { uuid }, async (found) => {
+    if (found?.hasPassword === false && found.disabledAt === null) throw new NoPassword();
+    return verify(ctx, found, password);
+  });
+}
+
+class NoPassword extends AuthError {
+  constructor() {
+    super("invalid_credentials", "this account has no password: the link of a password reset sets one");
+  }
 }
 
 /**
@@ -91,7 +101,8 @@ function counted(
   check: (found: UserToSignIn | null) => Promise<UserToSignIn>,
 ): Promise<UserToSignIn> {
   return ctx.limits.guess(rule, subject, check, {
-    isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
+    isWrong: (error) =>
+      error instanceof AuthError && error.code === "invalid_credentials" && !(error instanceof NoPassword),
     look: (limit) => ctx.store.users.findToCheck(account, limit),
   });
 }
@@ -206,9 +217,9 @@ export async function updateUser(
 
 /**
  * Changes a password, given the current one, and ends every session and authorization of the account. Consents stay.
- * @param change asker: the browser of the user who changes it, where there is one
+ * @param change asker: the browser of the user who changes it, where there is one; acting: its session
  * @returns the user with the new password
- * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable
+ * @throws AuthError invalid_credentials, invalid_input, not_found, rate_limited, unavailable; login_required: that session has ended
  */
 export async function changePassword(
   ctx: Context,
@@ -217,6 +228,7 @@ export async function changePassword(
     readonly currentPassword: unknown;
     readonly newPassword: unknown;
     readonly asker?: Asker;
+    readonly acting?: ActingSession;
   },
 ): Promise<UserWithPassword> {
   const user = await getUser(ctx, change.uuid);
@@ -224,9 +236,9 @@ export async function changePassword(
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
   const { passwordHash, signedInAt, closedAt } = await checkCurrentPassword(ctx, user.uuid, current);
   const newHash = await ctx.passwords.hash(newPassword);
-  const { asker = UNKNOWN_ASKER } = change;
+  const { asker = UNKNOWN_ASKER, acting } = change;
   const event = passwordChanged(user, "CHANGED", asker, ctx.clock.now());
-  const outcome = await ctx.store.users.changePassword(user.uuid, { from: passwordHash, to: newHash }, event);
+  const outcome = await ctx.store.users.changePassword(user.uuid, { from: passwordHash, to: newHash }, event, acting);
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_changed", { sub: user.uuid });

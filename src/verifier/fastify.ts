@@ -1,5 +1,5 @@
 import { toHttp } from "./decision.ts";
-import { DOCUMENT_HEADERS } from "./protected-resource.ts";
+import { DOCUMENT_HEADERS, DOCUMENT_METHODS, PREFLIGHT_HEADERS } from "./protected-resource.ts";
 import { setClaims } from "./request-claims.ts";
 import type { Verifier, VerifyOptions } from "./verifier.ts";
 
@@ -29,7 +29,7 @@ export function requireToken(verifier: Verifier, options?: VerifyOptions): OnReq
   return async (request, reply) => {
     const { headers, method, originalUrl } = request;
     // clients read it to find out where they get a token
-    if (method === "GET" && originalUrl === verifier.protectedResource()?.path) return;
+    if (DOCUMENT_METHODS.includes(method) && originalUrl === verifier.protectedResource()?.path) return;
     const signed = { method, url: originalUrl, dpop: headers.dpop };
     const decision = await verifier.verifyHeader(headers.authorization, options, signed);
     if (decision.allowed) return setClaims(request, decision.claims);
@@ -41,6 +41,7 @@ export function requireToken(verifier: Verifier, options?: VerifyOptions): OnReq
 /** The part of a Fastify instance that a route is added to. */
 export interface RoutesLike {
   get(path: string, handler: (request: RequestLike, reply: ReplyLike) => unknown): unknown;
+  options(path: string, handler: (request: RequestLike, reply: ReplyLike) => unknown): unknown;
 }
 
 /**
@@ -54,6 +55,7 @@ export function protectedResourcePlugin(verifier: Verifier): (app: RoutesLike) =
   const [path = ""] = resource.path.split("?");
   return async (app) => {
     app.get(path, (_request, reply) => reply.code(200).headers(DOCUMENT_HEADERS).send(resource.document));
+    app.options(path, (_request, reply) => reply.code(204).headers(PREFLIGHT_HEADERS).send(""));
   };
 }
 

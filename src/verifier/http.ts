@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Decision, toHttp } from "./decision.ts";
-import { DOCUMENT_HEADERS } from "./protected-resource.ts";
+import { DOCUMENT_HEADERS, DOCUMENT_METHODS, PREFLIGHT_HEADERS } from "./protected-resource.ts";
 import { setClaims } from "./request-claims.ts";
 import type { Verifier, VerifyOptions } from "./verifier.ts";
 
@@ -19,7 +19,8 @@ export function serveProtectedResource(
   return (request, response, next) => {
     const { method, url } = request;
     const { originalUrl = url } = request as { originalUrl?: string };
-    if (originalUrl !== resource.path || (method !== "GET" && method !== "HEAD")) return next();
+    if (originalUrl !== resource.path || method === undefined || !DOCUMENT_METHODS.includes(method)) return next();
+    if (method === "OPTIONS") return void response.writeHead(204, PREFLIGHT_HEADERS).end();
     const length = Buffer.byteLength(resource.document);
     response.writeHead(200, { ...DOCUMENT_HEADERS, "content-length": length }).end(resource.document);
   };

@@ -1,3 +1,4 @@
+import { haveSameUri } from "../token/uri.ts";
 import type { VerifiedClaims } from "./decision.ts";
 import type { ProtectedResourceOptions } from "./protected-resource.ts";
 import type { AuthenticationDemand } from "./step-up.ts";
@@ -58,7 +59,10 @@ export interface DpopOptions {
 export interface VerifierOptions {
   /** `iss` of the tokens, exactly. */
   readonly issuer: string;
-  /** The client ids or resources that are accepted as `aud` of a token, compared exactly. */
+  /**
+   * The client ids or resources that are accepted as `aud` of a token. Client ids are compared exactly, URIs by RFC 3986 section 6.2.3: scheme and
+   * host without case, default port and empty path, percent-encoding.
+   */
   readonly audience: string | readonly string[];
   /** Where the key set is; without it: what the issuer's discovery document says. */
   readonly jwksUri?: string;
@@ -160,7 +164,7 @@ export function readOptions(options: VerifierOptions): Settings {
     const { resource } = protectedResource;
     const isUrl = isHttp(resource) && !/[#"\\]/.test(resource);
     demand(isUrl, "protectedResource.resource must be an http or https URL without fragment");
-    demand(isList && audiences.includes(resource), "audience must name protectedResource.resource");
+    demand(isList && haveSameUri(audiences, [resource]), "audience must name protectedResource.resource");
   }
   const policy = onStreamLost ?? (stream === undefined ? undefined : "introspect");
   demand(policy !== undefined, "without stream, onStreamLost must say what to do: introspect or accept-until-expiry");

@@ -3,7 +3,7 @@ import type { Refused } from "./decision.ts";
 
 /** What a service says about itself to clients that do not know it (RFC 9728 section 2), as MCP clients ask. */
 export interface ProtectedResourceOptions {
-  /** URL of the service as clients call it, exactly as it is in `aud`. One of the verifier's audiences. */
+  /** URL of the service as clients call it, which the document repeats. One of the verifier's audiences, compared as they are with `aud`. */
   readonly resource: string;
   /** Scopes that clients may need. */
   readonly scopes?: readonly string[];
@@ -29,6 +29,17 @@ export const DOCUMENT_HEADERS = {
   "cache-control": "public, max-age=300",
   "access-control-allow-origin": "*",
 } as const;
+
+/** Of the answer to a browser that asks first, before a script's request with headers of its own (the Fetch standard's preflight). */
+export const PREFLIGHT_HEADERS = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-methods": "GET, HEAD",
+  "access-control-allow-headers": "*",
+  "access-control-max-age": "86400",
+} as const;
+
+/** What the document is asked with: it needs no token. */
+export const DOCUMENT_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
 
 export function protectedResourceOf(
   { resource, scopes, name, documentation }: ProtectedResourceOptions,

@@ -4,8 +4,8 @@ import type { Refused, VerifiedClaims } from "./decision.ts";
 
 /** How well, and how recently, the user must have signed in for a request (RFC 9470). */
 export interface AuthenticationDemand {
-  /** Classes of which the token's `acr` must be one. A stronger class of this issuer does as well. */
-  readonly acr?: readonly string[];
+  /** A class, or several of which the token's `acr` must be one. A stronger class of this issuer does as well. */
+  readonly acr?: string | readonly string[];
   /** Seconds since the sign-in, at most. */
   readonly maxAge?: number;
 }
@@ -21,7 +21,8 @@ export function stepUpRefusal(
   now: number,
   scheme: "Bearer" | "DPoP",
 ): Refused | null {
-  const { acr, maxAge } = demand;
+  const { maxAge } = demand;
+  const acr = typeof demand.acr === "string" ? [demand.acr] : demand.acr;
   const isStrong = acr === undefined || acr.some((wanted) => isEnough(claims.acr, wanted));
   const isRecent = maxAge === undefined || (claims.auth_time !== undefined && now - claims.auth_time <= maxAge);
   if (isStrong && isRecent) return null;

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { readAccessTokenClaims } from "../token/access-token.ts";
 import { parseJws, verifyJws } from "../token/jws.ts";
+import { haveSameUri } from "../token/uri.ts";
 import {
   type Decision,
   FORBIDDEN,
@@ -377,10 +378,11 @@ class LocalVerifier implements Verifier {
   }
 }
 
-/** Is one of these audiences among those of the token? */
+/** Is one of these audiences among those of the token, or another spelling of one (RFC 3986 section 6.2.3)? */
 function isFor({ aud }: VerifiedClaims, accepted: string | readonly string[]): boolean {
   const isAccepted = (one: string) => (typeof accepted === "string" ? accepted === one : accepted.includes(one));
-  return typeof aud === "string" ? isAccepted(aud) : aud.some(isAccepted);
+  if (typeof aud === "string" ? isAccepted(aud) : aud.some(isAccepted)) return true;
+  return haveSameUri([aud].flat(), [accepted].flat());
 }
 
 function deepFreeze(value: object): void {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { claimsOf, signUp, TestBrowser } from "../support/flow.ts";
 import { registerAsIn } from "./how-to.ts";
-import { answerOf, asksForLogin } from "./sign-in.ts";
+import { answerOf, asksForLogin, loggedOf } from "./sign-in.ts";
 import { nodeProgram, programs, startProgram } from "./toolchains.ts";
 
 const minutes = 60_000;
@@ -12,19 +12,22 @@ const minutes = 60_000;
 describe("a web app that signs in with Better Auth", () => {
   let app: TestApp;
   let webApp: Awaited<ReturnType<typeof startProgram>>;
-
-  beforeAll(async () => {
-    const command = await nodeProgram(join(programs, "better-auth"));
-    app = await startApp();
-    const [port] = await freePorts(1);
-    const url = `http://127.0.0.1:${port}`;
-    const secret = await registerAsIn("Better Auth", app, { "https://app.example.com": url });
-    webApp = await startProgram(command, url, {
+  let command: string[];
+  let port: number;
+  const start = (clientSecret: string) =>
+    startProgram(command, `http://127.0.0.1:${port}`, {
       PORT: `${port}`,
       ISSUER: app.url,
-      CLIENT_SECRET: secret,
+      CLIENT_SECRET: clientSecret,
       BETTER_AUTH_SECRET: randomBytes(32).toString("hex"),
     });
+
+  beforeAll(async () => {
+    command = await nodeProgram(join(programs, "better-auth"));
+    app = await startApp();
+    [port = 0] = await freePorts(1);
+    const secret = await registerAsIn("better-auth", app, { "https://app.example.com": `http://127.0.0.1:${port}` });
+    webApp = await start(secret);
   }, 10 * minutes);
   afterAll(async () => {
     await webApp?.close();
@@ -106,6 +109,23 @@ describe("a web app that signs in with Better Auth", () => {
       const refused = locationOf(await victim.get(answer.href));
       expect(refused.searchParams.get("error")).toMatch(/^state_/);
       expect(await sessionOf(victim)).toBeNull();
+    },
+    minutes,
+  );
+
+  it(
+    "with a wrong secret says so, and the service's log names the client and the reason",
+    async () => {
+      await webApp.close();
+      webApp = await start("not its secret");
+      const atApp = new TestBrowser();
+      const answer = await answerOf(await beginLogin(atApp), await signUp(app.url));
+      const refused = locationOf(await atApp.get(answer.href));
+      expect([refused.pathname, refused.search]).toEqual(["/api/auth/error", "?error=invalid_code"]);
+      expect(webApp.output()).toContain("invalid_client");
+      expect(await sessionOf(atApp)).toBeNull();
+      const reason = "the secret is wrong or over";
+      expect(loggedOf(app, "client_authentication_failed")).toMatchObject({ client_id: "better-auth", reason });
     },
     minutes,
   );

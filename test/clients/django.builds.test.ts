@@ -7,7 +7,7 @@ import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
 import { hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
 import { registerAsIn, settingsOf } from "./how-to.ts";
-import { answerOf, asksForLogin } from "./sign-in.ts";
+import { answerOf, asksForLogin, loggedOf } from "./sign-in.ts";
 import { hasPython, programs, pythonWith, startProgram } from "./toolchains.ts";
 
 const minutes = 60_000;
@@ -18,6 +18,9 @@ const withPython: (name: string, work: () => Promise<void>) => void = hasPython(
 describe("a project of Django that signs in with mozilla-django-oidc", () => {
   let app: TestApp;
   let webApp: Awaited<ReturnType<typeof startProgram>>;
+  let secret: string;
+  /** @param change of what stands in its settings */
+  let start: (clientSecret: string, change?: Record<string, string>) => ReturnType<typeof startProgram>;
 
   beforeAll(async () => {
     if (!hasPython()) return;
@@ -31,16 +34,19 @@ describe("a project of Django that signs in with mozilla-django-oidc", () => {
       // sooner than the page has it
       "15 * 60": "1",
     };
-    const secret = await registerAsIn("Django", app, addresses);
-    const folder = mkdtempSync(join(tmpdir(), "django-"));
-    for (const file of ["settings.py", "app.py", "manage.py"]) {
-      writeFileSync(join(folder, file), settingsOf(`django/${file}`, addresses));
-    }
-    webApp = await startProgram([python, join(folder, "manage.py"), `127.0.0.1:${port}`], url, {
-      CLIENT_SECRET: secret,
-      SECRET_KEY: randomBytes(32).toString("hex"),
-      DATABASE: join(folder, "db.sqlite3"),
-    });
+    secret = await registerAsIn("django", app, addresses);
+    start = (clientSecret, change = {}) => {
+      const folder = mkdtempSync(join(tmpdir(), "django-"));
+      for (const file of ["settings.py", "app.py", "manage.py"]) {
+        writeFileSync(join(folder, file), settingsOf(`django/${file}`, { ...change, ...addresses }));
+      }
+      return startProgram([python, join(folder, "manage.py"), `127.0.0.1:${port}`], url, {
+        CLIENT_SECRET: clientSecret,
+        SECRET_KEY: randomBytes(32).toString("hex"),
+        DATABASE: join(folder, "db.sqlite3"),
+      });
+    };
+    webApp = await start(secret);
   }, 10 * minutes);
   afterAll(async () => {
     await webApp?.close();
@@ -101,5 +107,35 @@ describe("a project of Django that signs in with mozilla-django-oidc", () => {
     expect(refused.searchParams.get("error")).toBe("login_required");
     expect(locationOf(await atApp.get(refused.href)).pathname).toBe("/signed-out");
     expect(locationOf(await atApp.get(`${webApp.url}/`)).pathname).toBe("/oidc/authenticate/");
+  });
+
+  const beginLogin = async (atApp: TestBrowser) =>
+    locationOf(await atApp.get(locationOf(await atApp.get(`${webApp.url}/`)).href));
+
+  withPython("with a wrong secret shows an error, and the service's log names the client and the reason", async () => {
+    await webApp.close();
+    webApp = await start("not its secret");
+    const atApp = new TestBrowser();
+    const answer = await atApp.get((await answerOf(await beginLogin(atApp), await signUp(app.url))).href);
+    expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining("Server Error (500)")]);
+    // in the log of the service alone: Django keeps the reason to itself unless LOGGING is set
+    const reason = "the secret is wrong or over";
+    expect(loggedOf(app, "client_authentication_failed")).toMatchObject({ client_id: "django", reason });
+  });
+
+  withPython("without PKCE ends the login, and the service's log says why", async () => {
+    await webApp.close();
+    webApp = await start(secret, { "OIDC_USE_PKCE = True": "OIDC_USE_PKCE = False" });
+    const atApp = new TestBrowser();
+    const refused = locationOf(await new TestBrowser().get((await beginLogin(atApp)).href));
+    expect(refused.searchParams.get("error_description")).toContain("code_challenge is missing");
+    const answer = await atApp.get(refused.href);
+    expect([answer.status, locationOf(answer).pathname]).toEqual([302, "/signed-out"]);
+    const reason = expect.stringContaining("code_challenge is missing");
+    expect(loggedOf(app, "authorization_refused")).toMatchObject({
+      client_id: "django",
+      error: "invalid_request",
+      reason,
+    });
   });
 });

@@ -22,14 +22,13 @@ export function settingsOf(file: string, addresses: Addresses): string {
 }
 
 /**
- * Registers the client of a section of docs/how-to/connect-software.md at a running service, by the command that stands there.
+ * Registers the client of a page of docs/how-to/software at a running service, by the command that stands there.
  * @returns the secret that the command shows, "" for a client without one
  */
-export async function registerAsIn(heading: string, app: TestApp, addresses: Addresses): Promise<string> {
-  const page = readFileSync(join(root, "docs/how-to/connect-software.md"), "utf8");
-  const section = page.split(/^## /m).find((each) => each.startsWith(`${heading}\n`)) ?? "";
-  const command = /^```sh\nnpm run auth -- (client add [\s\S]*?)\n```$/m.exec(section)?.[1];
-  if (command === undefined) throw new Error(`the page registers no client for ${heading}`);
+export async function registerAsIn(name: string, app: TestApp, addresses: Addresses): Promise<string> {
+  const page = readFileSync(join(root, `docs/how-to/software/${name}.md`), "utf8");
+  const command = /^```sh\nnpm run auth -- (client add [\s\S]*?)\n```$/m.exec(page)?.[1];
+  if (command === undefined) throw new Error(`the page registers no client for ${name}`);
   const { stdout } = await run("sh", ["-c", `npm run --silent auth -- ${withAddresses(command, addresses)} --json`], {
     cwd: root,
     env: { ...process.env, ...app.env, LOG_LEVEL: "error" },

@@ -40,7 +40,7 @@ describe("Kafka with SASL OAUTHBEARER", () => {
     const elsewhere = ["https://elsewhere.example.com"];
     app = await startApp({}, [{ ...other, scope: "kafka", resources: elsewhere, default_resource: elsewhere }]);
     addresses = { "https://auth.example.com": app.url, sasl_ssl: "sasl_plaintext", SASL_SSL: "SASL_PLAINTEXT" };
-    secret = await registerAsIn("Kafka", app, addresses);
+    secret = await registerAsIn("kafka", app, addresses);
     kafka = await startOnJava(propertiesOf(settingsOf("kafka/server.properties", addresses)), [
       `-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=${app.url}/oauth2/jwks`,
     ]);

@@ -1,16 +1,13 @@
-import { createServer } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { type OAuthClientProvider, UnauthorizedError } from "@modelcontextprotocol/sdk/client/auth.js";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
-import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import type { OAuthTokens } from "@modelcontextprotocol/sdk/shared/auth.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
-import { claimsOf as claimsOfRequest, requireToken, serveProtectedResource } from "../../src/verifier/http.ts";
 import { createVerifier, type Verifier } from "../../src/verifier/verifier.ts";
 import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { type Account, claimsOf, signUp } from "../support/flow.ts";
+import { startMcpServer } from "./mcp-server.ts";
 import { answerOf } from "./sign-in.ts";
 
 const redirectUri = "http://127.0.0.1:33418/callback";
@@ -51,7 +48,7 @@ describe("the MCP SDK in TypeScript as client and server", () => {
   let verifier: Verifier;
   let account: Account & { uuid: string };
   let resource: string;
-  const closing: (() => unknown)[] = [];
+  let closeServer: () => Promise<unknown>;
 
   beforeAll(async () => {
     const [port = 0] = await freePorts(1);
@@ -71,35 +68,13 @@ describe("the MCP SDK in TypeScript as client and server", () => {
       protectedResource: { resource, scopes: ["openid", "profile"] },
     });
     await verifier.ready();
-    await startMcpServer(port);
+    closeServer = await startMcpServer(verifier, port);
   });
   afterAll(async () => {
-    for (const close of closing) await close();
+    await closeServer();
     await verifier.close();
     await app.close();
   });
-
-  /** An MCP server whose only tool says who calls it. */
-  async function startMcpServer(port: number): Promise<void> {
-    const [document, guard] = [serveProtectedResource(verifier), requireToken(verifier, { scopes: ["profile"] })];
-    const server = createServer((request, response) =>
-      document(request, response, () =>
-        guard(request, response, async () => {
-          const mcp = new McpServer({ name: "who", version: "1.0.0" });
-          const { sub } = claimsOfRequest(request);
-          mcp.registerTool("who", {}, () => ({ content: [{ type: "text", text: sub }] }));
-          const transport = new StreamableHTTPServerTransport({ enableJsonResponse: true });
-          await mcp.connect(transport as Transport);
-          await transport.handleRequest(request, response);
-        }),
-      ),
-    );
-    closing.push(() => {
-      server.closeAllConnections();
-      return new Promise((done) => server.close(done));
-    });
-    await new Promise<void>((done) => void server.listen(port, "127.0.0.1", done));
-  }
 
   async function whoAmI(provider: Provider): Promise<unknown> {
     const client = new Client({ name: "assistant", version: "1.0.0" });

@@ -8,7 +8,7 @@ import { skip } from "../support/browser.ts";
 import { type Account, claimsOf, hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
 import { eventsOf, until } from "../support/resets.ts";
 import { registerAsIn, settingsOf } from "./how-to.ts";
-import { answerOf, asksForLogin } from "./sign-in.ts";
+import { answerOf, asksForLogin, loggedOf } from "./sign-in.ts";
 import { cache, hasGo, make, programs, startProgram } from "./toolchains.ts";
 
 const minutes = 60_000;
@@ -21,6 +21,19 @@ describe("oauth2-proxy before an app", () => {
   let url: string;
   let upstream: Server;
   let proxy: Awaited<ReturnType<typeof startProgram>>;
+  let secret: string;
+  let addresses: Record<string, string>;
+  /** @param change of what stands in its settings */
+  const start = (clientSecret: string, change: Record<string, string> = {}) => {
+    const file = join(cache, "oauth2-proxy.cfg");
+    writeFileSync(file, settingsOf("oauth2-proxy/oauth2-proxy.cfg", { ...change, ...addresses }));
+    // sooner than the page has it, and cookies for http
+    const command = [join(cache, "oauth2-proxy"), `--config=${file}`, "--cookie-refresh=1s", "--cookie-secure=false"];
+    return startProgram(command, url, {
+      OAUTH2_PROXY_CLIENT_SECRET: clientSecret,
+      OAUTH2_PROXY_COOKIE_SECRET: randomBytes(16).toString("hex"),
+    });
+  };
 
   beforeAll(async () => {
     if (!hasGo()) return;
@@ -32,22 +45,15 @@ describe("oauth2-proxy before an app", () => {
     await new Promise<void>((resolve) => upstream.listen(upstreamPort, "127.0.0.1", resolve));
     url = `http://127.0.0.1:${port}`;
     app = await startApp();
-    const addresses = {
+    addresses = {
       "https://app.example.com": url,
       "https://auth.example.com": app.url,
       "auth.example.com": new URL(app.url).host,
       "127.0.0.1:4180": new URL(url).host,
       "127.0.0.1:3000": `127.0.0.1:${upstreamPort}`,
     };
-    const secret = await registerAsIn("oauth2-proxy", app, addresses);
-    const file = join(cache, "oauth2-proxy.cfg");
-    writeFileSync(file, settingsOf("oauth2-proxy/oauth2-proxy.cfg", addresses));
-    // sooner than the page has it, and cookies for http
-    const command = [program, `--config=${file}`, "--cookie-refresh=1s", "--cookie-secure=false"];
-    proxy = await startProgram(command, url, {
-      OAUTH2_PROXY_CLIENT_SECRET: secret,
-      OAUTH2_PROXY_COOKIE_SECRET: randomBytes(16).toString("hex"),
-    });
+    secret = await registerAsIn("oauth2-proxy", app, addresses);
+    proxy = await start(secret);
   }, 10 * minutes);
   afterAll(async () => {
     await proxy?.close();
@@ -129,5 +135,28 @@ describe("oauth2-proxy before an app", () => {
     expect(answer.status).toBe(403);
     expect(await forwarded(atApp)).toBeNull();
     expect(proxy.output()).toMatch(/email in id_token \(.*\) isn't verified/);
+  });
+
+  withGo("with a wrong secret says so in its log, and the service's names the client and the reason", async () => {
+    await proxy.close();
+    proxy = await start("not its secret");
+    const { atApp, answer } = await logIn(await verifiedAccount());
+    expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining("Internal Server Error")]);
+    expect(await forwarded(atApp)).toBeNull();
+    expect(proxy.output()).toContain("invalid_client");
+    const reason = "the secret is wrong or over";
+    expect(loggedOf(app, "client_authentication_failed")).toMatchObject({ client_id: "oauth2-proxy", reason });
+  });
+
+  withGo("without PKCE shows that the login failed, and the service's log says why", async () => {
+    await proxy.close();
+    proxy = await start(secret, { "code_challenge_method =": "# code_challenge_method =" });
+    const atApp = new TestBrowser();
+    const authorizationUrl = locationOf(await atApp.get(`${url}/orders`));
+    const answer = await atApp.get(locationOf(await new TestBrowser().get(authorizationUrl.href)).href);
+    expect([answer.status, await answer.text()]).toEqual([403, expect.stringContaining("error: invalid_request")]);
+    const reason = expect.stringContaining("code_challenge is missing");
+    const refused = { client_id: "oauth2-proxy", error: "invalid_request", reason };
+    expect(loggedOf(app, "authorization_refused")).toMatchObject(refused);
   });
 });

@@ -1,3 +1,4 @@
+import type { TestApp } from "../support/app.ts";
 import { type Account, hiddenFields, TestBrowser } from "../support/flow.ts";
 
 /** Opens an authorization URL in a fresh browser unless one is given, signs in, and returns the URL that the client gets. */
@@ -22,6 +23,12 @@ export async function answerOf(
 export async function asksForLogin(authorizationUrl: URL, browser: TestBrowser): Promise<boolean> {
   const location = (await browser.get(authorizationUrl.href)).headers.get("location") ?? "";
   return new URL(location, authorizationUrl).pathname === "/login";
+}
+
+/** The last line of the service's log about this event, by its members. */
+export function loggedOf(app: TestApp, event: string): Record<string, unknown> {
+  const line = app.logs.filter((each) => each.includes(`"${event}"`)).at(-1);
+  return JSON.parse(line ?? "{}") as Record<string, unknown>;
 }
 
 const redirectUri = "http://127.0.0.1/callback";

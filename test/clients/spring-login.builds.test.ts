@@ -5,7 +5,7 @@ import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
 import { claimsOf, signUp, TestBrowser } from "../support/flow.ts";
 import { registerAsIn, settingsOf } from "./how-to.ts";
-import { answerOf, asksForLogin } from "./sign-in.ts";
+import { answerOf, asksForLogin, loggedOf } from "./sign-in.ts";
 import { cache, hasMaven, make, programs, startProgram } from "./toolchains.ts";
 
 const minutes = 60_000;
@@ -24,6 +24,7 @@ interface Me {
 describe("a web app in Java that signs in with Spring Boot", () => {
   let app: TestApp;
   let webApp: Awaited<ReturnType<typeof startProgram>>;
+  let start: (clientSecret: string, more?: Record<string, string>) => ReturnType<typeof startProgram>;
 
   beforeAll(async () => {
     if (!hasMaven()) return;
@@ -33,11 +34,13 @@ describe("a web app in Java that signs in with Spring Boot", () => {
     const [port] = await freePorts(1);
     const url = `http://127.0.0.1:${port}`;
     const addresses = { "https://app.example.com": url, "https://auth.example.com": app.url };
-    const secret = await registerAsIn("Spring Boot", app, addresses);
+    const secret = await registerAsIn("spring-boot", app, addresses);
     const file = join(cache, "spring-login.properties");
     writeFileSync(file, settingsOf("spring-login/src/main/resources/application.properties", addresses));
     const command = ["java", "-jar", join(cache, "spring-login/login.jar"), `--spring.config.location=${file}`];
-    webApp = await startProgram(command, url, { PORT: `${port}`, CLIENT_SECRET: secret });
+    start = (clientSecret, more = {}) =>
+      startProgram(command, url, { PORT: `${port}`, CLIENT_SECRET: clientSecret, ...more });
+    webApp = await start(secret);
   }, 10 * minutes);
   afterAll(async () => {
     await webApp?.close();
@@ -96,5 +99,19 @@ describe("a web app in Java that signs in with Spring Boot", () => {
     const refused = await victim.get(answer.href);
     expect(locationOf(refused).href).toBe(`${webApp.url}/login?error`);
     expect((await victim.get(`${webApp.url}/me`)).status).toBe(302);
+  });
+
+  withMaven("with a wrong secret shows that the login failed, and the service's log says why", async () => {
+    await webApp.close();
+    webApp = await start("not its secret", { LOGGING_LEVEL_ORG_SPRINGFRAMEWORK_SECURITY: "trace" });
+    const atApp = new TestBrowser();
+    const authorizationUrl = locationOf(await atApp.get(`${webApp.url}/oauth2/authorization/auth`));
+    const refused = locationOf(await atApp.get((await answerOf(authorizationUrl, await signUp(app.url))).href));
+    expect(refused.href).toBe(`${webApp.url}/login?error`);
+    const page = await atApp.get(refused.href);
+    expect(await page.text()).toContain("Invalid credentials");
+    expect(webApp.output()).toContain("invalid_client");
+    const reason = "the secret is wrong or over";
+    expect(loggedOf(app, "client_authentication_failed")).toMatchObject({ client_id: "spring-login", reason });
   });
 });

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { freePorts, startApp, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
-import { type Account, getTokens, postForm, signUp } from "../support/flow.ts";
+import { type Account, getCode, getTokens, postForm, signUp, type Tokens } from "../support/flow.ts";
+import { makeKey, proofOf, type TestKey } from "../support/keys.ts";
 import { registerAsIn } from "./how-to.ts";
 import { cache, hasMaven, make, programs, startProgram } from "./toolchains.ts";
 
@@ -21,6 +22,7 @@ const settings = {
   issuer: {},
   audience: { SPRING_SECURITY_OAUTH2_RESOURCESERVER_JWT_AUDIENCES: resource },
   atJwt: { SPRING_PROFILES_ACTIVE: "at-jwt", AUDIENCE: resource },
+  dpop: { SPRING_PROFILES_ACTIVE: "at-jwt,dpop", AUDIENCE: resource },
   // asks the service instead
   opaque: { SPRING_PROFILES_ACTIVE: "opaque" },
 };
@@ -42,7 +44,7 @@ describe("an API in Java", () => {
     account = await signUp(app.url);
     const command = ["java", "-jar", join(cache, "spring-resource-server/resource-server.jar")];
     const addresses = { "https://auth.example.com": app.url, "https://orders.example.com": resource };
-    const secret = await registerAsIn("Spring Boot API", app, addresses);
+    const secret = await registerAsIn("spring-boot-api", app, addresses);
     const introspection = {
       SPRING_SECURITY_OAUTH2_RESOURCESERVER_OPAQUETOKEN_INTROSPECTION_URI: `${app.url}/oauth2/introspect`,
       CLIENT_SECRET: secret,
@@ -130,5 +132,84 @@ describe("an API in Java", () => {
     await postForm(`${app.url}/oauth2/revoke`, { token: refresh_token, client_id: "at-jwt" });
     expect(await refusalOf("opaque", access_token)).toMatch(/^401 Bearer error="invalid_token"/);
     expect(await callerOf("atJwt", access_token)).toEqual([200, account.uuid]);
+  });
+
+  /** A token that only the holder of the key may use (RFC 9449), as the client `at-jwt` gets it. */
+  const boundToken = async (key: TestKey) => {
+    const clientId = "at-jwt";
+    const extra = { resource };
+    const { code, verifier } = await getCode(app.url, account, { clientId, redirectUri, scope: "openid read", extra });
+    const url = `${app.url}/oauth2/token`;
+    const answer = await postForm(
+      url,
+      {
+        grant_type: "authorization_code",
+        code,
+        redirect_uri: redirectUri,
+        client_id: clientId,
+        code_verifier: verifier,
+      },
+      { dpop: await proofOf(key, "POST", url) },
+    );
+    const tokens = (await answer.json()) as Tokens;
+    expect([answer.status, tokens.token_type]).toEqual([200, "DPoP"]);
+    return tokens.access_token;
+  };
+  const callWithProof = (api: Api, accessToken: string, proof: string) =>
+    fetch(running.get(api)?.url ?? "", { headers: { authorization: `DPoP ${accessToken}`, dpop: proof } });
+
+  withMaven("Spring Boot with dPoP takes a bound token with its proof, once, and no other", async () => {
+    const [key, other] = await Promise.all([makeKey(), makeKey()]);
+    const accessToken = await boundToken(key);
+    const url = `${running.get("dpop")?.url}/`;
+    const proof = await proofOf(key, "GET", url, { accessToken });
+    const answer = await callWithProof("dpop", accessToken, proof);
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toMatchObject({ subject: account.uuid });
+
+    const wrong = {
+      replayed: proof,
+      "of another key": await proofOf(other, "GET", url, { accessToken }),
+      "for another method": await proofOf(key, "POST", url, { accessToken }),
+      "for another address": await proofOf(key, "GET", `${url}else`, { accessToken }),
+      "for another token": await proofOf(key, "GET", url, { accessToken: `${accessToken}a` }),
+      old: await proofOf(key, "GET", url, { accessToken, claims: { iat: 1 } }),
+    };
+    for (const [kind, each] of Object.entries(wrong)) {
+      const refused = await callWithProof("dpop", accessToken, each);
+      expect([kind, refused.status, refused.headers.get("www-authenticate")]).toEqual([
+        kind,
+        401,
+        expect.stringMatching(/^DPoP error="invalid_dpop_proof"/),
+      ]);
+    }
+    const changedToken = changed(accessToken);
+    const ofChanged = await proofOf(key, "GET", url, { accessToken: changedToken });
+    const refused = await callWithProof("dpop", changedToken, ofChanged);
+    expect([refused.status, refused.headers.get("www-authenticate")]).toEqual([
+      401,
+      expect.stringMatching(/^DPoP error="invalid_token"/),
+    ]);
+  });
+
+  withMaven("Spring Boot with dPoP takes a bound token not as a Bearer token, and others still", async () => {
+    const accessToken = await boundToken(await makeKey());
+    expect(await refusalOf("dpop", accessToken)).toMatch(/^401 Bearer error="invalid_token"/);
+    expect(await callerOf("dpop", (await tokensOf("at-jwt", { resource })).access_token)).toEqual([200, account.uuid]);
+    const without = await fetch(running.get("dpop")?.url ?? "", { headers: { authorization: `DPoP ${accessToken}` } });
+    expect([without.status, without.headers.get("www-authenticate")]).toEqual([
+      401,
+      expect.stringMatching(/^DPoP error="invalid_request", error_description="DPoP proof is missing or invalid."/),
+    ]);
+  });
+
+  withMaven("Spring Boot without dPoP takes a bound token in neither way", async () => {
+    const key = await makeKey();
+    const accessToken = await boundToken(key);
+    for (const api of ["atJwt", "opaque"] as const) {
+      const proof = await proofOf(key, "GET", `${running.get(api)?.url}/`, { accessToken });
+      expect((await callWithProof(api, accessToken, proof)).status).toBe(401);
+      expect(await refusalOf(api, accessToken)).toMatch(/^401 Bearer error="invalid_token"/);
+    }
   });
 });

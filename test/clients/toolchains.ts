@@ -44,12 +44,17 @@ export async function make(folder: string, command: string, ...args: string[]): 
   await run(command, args, { cwd: folder, env, timeout: 480_000 });
 }
 
-/** A program that listens at this URL: started, and answering. @param cwd its folder, where that matters */
+/**
+ * A program that listens at this URL: started, and answering.
+ * @param cwd its folder, where that matters
+ * @param patienceMs for its start
+ */
 export async function startProgram(
   command: readonly string[],
   url: string,
   env: Record<string, string>,
   cwd: string = process.cwd(),
+  patienceMs = 120_000,
 ) {
   const [file = "", ...args] = command;
   // in a group of its own, so that what it starts ends with it
@@ -77,7 +82,7 @@ export async function startProgram(
       () => false,
     );
     if (answers) return { url, output: () => output, close };
-    if (child.exitCode === null && performance.now() - from < 120_000) continue;
+    if (child.exitCode === null && performance.now() - from < patienceMs) continue;
     await close();
     throw new Error(`the program does not answer at ${url}:\n${output}`);
   }
@@ -99,11 +104,13 @@ export async function nodeProgram(folder: string): Promise<string[]> {
   return [process.execPath, join(built, "app.js")];
 }
 
-/** A virtual environment with what the requirements file names, made once for each version of the file. @returns its Python */
+/** A virtual environment with what the requirements file names, made once for each version of the file and of Python. @returns its Python */
 export async function pythonWith(requirements: string): Promise<string> {
   const text = readFileSync(requirements);
   const name = createHash("sha256").update(text).digest("hex").slice(0, 12);
-  const folder = join(cache, `python-${name}`);
+  // an environment works only with the Python that made it, and the cache may come from another machine
+  const { stdout } = await run("python3", ["-c", "import platform; print(platform.python_version())"]);
+  const folder = join(cache, `python-${stdout.trim()}-${name}`);
   const python = join(folder, "bin/python");
   if (existsSync(join(folder, "complete"))) return python;
   rmSync(folder, { recursive: true, force: true });

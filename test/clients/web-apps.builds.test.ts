@@ -84,6 +84,7 @@ interface SignedIn {
 type Registration = (typeof registrations)[number];
 
 const whole = "signs in, refreshes, signs out and has to sign in again";
+const refused = "says so once the service refuses the refresh, and signs in again when it is asked to";
 const forged = "refuses the answer to a login that it did not begin";
 const wrong = "with a wrong secret says so, and the service's log names the client and the reason";
 
@@ -91,7 +92,7 @@ for (const library of libraries) {
   const { name, needs, present } = library;
   const who = `a web app that signs in with ${name}`;
   if (present) describe(who, () => testWebApp(library));
-  else for (const title of [whole, forged, wrong]) skip(`${who} ${title}`, needs);
+  else for (const title of [whole, refused, forged, wrong]) skip(`${who} ${title}`, needs);
 }
 
 function testWebApp({ build, needsSecret = false }: Library): void {
@@ -171,6 +172,39 @@ function testWebApp({ build, needsSecret = false }: Library): void {
         expect((await refresh(app.url, refreshed.refreshToken, own)).status).toBe(
           registration.client_secret === undefined ? 401 : 400,
         );
+      } finally {
+        await webApp.close();
+      }
+    },
+    minutes,
+  );
+
+  it.each(usable)(
+    `${refused}, as the client $client_id`,
+    async (registration) => {
+      const webApp = await startWebApp(registration);
+      try {
+        const account = await signUp(app.url);
+        const [atApp, atService] = [new TestBrowser(), new TestBrowser()];
+        const begin = async () => locationOf(await atApp.get(`${webApp.url}/login`));
+        await signedIn(await atApp.get((await answerOf(await begin(), account, atService)).href), atApp);
+        await atService.submit(`${app.url}/connect/logout`, {});
+
+        const answer = await atApp.post(`${webApp.url}/refresh`, {});
+        expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("invalid_grant")]);
+        const lines = app.logs.filter((line) => line.includes('"token_refused"'));
+        expect(JSON.parse(lines.at(-1) ?? "{}")).toMatchObject({
+          client_id: registration.client_id,
+          grant_type: "refresh_token",
+        });
+        // the app goes on, and does not go round by itself
+        expect(await (await atApp.get(webApp.url)).json()).toEqual({ signedIn: true });
+        const authorizationUrl = await begin();
+        expect(await asksForLogin(authorizationUrl, atService)).toBe(true);
+        const callback = await answerOf(authorizationUrl, account, atService);
+        expect(await signedIn(await atApp.get(callback.href), atApp)).toMatchObject({
+          userinfo: { sub: account.uuid },
+        });
       } finally {
         await webApp.close();
       }

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { startApp, type TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
+import { giveApp } from "../support/factors.ts";
 import {
   type AuthorizeOptions,
   getCode,
@@ -11,6 +13,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
+import { signUpWithPasskey } from "../support/passkeys.ts";
 import { Program } from "./program.ts";
 
 // each test starts the program several times
@@ -92,9 +95,35 @@ describe("administration by the command line beside a running service", () => {
     expect(await refused("client update members --redirect-uri http://shop.example/cb --set profile=fapi3")).toMatch(
       /redirect_uris.*profile/,
     );
-    expect(await refused("client update members --set colour=red", 2)).toContain("colour");
+    const unknown = await refused("client update members --set contact=x --set colour=red --unset profiles", 2);
+    for (const said of ["'contact': did you mean contacts?", "'colour'", "'profiles': did you mean profile?"]) {
+      expect(unknown).toContain(said);
+    }
+    const wrong = await refused("client update members --set default_max_age=soon --set require_auth_time=1");
+    expect(wrong).toContain("default_max_age: is a text; must be a number");
+    expect(wrong).toContain("require_auth_time: is a number; must be true or false");
     expect(await refused("client update members", 2)).toContain("--help");
     expect(await refused("client update nobody --name x")).toContain("nobody");
+  });
+
+  it("client show names every member that a client has, as text too", async () => {
+    await addShop("whole");
+    const sets = ["require_acr=urn:auth-service:acr:two-factor", "require_verified_email=true", "default_max_age=60"];
+    await program.run(["client", "update", "whole", ...sets.flatMap((set) => ["--set", set])]);
+    const text = (await program.run(["client", "show", "whole"])).stdout;
+    for (const set of sets) {
+      const [member, value] = set.split("=");
+      expect(text).toMatch(new RegExp(`^${member} +${value}$`, "m"));
+    }
+    const { client } = await shown("client show whole");
+    const inWords = ["client_name", "token_endpoint_auth_method", "grant_types", "refresh_token_rotation"];
+    const others = ["refresh_token_reuse_window", "access_token_typ", "access_token_signed_response_alg"];
+    const ofState = ["created_at", "disabled_at", "disabled_by", "secrets"];
+    const spoken = new Set([...inWords, ...others, ...ofState]);
+    const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;
+    for (const [member, value] of Object.entries(client)) {
+      if (!spoken.has(member) && !isEmpty(value)) expect(text).toMatch(new RegExp(`^${member} `, "m"));
+    }
   });
 
   it("C-84 client update gives a secret to a client that needs one from now on, and shows it once", async () => {
@@ -200,6 +229,26 @@ describe("administration by the command line beside a running service", () => {
     expect((await run(`user sign-out ${user.email}`)).stdout).toBe(`${user.email} is signed out everywhere\n`);
     expect(await sessions()).toEqual([]);
     await eventually(async () => (await introspect(app.url, token))["active"], false);
+  });
+
+  it("user show names the ways in, and user reset-factors asks and says what is left", async () => {
+    const user = await signUp(app.url);
+    await giveApp(app, user.uuid);
+    const { email } = await signUpWithPasskey([app.url, app.url], new Authenticator(app.url));
+    const ways = async (who: string) => /signs in +(.+)/.exec((await run(`user show ${who}`)).stdout)?.[1];
+    expect([await ways(user.email), await ways(email)]).toEqual([
+      "password, authenticator app",
+      "no password, 1 passkey",
+    ]);
+    expect(await refused(`user reset-factors ${email}`, 2)).toMatch(/no password: the reset mail sets one.*--yes/);
+    expect(await ways(email)).toBe("no password, 1 passkey");
+    expect((await run(`user reset-factors ${email} --yes`)).stdout).toBe(
+      `${email} has no password: the reset mail sets one\n`,
+    );
+    expect((await run(`user reset-factors ${user.uuid} --yes`)).stdout).toBe(
+      `${user.uuid} signs in with the password alone\n`,
+    );
+    expect([await ways(user.email), await ways(email)]).toEqual(["password", "no password"]);
   });
 
   it("C-84 user remove asks, and the address may sign up again", async () => {

@@ -63,6 +63,18 @@ describe("the command line", () => {
     if (line !== "--help") expect(stdout).toMatch(/Examples:\n {2}\S/);
   });
 
+  it.each([
+    ["clients", "client"],
+    ["clent add", "client"],
+    ["user lst", "list"],
+    ["help clients", "client"],
+    ["client list --jsn", "--json"],
+    ["--jsn", "--json"],
+  ])("suggests what was meant by %s: %s", async (line, meant) => {
+    const { status, stderr } = await program.run(line.split(" "));
+    expect([status, stderr]).toEqual([2, expect.stringMatching(new RegExp(`did you mean ${meant}\\?`, "i"))]);
+  });
+
   it("answers a usage error with 2, as JSON where asked", async () => {
     for (const args of [
       ["bogus"],
@@ -276,7 +288,7 @@ describe("the command line", () => {
     const enabled = await program.run(["user", "enable", user.uuid, "--json"]);
     expect(enabled.json<UserJson>().user.disabledAt).toBeNull();
     const shown = await program.run(["user", "show", user.uuid]);
-    expect(shown.stdout).toMatch(/^uuid {6}\S+\nemail {5}eve@example.com\n/);
+    expect(shown.stdout).toMatch(/^uuid {6}\S+\nemail {5}eve@example.com\n(.+\n)*signs in {2}password\n/);
     expect((await program.run(["user", "show", "nobody@example.com"])).status).toBe(1);
   });
 

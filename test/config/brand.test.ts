@@ -58,8 +58,22 @@ describe("BRAND_FILE", () => {
     ["name", { name: "x".repeat(61) }, "name: must have at most 60 characters"],
     ["name", { name: "Books\u202egpj" }, "name: must not have control, invisible or bidirectional characters"],
     ["name", { name: "\u200b" }, "name: must not have control, invisible or bidirectional characters"],
+    ["name", { name: "\u3164" }, "name: must have at least one visible character"],
+    ["name", { name: "\u2800" }, "name: must have at least one visible character"],
+    ["logo", { logo: "cut.svg" }, "logo: cut.svg is an SVG that ends before its </svg>: save or copy it again"],
+    ["logo", { logo: "half.svg" }, "logo: half.svg is an SVG that ends before its </svg>: save or copy it again"],
+    [
+      "logo",
+      { logo: "escaped.svg" },
+      "logo: escaped.svg is an SVG that has a backslash, which may hide what it names: write the character itself",
+    ],
+    [
+      "logo",
+      { logo: "number.svg" },
+      "logo: number.svg is an SVG that has a letter, a bracket or a colon as a number (&#…;): write the character itself",
+    ],
     ["name", { name: "Bo\noks" }, "name: must not have control, invisible or bidirectional characters"],
-    ["name", { name: undefined }, "name: Invalid input: expected string, received undefined"],
+    ["name", { name: undefined }, "name: is missing; must be a text"],
     ["logo", { logo: "../logo.svg" }, "logo: must be the name of a file beside the brand file"],
     ["logo", { logo: "/etc/passwd" }, "logo: must be the name of a file beside the brand file"],
     ["logo", { logo: "none.svg" }, "logo: none.svg cannot be read (ENOENT)"],
@@ -77,12 +91,13 @@ describe("BRAND_FILE", () => {
     ["links", { links: { terms: "https://ada:secret@a.example/" } }, "links.terms: must be an https URL"],
     ["links", { links: { policy: { en: "https://a.example/", de: "a" } } }, "links.policy.de: must be an https URL"],
     ["links", { links: { policy: { de: "https://a.example/" } } }, "links.policy: needs one in English (en)"],
-    ["links", { links: { imprint: "https://a.example/" } }, 'links: Unrecognized key: "imprint"'],
-    ["legal", { legal: { en: "a", xx: "b" } }, 'legal: Unrecognized key: "xx"'],
+    ["links", { links: { imprint: "https://a.example/" } }, "links: has no member 'imprint'"],
+    ["legal", { legal: { en: "a", xx: "b" } }, "legal: has no member 'xx'"],
     ["legal", { legal: "x".repeat(301) }, "legal: must have at most 300 characters"],
     ["colours", { colours: { light: { accent: "red" } } }, "colours.light.accent: must be a colour as #0f5c4c"],
-    ["colours", { colours: { dim: {} } }, 'colours: Unrecognized key: "dim"'],
-    ["other", { color: "#000000" }, 'the file: Unrecognized key: "color"'],
+    ["colours", { colours: { dim: {} } }, "colours: has no member 'dim'"],
+    ["colours", { colours: { lihgt: {} } }, "colours: has no member 'lihgt': did you mean light?"],
+    ["other", { color: "#000000" }, "the file: has no member 'color'"],
   ])("names the wrong member and the reason: %s %j", (_member, json, says) => {
     const file = writeBrand(json as Record<string, unknown>, {
       "large.png": Buffer.concat([png, Buffer.alloc(32 * 1024 - png.length + 1)]),
@@ -92,10 +107,29 @@ describe("BRAND_FILE", () => {
       "font.svg": svg("<style>a { fill: url(https://a.example/x.svg#a) }</style>"),
       "image.svg": svg('<image href="https://a.example/x.png"/>'),
       "html.svg": svg("<foreignObject></foreignObject>"),
+      "cut.svg": '<svg xmlns="http://www.w3.org/2000/svg"><rect',
+      "half.svg": svg("<g></g>").slice(0, -1),
+      "escaped.svg": svg("<style>rect { fill: u\\72l(//a.example/x) }</style>"),
+      "number.svg": svg("<style>rect { fill: &#x75;rl(//a.example/x) }</style>"),
       "entity.svg": `<!DOCTYPE svg [<!ENTITY a "b">]>${svg("")}`,
     });
     mkdirSync(join(dirname(file), "folder"));
     expect(read(file)).toEqual([says]);
+  });
+
+  it("may have the byte order mark of an editor, and comments after its drawing", () => {
+    const file = writeBrand('\ufeff{ "name": "Books", "logo": "a.svg" }', {
+      "a.svg": `${svg("&#233;")}\n<!-- a -->\n`,
+    });
+    expect(read(file)).toMatchObject({ name: "Books", logo: expect.stringMatching(/^data:image\/svg/) });
+  });
+
+  it("names a member that is there twice, at any depth", () => {
+    expect(read(writeBrand('{ "name": "A", "name": "B" }'))).toEqual([
+      'names the member "name" twice: leave one of them out',
+    ]);
+    const deep = '{ "name": "A", "legal": { "en": "a", "de": "b", "en": "c" } }';
+    expect(read(writeBrand(deep))).toEqual(['names the member "en" twice: leave one of them out']);
   });
 
   it("says what is no JSON, and every wrong member at once", () => {

@@ -36,8 +36,21 @@ describe("configuration", () => {
     expect(Object.keys(VARIABLES).every((name) => page.includes(`\`${name}\``))).toBe(true);
   });
 
+  it("refuses what cannot work together, or would start and fail later", () => {
+    expect(wrongOf({ HTTP_PORT: "8095", GRPC_PORT: "8095" })).toEqual(["GRPC_PORT"]);
+    expect(wrongOf({ TRUST_PROXY: "0.0.0.0/0" })).toEqual(["TRUST_PROXY"]);
+    expect(wrongOf({ EVENTS_FILE: tmpdir() })).toEqual(["EVENTS_FILE"]);
+    for (const path of ["/a/../b", "/a b", "/é"]) {
+      expect([path, wrongOf({ ISSUER: `http://localhost:8095${path}` })]).toEqual([path, ["ISSUER"]]);
+    }
+    // a development service without a key makes one
+    const { KEY_ENCRYPTION_KEY } = production;
+    expect(wrongOf({ KEY_ENCRYPTION_KEY, ISSUER: "http://localhost:8095/tenant" })).toEqual([]);
+  });
+
   it("reads every variable that it declares, and .env.example names no other", () => {
-    const text = readFileSync(new URL("src/config/config.ts", root), "utf8");
+    const readers = ["config.ts", "brand.ts", "scope-catalogue.ts"];
+    const text = readers.map((file) => readFileSync(new URL(`src/config/${file}`, root), "utf8")).join("\n");
     const unread = Object.keys(VARIABLES).filter((name) => !text.includes(`"${name}"`) && !/_(HOST|PORT)$/.test(name));
     expect(unread).toEqual([]);
     const example = readFileSync(new URL(".env.example", root), "utf8");
@@ -59,21 +72,27 @@ describe("configuration", () => {
     const good = { scope: "read.it", description: { en: "read it" } };
     expect(problemsOf([good])).toEqual([]);
     expect(problemsOf("{")).toEqual([expect.stringContaining("SCOPES_FILE: is no JSON")]);
-    expect(problemsOf([good, good])).toEqual([expect.stringContaining("more than once")]);
+    expect(problemsOf([good, good])).toEqual([expect.stringContaining("the scope read.it more than once")]);
+    expect(problemsOf(`\ufeff${JSON.stringify([good])}`)).toEqual([]);
+    expect(problemsOf('[{"scope":"a","scope":"b"}]')).toEqual([expect.stringContaining('"scope" twice')]);
+    expect(problemsOf({ scopes: [good] })).toEqual([expect.stringContaining("the file: must be a list of scopes")]);
     expect(
       problemsOf([
         { ...good, scope: "openid" },
         { scope: "a b", description: { de: "lesen" } },
         { ...good, who: "all", claims: ["shoe_size"], resource: "orders", colour: "red" },
+        { scope: "auth.x", description: { en: "x", kr: "x" } },
       ]).map((problem) => problem.slice("SCOPES_FILE: ".length).split(". Example")[0]),
     ).toEqual([
       "[0].scope: is a scope that this service defines itself",
       expect.stringContaining("[1].scope: must be 1 to 100 characters"),
       "[1].description: needs a text in English (en)",
-      expect.stringContaining("[2].claims[0]: "),
+      expect.stringContaining("[2].claims[0]: must be one of name, "),
       "[2].resource: must be an absolute URI without fragment (RFC 8707)",
-      expect.stringContaining("[2].who: "),
-      expect.stringContaining("[2]: Unrecognized key"),
+      "[2].who: must be anyone, registered, first_party, or a list of 1 to 100 client ids",
+      "[2]: has no member 'colour'",
+      "[3].scope: is a scope that this service defines itself",
+      expect.stringContaining("[3].description: must be an object of texts by language of the pages (en, ko,"),
     ]);
   });
 
@@ -214,6 +233,61 @@ describe("configuration", () => {
     }
   });
 
+  it("says of the clients file which client, which member, what it is and what it must be, all at once", () => {
+    const file = join(mkdtempSync(join(tmpdir(), "problems-")), "clients.json");
+    const redirect_uris = ["https://app.example/cb"];
+    const clients = [
+      { client_id: "web", client_name: 7, redirect_uri: "https://app.example/cb" },
+      {
+        client_id: "app",
+        redirect_uris: "https://app.example/cb",
+        first_party: "yes",
+        token_endpoint_auth_method: "basic",
+      },
+      { client_id: "old", redirect_uris, refresh_token_reuse_window: 61, client_name: "x".repeat(201), contacts: [] },
+      { client_id: "api", redirect_uris, refresh_rejected_status: 403, default_resource: 1, jwks: { keys: [] } },
+      { redirect_uris, client_secret: 12345 },
+      "none",
+    ];
+    writeFileSync(file, JSON.stringify(clients));
+    const problems: string[] = [];
+    try {
+      readConfig({ ...production, CLIENTS_FILE: file });
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(
+        ...error.problems.map((problem) => problem.replace(/^CLIENTS_FILE: /, "").split(". Example")[0] ?? ""),
+      );
+    }
+    expect(problems).toEqual([
+      "client web: client_name: is a number; must be a text",
+      "client web: registration: has no member 'redirect_uri': did you mean redirect_uris?",
+      "client app: redirect_uris: is a text; must be a list",
+      "client app: token_endpoint_auth_method: is 'basic'; must be one of none, client_secret_basic, client_secret_post, private_key_jwt",
+      "client app: first_party: is a text; must be true or false",
+      "client old: client_name: has 201 characters; must have at most 200",
+      "client old: refresh_token_reuse_window: is 61; must be at most 60",
+      "client api: jwks.keys: has 0 entries; must have at least 1",
+      "client api: refresh_rejected_status: is 403; must be one of 400, 401",
+      "client api: default_resource: is a number; must be a text, or must be a list",
+      "client 5: client_id: is missing; must be a text",
+      "client 5: client_secret: is a number; must be a text",
+      "client 6: registration: is a text; must be an object",
+    ]);
+  });
+  it("RFC 8252 8.4 takes schemes of applications in PRIVATE_URI_SCHEMES, also for the clients file, and no other text", () => {
+    const read = readConfig({ ...production, PRIVATE_URI_SCHEMES: "cursor, Windsurf" }).config.privateUriSchemes;
+    expect(read).toEqual(["cursor", "windsurf"]);
+    for (const wrong of ["https", "JavaScript", "data", "blob", "ws", "cursor://", "com.example", "1a", "a b"]) {
+      expect([wrong, wrongOf({ ...production, PRIVATE_URI_SCHEMES: wrong })]).toEqual([wrong, ["PRIVATE_URI_SCHEMES"]]);
+    }
+    const client = [{ client_id: "editor", redirect_uris: ["cursor://anysphere.cursor-mcp/oauth/callback"] }];
+    const file = join(mkdtempSync(join(tmpdir(), "schemes-")), "clients.json");
+    writeFileSync(file, JSON.stringify(client));
+    const ofFile = { ...production, CLIENTS_FILE: file };
+    expect(wrongOf(ofFile)).toEqual(["CLIENTS_FILE"]);
+    expect(wrongOf({ ...ofFile, PRIVATE_URI_SCHEMES: "cursor" })).toEqual([]);
+  });
   it("C-81 connects to a broker that is named by its IPv6 address", async () => {
     const came = Promise.withResolvers<string | undefined>();
     const server = net.createServer((socket) => {

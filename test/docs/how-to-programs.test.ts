@@ -5,12 +5,14 @@ import { expect, it } from "@jest/globals";
 const root = join(import.meta.dirname, "../..");
 const programs = join(root, "test/clients/programs");
 const sources = readdirSync(programs, { recursive: true, encoding: "utf8" })
-  .filter((file) => /\.(js|py|go|java|properties|xml|cfg|conf)$/.test(file))
+  .filter((file) => /\.(js|py|go|java|properties|xml|cfg|conf|json|yaml)$/.test(file))
   .map((file) => readFileSync(join(programs, file), "utf8"));
 
 it.each([
   { name: "sign-in-from-a-web-app", atLeast: 5 },
-  { name: "connect-software", atLeast: 12 },
+  ...readdirSync(join(root, "docs/how-to/software"))
+    .filter((file) => file !== "README.md")
+    .map((file) => ({ name: `software/${file.replace(/\.md$/, "")}`, atLeast: 1 })),
   // the other proxies of that page are not programs of test/clients
   { name: "forward-auth", languages: "haproxy", atLeast: 1 },
 ])(

@@ -68,7 +68,9 @@ export function buttonsOfPages(): string[] {
     .flatMap((name) => {
       const template = readFileSync(new URL(name, folder), "utf8");
       const forms = [
-        ...template.matchAll(/<form[^>]*? action="<%= (?:it\.path\()?"?([^")]+?)"?\)? %>"[\s\S]*?<\/form>/g),
+        ...template.matchAll(
+          /<form[^>]*? action="<%= (?:it\.(?:path|withRequest)\()?"?([^")]+?)"?\)? %>"[\s\S]*?<\/form>/g,
+        ),
       ];
       if (forms.length !== template.split("<form").length - 1) throw new Error(`a form of ${name} is not understood`);
       return forms.flatMap(([form, action]) =>
@@ -78,6 +80,14 @@ export function buttonsOfPages(): string[] {
         }),
       );
     })
+    .sort();
+}
+
+/** The buttons of passkeys that the pages' forms include. */
+export function passkeyButtonsOfPages(): string[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".eta") && readFileSync(new URL(name, folder), "utf8").includes('"./passkey"'))
+    .map((name) => name.replace(".eta", ""))
     .sort();
 }
 
@@ -244,6 +254,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     end: ({ text }) => text.includes(a.verify.askedAfter) || text.includes(a.verify.sentAfter),
   },
   "logout /connect/logout": {
+    isOfApplication: true,
     prepare: signedIn,
     open: (page, { app, client }) => {
       const query = new URLSearchParams({ client_id: "own", post_logout_redirect_uri: `${client.origin}/bye` });
@@ -346,7 +357,7 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     button: 'form[action$="/second-factor"] button',
     end: atClient("/own", "code"),
     // the answer to a password is not kept for the way back: the user starts over
-    later: [({ text }) => text.includes(f.codeWrong), titled(t.deviceTitle)],
+    later: [titled(t.deviceTitle)],
     isOfApplication: true,
   },
   "confirm /account/security/confirm": {
@@ -366,17 +377,20 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       run.typed["secret"] = secret;
     },
     button: 'form[action$="/totp"] button',
-    end: titled(f.securityTitle),
-    // who has an app by then shows it before another change
-    later: [titled(f.confirmTitle)],
+    end: ({ heading, text }) => heading === f.securityTitle && text.includes(f.totpAdded),
+    // who goes back finds that there is one
+    later: [({ text }) => text.includes(f.totpExists)],
+    sessions: 1,
   },
-  "security /account/security/totp/remove": {
+  "factor-remove /account/security/totp/remove": {
     prepare: withApp,
-    open: security,
+    open: (page, { app }) => page.goto(`${app.url}/account/security/totp/remove`),
     button: 'form[action$="/totp/remove"] button',
-    end: titled(f.securityTitle),
+    end: ({ heading, text }) => heading === f.securityTitle && text.includes(f.totpRemoved),
+    // who goes back finds that there is none to remove
+    later: [titled(f.securityTitle)],
   },
-  "security /account/security/passkeys/remove": {
+  "factor-remove /account/security/passkeys/remove": {
     prepare: async (world, run) => {
       const authenticator = new Authenticator(world.app.url);
       const bases = [world.app.url, world.app.url] as const;
@@ -387,9 +401,49 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
       const cookies = [...owner.browser.cookies].map(([name, value]) => ({ name, value, url: world.app.url }));
       await run.context.addCookies(cookies);
     },
-    open: security,
+    open: async (page, world) => {
+      await security(page, world);
+      // in another tab it may be gone already
+      const link = page.locator('a[href*="/passkeys/remove"]');
+      if ((await link.count()) > 0) await link.click();
+    },
     button: 'form[action$="/passkeys/remove"] button',
-    end: titled(f.securityTitle),
+    end: ({ heading, text }) => heading === f.securityTitle && text.includes(f.passkeyRemoved),
+    later: [titled(f.securityTitle)],
+  },
+  "security /account/security/passkeys/name": {
+    prepare: async ({ app }, run) => {
+      const browser = new TestBrowser();
+      await browser.submit(`${app.url}/login`, run.account as unknown as Record<string, string>);
+      await addPasskey([app.url, app.url], browser, new Authenticator(app.url));
+      const cookies = [...browser.cookies].map(([name, value]) => ({ name, value, url: app.url }));
+      await run.context.addCookies(cookies);
+    },
+    open: security,
+    button: 'form[action$="/passkeys/name"] button',
+    end: ({ heading, text }) => heading === f.securityTitle && text.includes(f.passkeyRenamed),
+  },
+  "recovery-codes /account/security/recovery-codes": {
+    prepare: withApp,
+    open: async (page, world) => {
+      const button = 'form[action$="/recovery-codes"] button';
+      const makeIn = async (tab: Page) => {
+        await security(tab, world);
+        await tab.locator(button).click();
+        await tab.locator(".codes").waitFor();
+      };
+      await makeIn(page);
+      // once others took their place, its form makes none
+      const other = await page.context().newPage();
+      await makeIn(other);
+      await other.close();
+      await page.reload();
+      await page.locator(button).waitFor();
+    },
+    button: 'form[action$="/recovery-codes"] button',
+    end: titled(f.codesTitle),
+    // the answer to a form is not kept for the way back: the user starts over
+    later: [titled(t.deviceTitle)],
   },
   "security /account/security/recovery-codes": {
     prepare: withApp,
@@ -417,6 +471,67 @@ export const ENTRIES: Readonly<Record<string, Entry>> = {
     end: titled(t.homeSignedIn),
   },
 };
+
+/** A page with a button that asks for a passkey or makes one. */
+export interface PasskeyEntry {
+  /** The profile has a passkey. */
+  readonly asks: boolean;
+  /** The profile keeps the session in which it made that. */
+  readonly staysSignedIn?: boolean;
+  open(page: Page, world: World, run: Run): Promise<unknown>;
+  readonly end: End;
+}
+
+/** Each page with such a button. */
+export const PASSKEY_ENTRIES: Readonly<Record<string, PasskeyEntry>> = {
+  login: {
+    asks: true,
+    open: (page, world) => page.goto(request(world, "own")),
+    end: atClient("/own", "code"),
+  },
+  signup: {
+    asks: false,
+    open: async (page, world) => {
+      await page.goto(request(world, "own", { prompt: "create" }));
+      await page.locator("#email").fill(uniqueEmail());
+      await page.locator("#nickname").fill("Ann");
+    },
+    end: atClient("/own", "code"),
+  },
+  "second-factor": {
+    asks: true,
+    open: async (page, world, { account }) => {
+      await page.goto(request(world, "own"));
+      await page.locator("#email").fill(account.email);
+      await page.locator("#password").fill(account.password);
+      await page.locator('form[action*="/login"] button[type=submit]').click();
+      await page.getByText(f.stepIntro).waitFor();
+    },
+    end: atClient("/own", "code"),
+  },
+  confirm: {
+    asks: true,
+    staysSignedIn: true,
+    open: (page, { app }) => page.goto(`${app.url}/account/security/confirm`),
+    end: titled(f.securityTitle),
+  },
+  "passkey-add": {
+    asks: false,
+    open: async (page, world, run) => {
+      await signedIn(world, run);
+      await page.goto(`${world.app.url}/account/security/passkeys`);
+      await page.locator("#name").fill("Laptop");
+    },
+    end: ({ heading, text }) => heading === f.securityTitle && text.includes(f.passkeyAdded),
+  },
+};
+
+/** Gives the device of this page a passkey of the profile's user. */
+export async function makePasskey(page: Page, world: World, run: Run): Promise<void> {
+  await PASSKEY_ENTRIES["passkey-add"]?.open(page, world, run);
+  await page.locator("button[data-passkey]").click();
+  await page.getByText(f.passkeyAdded).waitFor();
+}
 
 export async function newRun({ app }: World, context: BrowserContext): Promise<Run> {
   return { context, account: await signUp(app.url), typed: {} };

@@ -61,6 +61,16 @@ async function withProfile(language: Language, work: (profile: Profile) => Promi
   }
 }
 
+/** As the browsers of most people are. */
+async function inContextWithScript(work: (page: Page, context: Profile["context"]) => Promise<void>): Promise<void> {
+  const { page, context, close } = await openProfile(browser, { locale: "en-US" });
+  try {
+    await work(page, context);
+  } finally {
+    await close();
+  }
+}
+
 function startUrl(
   options: { clientId?: string; path?: string; state?: string; challenge?: string; prompt?: string } = {},
 ) {
@@ -388,6 +398,25 @@ describe("the browser's own ways", () => {
     }),
   );
 
+  inBrowser(
+    "C-31 a tab whose page answered a form is about its own application still, opened again by its address",
+    () =>
+      inContextWithScript(async (page, context) => {
+        const account = await signUp(app.url);
+        const later = await context.newPage();
+        await page.goto(startUrl({ clientId: "photos", path: "/photos" }));
+        await later.goto(startUrl({}));
+        await signInOn(page, "en", { ...account, password: "not this one" });
+        await page.getByText(t.errors["invalid_credentials"] ?? "").waitFor();
+        // as a restored tab: without the form that its page answered
+        await page.goto(page.url());
+        await page.getByText("Photo Album").first().waitFor();
+        await signInOn(page, "en", account);
+        await page.getByRole("button", { name: t.allow, exact: true }).click();
+        await atClient(page, "/photos");
+      }),
+  );
+
   const withIpv6 = hasIpv6 ? inBrowser : (name: string) => skip(name, "::1 on this machine");
   withIpv6("the form's answer reaches a client on an IPv6 address, which a policy cannot name", () =>
     withProfile("en", async ({ page }) => {
@@ -413,6 +442,27 @@ describe("the browser's own ways", () => {
       expect(again.searchParams.get("code")).not.toBe(first.searchParams.get("code"));
     }),
   );
+
+  inBrowser("who types a password before the page's script has run goes on typing in the same field", async () => {
+    const { page, close } = await openProfile(browser);
+    const script = readFileSync("src/http/pages/scripts/page.js", "utf8");
+    try {
+      await page.route("**/login", async (route) => {
+        const response = await route.fetch();
+        const body = (await response.text()).replaceAll(/<script[\s\S]*?<\/script>/g, "");
+        await route.fulfill({ response, body });
+      });
+      await page.goto(`${app.url}/login`);
+      await page.locator("#password").focus();
+      await page.keyboard.type("correct ");
+      await page.evaluate(`(() => { ${script} })()`);
+      await page.getByRole("button", { name: MESSAGES.en.showPassword }).waitFor();
+      await page.keyboard.type("horse");
+      expect(await page.locator("#password").inputValue()).toBe("correct horse");
+    } finally {
+      await close();
+    }
+  });
 
   inBrowser("S-028 markup in any parameter or field is shown as text, with script enabled, too", async () => {
     const hostile = `"><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}<%= 7*7 %>'`;

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
 import type { Language } from "../../src/config/languages.ts";
 import { LANGUAGES } from "../../src/config/languages.ts";
+import { resetFactors } from "../../src/factors/factors.ts";
 import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
@@ -14,11 +15,15 @@ import {
   startClientServer,
 } from "../support/browser.ts";
 import { authorizeUrl, signUp, uniqueEmail } from "../support/flow.ts";
+import { type FingerprintReader, giveAuthenticator } from "../support/virtual-authenticator.ts";
 
 let app: TestApp;
 let client: ClientServer;
 let browser: Browser | null;
 const clientId = "album";
+afterEach(() => {
+  app.clock.shift = 0;
+});
 beforeAll(async () => {
   client = await startClientServer("localhost");
   app = await startApp({}, [
@@ -32,44 +37,13 @@ afterAll(async () => {
   await app?.close();
 });
 
-/** A device with a fingerprint reader. */
-interface Authenticator {
-  /** Does it recognise its user? */
-  setUser(isThere: boolean): Promise<void>;
-  /** How many passkeys it has. */
-  count(): Promise<number>;
-}
-
-async function giveAuthenticator(page: Page): Promise<Authenticator> {
-  const session = await page.context().newCDPSession(page);
-  await session.send("WebAuthn.enable");
-  const { authenticatorId } = await session.send("WebAuthn.addVirtualAuthenticator", {
-    options: {
-      protocol: "ctap2",
-      transport: "internal",
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true,
-    },
-  });
-  return {
-    async setUser(isThere) {
-      await session.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: isThere });
-    },
-    async count() {
-      return (await session.send("WebAuthn.getCredentials", { authenticatorId })).credentials.length;
-    },
-  };
-}
-
 const open = (options: Parameters<typeof openProfile>[1] = {}): Promise<Profile> => openProfile(browser, options);
 const authorize = () => authorizeUrl(app.url, { clientId, redirectUri: `${client.origin}/cb`, scope: "openid" });
 const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
 const atClient = (page: Page) => page.waitForURL((url) => url.origin === client.origin && url.searchParams.has("code"));
 
 /** Opens a page while its user does not take what the browser offers in the address field. */
-async function openUnrecognised(page: Page, authenticator: Authenticator, url: string): Promise<void> {
+async function openUnrecognised(page: Page, authenticator: FingerprintReader, url: string): Promise<void> {
   await authenticator.setUser(false);
   await page.goto(url);
   await page.locator("button[data-passkey]").waitFor();
@@ -94,6 +68,17 @@ async function signUpByKeyboard(page: Page, language: Language): Promise<string>
   await page.keyboard.press("Enter");
   await atClient(page);
   return email;
+}
+
+/** Takes all passkeys of an account away; its devices do not hear of it. */
+async function removeBehind(email: string): Promise<void> {
+  const { uuid = "" } = (await app.context.store.users.findByEmail(email)) ?? {};
+  await resetFactors(app.context, uuid);
+}
+
+/** Waits until the device has no passkey any more. */
+async function forgotten(page: Page, authenticator: FingerprintReader): Promise<void> {
+  while ((await authenticator.count()) > 0) await page.evaluate("new Promise(requestAnimationFrame)");
 }
 
 describe("passkeys in a browser", () => {
@@ -155,7 +140,7 @@ describe("passkeys in a browser", () => {
     const account = await signUp(app.url);
     await page.goto(`${app.url}/login`);
     await button(page, "Use a passkey").click();
-    await page.getByText(FACTOR_MESSAGES.en.passkeyFailed).waitFor();
+    await page.getByText(FACTOR_MESSAGES.en.passkeyCancelled).waitFor();
     await page.locator("#email").fill(account.email);
     await page.locator("#password").fill(account.password);
     await button(page, MESSAGES.en.signIn).click();
@@ -178,12 +163,26 @@ describe("passkeys in a browser", () => {
     await page.getByRole("link", { name: "Add a passkey" }).click();
     await page.locator("#name").fill("Laptop");
     await page.locator("#name").press("Enter");
+    await page.getByText(FACTOR_MESSAGES.en.passkeyAdded).waitFor();
     await page.getByText("Laptop").waitFor();
     expect(await authenticator.count()).toBe(1);
+    const rename = page.getByText(FACTOR_MESSAGES.en.rename, { exact: true });
+    const name = page.getByLabel(FACTOR_MESSAGES.en.passkeyName);
+    await rename.press("Enter");
+    await name.fill("\u3164");
+    await name.press("Enter");
+    await page.getByText(FACTOR_MESSAGES.en.passkeyNameWrong).waitFor();
+    await name.fill("Work laptop");
+    await name.press("Enter");
+    await page.getByText(FACTOR_MESSAGES.en.passkeyRenamed).waitFor();
+    await page.getByText("Work laptop").waitFor();
+    await rename.press("Enter");
+    await name.fill("Laptop");
+    await button(page, FACTOR_MESSAGES.en.renameSave).click();
+    await page.getByText("Laptop", { exact: true }).waitFor();
+    // whoever made it has shown it: factors can be changed at once
     await page.getByRole("link", { name: "Add a passkey" }).click();
-    // the password alone is not enough any more
-    await button(page, "Use a passkey").click();
-    await page.getByText("Laptop").waitFor();
+    await page.locator("#name").waitFor();
     await context.clearCookies();
     await authenticator.setUser(false);
     await byPassword();
@@ -191,9 +190,226 @@ describe("passkeys in a browser", () => {
     await button(page, "Use a passkey").click();
     await page.waitForURL(`${app.url}/`);
     await page.goto(`${app.url}/account/security`);
-    await page.getByRole("button", { name: "Remove: Laptop" }).click();
+    await page.getByRole("link", { name: "Remove: Laptop" }).click();
+    // asked before it is gone: who goes back keeps it
+    await page.getByRole("heading", { name: FACTOR_MESSAGES.en.removeTitle }).waitFor();
+    await page.getByText("Laptop").waitFor();
+    await page.getByRole("link", { name: FACTOR_MESSAGES.en.toSecurity }).click();
+    await page.getByRole("link", { name: "Remove: Laptop" }).click();
+    await button(page, FACTOR_MESSAGES.en.remove).click();
+    await page.getByText(FACTOR_MESSAGES.en.passkeyRemoved).waitFor();
     await page.getByText(FACTOR_MESSAGES.en.passkeysNone).waitFor();
+    await forgotten(page, authenticator);
     expect(complaints).toEqual([]);
+    await close();
+  });
+
+  inBrowser("sign up on a page that was open for an hour", async () => {
+    const { page, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    await page.goto(`${app.url}/signup`);
+    await page.locator("#email").fill(uniqueEmail());
+    await page.locator("#nickname").fill("Late");
+    app.clock.shift += 50 * 60_000;
+    await button(page, FACTOR_MESSAGES.en.passkeySignUp).click();
+    await page.waitForURL(`${app.url}/`);
+    expect(await authenticator.count()).toBe(1);
+    await close();
+  });
+
+  inBrowser("are made by no device for an address that has an account, which the page says", async () => {
+    const { page, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    const { email } = await signUp(app.url);
+    await page.goto(`${app.url}/signup`);
+    await page.locator("#email").fill(email);
+    await page.locator("#nickname").fill("Twice");
+    await button(page, FACTOR_MESSAGES.en.passkeySignUp).click();
+    await page.getByText(MESSAGES.en.fields(8).email.taken).waitFor();
+    expect(await page.locator("#nickname").inputValue()).toBe("Twice");
+    expect(await authenticator.count()).toBe(0);
+    await close();
+  });
+
+  inBrowser("are made by no device on a page that was open for so long that a sign-in comes first", async () => {
+    const { page, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    const account = await signUp(app.url);
+    await page.goto(`${app.url}/login`);
+    await page.locator("#email").fill(account.email);
+    await page.locator("#password").fill(account.password);
+    await button(page, MESSAGES.en.signIn).click();
+    await page.waitForURL(`${app.url}/`);
+    await page.goto(`${app.url}/account/security/passkeys`);
+    app.clock.shift += 20 * 60_000;
+    await button(page, FACTOR_MESSAGES.en.passkeyAdd).click();
+    await page.getByRole("heading", { name: FACTOR_MESSAGES.en.confirmTitle }).waitFor();
+    expect(await authenticator.count()).toBe(0);
+    await close();
+  });
+
+  inBrowser("work on the page that asks to sign in again, though it was open for an hour", async () => {
+    const { page, close } = await open();
+    await giveAuthenticator(page);
+    await signUpByKeyboard(page, "en");
+    await page.goto(`${app.url}/account/security/confirm`);
+    app.clock.shift += 50 * 60_000;
+    await page.clock.setFixedTime(Date.now() + 50 * 60_000);
+    await button(page, FACTOR_MESSAGES.en.passkeyUse).click();
+    await page.waitForURL(`${app.url}/account/security`);
+    await close();
+  });
+
+  inBrowser("are offered in the address field again after the button's dialog was cancelled", async () => {
+    const { page, context, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    await signUpByKeyboard(page, "en");
+    await context.clearCookies();
+    await authenticator.setPresence(false);
+    // no test can press a button of the browser's own dialog: this is what a page sees of it
+    await page.addInitScript(`{
+      const { credentials } = navigator;
+      const get = credentials.get.bind(credentials);
+      credentials.get = (options) => options.mediation === "conditional"
+        ? get(options)
+        : window.cancelled().then(() => { throw new DOMException("cancelled", "NotAllowedError"); });
+    }`);
+    // the user is there once the dialog is gone
+    await page.exposeFunction("cancelled", () => authenticator.setPresence(true));
+    await page.goto(`${app.url}/login`);
+    await button(page, FACTOR_MESSAGES.en.passkeyUse).click();
+    await page.waitForURL(`${app.url}/`);
+    await close();
+  });
+
+  inBrowser(
+    "are not asked for on and on where the browser refuses to offer them, but when the field is used",
+    async () => {
+      const { page, complaints, close } = await open();
+      await giveAuthenticator(page);
+      await page.clock.install();
+      await page.addInitScript(`{
+      window.asked = 0;
+      navigator.credentials.get = () => {
+        window.asked++;
+        return Promise.reject(new DOMException("refused", "NotAllowedError"));
+      };
+    }`);
+      const asked = () => page.evaluate<number>("window.asked");
+      const askedAgain = async (times: number) => {
+        while ((await asked()) < times) await page.evaluate("undefined");
+      };
+      await page.goto(`${app.url}/login`);
+      await askedAgain(1);
+      // each pause is longer than the one before, and they end
+      for (const [at, pause] of [10_000, 60_000, 300_000].entries()) {
+        await page.clock.runFor(pause);
+        await askedAgain(at + 2);
+      }
+      await page.clock.runFor(24 * 3_600_000);
+      expect(await asked()).toBe(4);
+      await page.locator("#password").focus();
+      await page.locator("#email").focus();
+      await askedAgain(5);
+      await page.clock.runFor(24 * 3_600_000);
+      expect(await asked()).toBe(5);
+      expect(complaints).toEqual([]);
+      await close();
+    },
+  );
+
+  inBrowser("are forgotten by the device once they were removed here", async () => {
+    const { page, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    await removeBehind(await signUpByKeyboard(page, "en"));
+    await page.goto(`${app.url}/account/security`);
+    await forgotten(page, authenticator);
+    await close();
+  });
+
+  inBrowser("are forgotten by the device once a sign-in refuses them as unknown", async () => {
+    const { page, context, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    const email = await signUpByKeyboard(page, "en");
+    await context.clearCookies();
+    await removeBehind(email);
+    // this authenticator's user takes the offer at once
+    await page.goto(`${app.url}/login`);
+    await page.getByText(FACTOR_MESSAGES.en.passkeyUnknown).waitFor();
+    await forgotten(page, authenticator);
+    await close();
+  });
+
+  inBrowser("are brought once by a device that asks nobody, and again when their user asks", async () => {
+    const { page, context, complaints, close } = await open();
+    await giveAuthenticator(page);
+    const email = await signUpByKeyboard(page, "en");
+    const { store } = app.context;
+    const { uuid = "" } = (await store.users.findByEmail(email)) ?? {};
+    await store.users.setDisabled(uuid, true, app.clock.now());
+    await context.clearCookies();
+    const brought: string[] = [];
+    page.on("request", (request) => {
+      if (request.method() === "POST" && request.url().endsWith("/login/passkey")) brought.push(request.url());
+    });
+    await page.goto(`${app.url}/login`);
+    const problem = page.locator("#problem", { hasText: FACTOR_MESSAGES.en.passkeyFailed });
+    await problem.waitFor();
+    // the script of the page has run
+    await button(page, FACTOR_MESSAGES.en.passkeyUse).waitFor();
+    const other = await signUp(app.url);
+    await page.locator("#email").pressSequentially(other.email);
+    expect(brought).toHaveLength(1);
+    await Promise.all([
+      page.waitForResponse((response) => response.url().endsWith("/login/passkey")),
+      button(page, FACTOR_MESSAGES.en.passkeyUse).click(),
+    ]);
+    await problem.waitFor();
+    await page.locator("#email").fill(other.email);
+    await page.locator("#password").fill(other.password);
+    await button(page, MESSAGES.en.signIn).click();
+    await page.waitForURL(`${app.url}/`);
+    expect(brought).toHaveLength(2);
+    expect(complaints).toEqual([]);
+    await close();
+  });
+
+  inBrowser("say what a person can do where a device makes none", async () => {
+    const { page, close } = await open();
+    const authenticator = await giveAuthenticator(page);
+    const account = await signUp(app.url);
+    await page.goto(`${app.url}/login`);
+    await page.locator("#email").fill(account.email);
+    await page.locator("#password").fill(account.password);
+    await button(page, MESSAGES.en.signIn).click();
+    await page.waitForURL(`${app.url}/`);
+    const path = `${app.url}/account/security/passkeys`;
+    await page.goto(path);
+    await authenticator.setUser(false);
+    await button(page, FACTOR_MESSAGES.en.passkeyAdd).click();
+    await page.getByText(FACTOR_MESSAGES.en.passkeyNotMade).waitFor();
+    await authenticator.setUser(true);
+    await button(page, FACTOR_MESSAGES.en.passkeyAdd).click();
+    await page.getByText(FACTOR_MESSAGES.en.passkeyAdded).waitFor();
+    await page.goto(path);
+    // this device has one already
+    await button(page, FACTOR_MESSAGES.en.passkeyAdd).click();
+    await page.getByText(FACTOR_MESSAGES.en.passkeyThere).waitFor();
+    await close();
+  });
+
+  inBrowser("are said to be of no use in a browser that has none, where there is no other way", async () => {
+    const { page, context, close } = await open({ viewport: { width: 1280, height: 800 } });
+    await giveAuthenticator(page);
+    await signUpByKeyboard(page, "en");
+    await context.addInitScript("delete window.PublicKeyCredential");
+    await page.goto(`${app.url}/account/security/confirm`);
+    await page.getByText(FACTOR_MESSAGES.en.passkeysUnsupported).waitFor();
+    expect(await page.locator("button[data-passkey]").isVisible()).toBe(false);
+    // the login has another way, and says nothing
+    await page.goto(`${app.url}/login`);
+    await page.locator("#password").waitFor();
+    expect(await page.getByText(FACTOR_MESSAGES.en.passkeysUnsupported).count()).toBe(0);
     await close();
   });
 

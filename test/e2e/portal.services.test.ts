@@ -159,9 +159,11 @@ describe("the example portal in Chromium", () => {
       await signIn(page, account);
       await page.getByText(account.email).waitFor();
       const token = await stored(page, "refreshToken");
-      expect((await postForm(`${app.url}/oauth2/revoke`, { token, client_id: "portal" })).status).toBe(200);
       calls.length = 0;
-      await page.getByRole("button", { name: "Load my account again" }).click();
+      expect((await postForm(`${app.url}/oauth2/revoke`, { token, client_id: "portal" })).status).toBe(200);
+      // a renewal in its own time may be first, and takes the button away
+      const reload = page.getByRole("button", { name: "Load my account again" });
+      await reload.dispatchEvent("click", {}, { timeout: 10_000 }).catch(() => undefined);
       await page.getByRole("heading", { name: "Your session ended" }).waitFor();
       await page.waitForTimeout(1500);
       expect(new URL(page.url()).pathname).toBe("/login");
@@ -178,6 +180,8 @@ describe("the example portal in Chromium", () => {
       await page.goto(`${portal.url}/login`);
       await signIn(page, account);
       await page.getByText(account.email).waitFor();
+      // the portal's own script, which may renew at any moment, is left for a page of the same origin without it
+      await page.goto(`${portal.url}/axios.js`);
       const token = await stored(page, "refreshToken");
       await postForm(`${app.url}/oauth2/revoke`, { token, client_id: "portal" });
       calls.length = 0;
@@ -288,10 +292,7 @@ describe("the example portal in Chromium", () => {
       await page.locator("#code").fill(codeOf(secret, app.clock.now()));
       await page.locator("main button[type=submit]").first().click();
       await page.getByRole("link", { name: "Continue to Portal" }).click();
-      // a code is good once
-      app.clock.shift = 30_000;
-      await page.locator("#code").fill(codeOf(secret, app.clock.now()));
-      await page.locator("main button[type=submit]").first().click();
+      // the code that set the app up is asked for no second time
       await page.getByText("You confirmed that it is you").waitFor();
       await page.getByRole("button", { name: "Pay", exact: true }).click();
       await page.getByText("Paid €12.50 to Grace").waitFor();
@@ -356,6 +357,19 @@ describe("the example portal in Chromium", () => {
       calls.length = 0;
       expect(await Promise.all([reload(page), reload(tab)])).toEqual([200, 200]);
       expect(calls.length).toBe(1);
+    }),
+  );
+
+  inBrowser("C-30 Back after a login leads to the account again, and Sign out pressed twice to the start", () =>
+    withPortal(async (profile) => {
+      const { page } = profile;
+      await signedIn(profile);
+      await page.goBack();
+      await page.waitForURL(`${portal.url}/`);
+      await page.getByRole("heading", { name: "Hello, Ada" }).waitFor();
+      await page.getByRole("button", { name: "Sign out" }).dblclick();
+      await page.getByRole("link", { name: "Sign in" }).waitFor();
+      expect(page.url()).toBe(`${portal.url}/`);
     }),
   );
 

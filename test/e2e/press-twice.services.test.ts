@@ -3,15 +3,19 @@ import type { Browser, Page } from "playwright-core";
 import { startApp } from "../support/app.ts";
 import { inBrowser, launchChromium, startClientServer } from "../support/browser.ts";
 import { signUp } from "../support/flow.ts";
+import { giveAuthenticator } from "../support/virtual-authenticator.ts";
 import {
   APPLICATION,
   buttonsOfPages,
   ENTRIES,
   type End,
   type Entry,
+  makePasskey,
   newRun,
   outOfDate,
+  PASSKEY_ENTRIES,
   type Place,
+  passkeyButtonsOfPages,
   type Run,
   signIn,
   type World,
@@ -95,6 +99,7 @@ async function press(page: Page, entry: Entry): Promise<boolean> {
 async function slowDown(page: Page, latency: number): Promise<void> {
   if (latency === 0) return;
   const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
   const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
   await session.send("Network.emulateNetworkConditions", conditions);
 }
@@ -208,13 +213,47 @@ async function tryOne(name: string, way: Way, latency: number, tabs: number): Pr
   }
 }
 
+/** Presses the passkey button of a page twice, whose scripts run. */
+async function pressPasskeyTwice(name: string, latency: number, pauseMs: number): Promise<void> {
+  const entry = PASSKEY_ENTRIES[name];
+  if (entry === undefined || browser === null) throw new Error(`no entry for ${name}`);
+  const what = `${name}, ${latency} ms, pressed again after ${pauseMs} ms`;
+  const context = await browser.newContext({ locale: "en-US" });
+  context.setDefaultTimeout(30_000);
+  try {
+    const run = await newRun(world, context);
+    const page = await context.newPage();
+    const device = await giveAuthenticator(page);
+    if (entry.asks) await makePasskey(page, world, run);
+    if (entry.staysSignedIn !== true) await context.clearCookies();
+    // else the address field would take what the browser offers there
+    await device.setUser(false);
+    await entry.open(page, world, run);
+    const button = page.locator("button[data-passkey]");
+    await button.waitFor();
+    await device.setUser(true);
+    await slowDown(page, latency);
+    const pressNow = () => page.evaluate(`document.querySelector("button[data-passkey]")?.click()`);
+    await pressNow();
+    await page.waitForTimeout(pauseMs);
+    await pressNow().catch(() => null);
+    await reach(page, [entry.end], what);
+    expect([what, await device.count()]).toEqual([what, 1]);
+  } finally {
+    await context.close();
+  }
+}
+
 async function tryAll(way: Way, { tabs = 1, latencies = [0, 400] } = {}): Promise<void> {
   const names = Object.keys(ENTRIES);
-  const all = latencies.flatMap((latency) => names.map((name) => ({ name, latency })));
+  await runAll(latencies.flatMap((latency) => names.map((name) => () => tryOne(name, way, latency, tabs))));
+}
+
+async function runAll(all: (() => Promise<void>)[]): Promise<void> {
   const failures: string[] = [];
   const worker = async () => {
     for (let next = all.pop(); next !== undefined; next = all.pop()) {
-      await tryOne(next.name, way, next.latency, tabs).catch((error) => failures.push(String(error)));
+      await next().catch((error) => failures.push(String(error)));
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
@@ -245,5 +284,19 @@ describe("every button of every page", () => {
   );
   pressed("C-31 after another user signed in elsewhere ends there, or says what happened", () =>
     tryAll(elsewhere("other"), { latencies: [0] }),
+  );
+
+  it("C-30 has an entry in the table of passkey buttons, too", () => {
+    expect(Object.keys(PASSKEY_ENTRIES).sort()).toEqual(passkeyButtonsOfPages());
+  });
+
+  pressed("C-30 that asks for a passkey or makes one, pressed twice, ends where one press ends", () =>
+    runAll(
+      [0, 400].flatMap((latency) =>
+        [60, 300, 700].flatMap((pauseMs) =>
+          Object.keys(PASSKEY_ENTRIES).map((name) => () => pressPasskeyTwice(name, latency, pauseMs)),
+        ),
+      ),
+    ),
   );
 });

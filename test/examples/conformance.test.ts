@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import tls from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
@@ -71,6 +72,21 @@ describe("examples/conformance", () => {
     const typed = (name: string) => String(commands.find((command) => command[2] === name)?.[3]);
     account = { email: typed("email"), password: typed("password"), nickname: "sue" };
   }, 150_000);
+  it("says that its port is taken, and leaves no process behind", async () => {
+    const start = join(import.meta.dirname, "../../examples/conformance/start.ts");
+    const other = mkdtempSync(join(tmpdir(), "conformance-"));
+    const where = ["--host", "localhost", "--port", new URL(issuer).port, "--suite", "https://localhost:1"];
+    const second = spawn(process.execPath, [start, ...where, "--data", other, "--out", other], { stdio: "pipe" });
+    const [said, [status]] = await Promise.all([text(second.stderr), once(second, "close")]);
+    expect(status).toBe(1);
+    expect(said).toMatch(
+      /^127\.0\.0\.1:\d+ is in use by another process\. Choose another one, for example --port \d+\n$/m,
+    );
+    expect(said).not.toMatch(/^\s+at /m);
+    const left = readFileSync(join(other, "service.env"), "utf8").match(/INTERNAL_HTTP_PORT='(\d+)'/)?.[1];
+    await expect(fetch(`http://127.0.0.1:${left}/healthz`)).rejects.toThrow();
+  }, 120_000);
+
   afterAll(async () => {
     tls.setDefaultCACertificates(trusted);
     example.kill("SIGTERM");

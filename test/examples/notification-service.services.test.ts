@@ -153,4 +153,5 @@ test("without Kafka the event file is followed, past a refused address and a lin
   await sink.publish([ada, bob]);
   await until(() => mailsTo("bob@example.com").length > 0);
   expect(mails.map(({ to }) => to)).toEqual(["ada@example.com", "bob@example.com"]);
+  await sink.close();
 });

@@ -2,16 +2,28 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import { Authenticator, type Lies } from "../support/authenticator.ts";
 import { confirmAgain, firstStep } from "../support/factors.ts";
-import { authorizeUrl, claimsOf, hiddenFields, pkce, redeem, signUp, TestBrowser } from "../support/flow.ts";
+import {
+  authorizeUrl,
+  claimsOf,
+  hiddenFields,
+  patiently,
+  pkce,
+  redeem,
+  signUp,
+  TestBrowser,
+  unescapeHtml,
+} from "../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import {
   addPasskey,
   newPasskeyOwner,
   optionsOf,
   passkeyPage,
+  renewOptions,
   signInWithPasskey,
   signUpWithPasskey,
 } from "../support/passkeys.ts";
@@ -47,9 +59,21 @@ const later = (seconds: number) => {
 };
 // the issuer is the first replica's
 const device = (options = {}) => new Authenticator(app.url, options);
+/** What the page says is wrong. */
+const problemIn = (html: string) => unescapeHtml(/<p class="problem"[^>]*>([^<]*)</.exec(html)?.[1] ?? "");
 const isSignedIn = (browser: TestBrowser) => browser.cookies.has("auth_session");
 const acr = (name: string) => `urn:auth-service:acr:${name}`;
 const logged = (event: string) => replicas.flatMap(({ logs }) => logs).filter((line) => line.includes(`"${event}"`));
+
+/** Presses "Remove" of the first passkey, and once more on the page that asks. @returns where that leads */
+async function removePasskey(browser: TestBrowser): Promise<string | null> {
+  const security = await (await browser.get(`${bases[1]}/account/security`)).text();
+  const link = unescapeHtml(/href="([^"]*passkeys\/remove[^"]*)"/.exec(security)?.[1] ?? "");
+  const asks = await browser.get(bases[0] + link);
+  if (asks.status !== 200) return asks.headers.get("location");
+  const form = hiddenFields(await asks.text());
+  return (await browser.post(`${bases[0]}/account/security/passkeys/remove`, form)).headers.get("location");
+}
 
 describe("signing in with a passkey alone", () => {
   it("leads back to the application, every step on another replica, and its tokens say how", async () => {
@@ -82,7 +106,7 @@ describe("signing in with a passkey alone", () => {
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, at) => {
         const own = `${String(at).padStart(2, "0")}${form["form"]?.slice(2)}`;
-        return browser.post(`${bases[at % 2]}/login/passkey`, { ...form, form: own, credential });
+        return patiently(() => browser.post(`${bases[at % 2]}/login/passkey`, { ...form, form: own, credential }));
       }),
     );
     const statuses = answers.map(({ status }) => status);
@@ -106,20 +130,22 @@ describe("signing in with a passkey alone", () => {
     }
   });
 
-  it.each<[string, Lies]>([
-    ["another origin", { origin: "https://evil.example" }],
-    ["another RP id", { rpId: "evil.example" }],
-    ["another challenge", { challenge: "A".repeat(72) }],
-    ["an empty challenge", { challenge: "" }],
-    ["no user verification", { userVerified: false }],
-    ["another ceremony", { type: "webauthn.create" }],
-    ["the handle of another user", { userHandle: Buffer.from("somebody").toString("base64url") }],
-  ])("refuses an answer with %s", async (_, lies) => {
+  const { passkeyFailed, passkeyLate, passkeyUnknown, passkeyUnverified } = FACTOR_MESSAGES.en;
+  it.each<[string, Lies, string]>([
+    ["another origin", { origin: "https://evil.example" }, passkeyFailed],
+    ["another RP id", { rpId: "evil.example" }, passkeyFailed],
+    ["another challenge", { challenge: "A".repeat(72) }, passkeyLate],
+    ["an empty challenge", { challenge: "" }, passkeyLate],
+    ["no user verification", { userVerified: false }, passkeyUnverified],
+    ["no user verification and another origin", { userVerified: false, origin: "https://evil.example" }, passkeyFailed],
+    ["another ceremony", { type: "webauthn.create" }, passkeyFailed],
+    ["the handle of another user", { userHandle: Buffer.from("somebody").toString("base64url") }, passkeyFailed],
+  ])("refuses an answer with %s, and says what a person can act on", async (_, lies, text) => {
     const authenticator = device();
     await newPasskeyOwner(bases, authenticator);
     const { response, browser } = await signInWithPasskey(bases, authenticator, { lies });
     expect(response.status).toBe(401);
-    expect(await response.text()).toContain("The passkey did not work");
+    expect(problemIn(await response.text())).toBe(text);
     expect(isSignedIn(browser)).toBe(false);
     expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(303);
   });
@@ -150,17 +176,21 @@ describe("signing in with a passkey alone", () => {
     expect(await statusOf(browser, { ...form, credential })).toBe(303);
     const unknown = device();
     unknown.create({ challenge: "", rp: { id: "localhost" }, user: { id: "AAAA" } });
-    expect((await signInWithPasskey(bases, unknown)).response.status).toBe(401);
+    const { response } = await signInWithPasskey(bases, unknown);
+    expect([response.status, problemIn(await response.text())]).toEqual([401, passkeyUnknown]);
   });
 
   it("renews the challenge of a page that stays open, for the same browser", async () => {
     const authenticator = device();
     await newPasskeyOwner(bases, authenticator);
     const browser = new TestBrowser();
-    const { form } = await passkeyPage(browser, `${bases[0]}/login`);
+    const page = await passkeyPage(browser, `${bases[0]}/login`);
+    const { form } = page;
     later(3_000);
-    const renewed = await browser.get(`${bases[1]}/login/passkey?request=`);
-    const credential = authenticator.get((await renewed.json()) as never);
+    const credential = authenticator.get(await renewOptions(browser, bases[1], page, form));
+    const stranger = new TestBrowser();
+    await stranger.get(`${bases[0]}/login`);
+    expect((await stranger.post(`${bases[0]}/login/passkey`, { ...form, credential })).status).toBe(403);
     expect((await browser.post(`${bases[0]}/login/passkey`, { ...form, credential })).status).toBe(303);
   });
 
@@ -180,15 +210,15 @@ describe("signing in with a passkey alone", () => {
     const { account } = await newPasskeyOwner(bases, authenticator);
     const { store } = app.context;
     await store.users.setDisabled(account.uuid, true, app.clock.now());
-    expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(401);
+    // not even to its owner is said that there is such an account
+    for (const lies of [{}, { userVerified: false }]) {
+      const { response } = await signInWithPasskey(bases, authenticator, { lies });
+      expect([response.status, problemIn(await response.text())]).toEqual([401, passkeyFailed]);
+    }
     await store.users.setDisabled(account.uuid, false, app.clock.now());
     expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(303);
     const { browser } = await signInWithPasskey(bases, authenticator);
-    const page = await (await browser.get(`${bases[1]}/account/security`)).text();
-    const remove = hiddenFields(/passkeys\/remove">([\s\S]*?)<\/form>/.exec(page)?.[1] ?? "");
-    expect((await browser.post(`${bases[0]}/account/security/passkeys/remove`, remove)).headers.get("location")).toBe(
-      "/account/security",
-    );
+    expect(await removePasskey(browser)).toBe("/account/security?done=passkeyRemoved");
     expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(401);
     const { account: gone } = await newPasskeyOwner(bases, authenticator);
     const user = await store.users.find(gone.uuid);
@@ -318,27 +348,40 @@ describe("signing up with a passkey", () => {
     expect(await statusOf({ email: "a@b.example", account: "x" })).toBe(403);
     const { form: foreign } = await passkeyPage(browser, `${bases[0]}/signup`);
     expect(await statusOf({ email: "a@b.example", account: foreign["account"] ?? "" })).toBe(400);
+    // the same is said when the script asks, before a device makes a passkey
+    const asked = async (fields: Record<string, string>) =>
+      (await browser.post(`${bases[1]}/signup/passkey/challenge`, { ...form, nickname: "n", ...fields })).status;
+    expect(await asked({ email: taken.email })).toBe(409);
+    expect(await asked({ email: "no address" })).toBe(400);
+    expect(await asked({ email: "a@b.example", account: "x" })).toBe(403);
+    expect(await asked({ email: "a@b.example" })).toBe(200);
+  });
+
+  it("ends with the first reset mail where somebody else has the address", async () => {
+    const authenticator = device();
+    const { email } = await signUpWithPasskey(bases, authenticator);
+    const token = await resetTokenFor(app, email);
+    const password = "another horse battery";
+    await new TestBrowser().submit(`${bases[0]}/password-reset?token=${token}`, { password });
+    expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(401);
+    expect((await firstStep(bases[1], { email, password, nickname: "" })).status).toBe(303);
   });
 
   it("keeps the only passkey until there is a password, which a mailed link sets", async () => {
     const authenticator = device();
     const { email, browser } = await signUpWithPasskey(bases, authenticator);
-    const remove = async () => {
-      const page = await (await browser.get(`${bases[1]}/account/security`)).text();
-      const form = hiddenFields(/passkeys\/remove">([\s\S]*?)<\/form>/.exec(page)?.[1] ?? "");
-      return (await browser.post(`${bases[0]}/account/security/passkeys/remove`, form)).headers.get("location");
-    };
-    expect(await remove()).toBe("/account/security?kept=1");
-    expect(await (await browser.get(`${bases[0]}/account/security?kept=1`)).text()).toContain(
+    expect(await removePasskey(browser)).toBe("/account/security?refused=passkeyKept");
+    expect(await (await browser.get(`${bases[0]}/account/security?refused=passkeyKept`)).text()).toContain(
       "your only way to sign in",
     );
     expect(await (await browser.get(`${bases[0]}/account/password`)).text()).toContain("has no password");
     const token = await resetTokenFor(app, email);
     const password = "another horse battery";
-    await new TestBrowser().submit(`${bases[0]}/password-reset?token=${token}`, { password });
+    // in the browser that is signed in: by who has the passkey
+    await browser.submit(`${bases[0]}/password-reset?token=${token}`, { password });
     const signedIn = await signInWithPasskey(bases, authenticator, { browser });
     expect(signedIn.response.status).toBe(303);
-    expect(await remove()).toBe("/account/security");
+    expect(await removePasskey(browser)).toBe("/account/security?done=passkeyRemoved");
     expect((await firstStep(bases[0], { email, password, nickname: "" })).status).toBe(303);
   });
 });
@@ -363,17 +406,18 @@ describe("adding passkeys", () => {
     expect(security).toContain("Key ring");
   });
 
-  it.each<[string, Lies]>([
+  it.each<[string, Lies, string?]>([
     ["another origin", { origin: "https://evil.example" }],
     ["another RP id", { rpId: "evil.example" }],
-    ["another challenge", { challenge: "A".repeat(72) }],
-    ["no user verification", { userVerified: false }],
+    ["another challenge", { challenge: "A".repeat(72) }, FACTOR_MESSAGES.en.passkeyLate],
+    ["no user verification", { userVerified: false }, FACTOR_MESSAGES.en.passkeyUnverified],
     ["another ceremony", { type: "webauthn.get" }],
-  ])("refuses an answer with %s", async (_, lies) => {
+  ])("refuses an answer with %s", async (_, lies, text = FACTOR_MESSAGES.en.passkeyFailed) => {
     const account = await signUp(bases[0]);
     const browser = new TestBrowser();
     await browser.submit(`${bases[0]}/login`, { email: account.email, password: account.password });
-    expect((await addPasskey(bases, browser, device(), { lies })).status).toBe(400);
+    const refused = await addPasskey(bases, browser, device(), { lies });
+    expect([refused.status, problemIn(await refused.text())]).toEqual([400, text]);
     expect((await app.context.store.factors.find(account.uuid)).passkeys).toEqual([]);
   });
 
@@ -399,6 +443,29 @@ describe("adding passkeys", () => {
 });
 
 describe("an application that wants a passkey", () => {
+  it("gets it of who is signed in by password and has one", async () => {
+    // a browser that signed in before the passkey was there
+    const other = new TestBrowser();
+    const late = await signUp(bases[0]);
+    await other.submit(`${bases[0]}/login`, { email: late.email, password: late.password });
+    const owner = new TestBrowser();
+    await owner.submit(`${bases[1]}/login`, { email: late.email, password: late.password });
+    const own = device();
+    expect((await addPasskey(bases, owner, own)).status).toBe(303);
+    const { challenge, verifier } = pkce();
+    const url = authorizeUrl(bases[0], { challenge, extra: { acr_values: acr("passkey") } });
+    const stepUp = new URL((await other.get(url)).headers.get("location") ?? "", bases[1]).href;
+    const { options, form, html } = await passkeyPage(other, stepUp);
+    expect(html).not.toContain('id="code"');
+    const answer = await other.post(`${bases[0]}/login/second-factor`, { ...form, credential: own.get(options) });
+    const code = new URL(answer.headers.get("location") ?? "", app.url).searchParams.get("code") ?? "";
+    const tokens = (await (await redeem(bases[1], code, verifier)).json()) as Record<string, string>;
+    expect(claimsOf(tokens["access_token"] ?? "")).toMatchObject({
+      acr: acr("passkey"),
+      amr: ["pwd", "hwk", "user", "mfa"],
+    });
+  });
+
   it("gets it of who is signed in by password, who adds one on the way where there is none", async () => {
     const authenticator = device();
     const account = await signUp(bases[0]);
@@ -411,12 +478,8 @@ describe("an application that wants a passkey", () => {
     expect(none).toContain("You have no passkey yet");
     expect(none).toContain("/account/security/passkeys");
     expect((await addPasskey(bases, browser, authenticator)).status).toBe(303);
-    const { options, form, html } = await passkeyPage(browser, stepUp);
-    expect(html).not.toContain('id="code"');
-    const answer = await browser.post(`${bases[0]}/login/second-factor`, {
-      ...form,
-      credential: authenticator.get(options),
-    });
+    // making it showed as much as using it
+    const answer = await browser.get(stepUp);
     const code = new URL(answer.headers.get("location") ?? "", app.url).searchParams.get("code") ?? "";
     const tokens = (await (await redeem(bases[1], code, verifier)).json()) as Record<string, string>;
     expect(claimsOf(tokens["access_token"] ?? "")).toMatchObject({

@@ -2,6 +2,8 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { UNKNOWN_ASKER } from "../../src/events.ts";
+import { makeRecoveryCodes } from "../../src/factors/recovery-codes.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import { type AppOwner, codeOf, confirmAgain, firstStep, setUpApp } from "../support/factors.ts";
 import { type Account, authorizeUrl, hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
@@ -130,6 +132,44 @@ describe("the second step", () => {
     expect((await second(app.url, owner, own, codeOf(secret, now()))).status).toBe(303);
   });
 
+  it.each(["sessions", "devices"] as const)(
+    "checks at most twenty wrong codes of all %s of an account together, and lets its owner in meanwhile",
+    async (many) => {
+      const account = await signUp(app.url);
+      // who had the password before there was a second factor
+      const thieves = await Promise.all(Array.from({ length: 10 }, () => firstStep(app.url, account)));
+      const { secret, browser: owner } = await setUpApp(app.url, account, now);
+      later(90);
+      const step = async (browser: TestBrowser) => {
+        if (many === "devices") return (await firstStep(app.url, account, browser)).form;
+        const url = authorizeUrl(app.url, { extra: { acr_values: "urn:auth-service:acr:two-factor" } });
+        const asked = await browser.get(new URL((await browser.get(url)).headers.get("location") ?? "", app.url).href);
+        return hiddenFields(await asked.text());
+      };
+      const statuses = await Promise.all(
+        thieves.map(async ({ browser }, at) => {
+          const form = await step(browser);
+          const seen: number[] = [];
+          for (let wrong = 0; wrong < 4; wrong++) {
+            const base = (replicas[(at + wrong) % 2] as TestApp).url;
+            seen.push((await second(base, browser, form, "000000")).status);
+          }
+          return seen;
+        }),
+      );
+      const counted = (status: number) => statuses.flat().filter((each) => each === status).length;
+      expect([counted(401), counted(429)]).toEqual([20, 20]);
+      // in the browser in which the app was set up
+      owner.cookies.delete("auth_session");
+      const { form: own } = await firstStep(app.url, account, owner);
+      expect((await second(other.url, owner, own, codeOf(secret, now()))).status).toBe(303);
+      later(30);
+      // and at one that is new
+      const { browser, form } = await firstStep(app.url, account);
+      expect((await second(other.url, browser, form, codeOf(secret, now()))).status).toBe(303);
+    },
+  );
+
   async function setUpAppAgain(account: Account, recoveryCode: string): Promise<TestBrowser> {
     const { browser, form } = await firstStep(app.url, account);
     expect((await second(app.url, browser, form, recoveryCode)).status).toBe(303);
@@ -141,7 +181,7 @@ describe("the second step", () => {
     const { browser, form } = await firstStep(app.url, account);
     const toLogin = async (fields: Record<string, string>) => {
       const response = await second(app.url, browser, fields, codeOf(secret, now()));
-      expect([response.status, response.headers.get("location")]).toEqual([303, "/login"]);
+      expect([response.status, response.headers.get("location")]).toEqual([303, "/login?ended=1"]);
       expect(isSignedIn(browser)).toBe(false);
     };
     await toLogin({ ...form, first: `${form["first"]}A` });
@@ -207,7 +247,7 @@ describe("a remembered browser", () => {
     await new TestBrowser().submit(`${app.url}/password-reset?token=${token}`, { password });
     expect((await firstStep(app.url, { ...first.account, password }, first.browser)).status).toBe(200);
     const second = await remembered();
-    await app.context.store.factors.setRecoveryCodes(second.account.uuid, [], now());
+    await makeRecoveryCodes(app.context, second.account.uuid, null, { asker: UNKNOWN_ASKER });
     expect((await firstStep(app.url, second.account, second.browser)).status).toBe(200);
   });
 
@@ -219,24 +259,27 @@ describe("a remembered browser", () => {
 });
 
 describe("changing factors", () => {
-  const removeForm = async (browser: TestBrowser) => {
-    const page = await (await browser.get(`${app.url}/account/security`)).text();
-    return hiddenFields(/totp\/remove">([\s\S]*?)<\/form>/.exec(page)?.[1] ?? "");
+  const path = "/account/security/totp/remove";
+  const send = async (browser: TestBrowser, form: Record<string, string>) =>
+    (await browser.post(app.url + path, form)).headers.get("location");
+  const remove = async (browser: TestBrowser) => {
+    const page = await browser.get(app.url + path);
+    return page.status === 200 ? send(browser, hiddenFields(await page.text())) : page.headers.get("location");
   };
-  const remove = async (browser: TestBrowser) =>
-    (await browser.post(`${app.url}/account/security/totp/remove`, await removeForm(browser))).headers.get("location");
 
   it("removes no factor without a fresh one", async () => {
     const { account, secret, browser } = await newOwner();
+    const form = hiddenFields(await (await browser.get(app.url + path)).text());
     later(600);
     expect(await remove(browser)).toBe("/account/security/confirm");
+    expect(await send(browser, form)).toBe("/account/security/confirm");
     const refused = await confirmAgain(app.url, browser, { password: account.password, code: "000000" });
     expect(refused.status).toBe(400);
     const wrong = await confirmAgain(app.url, browser, { password: "wrong", code: codeOf(secret, now()) });
     expect(wrong.status).toBe(400);
     expect((await app.context.store.factors.find(account.uuid)).totp).not.toBeNull();
     await confirmAgain(app.url, browser, { password: account.password, code: codeOf(secret, now()) });
-    expect(await remove(browser)).toBe("/account/security");
+    expect(await remove(browser)).toBe("/account/security?done=totpRemoved");
     expect(await app.context.store.factors.find(account.uuid)).toEqual({ totp: null, passkeys: [], recoveryCodes: 0 });
     expect((await firstStep(app.url, account)).status).toBe(303);
   });

@@ -4,7 +4,9 @@ import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
+import { setUserDisabled } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import {
   type Account,
   authorizeUrl,
@@ -17,7 +19,7 @@ import {
   uniqueEmail,
 } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
-import { eventsOf, until } from "../support/resets.ts";
+import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 import { rowsOf } from "../support/sqlite.ts";
 
 const [t, a] = [MESSAGES.en, ACCOUNT_MESSAGES.en];
@@ -156,6 +158,58 @@ describe("the data page", () => {
     expect((await refresh(app.url, tokens.refresh_token)).status).toBe(401);
     await until(() => (kindsOf(account.uuid).includes("DELETION_REQUESTED") ? true : undefined));
     expect(kindsOf(account.uuid).filter((kind) => kind === "DELETION_REQUESTED")).toHaveLength(1);
+  });
+
+  it("C-30 closes the account once for presses in several tabs at the same moment, and each of them says so", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    const html = await (await browser.get(`${app.url}/account/data`)).text();
+    const at = html.indexOf('action="/account/delete"');
+    const form = { ...hiddenFields(html.slice(at)), current_password: account.password };
+    const presses = await Promise.all(Array.from({ length: 6 }, () => browser.post(`${app.url}/account/delete`, form)));
+    const ends = presses.map(({ status, headers }) => [status, headers.get("location")?.split("?", 1)[0]]);
+    expect(ends).toEqual(presses.map(() => [303, "/account/closed"]));
+    await until(() => (kindsOf(account.uuid).includes("DELETION_REQUESTED") ? true : undefined));
+    expect(kindsOf(account.uuid).filter((kind) => kind === "DELETION_REQUESTED")).toHaveLength(1);
+  });
+
+  it("keeps a closed account for its second factor alone, if there is one", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const secret = await giveApp(app, account.uuid);
+    const { browser, form, status } = await firstStep(app.url, account);
+    expect([status, form["closed"]]).toEqual([200, undefined]);
+    const kept = await browser.post(`${app.url}/login/second-factor`, {
+      ...form,
+      code: codeOf(secret, app.clock.now()),
+    });
+    const html = await kept.text();
+    expect([kept.status, html.includes(a.data.restoreTitle)]).toEqual([403, true]);
+    expect((await browser.post(`${app.url}/account/restore`, hiddenFields(html))).status).toBe(200);
+  });
+
+  it("keeps a closed account whose password is lost, by a reset mail", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const page = `${app.url}/password-reset?token=${await resetTokenFor(app, account.email)}`;
+    const browser = new TestBrowser();
+    const password = "a password of today";
+    const form = { ...hiddenFields(await (await browser.get(page)).text()), password };
+    expect((await browser.post(`${app.url}/password-reset/confirm`, form)).status).toBe(200);
+    const login = await browser.submit(`${app.url}/login`, { email: account.email, password });
+    const html = await login.text();
+    expect([login.status, html.includes(a.data.restoreTitle)]).toEqual([403, true]);
+  });
+
+  it("does not say that an account is open which an operator has disabled meanwhile", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const browser = new TestBrowser();
+    const { email, password } = account;
+    const html = await (await browser.submit(`${app.url}/login`, { email, password })).text();
+    await setUserDisabled(app.context, account.uuid, true);
+    const answer = await browser.post(`${app.url}/account/restore`, hiddenFields(html));
+    expect([answer.status, (await answer.text()).includes(a.data.keepAgain)]).toEqual([403, false]);
   });
 
   it("offers to keep the account to who signs in within a week, and to no one with a wrong password", async () => {

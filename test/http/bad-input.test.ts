@@ -371,6 +371,12 @@ describe("what other software sends", () => {
         });
         expect([path, answer.status]).toEqual([path, 200]);
       }
+      // the token is in the header: no body is needed, whatever the headers say of one
+      for (const init of [{ method: "HEAD" }, { method: "POST" }, { method: "POST", body: "{}" }]) {
+        if (type.includes("form") && init.body !== undefined) continue;
+        const headers = { authorization: `Bearer ${access_token}`, "content-type": type };
+        expect([init, (await fetch(`${app.url}/userinfo`, { ...init, headers })).status]).toEqual([init, 200]);
+      }
     },
   );
 

@@ -1,7 +1,11 @@
+import { createHmac } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { endSessions } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { giveApp } from "../support/factors.ts";
 import { type Account, authorizeUrl, getTokens, hiddenFields, refresh, signUp, TestBrowser } from "../support/flow.ts";
+import { resetTokenFor } from "../support/resets.ts";
 
 const t = MESSAGES.en;
 const next = "the owner's new password";
@@ -80,6 +84,48 @@ describe("changing the password on the account page", () => {
     expect(second.cookies.get("auth_session")).toBe(browser.cookies.get("auth_session"));
     const { store, clock } = app.context;
     expect(await store.sessions.listOfUser(account.uuid, clock.now())).toHaveLength(1);
+  });
+
+  it("C-30 sent again after Back, with the session that it opened, ends where it ended", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    const fields = hiddenFields(await (await browser.get(page())).text());
+    const form = { ...fields, current_password: account.password, password: next };
+    for (const press of [1, 2, 3]) {
+      const answer = await browser.post(page(), form);
+      expect([press, answer.status, answer.headers.get("location")]).toEqual([press, 303, "/?done=password"]);
+    }
+    expect(await app.context.store.sessions.listOfUser(account.uuid, app.clock.now())).toHaveLength(1);
+  });
+
+  it("a form with a made-up session cookie signs nobody in, though its password is right", async () => {
+    const account = await signUp(app.url);
+    await giveApp(app, account.uuid);
+    const reset = `${app.url}/password-reset?token=${await resetTokenFor(app, account.email)}`;
+    const person = new TestBrowser();
+    const { account: sealedThere = "", ...fields } = hiddenFields(await (await person.get(reset)).text());
+    const confirm = `${app.url}/password-reset/confirm`;
+    expect((await person.post(confirm, { ...fields, account: sealedThere, password: next })).status).toBe(200);
+
+    // an attacker who reads the mail makes up a session cookie, and the form that fits it
+    const csrf = createHmac("sha256", "x".repeat(43)).update("/account/password\n").digest("base64url");
+    const invented = new TestBrowser();
+    invented.cookies.set("auth_session", "x".repeat(43));
+    for (const sealed of [sealedThere, fields["token"] ?? "", account.uuid]) {
+      const form = { csrf, account: sealed, form: "y".repeat(43), current_password: next, password: next };
+      expect((await invented.post(page(), form)).status).toBe(403);
+    }
+    expect(await isSignedIn(invented)).toBe(false);
+  });
+
+  it("a form that was kept past signing out everywhere signs nobody in", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    const fields = hiddenFields(await (await browser.get(page())).text());
+    await endSessions(app.context, account.uuid);
+    const form = { ...fields, current_password: account.password, password: account.password };
+    expect((await browser.post(page(), form)).status).toBe(403);
+    expect(await isSignedIn(browser)).toBe(false);
   });
 
   it("is found at /.well-known/change-password, and asks who is not signed in to sign in", async () => {

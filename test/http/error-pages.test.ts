@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { AuthError } from "../../src/errors.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
-import { TestBrowser } from "../support/flow.ts";
+import { authorizeUrl, TestBrowser, unescapeHtml } from "../support/flow.ts";
 
 const { en, ko } = MESSAGES;
 /** As browsers ask for a page. */
@@ -77,5 +77,37 @@ describe("error pages", () => {
       expect([path, answer.status, answer.headers.get("content-type")]).toEqual([path, status, type]);
     }
     expect((await new TestBrowser().get(`${app.url}/no-such-page`)).status).toBe(404);
+  });
+
+  it("leads back to the application whose request waits, from an address without a page too", async () => {
+    const browser = new TestBrowser({ accept });
+    const login = (await browser.get(authorizeUrl(app.url))).headers.get("location") ?? "";
+    await browser.get(app.url + login);
+    for (const [path, method] of [
+      ["/no-such-page", "GET"],
+      ["/login", "PUT"],
+    ] as const) {
+      const html = await (await browser.request(app.url + path, { method })).text();
+      expect(unescapeHtml(html)).toContain(`<a class="button" href="${login}">${en.continueTo("Portal")}</a>`);
+    }
+    expect(await (await get("/no-such-page", { accept })).text()).not.toContain('class="button"');
+  });
+
+  it("blame no application for what a form of this service brings, and lead back to the page", async () => {
+    const form = "application/x-www-form-urlencoded";
+    for (const [path, type, body] of [
+      ["/login", form, "email=a&email=b"],
+      ["/login", "application/json", "{}"],
+      ["/signup", form, "email=%ff"],
+      ["/password-reset", form, `email=${"a".repeat(70_000)}`],
+    ] as const) {
+      const answer = await fetch(app.url + path, { method: "POST", headers: { accept, "content-type": type }, body });
+      const html = await answer.text();
+      expect([path, answer.status >= 400 && answer.status < 500]).toEqual([path, true]);
+      expect(html).toContain(en.errors["malformed"]);
+      expect(html).toContain(`<a class="button" href="${path}">${en.continue}</a>`);
+    }
+    const twice = await get(`${new URL(authorizeUrl(app.url)).pathname}?scope=a&scope=b`, { accept });
+    expect(await twice.text()).toContain(en.errors["other"]);
   });
 });

@@ -59,6 +59,14 @@ describe("a form", () => {
     ["more than 100 parameters", Array.from({ length: 101 }, (_, at) => `p${at}=1`).join("&")],
   ])("with %s is refused", async (_name, body) => expect(await send("/form", body, form)).toEqual(refused));
 
+  it.each(["charset=ISO-8859-1", "charset=us-ascii", 'charset="utf-8"', ""])(
+    "is read with the parameter %j, in which percent-encoded text is the same",
+    async (parameter) => {
+      const read = await send("/form", "a=%C3%A9", `${form};${parameter}`);
+      expect(read).toEqual({ status: 200, body: { a: "é" } });
+    },
+  );
+
   it("may repeat only what its endpoint says", async () => {
     expect(await send("/form", "resource=a&resource=b", form)).toEqual(refused);
   });

@@ -1,8 +1,11 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
+import { resetFactors } from "../../src/factors/factors.ts";
+import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { Authenticator } from "../support/authenticator.ts";
+import { firstStep, giveApp, setUpApp } from "../support/factors.ts";
 import { signUp, TestBrowser } from "../support/flow.ts";
-import { newPasskeyOwner, passkeyPage, signInWithPasskey } from "../support/passkeys.ts";
+import { newPasskeyOwner, passkeyPage, signInWithPasskey, signUpWithPasskey } from "../support/passkeys.ts";
 
 let app: TestApp;
 afterEach(() => app.close());
@@ -40,6 +43,49 @@ describe("where passkeys are used", () => {
     await browser.submit(`${app.url}/login`, { email, password });
     const security = await (await browser.get(`${app.url}/account/security`)).text();
     expect(security).not.toContain("/account/security/passkeys");
+  });
+
+  it("leads a form that is sent again, much later, to where it ended, in its own browser alone", async () => {
+    app = await startApp();
+    const bases = [app.url, app.url] as const;
+    const authenticator = new Authenticator(app.url);
+    await newPasskeyOwner(bases, authenticator);
+    const { response, browser, sent } = await signInWithPasskey(bases, authenticator);
+    const again = (by: TestBrowser) => by.post(`${app.url}/login/passkey`, sent);
+    const seen = ({ status, headers }: Response) => [status, headers.get("location")];
+    expect(seen(response)).toEqual([303, "/"]);
+    app.clock.shift = 120_000;
+    expect(seen(await again(browser))).toEqual([303, "/"]);
+    const thief = new TestBrowser();
+    for (const [name, value] of browser.cookies) if (name !== "auth_session") thief.cookies.set(name, value);
+    expect((await again(thief)).status).toBe(401);
+    expect(thief.cookies.has("auth_session")).toBe(false);
+  });
+
+  it("leads on where an operator removed all factors: to the login, and without a password to the reset mail", async () => {
+    app = await startApp();
+    const account = await signUp(app.url);
+    await giveApp(app, account.uuid);
+    const { browser, form } = await firstStep(app.url, account);
+    await resetFactors(app.context, account.uuid);
+    const step = await browser.post(`${app.url}/login/second-factor`, { ...form, code: "123456" });
+    expect([step.status, step.headers.get("location")]).toEqual([303, "/login?ended=1"]);
+
+    const owner = await signUpWithPasskey([app.url, app.url], new Authenticator(app.url));
+    const user = await app.context.store.users.findByEmail(owner.email);
+    await resetFactors(app.context, user?.uuid ?? "");
+    app.clock.shift += 20 * 60_000;
+    const confirm = await (await owner.browser.get(`${app.url}/account/security/confirm`)).text();
+    expect(confirm).toContain(FACTOR_MESSAGES.en.noWayIn);
+    expect(confirm).toContain('href="/password-reset"');
+  });
+
+  it("shows no second authenticator app to who has one", async () => {
+    app = await startApp();
+    const account = await signUp(app.url);
+    const { browser } = await setUpApp(app.url, account, () => app.clock.now());
+    const answer = await browser.get(`${app.url}/account/security/totp`);
+    expect([answer.status, answer.headers.get("location")]).toEqual([302, "/account/security?refused=totpExists"]);
   });
 
   it("leaves out the second step of a remembered browser no more once a passkey was added", async () => {

@@ -5,6 +5,7 @@ import {
   type Account,
   authorizeUrl,
   claimsOf,
+  getTokens,
   hiddenFields,
   pkce,
   redeem,
@@ -51,6 +52,28 @@ async function subjectOf(answer: URL, verifier: string, { clientId, redirectUri 
   const tokens = await redeem(app.url, answer.searchParams.get("code") ?? "", verifier, extra);
   return claimsOf(((await tokens.json()) as { id_token: string }).id_token)["sub"];
 }
+
+describe("an application that asks for one account (id_token_hint)", () => {
+  it("gets that account alone, and the page says so to who signs in with another", async () => {
+    const [ada, cem] = [await signUp(app.url), await signUp(app.url)];
+    const { id_token } = await getTokens(app.url, ada, own);
+    const asks = authorizeUrl(app.url, { ...own, extra: { id_token_hint: id_token } });
+    const browser = await signedIn(cem);
+    const login = locationOf(await browser.get(asks));
+    const page = await htmlAt(browser, login);
+    expect(page).toContain(t.errors["other_expected"]);
+    expect(page).toContain(t.cancelTo("Notes"));
+    expect(page).not.toContain(ada.email);
+    // as the same again
+    const again = locationOf(await browser.submit(login.href, typed(cem)));
+    expect(await htmlAt(browser, again)).toContain(t.errors["other_expected"]);
+    const answer = locationOf(await browser.submit(again.href, typed(ada)));
+    expect([answer.origin, answer.searchParams.has("code")]).toEqual(["https://own.example", true]);
+    // nobody is signed in: there is nothing to say
+    const other = new TestBrowser();
+    expect(await htmlAt(other, locationOf(await other.get(asks)))).not.toContain(t.errors["other_expected"]);
+  });
+});
 
 describe("a way back from the login", () => {
   it.each(["/login", "/signup"])(

@@ -100,6 +100,27 @@ describe("a client that wants a verified address", () => {
     expect(locationOf(answer).href).toMatch(/^https:\/\/strict\.example\/cb\?code=/);
   });
 
+  it("says that nothing was confirmed yet to who goes on, and has a way to another account and one back", async () => {
+    const account = await signUp(app.url);
+    const browser = new TestBrowser();
+    const login = locationOf(await browser.get(authorizeUrl(app.url, client)));
+    const waiting = locationOf(await browser.submit(login.href, typed(account)));
+    const [, page] = await textOf(await browser.get(waiting.href));
+    expect(page).not.toContain(a.stillOpen);
+    const href = (text: string) => {
+      const [, found = ""] = new RegExp(`href="([^"]+)"[^>]*>${text}<`).exec(page) ?? [];
+      return new URL(found.replaceAll("&amp;", "&"), app.url).href;
+    };
+    const [, again] = await textOf(await browser.get(href(t.continueTo("Strict Bank"))));
+    expect(again).toContain(a.stillOpen);
+    const other = await signUp(app.url);
+    const next = await browser.submit(href(t.notYou.replace("?", "\\?")), typed(other));
+    expect(locationOf(next).pathname).toBe("/verify-email");
+    expect((await textOf(await browser.get(locationOf(next).href)))[1]).toContain(other.email);
+    const back = locationOf(await browser.get(href(t.cancelTo("Strict Bank"))));
+    expect([back.origin, back.searchParams.get("error")]).toEqual(["https://strict.example", "access_denied"]);
+  });
+
   it("leaves other clients alone", async () => {
     const account = await signUp(app.url);
     const browser = new TestBrowser();

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { encodeEvent } from "../../src/kafka/encode.ts";
+import type { EventPublisher } from "../../src/kafka/event-publisher.ts";
 import { fileSink } from "../../src/kafka/file-sink.ts";
 import { captureLog, eventOf, LOGIN, RESET, SIGNUP, UUID, until } from "./events.ts";
 
@@ -15,7 +16,17 @@ beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "events-"));
   file = path.join(folder, "data", "events.ndjson");
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
+const sinks: EventPublisher[] = [];
+afterEach(async () => {
+  for (const sink of sinks.splice(0)) await sink.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function newSink(log = captureLog()): EventPublisher {
+  const sink = fileSink({ file, log });
+  sinks.push(sink);
+  return sink;
+}
 
 const lines = async () =>
   (await readFile(file, "utf8"))
@@ -24,7 +35,7 @@ const lines = async () =>
     .map((line) => JSON.parse(line));
 
 test("each event is a line of topic, key and ProtoJSON", async () => {
-  const sink = fileSink({ file, log: captureLog() });
+  const sink = newSink();
   await Promise.all(outbound.map((event) => sink.publish([event])));
   await sink.close();
   expect(await lines()).toEqual([
@@ -39,18 +50,18 @@ test("each event is a line of topic, key and ProtoJSON", async () => {
 });
 
 test("only the owner may read the file and its new directory", async () => {
-  await fileSink({ file, log: captureLog() }).publish(outbound);
+  await newSink().publish(outbound);
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   expect((await stat(path.dirname(file))).mode & 0o777).toBe(0o700);
 
   await chmod(file, 0o644);
-  await fileSink({ file, log: captureLog() }).publish(outbound);
+  await newSink().publish(outbound);
   expect((await stat(file)).mode & 0o777).toBe(0o600);
 });
 
 test("the log shows every event, never a reset token or its page", async () => {
   const log = captureLog();
-  await fileSink({ file, log }).publish(outbound);
+  await newSink(log).publish(outbound);
   expect(log.lines.map(({ level }) => level)).toEqual(["info", "info", "info"]);
   const logged = JSON.stringify(log.lines);
   expect(logged).toContain("evt-20260118-003");
@@ -59,21 +70,36 @@ test("the log shows every event, never a reset token or its page", async () => {
 });
 
 test("a line that a crash cut off is removed before the next is written", async () => {
-  const first = fileSink({ file, log: captureLog() });
+  const first = newSink();
   await first.publish(outbound.slice(0, 2));
   const whole = await readFile(file, "utf8");
   await writeFile(file, `${whole}{"topic":"user-signup","key":"${"x".repeat(200_000)}`);
-  await fileSink({ file, log: captureLog() }).publish(outbound.slice(2));
+  await newSink().publish(outbound.slice(2));
   expect((await lines()).map(({ topic }) => topic)).toEqual(["user-signup", "user-login", "password-reset"]);
 
   await writeFile(file, "never ended");
-  await fileSink({ file, log: captureLog() }).publish(outbound.slice(2));
+  await newSink().publish(outbound.slice(2));
   expect((await lines()).map(({ topic }) => topic)).toEqual(["password-reset"]);
+});
+
+test("a file that was moved or deleted is created again, and one that others may read becomes private again", async () => {
+  const sink = newSink();
+  await sink.publish(outbound.slice(0, 1));
+  await rename(file, `${file}.1`);
+  await sink.publish(outbound.slice(1, 2));
+  expect((await lines()).map(({ topic }) => topic)).toEqual(["user-login"]);
+  await rm(path.dirname(file), { recursive: true });
+  await sink.publish(outbound.slice(2));
+  expect((await lines()).map(({ topic }) => topic)).toEqual(["password-reset"]);
+  await chmod(file, 0o644);
+  await sink.publish(outbound.slice(0, 1));
+  expect((await lines()).map(({ topic }) => topic)).toEqual(["password-reset", "user-signup"]);
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
 });
 
 test("a batch that cannot be written is refused, and written later", async () => {
   await writeFile(path.join(folder, "data"), "in the way");
-  const sink = fileSink({ file, log: captureLog() });
+  const sink = newSink();
   await expect(sink.publish(outbound)).rejects.toMatchObject({ failure: "away" });
   await rm(path.join(folder, "data"));
   await sink.publish(outbound);
@@ -107,7 +133,7 @@ test("acknowledged events survive kill -9 of the writer", async () => {
   writer.kill("SIGKILL");
   await new Promise((resolve) => writer.once("close", resolve));
 
-  const sink = fileSink({ file, log: captureLog() });
+  const sink = newSink();
   await sink.publish([encodeEvent(eventOf(UUID, 0), "i")]);
   const kept = new Set((await lines()).map(({ event }) => event.eventId));
   const ids = acknowledged.split("\n").slice(0, -1);

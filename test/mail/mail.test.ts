@@ -33,6 +33,19 @@ describe("a mail", () => {
       expect(verify?.html).toContain('href="https://auth.example.com/verify-email?token=t&amp;x=1"');
       expect(mailOf(passwordReset(speaking, link, asker, now), issuer, now)?.text).toContain(t.reset.text);
       const notice = userSecurity(speaking, { kind: "NEW_DEVICE", detail: "" }, asker, now);
+      const added = mailOf(
+        userSecurity(speaking, { kind: "FACTOR_ADDED", detail: "passkey Phone" }, asker, now),
+        issuer,
+        now,
+      );
+      expect(added?.text).toContain(`${t.factors.passkey}: Phone`);
+      expect(added?.text).toContain(t.notYourFactor);
+      expect(added?.text).toContain("https://auth.example.com/account/security");
+      const made = userSecurity(speaking, { kind: "RECOVERY_CODES_MADE", detail: "" }, asker, now);
+      expect(mailOf(made, issuer, now)).toMatchObject({
+        subject: t.security.RECOVERY_CODES_MADE.subject,
+        text: expect.stringContaining(`${t.notYourCodes}\n\n${t.openSecurity}:`),
+      });
       const mail = mailOf(notice, issuer, now);
       expect(mail?.subject).toBe(t.security.NEW_DEVICE.subject);
       expect(mail?.text).toContain("192.0.2.1");

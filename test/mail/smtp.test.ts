@@ -2,6 +2,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { startApp, type TestApp } from "../support/app.ts";
+import { exampleBrandFile } from "../support/brand.ts";
 import { postJson, signUp, uniqueEmail } from "../support/flow.ts";
 import { freePorts } from "../support/ports.ts";
 import { rowsOf } from "../support/sqlite.ts";
@@ -96,6 +97,21 @@ describe("mails by SMTP", () => {
     expect(german).toContain("text/html");
     expect(rowsOf(app, "SELECT payload FROM mail WHERE payload <> ''")).toEqual([]);
     expect(app.logs.join("")).not.toContain("token=");
+  });
+
+  it("bear the brand: its name as sender and above the text, its colour, its legal line in the person's language", async () => {
+    const server = await smtpServer();
+    closers.push(server.stop);
+    const app = await start(server.port, { BRAND_FILE: exampleBrandFile, MAIL_FROM: "no-reply@example.com" });
+    const { email } = await signUp(app.url);
+    await postJson(`${app.url}/api/users/password-reset`, { email }, { "accept-language": "de" });
+    await until(() => server.to(email).length === 2);
+    const german = server.to(email).find(({ text }) => /^Content-Language: de$/im.test(text))?.text ?? "";
+    const text = german.replaceAll(/=\r?\n/g, "");
+    expect(text).toMatch(/^From: Harbour Books <no-reply@example\.com>$/m);
+    expect(text).toContain("#7a2e6e");
+    expect(text.match(/Bristol, Vereinigtes K=C3=B6nigreich/g)).toHaveLength(2);
+    expect(text.match(/Harbour Books(\r\n|<)/g)).toHaveLength(2);
   });
 
   it("wait for a server that is away, are sent when it comes, and Kafka that is away holds none back", async () => {

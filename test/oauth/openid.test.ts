@@ -233,7 +233,22 @@ describe("OpenID Connect", () => {
     expect(claimsOf(tokens.id_token)["name"]).toBeUndefined();
   });
 
+  it("OpenID Connect Core 5.5 takes a place of claims that is null for one in which nothing is asked for", async () => {
+    const asked = [
+      { id_token: null, userinfo: { email: null } },
+      { id_token: { email: null }, userinfo: null },
+      { id_token: null, userinfo: null },
+    ];
+    const released = [];
+    for (const claims of asked) {
+      const tokens = await tokensOf({ scope: everyScope, extra: { claims: JSON.stringify(claims) } });
+      released.push(releasedIn(tokens.id_token));
+    }
+    expect(released).toEqual([[], ["email"], []]);
+  });
+
   it.each([
+    ["a place that is a list", '{"id_token":[]}'],
     ["no JSON", "{"],
     ["an array", "[]"],
     ["a claim that is no object", '{"userinfo":{"name":1}}'],

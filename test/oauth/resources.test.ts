@@ -35,7 +35,7 @@ const clients = [
   {
     ...confidential,
     client_id: "orders-api",
-    resource_server_for: [orders, "shop"],
+    resource_server_for: ["https://ORDERS.example:443/", "shop"],
     token_exchange_audiences: [invoices, "stock"],
   },
 ];

@@ -41,13 +41,26 @@ const clients = ["shop", "other"].map((client_id) => ({
   scope: everything,
   first_party: client_id === "other",
 }));
+const exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+const machine = {
+  client_secret: "a secret of 32 characters or more",
+  grant_types: ["client_credentials", exchange],
+  scope: "read write orders.read",
+  resources: ["https://api.example"],
+  resource_server_for: [orders],
+  token_exchange_audiences: ["stock", orders],
+};
+const machines = [
+  { ...machine, client_id: "machine" },
+  { ...machine, client_id: "narrow", scope: "orders.read" },
+];
 
 let app: TestApp;
 let account: Account & { uuid: string };
 beforeAll(async () => {
   const file = join(mkdtempSync(join(tmpdir(), "scopes-")), "scopes.json");
   writeFileSync(file, JSON.stringify(catalogue));
-  app = await startApp({ SCOPES_FILE: file, OPEN_REGISTRATION: "1" }, clients);
+  app = await startApp({ SCOPES_FILE: file, OPEN_REGISTRATION: "1" }, [...clients, ...machines]);
   account = await signUp(app.url);
 });
 afterAll(() => app.close());
@@ -114,6 +127,45 @@ describe("the catalogue of scopes", () => {
     expect(await refresh({ resource: `${invoices}/` })).toEqual([200, "openid invoices.pay read"]);
     expect(await refresh({ resource: invoices, scope: "orders.read" })).toEqual([400, "invalid_scope"]);
     expect(await refresh({})).toEqual([200, scope]);
+  });
+
+  it("does not change what a token is for where its request names no scope", async () => {
+    const ask = async (clientId: string, more: Record<string, string>) => {
+      const authorization = `Basic ${btoa(`${clientId}:${encodeURIComponent(machine.client_secret)}`)}`;
+      const form = { grant_type: "client_credentials", ...more };
+      const response = await postForm(`${app.url}/oauth2/token`, form, { authorization });
+      const { access_token, scope, error } = (await response.json()) as Tokens & { error?: string };
+      return error ?? [scope, claimsOf(access_token)["aud"]];
+    };
+    expect(await ask("machine", {})).toEqual(["read write", "machine"]);
+    expect(await ask("machine", { resource: "https://api.example" })).toEqual(["read write", "https://api.example"]);
+    expect(await ask("machine", { resource: `${orders}/` })).toEqual(["read write orders.read", orders]);
+    expect(await ask("machine", { scope: "read orders.read" })).toEqual(["read orders.read", orders]);
+    expect(await ask("narrow", {})).toEqual(["orders.read", orders]);
+    expect(await ask("narrow", { resource: "https://api.example" })).toBe("invalid_scope");
+  });
+
+  it("leaves the scopes of other resources out of an exchanged token", async () => {
+    const authorization = `Basic ${btoa(`machine:${encodeURIComponent(machine.client_secret)}`)}`;
+    const subject = await postForm(
+      `${app.url}/oauth2/token`,
+      { grant_type: "client_credentials", scope: "read orders.read" },
+      { authorization },
+    );
+    const { access_token } = (await subject.json()) as Tokens;
+    const exchanged = async (more: Record<string, string>) => {
+      const subjectToken = {
+        subject_token: access_token,
+        subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
+      };
+      const form = { grant_type: exchange, ...subjectToken, ...more };
+      const response = await postForm(`${app.url}/oauth2/token`, form, { authorization });
+      const body = (await response.json()) as Tokens & { error?: string };
+      return body.error ?? body.scope;
+    };
+    expect(await exchanged({ audience: "stock" })).toBe("read");
+    expect(await exchanged({ resource: orders })).toBe("read orders.read");
+    expect(await exchanged({ audience: "stock", scope: "orders.read" })).toBe("invalid_scope");
   });
 
   it("releases the claims of a scope at userinfo", async () => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -69,6 +69,24 @@ it.each(["HTTP", "GRPC", "INTERNAL_HTTP"])(
   60_000,
 );
 
+it("C-83 names every port that is taken at once", async () => {
+  const taken = await Promise.all(
+    ["HTTP", "GRPC", "INTERNAL_HTTP"].map(async (name) => {
+      const server = net.createServer().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return { server, name, port: (server.address() as net.AddressInfo).port };
+    }),
+  );
+  const service = await start(Object.fromEntries(taken.map(({ name, port }) => [`${name}_PORT`, String(port)])));
+  expect((await service.ended)[0]).toBe(78);
+  for (const { name, port } of taken) {
+    expect(service.output).toContain(`${name}_PORT: 127.0.0.1:${port} is in use by another process`);
+    expect(service.output).toMatch(new RegExp(`for example .*\\b${name}_PORT=`));
+  }
+  expect(service.output).not.toMatch(/^\s+at /m);
+  for (const { server } of taken) server.close();
+}, 60_000);
+
 const asDirectory = (folder: string) => {
   mkdirSync(path.join(folder, "db"));
   return "db";
@@ -104,10 +122,20 @@ it("C-83 says that ./data cannot be written", async () => {
   await expectRefused(service, /KEY_ENCRYPTION_KEY: cannot be made in \.\/data\/key-encryption-key/);
 }, 60_000);
 
+it("C-83 says that EVENTS_FILE cannot be written, before an event is promised", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+  writeFileSync(path.join(folder, "file"), "");
+  const service = await start({ EVENTS_FILE: "file/events.ndjson" }, folder);
+  await expectRefused(service, /^EVENTS_FILE: file\/events\.ndjson cannot be written \(E[A-Z]+\)\. Name a file/m);
+}, 60_000);
+
 it("C-83 lets one process at a time serve a SQLite file, and another one after it has ended, however that was", async () => {
   const first = await start({});
   await up(first);
   await expectRefused(await start({}, first.folder), /another process serves .*auth\.sqlite/);
+  const link = path.join(first.folder, "data", "link.sqlite");
+  symlinkSync(path.join(first.folder, "data", "auth.sqlite"), link);
+  await expectRefused(await start({ DATABASE_URL: `sqlite:${link}` }, first.folder), /another process serves .*sqlite/);
   first.child.kill("SIGKILL");
   await first.ended;
   await up(await start({}, first.folder));
@@ -163,6 +191,8 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
   // by its answer the sign-up has been read, and its password is being hashed
   await fetch(`http://127.0.0.1:${service.http}/oauth2/jwks`);
   service.child.kill("SIGTERM");
+  // npm passes on what its group gets: the same signal twice
+  service.child.kill("SIGINT");
   await signUp.ended;
   expect(signUp.answer()).toMatch(/^HTTP\/1\.1 201 /);
   expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");

@@ -94,8 +94,9 @@ describe("GET /authorize-request", () => {
 
   it("answers Envoy, which sends method, body type, path and query of the request: none of them changes what is demanded", async () => {
     const demands = `/scope=orders.write&audience=${encodeURIComponent(orders)}`;
-    for (const method of ["GET", "POST", "PUT", "DELETE", "OPTIONS"]) {
-      const init = { method, headers: { "content-type": "application/json" } };
+    const types = ["application/json", "application/x-www-form-urlencoded", "text/html; charset", "none", "{}"];
+    for (const [n, method] of ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "QUERY"].entries()) {
+      const init = { method, headers: { "content-type": types[n % types.length] ?? "" } };
       for (const rest of ["", "/", "/carts/7", "/carts?scope=orders.read", "/scope=orders.read", "//x/%2e%2e/y"]) {
         const answer = await ask(demands + rest, forOrders, init);
         expect([method, rest, answer.status]).toEqual([method, rest, 403]);
@@ -108,9 +109,13 @@ describe("GET /authorize-request", () => {
 
   it("lets nobody through where the settings of the proxy are misspelt, and says so in the log", async () => {
     const lines = app.logs.length;
+    // a variable that is not set in the proxy's settings
+    for (const query of ["?scope=", `?scope=&audience=${orders}`, "?audience=", "?scope=%20"]) {
+      expect((await ask(query, forOrders)).status).toBe(400);
+    }
     expect((await ask(`?scopes=orders.write&audience=${orders}`, forOrders)).status).toBe(400);
     expect((await ask("/scopes=orders.write/carts", forOrders)).status).toBe(400);
-    expect(app.logs.slice(lines).filter((line) => line.includes("/authorize-request"))).toHaveLength(2);
+    expect(app.logs.slice(lines).filter((line) => line.includes("/authorize-request"))).toHaveLength(6);
   });
 
   describe("Envoy's envoy.service.auth.v3.Authorization", () => {
@@ -161,12 +166,30 @@ describe("GET /authorize-request", () => {
       }
     });
 
+    it("finds the token where Envoy sends raw headers, and takes two of them for none", async () => {
+      const raw = (name: string, token: string) => ({ key: name, rawValue: Buffer.from(`Bearer ${token}`) });
+      for (const [sent, code] of [
+        [[raw("authorization", own)], 0],
+        [[raw("Authorization", own)], 0],
+        [[raw("authorization", own), raw("authorization", own)], 16],
+        [[raw("x-authorization", own)], 16],
+      ] as const) {
+        const request = { attributes: { request: { http: { headerMap: { headers: [...sent] } } } } };
+        for (const transport of transports()) {
+          const client = createClient(Authorization, transport);
+          const answer = await client.check(request, { headers: { authorization: envoy } });
+          expect([sent, answer.status?.code ?? 0]).toEqual([sent, code]);
+        }
+      }
+    });
+
     it("answers only callers with auth.introspect, and refuses settings that are misspelt", async () => {
       const shop = `Basic ${Buffer.from(`shop:${encodeURIComponent(secret)}`).toString("base64")}`;
       for (const [demands, by, code] of [
         [{}, null, Code.Unauthenticated],
         [{}, shop, Code.PermissionDenied],
         [{ scopes: "x" }, envoy, Code.InvalidArgument],
+        [{ scope: "" }, envoy, Code.InvalidArgument],
       ] as const) {
         const refused = { status: "rejected", reason: expect.objectContaining({ code }) };
         expect(await Promise.allSettled(check(own, demands, by))).toEqual([refused, refused]);

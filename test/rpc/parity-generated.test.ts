@@ -390,7 +390,7 @@ async function resetTokenOf(user: User, state: string): Promise<string> {
   const token = await make(state === "expired" ? app.context.clock.now() - 1_000 : later);
   if (state === "replaced") await make(later);
   const changed = passwordChanged({ ...user, claims: {} }, "RESET", UNKNOWN_ASKER, app.context.clock.now());
-  if (state === "used") await app.context.store.users.redeemPasswordReset(hashOf(token), "x", changed);
+  if (state === "used") await app.context.store.users.redeemPasswordReset(hashOf(token), "x", changed, changed);
   return token;
 }
 

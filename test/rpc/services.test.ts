@@ -9,7 +9,8 @@ import { startApp, type TestApp } from "../support/app.ts";
 import { Authenticator } from "../support/authenticator.ts";
 import { codeOf, firstStep } from "../support/factors.ts";
 import { signUp } from "../support/flow.ts";
-import { signInWithPasskey } from "../support/passkeys.ts";
+import { signInWithPasskey, signUpWithPasskey } from "../support/passkeys.ts";
+import { eventsOf, until } from "../support/resets.ts";
 import { allMethods, call, protocols, transportsTo } from "./stand-ins.ts";
 
 const secret = "a secret of at least thirty-two characters";
@@ -169,7 +170,11 @@ describe.each(protocols)("over %s", (protocol) => {
     expect((await refusalOf(add("{}"))).code).toBe(Code.FailedPrecondition);
     const credential = authenticator.create(options);
     expect((await refusalOf(add(credential, { attempt: "another" }))).code).toBe(Code.FailedPrecondition);
-    expect((await refusalOf(add(credential, { name: "" }))).code).toBe(Code.InvalidArgument);
+    const unnamed = await refusalOf(add(credential, { name: "\u3164" }));
+    expect(unnamed.code).toBe(Code.InvalidArgument);
+    expect(unnamed.findDetails(ErrorDetailSchema)[0]?.violations.map(({ field }) => field)).toEqual(["name"]);
+    const early = await refusalOf(users().makeRecoveryCodes({ uuid }, as("worker")));
+    expect([early.code, early.rawMessage]).toEqual([Code.InvalidArgument, expect.stringContaining("add one first")]);
     // a repeated call changes nothing
     await add(credential);
     await add(credential);
@@ -177,9 +182,23 @@ describe.each(protocols)("over %s", (protocol) => {
     const totp = (code: string) => users().addTotp({ uuid, sealedSecret: begun.sealedSecret, code }, as("worker"));
     const right = codeOf(begun.secret, app.clock.now());
     expect((await refusalOf(totp(right === "000000" ? "000001" : "000000"))).code).toBe(Code.FailedPrecondition);
-    await totp(right);
-    const { codes } = await users().makeRecoveryCodes({ uuid }, as("worker"));
+    // of an app whose clock is wrong
+    const ofPast = codeOf(begun.secret, app.clock.now() - 30 * 60_000);
+    expect((await refusalOf(totp(ofPast))).code).toBe(Code.FailedPrecondition);
+    // as apps show it
+    await totp(`${right.slice(0, 3)} ${right.slice(3)}`);
+    const again = { uuid, attempt: "an attempt of the caller" };
+    const { codes } = await users().makeRecoveryCodes(again, as("worker"));
     expect(codes).toHaveLength(10);
+    // the same call again, as after a lost answer
+    expect((await users().makeRecoveryCodes(again, as("worker"))).codes).toEqual(codes);
+    app.clock.shift += 61_000;
+    const late = await refusalOf(users().makeRecoveryCodes(again, as("worker")));
+    expect([late.code, late.rawMessage]).toEqual([Code.InvalidArgument, expect.stringContaining("shown no more")]);
+    app.clock.shift -= 61_000;
+    expect((await refusalOf(users().makeRecoveryCodes({ uuid, attempt: "short" }, as("worker")))).code).toBe(
+      Code.InvalidArgument,
+    );
     expect(await users().listFactors({ uuid }, as("worker"))).toMatchObject({
       hasTotp: true,
       passkeys: [{ name: "Phone" }],
@@ -191,6 +210,56 @@ describe.each(protocols)("over %s", (protocol) => {
     expect(second.status).toBe(303);
     const unscoped = await refusalOf(users().beginPasskey({ uuid }, as("outsider")));
     expect(unscoped.code).toBe(Code.PermissionDenied);
+  });
+
+  test("a passkey and an authenticator app are removed, each told once; the only way into an account stays", async () => {
+    const { uuid } = await signUp(app.url);
+    const own = new Authenticator(app.url);
+    const { optionsJson, attempt } = await users().beginPasskey({ uuid }, as("worker"));
+    const credentialJson = own.create(JSON.parse(optionsJson) as never);
+    await users().addPasskey({ uuid, attempt, credentialJson, name: "Phone" }, as("worker"));
+    const { secret, sealedSecret } = await users().beginTotp({ uuid }, as("worker"));
+    await users().addTotp({ uuid, sealedSecret, code: codeOf(secret, app.clock.now()) }, as("worker"));
+    const { passkeys } = await users().listFactors({ uuid }, as("worker"));
+    const credentialId = passkeys[0]?.credentialId ?? "";
+    const rename = (name: string, id = credentialId) =>
+      users().renamePasskey({ uuid, credentialId: id, name }, as("worker"));
+    await rename("Old phone");
+    await rename("Phone");
+    expect((await users().listFactors({ uuid }, as("worker"))).passkeys).toMatchObject([
+      { credentialId, name: "Phone" },
+    ]);
+    expect((await refusalOf(rename("\u3164"))).code).toBe(Code.InvalidArgument);
+    expect((await refusalOf(rename("Phone", "another"))).code).toBe(Code.NotFound);
+    // a repeated call changes nothing
+    for (let n = 0; n < 2; n++) {
+      await users().removePasskey({ uuid, credentialId }, as("worker"));
+      await users().removeTotp({ uuid }, as("worker"));
+    }
+    expect(await users().listFactors({ uuid }, as("worker"))).toMatchObject({ hasTotp: false, passkeys: [] });
+    const removals = () =>
+      eventsOf(app)
+        .filter(
+          ({ topic, key, event }) =>
+            topic === "user-security" && key === uuid && event.payload["kind"]?.endsWith("REMOVED"),
+        )
+        .map(({ event }) => event.payload["detail"]);
+    await until(() => removals()[1]);
+    expect(removals()).toEqual(["passkey Phone", "totp"]);
+
+    const { email } = await signUpWithPasskey([app.url, app.url], new Authenticator(app.url));
+    const passwordless = (await users().getUserByEmail({ email }, as("worker"))).user?.uuid ?? "";
+    const [only] = (await users().listFactors({ uuid: passwordless }, as("worker"))).passkeys;
+    const kept = users().removePasskey({ uuid: passwordless, credentialId: only?.credentialId ?? "" }, as("worker"));
+    expect((await refusalOf(kept)).code).toBe(Code.InvalidArgument);
+    // however often it is asked
+    for (let n = 0; n < 11; n++) {
+      const change = { uuid: passwordless, currentPassword: "", newPassword: "correct horse battery" };
+      expect((await refusalOf(users().changePassword(change, as("worker")))).rawMessage).toBe(
+        "this account has no password: the link of a password reset sets one",
+      );
+    }
+    expect((await users().listFactors({ uuid: passwordless }, as("worker"))).passkeys).toHaveLength(1);
   });
 
   test("C-72 an id that is empty or malformed is INVALID_ARGUMENT in every call, one that names nothing is NOT_FOUND", async () => {
@@ -206,6 +275,9 @@ describe.each(protocols)("over %s", (protocol) => {
       listFactors: (uuid) => users().listFactors({ uuid }, as("worker")),
       beginPasskey: (uuid) => users().beginPasskey({ uuid }, as("worker")),
       addPasskey: (uuid) => users().addPasskey({ uuid, attempt: "a", credentialJson: "{}", name: "n" }, as("worker")),
+      renamePasskey: (uuid) => users().renamePasskey({ uuid, credentialId: "c", name: "n" }, as("worker")),
+      removePasskey: (uuid) => users().removePasskey({ uuid, credentialId: "c" }, as("worker")),
+      removeTotp: (uuid) => users().removeTotp({ uuid }, as("worker")),
       beginTotp: (uuid) => users().beginTotp({ uuid }, as("worker")),
       addTotp: (uuid) => users().addTotp({ uuid, sealedSecret: "s", code: "000000" }, as("worker")),
       makeRecoveryCodes: (uuid) => users().makeRecoveryCodes({ uuid }, as("worker")),

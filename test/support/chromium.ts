@@ -81,6 +81,7 @@ const fontsConfiguration = (home: string): string => `<?xml version="1.0"?>
 <fontconfig>
   <dir>/usr/share/fonts</dir>
   <dir>${home}/fonts</dir>
+  <dir>${join(home, "..", "asian-fonts")}</dir>
   <cachedir>${home}/fonts-cache</cachedir>
 </fontconfig>
 `;

@@ -267,6 +267,18 @@ export interface KafkaRecord {
   readonly headers: Record<string, string>;
 }
 
+/** A broker that has just come up may not know the leader of a partition yet. */
+async function offsetsOf(admin: kafkajs.Admin, topic: string): ReturnType<kafkajs.Admin["fetchTopicOffsets"]> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await admin.fetchTopicOffsets(topic);
+    } catch (error) {
+      if (!(error as kafkajs.KafkaJSError).retriable || tries > 100) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
 /** Everything in the topics, from the start up to what was there at the call, each partition in its order. */
 export async function readTopics(brokers: string, topics: readonly string[]): Promise<KafkaRecord[]> {
   const kafka = new kafkajs.Kafka({ brokers: brokers.split(","), logLevel: kafkajs.logLevel.NOTHING });
@@ -275,7 +287,7 @@ export async function readTopics(brokers: string, topics: readonly string[]): Pr
   const awaited = new Set<string>();
   const ends = new Map<string, number>();
   for (const topic of topics) {
-    for (const { partition, offset } of await admin.fetchTopicOffsets(topic)) {
+    for (const { partition, offset } of await offsetsOf(admin, topic)) {
       ends.set(`${topic}/${partition}`, Number(offset));
       if (Number(offset) > 0) awaited.add(`${topic}/${partition}`);
     }

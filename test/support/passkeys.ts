@@ -16,6 +16,19 @@ export async function passkeyPage(browser: TestBrowser, url: string) {
   return { options: optionsOf<never>(html), form: hiddenFields(html), html };
 }
 
+/** Options with a new challenge, as the script of a page that has been open for long gets them. */
+export async function renewOptions(
+  browser: TestBrowser,
+  base: string,
+  { html, options }: { readonly html: string; readonly options: object },
+  fields: Record<string, string>,
+): Promise<never> {
+  const url = unescapeHtml(/data-renew="([^"]+)"/.exec(html)?.[1] ?? "");
+  const answer = await browser.post(base + url, fields);
+  if (!answer.ok) throw new Error(`no new challenge: ${answer.status}`);
+  return { ...options, ...((await answer.json()) as object) } as never;
+}
+
 /** Signs in with a passkey alone. @param bases where the page comes from, and where its answer goes */
 export async function signInWithPasskey(
   [from, to]: readonly [string, string],

@@ -1,11 +1,13 @@
 import type { BrowserContext, Page } from "playwright-core";
+import { UNKNOWN_ASKER } from "../../src/events.ts";
+import { makeRecoveryCodes } from "../../src/factors/recovery-codes.ts";
 import type { LimitRule } from "../../src/limits.ts";
 import { requestDeletion } from "../../src/users/deletion.ts";
 import type { TestApp } from "./app.ts";
 import { Authenticator } from "./authenticator.ts";
 import { codeOf, firstStep, giveApp } from "./factors.ts";
 import { type Account, authorizeUrl, getTokens, postForm, postJson, TestBrowser } from "./flow.ts";
-import { addPasskey, signUpWithPasskey } from "./passkeys.ts";
+import { addPasskey, signInWithPasskey, signUpWithPasskey } from "./passkeys.ts";
 import { eventsOf, resetTokenFor, until } from "./resets.ts";
 
 /** Every page of the service, in every state that a person meets: for pictures, and for tests of all pages. */
@@ -134,12 +136,14 @@ async function useUp({ app }: Visitor, rule: LimitRule, subject: string): Promis
 }
 
 /** Sends the form with an answer that no passkey gave. */
-async function refusePasskey(page: Page): Promise<void> {
+async function refusePasskey(page: Page, credential = "{}"): Promise<void> {
   const loaded = page.waitForEvent("load");
   await page.evaluate(`(() => {
     const { form, dataset } = document.querySelector("button[data-passkey]");
     for (const input of form.querySelectorAll("input")) if (input.type === "password") input.disabled = true;
-    form.insertAdjacentHTML("beforeend", '<input type="hidden" name="credential" value="{}">');
+    const answer = Object.assign(document.createElement("input"), { type: "hidden", name: "credential" });
+    answer.value = ${JSON.stringify(credential)};
+    form.append(answer);
     form.action = dataset.path;
     form.submit();
   })()`);
@@ -176,10 +180,13 @@ async function signInWithApp(visitor: Visitor): Promise<void> {
 }
 
 /** Signs in, and adds a passkey. */
-async function addOwnPasskey({ app, account }: Visitor): Promise<TestBrowser> {
+async function addOwnPasskey(
+  { app, account }: Visitor,
+  authenticator = new Authenticator(app.url),
+): Promise<TestBrowser> {
   const browser = new TestBrowser({ "user-agent": userAgent });
   await browser.submit(`${app.url}/login`, { ...byPassword(account) });
-  await addPasskey([app.url, app.url], browser, new Authenticator(app.url));
+  await addPasskey([app.url, app.url], browser, authenticator);
   return browser;
 }
 
@@ -225,6 +232,7 @@ const signingIn: readonly Stop[] = [
   },
   {
     name: "login-throttled",
+    says: "After too many wrong passwords: how long to wait, and the ways in that are still open.",
     open: async (page, visitor) => {
       await useUp(visitor, "wrong_password", visitor.account.email);
       await page.goto(`${visitor.app.url}/login`);
@@ -247,6 +255,18 @@ const signingIn: readonly Stop[] = [
       await page.locator("p.wrong[hidden]").evaluate((failure) => failure.removeAttribute("hidden"));
     },
     shows: "p.wrong:not([hidden])",
+  },
+  {
+    name: "login-passkey-unknown",
+    says: "A passkey that is not known here any more: the page says so.",
+    open: async (page, { app }) => {
+      const authenticator = new Authenticator(app.url);
+      authenticator.create({ challenge: "", rp: { id: "localhost" }, user: { id: "AAAA" } });
+      await page.goto(`${app.url}/login`);
+      const options = await page.locator("button[data-passkey]").getAttribute("data-options");
+      await refusePasskey(page, authenticator.get(JSON.parse(options ?? "") as never));
+    },
+    shows: "#problem",
   },
   { name: "sign-up", says: "Creating an account.", open: at("/signup"), shows: "#nickname" },
   {
@@ -285,6 +305,7 @@ const signingIn: readonly Stop[] = [
   },
   {
     name: "consent-unverified",
+    says: "An application that registered itself is shown as unverified, with the host it sends people to.",
     signedIn: true,
     open: async (page, visitor) =>
       page.goto(
@@ -313,7 +334,7 @@ const signingIn: readonly Stop[] = [
     },
     shows: `form[action="${redirectUri}"]`,
   },
-  { name: "home", open: at("/"), shows: "a.button[href$='/signup']" },
+  { name: "home", says: "Nobody is signed in.", open: at("/"), shows: "a.button[href$='/signup']" },
 ];
 
 const account: readonly Stop[] = [
@@ -432,6 +453,7 @@ const account: readonly Stop[] = [
   },
   {
     name: "account-closed",
+    says: "The account is closed: until when it can be opened again.",
     signedIn: true,
     open: async (page, { app, account: { password } }) => {
       await page.goto(`${app.url}/account/data`);
@@ -443,6 +465,7 @@ const account: readonly Stop[] = [
   ...(["account-restore", "account-restored"] as const).map(
     (name): Stop => ({
       name,
+      ...(name === "account-restore" ? { says: "Signing in to a closed account: it can be opened again." } : {}),
       open: async (page, { app, account }) => {
         await requestDeletion(app.context, account.uuid);
         await page.goto(`${app.url}/login`);
@@ -480,6 +503,7 @@ const account: readonly Stop[] = [
   },
   {
     name: "no-password",
+    says: "An account without a password can get one by mail.",
     open: async (page, visitor) => {
       await asPasskeyOwner(visitor);
       await page.goto(`${visitor.app.url}/account/password`);
@@ -498,19 +522,90 @@ const factors: readonly Stop[] = [
   },
   {
     name: "account-security-full",
+    says: "Passkeys with their names and last use, an authenticator app, recovery codes.",
     open: async (page, visitor) => {
       await takeOver(visitor, await addOwnPasskey(visitor));
       await giveApp(visitor.app, visitor.account.uuid);
+      await makeRecoveryCodes(visitor.app.context, visitor.account.uuid, null, { asker: UNKNOWN_ASKER });
       await page.goto(`${visitor.app.url}/account/security`);
     },
+    shows: "#codes-replace",
+  },
+  {
+    name: "account-security-renamed",
+    open: async (page, visitor) => {
+      await takeOver(visitor, await addOwnPasskey(visitor));
+      await page.goto(`${visitor.app.url}/account/security`);
+      await page.locator("summary").click();
+      await fill(page, { name: "Work laptop" });
+      await press(page, "form[action$='/passkeys/name'] button");
+    },
+    shows: "[role=status]",
+  },
+  {
+    name: "account-security-rename-wrong",
+    says: "A passkey is renamed beside it. A name that shows nothing is none.",
+    open: async (page, visitor) => {
+      await takeOver(visitor, await addOwnPasskey(visitor));
+      await page.goto(`${visitor.app.url}/account/security`);
+      await page.locator("summary").click();
+      await fill(page, { name: "\u3164" });
+      await press(page, "form[action$='/passkeys/name'] button");
+    },
+    shows: "details[open] .wrong",
+  },
+  {
+    name: "account-security-no-password",
+    open: async (page, visitor) => {
+      await asPasskeyOwner(visitor);
+      await page.goto(`${visitor.app.url}/account/security`);
+    },
+    shows: "#codes",
+  },
+  {
+    name: "account-security-second-app",
+    open: async (page, visitor) => {
+      await signInWithApp(visitor);
+      await page.goto(`${visitor.app.url}/account/security/totp`);
+    },
+    shows: "[role=alert]",
+  },
+  {
+    name: "remove-passkey",
+    says: "A passkey or an authenticator app is removed after one more press, on a page that names it.",
+    open: async (page, visitor) => {
+      const authenticator = new Authenticator(visitor.app.url);
+      await addOwnPasskey(visitor, authenticator);
+      const { browser } = await signInWithPasskey([visitor.app.url, visitor.app.url], authenticator);
+      await takeOver(visitor, browser);
+      await page.goto(`${visitor.app.url}/account/security`);
+      await page.locator("a[href*='/passkeys/remove']").click();
+    },
     shows: "form[action$='/passkeys/remove']",
+  },
+  {
+    name: "remove-app",
+    open: async (page, visitor) => {
+      await signInWithApp(visitor);
+      await page.goto(`${visitor.app.url}/account/security/totp/remove`);
+    },
+    shows: "form[action$='/totp/remove']",
+  },
+  {
+    name: "removed-app",
+    open: async (page, visitor) => {
+      await signInWithApp(visitor);
+      await page.goto(`${visitor.app.url}/account/security/totp/remove`);
+      await press(page, "form[action$='/totp/remove'] button");
+    },
+    shows: "[role=status]",
   },
   {
     name: "account-security-kept",
     open: async (page, visitor) => {
       await asPasskeyOwner(visitor);
       await page.goto(`${visitor.app.url}/account/security`);
-      await press(page, "form[action$='/passkeys/remove'] button");
+      await page.locator("a[href*='/passkeys/remove']").click();
     },
     shows: "[role=alert]",
   },
@@ -532,6 +627,7 @@ const factors: readonly Stop[] = [
   },
   {
     name: "recovery-codes",
+    says: "Recovery codes are shown once.",
     open: async (page, visitor) => {
       await signInWithApp(visitor);
       await page.goto(`${visitor.app.url}/account/security`);
@@ -539,9 +635,27 @@ const factors: readonly Stop[] = [
     },
     shows: ".codes code",
   },
+  {
+    name: "recovery-codes-shown",
+    says: "Their form is sent again after others took their place: it makes none.",
+    open: async (page, visitor) => {
+      await signInWithApp(visitor);
+      const makeIn = async (tab: Page) => {
+        await tab.goto(`${visitor.app.url}/account/security`);
+        await press(tab, "form[action$='/recovery-codes'] button");
+      };
+      await makeIn(page);
+      const other = await visitor.context.newPage();
+      await makeIn(other);
+      await other.close();
+      await page.reload();
+    },
+    shows: "form[action$='/recovery-codes']",
+  },
   { name: "confirm", signedIn: true, open: at("/account/security/confirm"), shows: "#password" },
   {
     name: "confirm-passkey",
+    says: "Who changes how the account is protected signs in again first.",
     open: async (page, visitor) => {
       await takeOver(visitor, await addOwnPasskey(visitor));
       await page.goto(`${visitor.app.url}/account/security/confirm`);
@@ -570,6 +684,7 @@ const factors: readonly Stop[] = [
   },
   {
     name: "passkey-add",
+    says: "A passkey is made here, and gets a name.",
     signedIn: true,
     open: at("/account/security/passkeys"),
     shows: "form:has(button[data-passkey])",
@@ -618,6 +733,7 @@ const factors: readonly Stop[] = [
   },
   {
     name: "second-factor-passkey",
+    says: "The second step, by passkey.",
     open: async (page, visitor) => {
       await addOwnPasskey(visitor);
       await page.goto(`${visitor.app.url}/login`);
@@ -628,9 +744,12 @@ const factors: readonly Stop[] = [
   ...(["two-factor", "passkey"] as const).map(
     (acr): Stop => ({
       name: `step-up-${acr}`,
+      ...(acr === "two-factor"
+        ? { says: "The application asks for more than the account has: it is set up on the way." }
+        : {}),
       signedIn: true,
       open: (page, { app }) => page.goto(request(app, "shop", { acr_values: `urn:auth-service:acr:${acr}` })),
-      shows: acr === "passkey" ? "a[href$='/account/security/passkeys']" : "a[href$='/account/security/totp']",
+      shows: acr === "passkey" ? "a[href*='/account/security/passkeys?']" : "a[href*='/account/security/totp?']",
     }),
   ),
 ];
@@ -745,11 +864,13 @@ const mails: readonly Stop[] = [
   },
   {
     name: "verify-email",
+    says: "The link in a mail asks before it does anything: mail programs open links on their own.",
     open: async (page, visitor) => page.goto(await verificationLink(visitor)),
     shows: "form[action$='/verify-email']",
   },
   {
     name: "verify-email-done",
+    says: "The address is verified.",
     open: async (page, visitor) => {
       await page.goto(await verificationLink(visitor));
       await press(page);
@@ -757,10 +878,16 @@ const mails: readonly Stop[] = [
     shows: "[role=status]",
   },
   { name: "verify-email-bad", open: at(`/verify-email?token=${"x".repeat(43)}`), shows: "[role=alert]" },
-  { name: "verify-email-ask", open: at("/verify-email"), shows: "#email" },
+  {
+    name: "verify-email-ask",
+    says: "A new link can be asked for. The answer is the same for every address.",
+    open: at("/verify-email"),
+    shows: "#email",
+  },
   { name: "verify-email-own", signedIn: true, open: at("/verify-email"), shows: "[role=status]" },
   {
     name: "verify-email-application",
+    says: "The application wants a verified address.",
     signedIn: true,
     open: (page, { app }) => page.goto(request(app, "bank")),
     shows: "form[action$='/verify-email/send']",

@@ -325,7 +325,8 @@ describe("the issuer and the verifier library", () => {
       }),
     );
     expect(differences).toEqual({});
-    expect(verdicts["allowed"]).toEqual(["this resource"]);
+    // the same by RFC 3986 section 6.2.3
+    expect(verdicts["allowed"]).toEqual(["this resource", "with a slash"]);
   });
 
   it("agree on what a revocation concerns", async () => {

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { describe, expect, it } from "@jest/globals";
 import { CompactSign, compactVerify } from "jose";
-import { parseJws, signJws, verifyJws } from "../../src/token/jws.ts";
+import { parseJws, signJws, verifyByPrivateKey, verifyJws } from "../../src/token/jws.ts";
 
 const ec = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -32,6 +32,30 @@ describe("signing and verifying compared with jose", () => {
         if (other !== alg && parsed !== null) expect(verifyJws(keys[other].publicKey, other, parsed)).toBe(false);
       }
     }
+  });
+
+  it("a private Ed25519 key accepts what its public key accepts, and nothing else", () => {
+    const header = { alg: "EdDSA", typ: "rt+jwt", kid: "k" } as const;
+    const other = generateKeyPairSync("ed25519").privateKey;
+    const token = signJws(ed.privateKey, header, { a: 1 });
+    const [head = "", body = "", tail = ""] = token.split(".");
+    const mine = (text: string, key = ed.privateKey) => {
+      const parsed = parseJws(text);
+      return parsed !== null && verifyByPrivateKey(key, parsed);
+    };
+    expect(mine(token)).toBe(true);
+    expect(mine(token, other)).toBe(false);
+    const bytes = Buffer.from(tail, "base64url");
+    for (let at = 0; at < bytes.length; at++) {
+      const altered = Buffer.from(bytes);
+      altered[at] = (altered[at] ?? 0) ^ 1;
+      expect(mine(`${head}.${body}.${altered.toString("base64url")}`)).toBe(false);
+    }
+    for (const length of [0, 63, 65])
+      expect(mine(`${head}.${body}.${Buffer.alloc(length, bytes).toString("base64url")}`)).toBe(false);
+    const [, otherBody] = signJws(ed.privateKey, header, { a: 2 }).split(".");
+    expect(mine(`${head}.${otherBody}.${tail}`)).toBe(false);
+    expect(mine(signJws(ec.privateKey, { alg: "ES256", typ: "rt+jwt", kid: "k" }, { a: 1 }))).toBe(false);
   });
 
   it("S-108 refuses ES256 signatures of zeros, of the order, of another length or in DER", () => {

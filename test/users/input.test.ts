@@ -1,6 +1,14 @@
 import { describe, expect, it } from "@jest/globals";
 import { AuthError } from "../../src/errors.ts";
-import { normaliseEmail, readClaims, readEmail, readNickname, readRoles } from "../../src/users/input.ts";
+import { readClientRegistration } from "../../src/store/client-metadata.ts";
+import {
+  normaliseEmail,
+  readClaims,
+  readEmail,
+  readNickname,
+  readPasskeyName,
+  readRoles,
+} from "../../src/users/input.ts";
 
 function refusedFields(read: () => unknown): string[] {
   try {
@@ -26,6 +34,36 @@ describe("input of users", () => {
     expect(readNickname(` ${"😀".repeat(50)} `)).toBe("😀".repeat(50));
     for (const value of ["", "  ", "a".repeat(51), "a\u0007b", "\ud800", 7]) {
       expect(refusedFields(() => readNickname(value))).toEqual(["nickname"]);
+    }
+  });
+
+  it.each([
+    ["zero width space", "\u200b"],
+    ["Hangul filler", "\u3164"],
+    ["empty Braille cell", "\u2800"],
+    ["soft hyphen", "\u00ad"],
+    ["several of them", "\u200d \u00ad\ufe0f\u115f"],
+  ])("refuses a name that shows nothing: %s", (_, value) => {
+    expect(refusedFields(() => readNickname(value))).toEqual(["nickname"]);
+    expect(refusedFields(() => readPasskeyName(value))).toEqual(["name"]);
+    expect(refusedFields(() => readClaims({ given_name: value }))).toEqual(["given_name"]);
+    const client = readClientRegistration({ client_id: "c", client_name: value }, false);
+    expect(client).toEqual(["client_name: must have at least one visible character"]);
+  });
+
+  it.each(["é", "ㅤ김", "👨\u200d👩\u200d👧", "👍🏽", "क\u094dष", ".", "7"])(
+    "takes the name %j, which shows something",
+    (value) => {
+      expect(readNickname(value)).toBe(value.normalize("NFC"));
+    },
+  );
+
+  it("takes days of the calendar alone as a birthdate, with a year or without", () => {
+    for (const day of ["2024-02-29", "0000-02-29", "0000-12-31", "1990", "1600-02-29"]) {
+      expect(readClaims({ birthdate: day })).toEqual({ birthdate: day });
+    }
+    for (const day of ["2026-02-31", "0000-02-30", "2023-02-29", "1900-02-29", "2025-04-31"]) {
+      expect(refusedFields(() => readClaims({ birthdate: day }))).toEqual(["birthdate"]);
     }
   });
 

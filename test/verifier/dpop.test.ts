@@ -65,7 +65,12 @@ describe("a good proof", () => {
   });
 
   test("names the URL in any normal form, with query and fragment; its clock may be off by some seconds", async () => {
-    const urls = [`${url}?a=b#c`, "HTTPS://API.example:443/v1/orders", "https://api.example/x/../v1/./orders"];
+    const urls = [
+      `${url}?a=b#c`,
+      "HTTPS://API.example:443/v1/orders",
+      "https://api.example/x/../v1/./orders",
+      "https://api.example/v1/%6Frders",
+    ];
     for (const htu of urls)
       expect([htu, outcome(await send(await prove({ claims: { htu } })))]).toEqual([htu, "allowed"]);
     for (const iat of [inSeconds(8), inSeconds(-58)]) {

@@ -88,6 +88,26 @@ test.each(Object.keys(servers))(
   },
 );
 
+test.each(Object.keys(servers))(
+  "C-59 %s lets scripts of every origin ask for the document, with headers of their own, and others look at it by HEAD",
+  async (name) => {
+    const url = `${await servers[name]?.()}${path}`;
+    const headers = {
+      origin: "https://inspector.example",
+      "access-control-request-method": "GET",
+      "access-control-request-headers": "mcp-protocol-version",
+    };
+    const preflight = await fetch(url, { method: "OPTIONS", headers });
+    const allowed = ["origin", "methods", "headers"].map((each) =>
+      preflight.headers.get(`access-control-allow-${each}`),
+    );
+    expect([preflight.status, ...allowed]).toEqual([204, "*", "GET, HEAD", "*"]);
+    const head = await fetch(url, { method: "HEAD" });
+    expect([head.status, await head.text()]).toEqual([200, ""]);
+    expect((await fetch(url, { method: "POST" })).status).not.toBe(200);
+  },
+);
+
 test.each(["http", "fastify"])(
   "C-67 %s names the document in each refusal, and lets a good token through",
   async (name) => {
@@ -125,4 +145,17 @@ test("C-67 the document of a resource without a path is at the root, and says wh
   expect(() => createVerifier({ ...base(), audience: "portal-client", protectedResource: { resource: "x" } })).toThrow(
     /protectedResource.resource must be .*; audience must name protectedResource.resource/,
   );
+});
+
+test("C-67 the resource is compared with the audiences as those are with aud (RFC 3986 6.2.3)", async () => {
+  const made = (audience: string, own: string) => {
+    const one = createVerifier({ ...base(), audience, protectedResource: { resource: own } });
+    closing.push(() => one.close());
+    return one;
+  };
+  const one = made("https://api.example", "HTTPS://api.example:443/");
+  await one.ready();
+  const aud = "https://api.example/";
+  expect(await one.verify(issuer.token({ aud }))).toMatchObject({ allowed: true });
+  expect(() => made("https://api.example/v1", "https://api.example/v1/")).toThrow(/audience must name/);
 });

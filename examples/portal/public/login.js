@@ -51,9 +51,12 @@ export function stepUp(config, demand, payment) {
 export async function finishLogin(api, config) {
   const answer = new URLSearchParams(location.search);
   const flow = JSON.parse(sessionStorage.getItem("flow") ?? "null");
-  sessionStorage.removeItem("flow");
-  if (flow === null || answer.get("state") !== flow.state)
+  if (flow === null || answer.get("state") !== flow.state) {
+    // the back button, after a login: the auth service answers its old request once more
+    if (session.isOpen) return null;
     throw new Error("This answer belongs to no login of this tab.");
+  }
+  sessionStorage.removeItem("flow");
   if (answer.get("iss") !== config.issuer) throw new Error("This answer comes from another service.");
   if (answer.has("error")) {
     const problem = answer.get("error_description") ?? answer.get("error");
@@ -81,9 +84,13 @@ function redeem(api, { issuer, clientId }, code, { verifier }) {
 }
 
 /** Signs out of the portal in every tab, and of the auth service (OpenID Connect RP-Initiated Logout 1.0). */
-export function logOut({ issuer }) {
+export function logOut({ issuer, clientId }) {
+  const { idToken } = session;
+  // pressed twice: the browser is on its way
+  if (idToken === null) return;
   const query = new URLSearchParams({
-    id_token_hint: session.idToken,
+    id_token_hint: idToken,
+    client_id: clientId,
     post_logout_redirect_uri: `${location.origin}/`,
   });
   session.end();

@@ -45,7 +45,7 @@ export interface LanguageLink {
 }
 
 /** What of a page's address its links to other languages keep: what the page needs, where it looks like that. */
-const kept = ["request", "account", "token", "user_code"] as const;
+const kept = ["request", "account", "ended", "token", "user_code", "checked"] as const;
 const plainValue = /^[\w.-]{1,4000}$/;
 
 /**

@@ -3,9 +3,9 @@ import type { FastifyReply } from "fastify";
 import type { Language } from "../../config/languages.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
-import { pathOf, type Visit } from "../visit.ts";
+import { aboutRequest, pathOf, type Visit } from "../visit.ts";
 import { ACCOUNT_MESSAGES } from "./account-messages/account-messages.ts";
-import { FACTOR_MESSAGES } from "./factor-messages/factor-messages.ts";
+import { FACTOR_MESSAGES, passkeyTexts } from "./factor-messages/factor-messages.ts";
 import { type FieldProblem, textOf } from "./field-problems.ts";
 import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
 import { brandIn, lookOf, OWN_TEMPLATES } from "./look.ts";
@@ -85,6 +85,7 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     t,
     a: ACCOUNT_MESSAGES[language],
     f: FACTOR_MESSAGES[language],
+    passkeyTexts: passkeyTexts(FACTOR_MESSAGES[language]),
     language,
     languages,
     clientLogo: logoPath(ctx, data),
@@ -102,6 +103,8 @@ function htmlOf(ctx: OAuthContext, page: Page, languages: readonly LanguageLink[
     browserText: (userAgent: string) => nameBrowser(t, userAgent),
     timesIn: (zone: string) => timesIn(language, zone),
     path: (path: string) => pathOf(ctx, path),
+    // a page about an application's request leads to others about the same one, whatever other tabs are about
+    withRequest: (path: string) => pathOf(ctx, aboutRequest(path, String(data["carried"] ?? ""))),
   });
 }
 

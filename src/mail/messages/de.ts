@@ -39,7 +39,11 @@ export const de: MailMessages = {
     },
     FACTORS_RESET: {
       subject: "Ihre Anmeldemethoden wurden zurückgesetzt",
-      text: "Ein Administrator hat alle zweiten Anmeldemethoden Ihres Kontos entfernt.",
+      text: "Alle zweiten Anmeldemethoden Ihres Kontos wurden entfernt.",
+    },
+    RECOVERY_CODES_MADE: {
+      subject: "Wiederherstellungscodes wurden erstellt",
+      text: "Für Ihr Konto wurden neue Wiederherstellungscodes erstellt. Frühere gelten nicht mehr.",
     },
     RECOVERY_CODE_USED: {
       subject: "Ein Wiederherstellungscode wurde verwendet",
@@ -61,6 +65,12 @@ export const de: MailMessages = {
   },
   facts: { time: "Zeit", browser: "Browser", address: "IP-Adresse", detail: "Einzelheiten" },
   notYou: "Wenn Sie das nicht waren, ändern Sie sofort Ihr Passwort und melden Sie sich überall ab:",
+  notYourFactor:
+    "Wenn Sie das nicht waren, entfernen Sie sie sofort auf der Seite „Sicherheit“ und ändern Sie dann Ihr Passwort:",
+  notYourCodes:
+    "Wenn Sie das nicht waren, erstellen Sie sofort auf der Sicherheitsseite neue Codes und ändern Sie dann Ihr Passwort:",
+  openSecurity: "Seite „Sicherheit“ öffnen",
+  factors: { passkey: "Passkey", totp: "Authenticator-App" },
   openAccount: "Konto öffnen",
   footer: (host) => `Sie erhalten diese E-Mail wegen Ihres Kontos bei ${host}.`,
 };

@@ -35,7 +35,11 @@ export const en = {
     },
     FACTORS_RESET: {
       subject: "Your sign-in methods were reset",
-      text: "An administrator removed all second sign-in methods of your account.",
+      text: "All second sign-in methods of your account were removed.",
+    },
+    RECOVERY_CODES_MADE: {
+      subject: "Recovery codes were made",
+      text: "New recovery codes were made for your account. Earlier ones no longer work.",
     },
     RECOVERY_CODE_USED: { subject: "A recovery code was used", text: "A recovery code of your account was used." },
     EMAIL_CHANGED: {
@@ -51,6 +55,10 @@ export const en = {
   },
   facts: { time: "Time", browser: "Browser", address: "IP address", detail: "Details" },
   notYou: "If this was not you, change your password at once and sign out everywhere:",
+  notYourFactor: "If this was not you, remove it on the security page at once, then change your password:",
+  notYourCodes: "If this was not you, make new codes on the security page at once, then change your password:",
+  openSecurity: "Open the security page",
+  factors: { passkey: "Passkey", totp: "Authenticator app" },
   openAccount: "Open your account",
   footer: (host: string) => `You get this mail because of your account at ${host}.`,
 };

@@ -39,7 +39,11 @@ export const es: MailMessages = {
     },
     FACTORS_RESET: {
       subject: "Se restablecieron tus métodos de inicio de sesión",
-      text: "Un administrador quitó todos los segundos métodos de inicio de sesión de tu cuenta.",
+      text: "Se quitaron todos los segundos métodos de inicio de sesión de tu cuenta.",
+    },
+    RECOVERY_CODES_MADE: {
+      subject: "Se han creado códigos de recuperación",
+      text: "Se han creado códigos de recuperación nuevos para tu cuenta. Los anteriores ya no sirven.",
     },
     RECOVERY_CODE_USED: {
       subject: "Se usó un código de recuperación",
@@ -58,6 +62,11 @@ export const es: MailMessages = {
   },
   facts: { time: "Hora", browser: "Navegador", address: "Dirección IP", detail: "Detalles" },
   notYou: "Si no fuiste tú, cambia tu contraseña de inmediato y cierra sesión en todas partes:",
+  notYourFactor: "Si no fuiste tú, quítalo de inmediato en la página de seguridad y después cambia tu contraseña:",
+  notYourCodes:
+    "Si no has sido tú, crea códigos nuevos de inmediato en la página de seguridad y después cambia tu contraseña:",
+  openSecurity: "Abrir la página de seguridad",
+  factors: { passkey: "Llave de acceso", totp: "Aplicación de autenticación" },
   openAccount: "Abrir tu cuenta",
   footer: (host) => `Recibes este correo por tu cuenta en ${host}.`,
 };

@@ -39,7 +39,11 @@ export const fr: MailMessages = {
     },
     FACTORS_RESET: {
       subject: "Vos moyens de connexion ont été réinitialisés",
-      text: "Un administrateur a retiré tous les seconds moyens de connexion de votre compte.",
+      text: "Tous les seconds moyens de connexion de votre compte ont été retirés.",
+    },
+    RECOVERY_CODES_MADE: {
+      subject: "Des codes de récupération ont été créés",
+      text: "De nouveaux codes de récupération ont été créés pour votre compte. Les anciens ne fonctionnent plus.",
     },
     RECOVERY_CODE_USED: {
       subject: "Un code de récupération a été utilisé",
@@ -61,6 +65,12 @@ export const fr: MailMessages = {
   },
   facts: { time: "Heure", browser: "Navigateur", address: "Adresse IP", detail: "Détails" },
   notYou: "Si ce n’était pas vous, changez tout de suite votre mot de passe et déconnectez-vous partout :",
+  notYourFactor:
+    "Si ce n’était pas vous, retirez-le tout de suite sur la page Sécurité, puis changez votre mot de passe :",
+  notYourCodes:
+    "Si ce n’était pas vous, créez immédiatement de nouveaux codes sur la page Sécurité, puis changez votre mot de passe :",
+  openSecurity: "Ouvrir la page Sécurité",
+  factors: { passkey: "Clé d’accès", totp: "Application d’authentification" },
   openAccount: "Ouvrir votre compte",
   footer: (host) => `Vous recevez cet e-mail en raison de votre compte sur ${host}.`,
 };

@@ -27,7 +27,11 @@ export const ko: MailMessages = {
     FACTOR_REMOVED: { subject: "로그인 방법이 삭제되었습니다", text: "계정에서 로그인 방법이 삭제되었습니다." },
     FACTORS_RESET: {
       subject: "로그인 방법이 초기화되었습니다",
-      text: "관리자가 계정의 추가 로그인 방법을 모두 삭제했습니다.",
+      text: "계정의 추가 로그인 방법이 모두 삭제되었습니다.",
+    },
+    RECOVERY_CODES_MADE: {
+      subject: "복구 코드가 만들어졌습니다",
+      text: "계정의 새 복구 코드가 만들어졌습니다. 이전 코드는 더 이상 사용할 수 없습니다.",
     },
     RECOVERY_CODE_USED: { subject: "복구 코드가 사용되었습니다", text: "계정의 복구 코드가 사용되었습니다." },
     EMAIL_CHANGED: {
@@ -43,6 +47,10 @@ export const ko: MailMessages = {
   },
   facts: { time: "시간", browser: "브라우저", address: "IP 주소", detail: "내용" },
   notYou: "본인이 아니라면 즉시 비밀번호를 변경하고 모든 곳에서 로그아웃하세요.",
+  notYourFactor: "본인이 아니라면 보안 페이지에서 즉시 삭제한 뒤 비밀번호를 변경하세요.",
+  notYourCodes: "본인이 아니라면 바로 보안 페이지에서 새 코드를 만들고 비밀번호를 변경하세요.",
+  openSecurity: "보안 페이지 열기",
+  factors: { passkey: "패스키", totp: "인증 앱" },
   openAccount: "내 계정 열기",
   footer: (host) => `${host} 계정과 관련하여 보내 드리는 메일입니다.`,
 };

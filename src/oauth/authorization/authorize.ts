@@ -3,7 +3,8 @@ import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
 import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
-import { type Acr, acrOf, offeredAcr } from "../../token/authentication.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
+import { type Acr, acrOf, isAcr, isAtLeast, offeredAcr } from "../../token/authentication.ts";
 import { isUnverified, shownLink, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
@@ -35,6 +36,8 @@ interface Waiting {
   readonly to: "login" | "signup" | "select-account" | "consent" | "verify-email" | "device";
   readonly session: BrowserSession | null;
   readonly request: PendingRequest;
+  /** The client asks for another user than the one who is signed in (`id_token_hint`, `claims`). */
+  readonly expectsOther?: boolean;
 }
 
 /** The user is signed in, by weaker means than the client wants. */
@@ -94,7 +97,7 @@ export async function authorize(
 }
 
 /**
- * Sends the browser of the device page (RFC 8628 section 3.3) to the login. Its request has no `client_id`, which tells it from every
+ * Sends the browser of the device page (RFC 8628 section 3.3) to the login, and back to the page with its code. Its request has no `client_id`, which tells it from every
  * request of a client.
  */
 export async function requestDeviceLogin(
@@ -102,9 +105,23 @@ export async function requestDeviceLogin(
   session: BrowserSession | null,
   browser: Browser,
   userCode: string | null,
-): Promise<Next> {
+): Promise<Waiting> {
   const parameters: Parameters = userCode === null ? {} : { user_code: userCode };
   return wait(ctx, "login", { session, browser, parameters, pushedHash: null });
+}
+
+/** Sends a signed-in browser of the device page to a stronger sign-in, and back to the page with its code. */
+export async function requestDeviceStepUp(
+  ctx: OAuthContext,
+  session: BrowserSession,
+  browser: Browser,
+  { userCode, acr }: { readonly userCode: string; readonly acr: Acr },
+): Promise<Next> {
+  if (!offeredAcr(ctx.config.passkeys !== null).includes(acr)) {
+    throw new AuthError("unmet_authentication_requirements", `no user of this service can reach ${acr}`);
+  }
+  const parameters: Parameters = { user_code: userCode, acr_values: acr };
+  return { ...(await wait(ctx, "login", { session, browser, parameters, pushedHash: null })), to: "step-up", acr };
 }
 
 interface Arrival {
@@ -141,13 +158,15 @@ export async function continueRequest(
   browser: Browser,
   { allowed, login = null }: { readonly allowed?: boolean; readonly login?: Login | null } = {},
 ): Promise<Next> {
-  if (isOfDevicePage(pending)) return { to: session?.userId == null ? "login" : "device", session, request: pending };
+  if (isOfDevicePage(pending)) return continueDevice(pending, session);
   const destination = await readDestination(ctx, pending.parameters);
   return answeringClient(ctx, destination, async () => {
     const request = await readRequest(ctx, destination, pending.parameters);
     if (allowed === false) throw new ClientError("access_denied", "the user denied the request");
+    if (isDeclined(pending, session)) return { to: "login", session, request: pending };
     if (session?.userId == null || !meets(ctx, pending, session, request)) {
-      return { to: loginPageOf(ctx, session, request), session, request: pending };
+      const expectsOther = session?.userId != null && !isExpectedUser(session, request);
+      return { to: loginPageOf(ctx, session, request), session, request: pending, expectsOther };
     }
     if (mustStepUp(ctx, request, session)) {
       return { to: "step-up", session, request: pending, acr: weakestAcr(request.acr) };
@@ -165,6 +184,20 @@ export async function continueRequest(
     }
     return issueCode(ctx, request, { session, browser, login, pushed: pushedOf(pending.pushedHash, true) });
   });
+}
+
+function continueDevice(pending: PendingRequest, session: BrowserSession | null): Next {
+  const acr = pending.parameters["acr_values"];
+  if (session?.userId == null || isDeclined(pending, session)) return { to: "login", session, request: pending };
+  if (acr !== undefined && isAcr(acr) && !isAtLeast(acrOf(session.methods), acr)) {
+    return { to: "step-up", session, request: pending, acr };
+  }
+  return { to: "device", session, request: pending };
+}
+
+/** Did the browser's user ask for another account than this one? */
+function isDeclined({ declinedSession }: PendingRequest, session: BrowserSession | null): boolean {
+  return session !== null && session.idHash === declinedSession;
 }
 
 /** Where a user who has to sign in, or to say who they are, begins: who is signed in and fits may go on as that. */
@@ -341,13 +374,27 @@ async function storeCode(
   if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
 }
 
+/** What a client with the right settings is answered as well: prompt=none, and users who say no. */
+const ordinary: ReadonlySet<string> = new Set([
+  "login_required",
+  "interaction_required",
+  "consent_required",
+  "access_denied",
+]);
+
 async function answeringClient(ctx: OAuthContext, destination: Destination, work: () => Promise<Next>): Promise<Next> {
   try {
     return await work();
   } catch (error) {
     const told = (code: string, description: string) =>
       answerTo(ctx, destination, { error: code, error_description: description });
-    if (error instanceof ClientError) return told(error.code, error.message);
+    if (error instanceof ClientError) {
+      if (!ordinary.has(error.code)) {
+        const { clientId } = destination.client;
+        securityEvent(ctx, "authorization_refused", { client_id: clientId, error: error.code, reason: error.message });
+      }
+      return told(error.code, error.message);
+    }
     if (error instanceof AuthError && error.code !== "unavailable") throw error;
     // RFC 6749 section 4.1.2.1: a status of 5xx would never reach the client
     ctx.log.error({ err: error }, "authorization request not answered");

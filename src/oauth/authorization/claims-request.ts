@@ -12,7 +12,9 @@ const wanted = z
   })
   .nullable();
 const members = z.record(z.string().max(100), wanted);
-const claimsRequest = z.object({ id_token: members.optional(), userinfo: members.optional() });
+/** Null is nothing asked for, as of a single claim. */
+const place = members.nullish().transform((given) => given ?? undefined);
+const claimsRequest = z.object({ id_token: place.optional(), userinfo: place.optional() });
 
 /** The `claims` parameter (OpenID Connect Core section 5.5). */
 export type ClaimsRequest = z.infer<typeof claimsRequest>;

@@ -6,12 +6,13 @@ import { DEVICE_CODE_GRANT } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import type { Acr } from "../../token/authentication.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
-import { findClient } from "../clients/clients.ts";
+import { findClient, isStrongEnoughFor } from "../clients/clients.ts";
 import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
-import { readResources } from "../resources.ts";
+import { askedScopes, readResources } from "../resources.ts";
 import { scopesOf } from "../scopes.ts";
 import { userScopesOf } from "./request.ts";
 import { lacksVerifiedEmail } from "./verified-email.ts";
@@ -49,9 +50,8 @@ export async function authorizeDevice(
   if (!client.metadata.grant_types.includes(DEVICE_CODE_GRANT)) {
     throw new AuthError("unauthorized_client", "this client is not registered for the device authorization grant");
   }
-  const { scope } = credentials.parameters;
   const allowed = userScopesOf(ctx, client);
-  const asked = scope === undefined ? allowed : scopesOf(scope);
+  const asked = askedScopes(ctx, client, allowed, credentials.parameters);
   if (!asked.every((each) => allowed.includes(each))) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }
@@ -114,11 +114,28 @@ export interface DeviceDecision {
   readonly decided: "allowed" | "denied";
 }
 
+/** The device's client demands a stronger sign-in than this session's (`require_acr`). */
+export class WeakSignIn extends AuthError {
+  readonly userCode: string;
+  readonly acr: Acr;
+  constructor({ userCode, acr }: { readonly userCode: string; readonly acr: Acr }) {
+    super("unmet_authentication_requirements", `the client demands ${acr}`);
+    this.userCode = userCode;
+    this.acr = acr;
+  }
+}
+
+function demandStrongEnough({ client, userCode }: OpenedCode, { methods }: BrowserSession): void {
+  const acr = client.metadata.require_acr;
+  if (acr !== undefined && !isStrongEnoughFor(client, methods)) throw new WeakSignIn({ userCode, acr });
+}
+
 /**
  * Opens the code that a signed-in user typed in, which binds it to this browser's session (RFC 8628 section 5.5). Ten wrong ones
  * in a quarter of an hour are all that an account has (section 5.1).
  * @returns the request, or this user's decision about it
  * @throws AuthError expired_token: unknown, decided by another user or expired; forbidden: another session opened it; rate_limited, login_required
+ * @throws WeakSignIn
  */
 export async function openDeviceCode(
   ctx: OAuthContext,
@@ -127,6 +144,7 @@ export async function openDeviceCode(
 ): Promise<DeviceRequest | DeviceDecision> {
   const opened = await open(ctx, session, typed);
   if ("decided" in opened) return opened;
+  demandStrongEnough(opened, session);
   const { code, client, userCode } = opened;
   return {
     userCode,
@@ -150,6 +168,7 @@ export async function decideDeviceCode(
 ): Promise<DeviceDecision> {
   const opened = await open(ctx, session, typed);
   if ("decided" in opened) return opened;
+  if (allowed) demandStrongEnough(opened, session);
   const { code, client, userId } = opened;
   if (allowed && (await lacksVerifiedEmail(ctx, client, userId))) {
     throw new AuthError("email_unverified", "this application needs a verified e-mail address");

@@ -28,6 +28,8 @@ export interface PendingRequest {
   readonly loginSession: string | null;
   /** The session with which its user chose to go on (`prompt=select_account`); null: not asked yet. */
   readonly chosenSession: string | null;
+  /** The session whose user is not to go on with it, as they said ("not you?"); null: nobody did. */
+  readonly declinedSession: string | null;
   /** The scopes that the consent page showed; null: it was not shown yet. */
   readonly shownScopes: readonly string[] | null;
   /** Its id where it is stored, beside replicas of the previous release. */
@@ -36,6 +38,9 @@ export interface PendingRequest {
 
 type Content = Omit<PendingRequest, "carried" | "storedId">;
 
+/** What is not known of a request that has just come. */
+const notYet = { loginSession: null, chosenSession: null, declinedSession: null, shownScopes: null };
+
 /** Seals a new request of the authorization endpoint (`AuthorizationRequest.carried`) or of the device page. */
 export function newPendingRequest(
   ctx: OAuthContext,
@@ -43,7 +48,7 @@ export function newPendingRequest(
   pushedHash: string | null,
 ): PendingRequest {
   const createdAt = ctx.clock.now();
-  return seal(ctx, { parameters, pushedHash, createdAt, loginSession: null, chosenSession: null, shownScopes: null });
+  return seal(ctx, { parameters, pushedHash, createdAt, ...notYet });
 }
 
 /** The same request once a login with its own form began a session: it meets `prompt=login` and `max_age`. */
@@ -53,7 +58,12 @@ export function withLogin(ctx: OAuthContext, pending: PendingRequest, { idHash }
 
 /** The same request once its user chose to go on with the session that there is: it meets `prompt=select_account`. */
 export function withChoice(ctx: OAuthContext, pending: PendingRequest, { idHash }: BrowserSession): PendingRequest {
-  return pending.storedId === null ? seal(ctx, { ...pending, chosenSession: idHash }) : pending;
+  return pending.storedId === null ? seal(ctx, { ...pending, chosenSession: idHash, declinedSession: null }) : pending;
+}
+
+/** The same request once its user asked for another account than that of this session: another session must begin before it goes on. */
+export function withDeclined(ctx: OAuthContext, pending: PendingRequest, { idHash }: BrowserSession): PendingRequest {
+  return pending.storedId === null ? seal(ctx, { ...pending, declinedSession: idHash }) : pending;
 }
 
 /** Did the user sign in for this request, within the last hour? */
@@ -90,16 +100,15 @@ export async function openPendingRequest(
   }
   try {
     const content = JSON.parse(ctx.derivedKeys.pendingRequests.open(carried, purpose).toString()) as Content;
-    // the previous release seals no choice
-    return { ...content, chosenSession: content.chosenSession ?? null, carried, storedId: null };
+    // older ones were sealed with less
+    return { ...notYet, ...content, carried, storedId: null };
   } catch {
     return null;
   }
 }
 
 function seal(ctx: OAuthContext, given: Content): PendingRequest {
-  const { parameters, pushedHash, createdAt, loginSession, chosenSession, shownScopes } = given;
-  const content: Content = { parameters, pushedHash, createdAt, loginSession, chosenSession, shownScopes };
+  const { carried: _, storedId: __, ...content } = given as Content & Partial<PendingRequest>;
   const carried = ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
   return { ...content, carried, storedId: null };
 }
@@ -135,6 +144,5 @@ function isStoredId(carried: string): boolean {
 }
 
 function pendingOf({ id, parameters, pushedHash, createdAt }: StoredRequest): PendingRequest {
-  const notYet = { loginSession: null, chosenSession: null, shownScopes: null };
   return { carried: id, parameters, pushedHash, createdAt, ...notYet, storedId: id };
 }

@@ -1,5 +1,6 @@
 import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
 import type { OAuthContext } from "../context.ts";
 import { checkProof, needsNonce, type PresentedProof } from "../tokens/dpop.ts";
@@ -56,7 +57,10 @@ async function check(ctx: OAuthContext, parameters: Parameters): Promise<void> {
   try {
     await readRequest(ctx, await readDestination(ctx, parameters), parameters);
   } catch (error) {
-    throw error instanceof ClientError ? new AuthError(error.code, error.message) : error;
+    if (!(error instanceof ClientError)) throw error;
+    const told = { client_id: parameters["client_id"], error: error.code, reason: error.message };
+    securityEvent(ctx, "authorization_refused", told);
+    throw new AuthError(error.code, error.message);
   }
 }
 

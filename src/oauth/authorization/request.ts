@@ -1,12 +1,13 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
 import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
+import { securityEvent } from "../../telemetry/security-events.ts";
 import { ACR_VALUES, type Acr, acrOf, isAcr, isAtLeast, PASSKEY_ACR } from "../../token/authentication.ts";
 import { readForeignJson } from "../../token/strict-json.ts";
 import { refreshFromDocument } from "../clients/client-documents.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { readResources } from "../resources.ts";
+import { askedScopes, readResources } from "../resources.ts";
 import { scopesOf, scopesOfClient } from "../scopes.ts";
 import { readIdTokenHint } from "../tokens/claims.ts";
 import { type ClaimsRequest, readClaimsRequest, scopesOfClaims, withinScopes } from "./claims-request.ts";
@@ -85,16 +86,22 @@ export async function readDestination(ctx: OAuthContext, parameters: Parameters)
   if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
   await refreshFromDocument(ctx, clientId);
   const client = await findClient(ctx, clientId);
-  if (client === null) throw new AuthError("invalid_client", "the client is unknown");
+  const refuse = (code: "invalid_client" | "invalid_request", reason: string) => {
+    const registered = client?.metadata.redirect_uris.slice(0, 10);
+    const told = { client_id: clientId.slice(0, 191), redirect_uri: redirectUri?.slice(0, 500), registered };
+    securityEvent(ctx, "authorization_refused", { ...told, error: code, reason });
+    return new AuthError(code, reason);
+  };
+  if (client === null) throw refuse("invalid_client", "the client is unknown");
   const responseMode = responseModeOf(parameters) === "form_post" ? "form_post" : "query";
   const registered = client.metadata.redirect_uris;
   const [only] = registered;
   if (redirectUri === undefined) {
     if (registered.length === 1 && only !== undefined) return { client, redirectUri: only, responseMode, state };
-    throw new AuthError("invalid_request", "redirect_uri is missing");
+    throw refuse("invalid_request", "redirect_uri is missing");
   }
   if (!registered.some((uri) => matchesRedirectUri(uri, redirectUri))) {
-    throw new AuthError("invalid_request", "redirect_uri is not registered for this client");
+    throw refuse("invalid_request", "redirect_uri is not registered for this client");
   }
   return { client, redirectUri, responseMode, state };
 }
@@ -158,7 +165,7 @@ export async function readRequest(
   for (const name of ["state", "nonce"]) {
     if ((parameters[name]?.length ?? 0) > 2000) throw new ClientError("invalid_request", `${name} is too long`);
   }
-  const scope = readScope(ctx, client, parameters["scope"]);
+  const scope = readScope(ctx, client, parameters);
   const claims = readClaims(parameters["claims"]);
   const prompt = readPrompt(parameters["prompt"]);
   const hint = readHint(ctx, client, parameters["id_token_hint"]);
@@ -193,9 +200,9 @@ export function userScopesOf(ctx: OAuthContext, client: Client): string[] {
   return scopesOfClient(ctx, client).filter((scope) => !(INTERNAL_SCOPES as readonly string[]).includes(scope));
 }
 
-function readScope(ctx: OAuthContext, client: Client, given: string | undefined): string[] {
+function readScope(ctx: OAuthContext, client: Client, parameters: Parameters): readonly string[] {
   const allowed = userScopesOf(ctx, client);
-  const asked = given === undefined ? allowed : scopesOf(given);
+  const asked = askedScopes(ctx, client, allowed, parameters);
   if (asked.every((scope) => allowed.includes(scope))) return asked;
   throw new ClientError("invalid_scope", "the client may not request one of these scopes");
 }

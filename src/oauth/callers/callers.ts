@@ -100,7 +100,7 @@ async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials
   if (authorization !== null && /^bearer /i.test(authorization)) {
     return authenticateCaller(ctx, { authorization, certificateSubject: null, network });
   }
-  const { client_id: named, client_assertion: assertion } = credentials.parameters;
+  const { client_id: named, client_secret: inBody = "", client_assertion: assertion } = credentials.parameters;
   if (authorization === null && named === undefined && assertion === undefined) {
     throw new AuthError("invalid_client", "client authentication is required");
   }
@@ -109,8 +109,8 @@ async function checkHttpCaller(ctx: OAuthContext, credentials: ClientCredentials
     throw new AuthError("invalid_client", "a public client may not introspect");
   }
   const caller: Caller = { client, scopes: new Set(scopesOf(client.metadata.scope)) };
-  // only a header that authenticated is remembered: with the secret in the body, any Authorization header may have come too
-  if (authorization !== null && /^basic /i.test(authorization) && secret !== null) {
+  // only a header that authenticated is remembered: with the secret in the body, any Authorization header may have come too, one without a secret as well
+  if (authorization !== null && /^basic /i.test(authorization) && secret !== null && inBody === "") {
     ctx.callers.remember(authorization, caller, secret);
   }
   return caller;

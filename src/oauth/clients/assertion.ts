@@ -33,23 +33,43 @@ export function claimedClient(assertion: string): string | undefined {
 /**
  * Does this assertion authenticate the client (RFC 7523 section 3)? One made for another server, or for several, is not for us. Each is
  * good once, over all replicas.
+ * @returns null, or what is wrong with it: for the log alone
  * @throws AuthError invalid_client: the client proved its key, but its assertion must name the issuer as audience
  */
-export async function authenticates(ctx: OAuthContext, client: Client, assertion: string): Promise<boolean> {
-  const jwt = parseForeignJwt(assertion, assertionAlgsOf(client), typs);
-  if (jwt === null || Object.hasOwn(jwt.header, "jwk")) return false;
+export async function assertionProblem(ctx: OAuthContext, client: Client, assertion: string): Promise<string | null> {
+  const algs = assertionAlgsOf(client);
+  const jwt = parseForeignJwt(assertion, algs, typs);
+  if (jwt === null || Object.hasOwn(jwt.header, "jwk")) return `is no JWT signed by ${algs.join(", ")}`;
   const { iss, sub, aud, exp, nbf, iat, jti } = jwt.claims;
-  if (iss !== client.clientId || sub !== client.clientId) return false;
-  if (aud !== ctx.config.issuer && !isEndpoint(ctx, aud)) return false;
-  const now = ctx.clock.seconds();
-  const latest = now + aheadTolerance;
-  if (!isTime(exp) || exp <= now || exp > latest + longestLife) return false;
-  for (const time of [nbf, iat]) if (time !== undefined && !(isTime(time) && time <= latest)) return false;
-  if (typeof jti !== "string" || jti === "" || jti.length > maxJtiLength) return false;
-  if (!(await ctx.clientKeys.verify(ctx, client, jwt))) return false;
+  if (iss !== client.clientId || sub !== client.clientId) return "must have the client's id as iss and as sub";
+  if (aud !== ctx.config.issuer && !isEndpoint(ctx, aud))
+    return `must have ${ctx.config.issuer} as aud, and nothing else`;
+  const timeProblem = problemOfTimes(ctx, { exp, nbf, iat });
+  if (timeProblem !== null) return timeProblem;
+  if (typeof jti !== "string" || jti === "" || jti.length > maxJtiLength) return "needs a jti";
+  if (!(await ctx.clientKeys.verify(ctx, client, jwt))) return "has a signature that none of the client's keys made";
   if (aud !== ctx.config.issuer) acceptEndpoint(ctx, client, aud);
   // last, so that an assertion with a wrong signature uses up no identifier; kept a minute longer than it is good for, because the clocks of the replicas differ
-  return ctx.store.usedOnce.use(hashOf(`client assertion\n${client.clientId}\n${jti}`), Math.ceil(exp + 60) * 1000);
+  const until = Math.ceil(Number(exp) + 60) * 1000;
+  const isFirst = await ctx.store.usedOnce.use(hashOf(`client assertion\n${client.clientId}\n${jti}`), until);
+  return isFirst ? null : "was used before: each is good once";
+}
+
+function problemOfTimes(
+  { clock }: OAuthContext,
+  { exp, nbf, iat }: { readonly exp: unknown; readonly nbf: unknown; readonly iat: unknown },
+): string | null {
+  const now = clock.seconds();
+  const latest = now + aheadTolerance;
+  if (!isTime(exp)) return "needs exp";
+  if (exp <= now) return `ended ${Math.ceil(now - exp)} s ago: look at the clock of the client`;
+  for (const time of [nbf, iat]) {
+    if (time === undefined) continue;
+    if (!isTime(time)) return "has a nbf or iat that is no time";
+    if (time > latest) return `begins in ${Math.ceil(time - now)} s: look at the clock of the client`;
+  }
+  if (exp > latest + longestLife) return `is good for more than ${longestLife} s, or the clock of the client is ahead`;
+  return null;
 }
 
 /** What clients of OpenID Connect Core section 9 and RFC 9126 section 2 name in place of the issuer. */

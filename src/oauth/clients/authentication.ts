@@ -5,7 +5,7 @@ import { hasSecret } from "../../store/client-metadata.ts";
 import type { Client, ClientSecret } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
-import { ASSERTION_TYPE, authenticates, claimedClient } from "./assertion.ts";
+import { ASSERTION_TYPE, assertionProblem, claimedClient } from "./assertion.ts";
 import { refreshFromDocument } from "./client-documents.ts";
 import { findClient } from "./clients.ts";
 
@@ -39,20 +39,23 @@ export async function authenticateClient(
   credentials: ClientCredentials,
 ): Promise<AuthenticatedClient> {
   const { network } = credentials;
-  const { clientId, method, secrets, assertion } = presentedBy(ctx, credentials);
+  const { clientId, method, secrets, assertion } = await presentedBy(ctx, credentials);
   const subject = `${clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
   await refreshFromDocument(ctx, clientId);
   const client = await findClient(ctx, clientId);
   const matching = secrets.length === 0 ? null : matchSecret(client, secrets, ctx.clock.now());
+  let reason = reasonOf(clientId, client, method, matching !== null);
   if (client !== null && takes(client.metadata, method)) {
-    const authentic =
-      method === "private_key_jwt"
-        ? assertion !== undefined && (await authenticates(ctx, client, assertion))
-        : method === "none" || matching !== null;
-    if (authentic) return { client, secret: matching };
+    if (method !== "private_key_jwt") {
+      if (method === "none" || matching !== null) return { client, secret: matching };
+    } else if (assertion !== undefined) {
+      const problem = await assertionProblem(ctx, client, assertion);
+      if (problem === null) return { client, secret: null };
+      reason = `the client assertion ${problem}`;
+    }
   }
-  logFailure(ctx, { clientId, client, method, network, reason: reasonOf(client, method, matching !== null) });
+  logFailure(ctx, { clientId, client, method, network, reason });
   // what a client may send and does not count as a guess: its right secret by another method, a secret where it has none
   if (client !== null && matching !== null && hasSecret(client.metadata)) throw otherMethod(client);
   if (client !== null && (matching !== null || client.metadata.token_endpoint_auth_method === "none")) throw refusal();
@@ -70,14 +73,18 @@ function otherMethod({ metadata }: Client): AuthError {
   return new AuthError("invalid_client", `this client is registered for ${metadata.token_endpoint_auth_method}`);
 }
 
-function reasonOf(client: Client | null, method: Method, isRightSecret: boolean): string {
+function reasonOf(clientId: string, client: Client | null, method: Method, isRightSecret: boolean): string {
+  if (method === "private_key_jwt" && clientId === "")
+    return "the client assertion cannot be read, or is of another type";
   if (client === null) return "no such client, or it is disabled";
   if (isRightSecret) return "the secret is right, but not sent by the method the client is registered for";
   const registered = client.metadata.token_endpoint_auth_method;
   if (registered === "none") return "the client is public and has no secret or key";
   if (method === "none") return "no secret, or no client assertion, was sent";
   if (method === "private_key_jwt") {
-    return registered === method ? "the client assertion is not valid" : "the client is not registered for assertions";
+    return registered === method
+      ? "the client assertion cannot be read"
+      : "the client is not registered for assertions";
   }
   return registered === "private_key_jwt" ? "the client authenticates with its key" : "the secret is wrong or over";
 }
@@ -97,10 +104,15 @@ function logFailure(ctx: OAuthContext, { clientId, client, method, network, reas
   securityEvent(ctx, "client_authentication_failed", {
     client_id: clientId.slice(0, 100),
     method,
-    registered_method: client?.metadata.token_endpoint_auth_method ?? null,
+    registered_method: client === null ? null : registeredMethod(client),
     reason,
     network,
   });
+}
+
+/** Both ways to send a secret, where the registration named none. */
+function registeredMethod({ metadata }: Client): string {
+  return metadata.any_secret_method ? "client_secret_basic or client_secret_post" : metadata.token_endpoint_auth_method;
 }
 
 interface PresentedCredentials {
@@ -112,15 +124,31 @@ interface PresentedCredentials {
   readonly assertion?: string | undefined;
 }
 
-function presentedBy(ctx: OAuthContext, credentials: ClientCredentials): PresentedCredentials {
-  return readCredentials(credentials, readBasic(ctx, credentials.authorization, credentials.network));
+/** @throws AuthError invalid_client, invalid_request */
+async function presentedBy(ctx: OAuthContext, credentials: ClientCredentials): Promise<PresentedCredentials> {
+  const { authorization, network, parameters } = credentials;
+  const basic = readBasic(ctx, authorization, network);
+  try {
+    return readCredentials(parameters, basic);
+  } catch (error) {
+    const clientId = basic?.clientId ?? parameters["client_id"] ?? "";
+    const reason = error instanceof AuthError ? error.description : String(error);
+    logFailure(ctx, { clientId, client: await findClient(ctx, clientId), method: null, network, reason });
+    throw error;
+  }
 }
 
-function readCredentials({ parameters }: ClientCredentials, basic: BasicCredentials | null): PresentedCredentials {
+function readCredentials(
+  parameters: ClientCredentials["parameters"],
+  basic: BasicCredentials | null,
+): PresentedCredentials {
   const { client_id: bodyId, client_secret: bodySecret, client_assertion: assertion } = parameters;
   const type = parameters["client_assertion_type"];
+  // an empty secret is none: libraries send one for public clients, and beside the way that they really use
+  const basicSecrets = basic?.secrets.some((secret) => secret !== "") ? basic.secrets : [];
+  const bodySecrets = bodySecret === undefined || bodySecret === "" ? [] : [bodySecret];
   const asserts = assertion !== undefined || type !== undefined;
-  if ([basic !== null, bodySecret !== undefined, asserts].filter(Boolean).length > 1) {
+  if ([basicSecrets.length > 0, bodySecrets.length > 0, asserts].filter(Boolean).length > 1) {
     throw new AuthError(
       "invalid_request",
       "send one of: the client secret in the Authorization header, the client secret in the body, a client assertion",
@@ -129,19 +157,16 @@ function readCredentials({ parameters }: ClientCredentials, basic: BasicCredenti
   if (basic !== null && bodyId !== undefined && bodyId !== basic.clientId) {
     throw new AuthError("invalid_request", "client_id in the body differs from the Authorization header");
   }
+  const named = bodyId ?? basic?.clientId;
   if (asserts) {
     const readable = type === ASSERTION_TYPE ? assertion : undefined;
-    const clientId = bodyId ?? (readable === undefined ? undefined : claimedClient(readable)) ?? "";
+    const clientId = named ?? (readable === undefined ? undefined : claimedClient(readable)) ?? "";
     return { clientId, method: "private_key_jwt", secrets: [], assertion: readable };
   }
-  const clientId = basic?.clientId ?? bodyId;
-  if (clientId === undefined) throw new AuthError("invalid_request", "client_id is missing");
-  // an empty secret is none: libraries send one for public clients
-  if (basic?.secrets.some((secret) => secret !== "")) {
-    return { clientId, method: "client_secret_basic", secrets: basic.secrets };
-  }
-  if (bodySecret === undefined || bodySecret === "") return { clientId, method: "none", secrets: [] };
-  return { clientId, method: "client_secret_post", secrets: [bodySecret] };
+  if (named === undefined) throw new AuthError("invalid_request", "client_id is missing");
+  if (basicSecrets.length > 0) return { clientId: named, method: "client_secret_basic", secrets: basicSecrets };
+  if (bodySecrets.length > 0) return { clientId: named, method: "client_secret_post", secrets: bodySecrets };
+  return { clientId: named, method: "none", secrets: [] };
 }
 
 /** The client of a secret, however it is registered to send it: for callers of the internal listeners. */
@@ -160,7 +185,7 @@ export async function authenticateBasic(
   // a secret from before the client changed to keys is over
   if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
   const method = "client_secret_basic";
-  logFailure(ctx, { clientId, client, method, network, reason: reasonOf(client, method, false) });
+  logFailure(ctx, { clientId, client, method, network, reason: reasonOf(clientId, client, method, false) });
   throw await countedRefusal(ctx, subject);
 }
 

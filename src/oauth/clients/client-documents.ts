@@ -18,9 +18,14 @@ const maxLength = 191;
  * @throws AuthError invalid_client: there is no usable document, and none was known before; rate_limited, unavailable
  */
 export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
-  if (!ctx.config.clientIdDocuments || !isDocumentUrl(ctx, clientId)) return;
+  if (!ctx.config.clientIdDocuments || !/^https?:\/\//i.test(clientId)) return;
   const { askAgainAt, fetching } = ctx.clientDocuments;
   const known = await ctx.clients.find(clientId);
+  if (!isDocumentUrl(ctx, clientId)) {
+    if (known === null)
+      throw refusal("its URL must be https, with a path, written as URLs are sent, without fragment or user");
+    return;
+  }
   if (known !== null && (known.source !== "document" || known.disabledAt !== null)) return;
   const underWay = fetching.get(clientId);
   if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {
@@ -50,11 +55,11 @@ function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
   return promise;
 }
 
-/** Section 3 of the draft: https, a path, and nothing that another spelling would change. */
+/** Section 3 of the draft: https, a path, and nothing that another spelling would change. A query is discouraged there, and taken. */
 function isDocumentUrl(ctx: OAuthContext, clientId: string): boolean {
   if (clientId.length > maxLength || !/^https?:\/\//.test(clientId) || !URL.canParse(clientId)) return false;
   const url = new URL(clientId);
-  const isPlain = url.href === clientId && url.pathname !== "/" && url.search === "" && !clientId.includes("#");
+  const isPlain = url.href === clientId && url.pathname !== "/" && !clientId.includes("#");
   if (!isPlain || url.username !== "" || url.password !== "") return false;
   return url.protocol === "https:" || isAllowedHost(ctx.config.outboundAllowedHosts, url);
 }
@@ -66,13 +71,21 @@ async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<stri
     throw refusal("it was not to be had");
   });
   if (answer.status !== 200) throw refusal(`its host answered ${answer.status}`);
-  const json = readObject(answer.body.toString("utf8"));
+  // section 4 of the draft: every other type is an error
+  if (!isJson(answer.headers["content-type"])) throw refusal("its host did not send it as application/json");
+  const json = readObject(new TextDecoder().decode(answer.body));
   if (json === null) throw refusal("it is no JSON object");
   if (json["client_id"] !== url) throw refusal("its client_id is not its own URL");
   const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answer.headers["cache-control"] ?? ""))?.[1] ?? 0);
   return { json, maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)) };
 }
 
+/** application/json, or a more specific type of JSON (RFC 6839), with any parameters. */
+function isJson(contentType: string | string[] | undefined): boolean {
+  return /^application\/([a-z0-9!#$&^_.-]+\+)?json[ \t]*(;|$)/i.test(String(contentType ?? ""));
+}
+
+/** @param text without a byte order mark */
 function readObject(text: string): Record<string, unknown> | null {
   try {
     const json: unknown = JSON.parse(text);

@@ -8,6 +8,7 @@ import {
 } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
+import { acrOf, isAtLeast } from "../../token/authentication.ts";
 import type { OAuthContext } from "../context.ts";
 
 /** A registered client that is not disabled, or null. */
@@ -20,6 +21,11 @@ export async function findClient(ctx: OAuthContext, clientId: string): Promise<C
 /** Was this given to an earlier client of the same id, which was removed? */
 export function isOlderThan(client: Client, given: { readonly createdAt: number }): boolean {
   return given.createdAt < client.createdAt;
+}
+
+/** Did the user sign in by as strong means as the client demands of every sign-in (`require_acr`)? @param methods of the sign-in (RFC 8176) */
+export function isStrongEnoughFor({ metadata }: Client, methods: readonly string[]): boolean {
+  return metadata.require_acr === undefined || isAtLeast(acrOf(methods), metadata.require_acr);
 }
 
 /** Registers a client from the command line. @returns its new secret, shown this once; null where it has none */
@@ -122,6 +128,7 @@ function changedMetadata(
       ...(secret === null ? {} : { client_secret: secret }),
     },
     ctx.config.production,
+    ctx.config.privateUriSchemes,
   );
   if (Array.isArray(read)) throw new AuthError("invalid_request", read.join("; "));
   return change["token_endpoint_auth_method"] === undefined ? { ...read.metadata, any_secret_method } : read.metadata;

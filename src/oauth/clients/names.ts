@@ -1,13 +1,6 @@
 import type { Context } from "../../context.ts";
 import type { Client } from "../../store/clients.ts";
-
-/** Letters that look like a Latin one, after case folding. */
-const lookalikes: Readonly<Record<string, string>> = {
-  ...{ а: "a", в: "b", с: "c", ԁ: "d", е: "e", һ: "h", і: "l", ј: "j", к: "k", ӏ: "l", м: "m", н: "h", о: "o", р: "p" },
-  ...{ ѕ: "s", т: "t", у: "y", х: "x", ѵ: "v", ԛ: "q", ԝ: "w" },
-  ...{ α: "a", β: "b", ε: "e", η: "n", ι: "l", κ: "k", ν: "v", ο: "o", ρ: "p", τ: "t", υ: "u", χ: "x" },
-  ...{ i: "l", ı: "l", "1": "l", "0": "o", ß: "ss" },
-};
+import { skeletonsOf } from "./skeletons.ts";
 
 /** Was its name given by the client itself, so that the operator may never have seen it? */
 export function isUnverified({ source }: Client): boolean {
@@ -29,19 +22,52 @@ export function shownLink(client: Client, uri: string | undefined, redirectOrigi
   return !isUnverified(client) || new URL(uri).origin === redirectOrigin ? uri : null;
 }
 
-/** Does a name look like the name or the id of a client that the operator registered? Clients that register themselves may share one. */
-export async function isNameTaken(ctx: Context, name: string): Promise<boolean> {
-  const wanted = skeletonOf(name);
-  const clients = await ctx.store.clients.listOfOperator();
-  return clients.some(({ clientId, metadata }) => {
-    return [clientId, metadata.client_name ?? clientId].some((each) => skeletonOf(each) === wanted);
-  });
+/** What the service calls itself: on its pages, unless the operator brands them, and by its address. */
+function ownNames({ config }: Context): string[] {
+  return [config.brand?.name ?? "Account", "Auth service", new URL(config.issuer).host];
 }
 
-/** What is left of a name for an eye that reads quickly: no case, accents, spaces or signs, and one letter for all that look alike. */
-function skeletonOf(name: string): string {
-  const folded = name.normalize("NFKD").toLowerCase().normalize("NFKD");
-  const letters = Array.from(folded.replaceAll(/[^\p{L}\p{N}]/gu, ""), (letter) => lookalikes[letter] ?? letter);
-  const skeleton = letters.join("").replaceAll("rn", "m").replaceAll("vv", "w");
-  return skeleton === "" ? name : skeleton;
+/**
+ * Does a name look like the name or the id of a client that the operator registered, or like the service's own? Clients that register
+ * themselves may share one.
+ */
+export async function isNameTaken(ctx: Context, name: string): Promise<boolean> {
+  const wanted = skeletonsOf(name);
+  const looksLike = (other: string) => skeletonsOf(other).some((skeleton) => wanted.includes(skeleton));
+  if (ownNames(ctx).some(looksLike)) return true;
+  const clients = await ctx.store.clients.listOfOperator();
+  return clients.some(({ clientId, metadata }) => [clientId, metadata.client_name ?? clientId].some(looksLike));
+}
+
+/** "verified" and "official" in the languages of the pages, as `skeletonsOf` has them. */
+const vouchingWords: readonly string[] = [
+  ...["verified", "official", "verifiziert", "offiziell", "offizielle", "offizieller", "offizielles"],
+  ...["verificado", "verificada", "oficial", "vérifié", "vérifiée", "officiel", "officielle"],
+].flatMap(skeletonsOf);
+
+/** Korean and Japanese write no spaces here, and one of the words is that for a formula: only where it speaks of the application. */
+const vouchingPhrases = [
+  /인증 ?(됨|된|완료)|확인됨|(^|[\p{Ps}<]) ?공식( |[\p{Pe}>])|공식 ?(앱|어플|계정|사이트|스토어|클라이언트)/u,
+  /認証済|確認済|検証済|[\p{Ps}<]公式[\p{Pe}>]|(?<!非)公式(アプリ|サイト|アカウント|クライアント|ストア)/u,
+];
+/** Marks that pages of many services show beside names that they checked. */
+const checkMark = /[\u2611\u2705\u2713\u2714\u{1f5f8}\u{1f5f9}]/u;
+/** A name of a host in brackets, which is how pages show whose a client is. */
+const bracketedHost =
+  /[\p{Ps}<][^\p{Pe}>]*[\p{L}\p{N}][.\u3002](\p{L}{2,}|xn--[a-z0-9-]+)[^\p{Pe}>]*[\p{Pe}>]|[\p{Ps}<][ ]*\d+(\.\d+){3}[^\p{Pe}>]*[\p{Pe}>]/u;
+
+/**
+ * What a name that a client gave itself says of more than the client: that somebody checked it, or whose host it is at. Only this service's pages
+ * say that.
+ * @returns null: nothing
+ */
+export function vouchingProblem(name: string): string | null {
+  const plain = name.normalize("NFKC");
+  if (bracketedHost.test(plain)) return "must not have a host in brackets";
+  const words = plain.split(/[\p{Z}\p{P}\p{S}]+/u).flatMap(skeletonsOf);
+  const vouches =
+    checkMark.test(name) ||
+    words.some((word) => vouchingWords.includes(word)) ||
+    vouchingPhrases.some((phrase) => phrase.test(plain.normalize("NFC")));
+  return vouches ? "must not say that the client is verified or official" : null;
 }

@@ -4,19 +4,21 @@ import { AuthError } from "../../errors.ts";
 import type { ClientMetadata } from "../../store/client-metadata.ts";
 import {
   INTERNAL_SCOPES,
+  isReadable,
   METADATA_MEMBERS,
   namesDefault,
   readClientRegistration,
   TOKEN_EXCHANGE_GRANT,
-  withoutNulls,
+  usesDotlessScheme,
 } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
+import { hidesCharacters } from "../../store/visible-text.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
 import { openScopes, scopesOf } from "../scopes.ts";
 import { CLAIM_SCOPES } from "../tokens/user-claims.ts";
-import { isNameTaken } from "./names.ts";
+import { isNameTaken, vouchingProblem } from "./names.ts";
 
 /** Members that widen what a client may do, or weaken it: an operator's, never its own. */
 const operatorsOnly: readonly string[] = [
@@ -64,6 +66,16 @@ const operatorsGrants: readonly string[] = ["client_credentials", TOKEN_EXCHANGE
 const openGrants: readonly string[] = ["authorization_code", "refresh_token"];
 const openMetadataBytes = 8 * 1024;
 
+/**
+ * Members of a document, which serves all servers, that mean nothing here where this server does not know their value: texts and links for pages, and
+ * wishes that it cannot meet. What decides who the client is, or whom its answers reach, is not among them.
+ */
+const leftOutUnlessRead: readonly string[] = [
+  ...["client_uri", "logo_uri", "policy_uri", "tos_uri", "contacts", "application_type", "subject_type"],
+  ...["id_token_signed_response_alg", "introspection_signed_response_alg", "access_token_signed_response_alg"],
+  ...["default_acr_values", "default_max_age", "post_logout_redirect_uris"],
+];
+
 /** What other servers know and this one has not, as it is without being named. */
 const notSupportedDefaults: Json = { tls_client_certificate_bound_access_tokens: false };
 
@@ -97,15 +109,16 @@ export async function registerClient(
   ctx: OAuthContext,
   { authorization, network, json: given }: { authorization: string | null; network: string; json: Json },
 ): Promise<Json> {
-  const json = withoutNulls(given);
   const isOpen = authorization === null && ctx.config.openRegistration;
+  const json = isOpen ? withOpenGrants(withoutEmpty(given)) : withoutEmpty(given);
   const initialToken = isOpen ? null : hashOf(bearerOf(authorization));
   const refused = () => new AuthError("invalid_token", "the initial access token is unknown, expired or used up");
   if (initialToken !== null && !(await ctx.store.clients.hasInitialAccessToken(initialToken, ctx.clock.now()))) {
     throw refused();
   }
   await ctx.limits.take("client_registration", network);
-  if (isOpen) await admitWithoutToken(ctx, network, json);
+  if (isOpen) demandOpenMetadata(json, []);
+  logDotlessSchemes(ctx, json);
   for (const member of ["client_id", "client_secret"]) {
     if (json[member] !== undefined) throw metadataError([`${member}: is chosen here`]);
   }
@@ -115,6 +128,7 @@ export async function registerClient(
   const clientSecret = isSecretMethod(method) ? randomToken() : null;
   const metadata = readOwnMetadata(ctx, json, clientId, clientSecret);
   await refuseTakenName(ctx, metadata);
+  if (isOpen) await admitWithoutToken(ctx, network);
   const registrationToken = randomToken();
   const client = { clientId, metadata, createdAt: ctx.clock.now() };
   const outcome = await ctx.store.clients.register(client, {
@@ -129,11 +143,12 @@ export async function registerClient(
 }
 
 /**
- * The metadata in a client's own document, which has no shared secret and asks for no more than an open registration may.
+ * The metadata in a client's own document, which has no shared secret and asks for no more than an open registration may. The document serves all
+ * servers: what this one does not use is left out (RFC 7591 section 2), and only what concerns its security is refused.
  * @throws AuthError invalid_redirect_uri, invalid_client_metadata
  */
 export async function readDocumentMetadata(ctx: OAuthContext, document: Json): Promise<ClientMetadata> {
-  const { client_id: _, token_endpoint_auth_method: method = "none", ...json } = withoutNulls(document);
+  const { client_id: _, token_endpoint_auth_method: method = "none", ...json } = usedHere(ctx, withoutEmpty(document));
   if (method !== "none" && method !== "private_key_jwt") {
     throw metadataError(["token_endpoint_auth_method: must be none or private_key_jwt"]);
   }
@@ -144,9 +159,53 @@ export async function readDocumentMetadata(ctx: OAuthContext, document: Json): P
   return metadata;
 }
 
-/** A registration that no operator knows of beforehand. @throws AuthError rate_limited, invalid_client_metadata */
-async function admitWithoutToken(ctx: OAuthContext, network: string, json: Json): Promise<void> {
-  demandOpenMetadata(json, []);
+/** Lists of a document in which other servers find values of theirs. */
+const shared: readonly string[] = ["redirect_uris", "post_logout_redirect_uris", "response_types"];
+
+/** A document without what only other servers use. A list of which nothing remains stays as it is, for the reader to say what is wrong with it. */
+function usedHere(ctx: OAuthContext, document: Json): Json {
+  logDotlessSchemes(ctx, document);
+  const members = Object.entries(withOpenGrants(document)).map(([member, value]): [string, unknown] => {
+    if (!shared.includes(member) || !Array.isArray(value)) return [member, value];
+    const usable = value.filter((one) => isReadable(member, [one]) && !isDotless(ctx, one));
+    return [member, usable.length === 0 ? value : usable];
+  });
+  const isUsed = ([member, value]: [string, unknown]) => {
+    if (notSupported.includes(member) || answersOnly.includes(member)) return false;
+    return !leftOutUnlessRead.includes(member) || isReadable(member, value);
+  };
+  return Object.fromEntries(members.filter(isUsed));
+}
+
+/** The refusal, which a stranger reads, says what is wrong; the log tells the operator what allows it. */
+function logDotlessSchemes(ctx: OAuthContext, { redirect_uris: uris, post_logout_redirect_uris: others }: Json): void {
+  const dotless = [uris, others].flat().filter((uri) => isDotless(ctx, uri));
+  const schemes = [...new Set(dotless.map((uri) => String(uri).split(":", 1)[0]?.slice(0, 50)))].slice(0, 5);
+  if (schemes.length === 0) return;
+  ctx.log.warn({ schemes }, "a client's redirect URI was not taken: PRIVATE_URI_SCHEMES does not have its scheme");
+}
+
+function isDotless(ctx: OAuthContext, uri: unknown): boolean {
+  return typeof uri === "string" && URL.canParse(uri) && usesDotlessScheme(uri, ctx.config.privateUriSchemes);
+}
+
+/** The members that say something: programs send null, or an empty text, for what their user did not fill in. */
+function withoutEmpty(json: Json): Json {
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null && value !== ""));
+}
+
+/**
+ * Without the grants that only a registration with a token gets, if there are others: programs ask for all that they know, and the answer says what
+ * they got (RFC 7591 section 3.2.1).
+ */
+function withOpenGrants(json: Json): Json {
+  const { grant_types: asked } = json;
+  const granted = Array.isArray(asked) ? asked.filter((grant) => openGrants.includes(grant)) : [];
+  return granted.length === 0 ? json : { ...json, grant_types: granted };
+}
+
+/** A registration that no operator knows of beforehand; those that were refused do not count. @throws AuthError rate_limited */
+async function admitWithoutToken(ctx: OAuthContext, network: string): Promise<void> {
   await ctx.limits.take("open_registration", network);
   await ctx.limits.take("open_registration_total", "");
 }
@@ -164,7 +223,12 @@ function demandOpenMetadata(json: Json, held: readonly string[]): void {
 
 /** @throws AuthError invalid_client_metadata */
 async function refuseTakenName(ctx: OAuthContext, { client_name: name }: ClientMetadata): Promise<void> {
-  if (name === undefined || !(await isNameTaken(ctx, name))) return;
+  if (name === undefined) return;
+  if (hidesCharacters(name))
+    throw metadataError(["client_name: must not have control, invisible or bidirectional characters"]);
+  const problem = vouchingProblem(name);
+  if (problem !== null) throw metadataError([`client_name: ${problem}`]);
+  if (!(await isNameTaken(ctx, name))) return;
   throw metadataError(["client_name: is, or looks like, the name of another client"]);
 }
 
@@ -183,7 +247,8 @@ export async function replaceRegistration(
   given: Json,
 ): Promise<Json> {
   const client = await registeredClient(ctx, request);
-  const { client_id: clientId, client_secret: secret, ...json } = withoutNulls(given);
+  const { client_id: clientId, client_secret: secret, ...json } = withoutEmpty(given);
+  logDotlessSchemes(ctx, json);
   if (clientId !== client.clientId) throw metadataError(["client_id: must be the client's own"]);
   const { profile, token_endpoint_auth_method: method = profile === "fapi2" ? undefined : "client_secret_basic" } =
     json;
@@ -257,7 +322,7 @@ function readOwnMetadata(ctx: OAuthContext, given: Json, clientId: string, secre
     client_id: clientId,
     ...(secret === null ? {} : { client_secret: secret }),
   };
-  const read = readClientRegistration(registration, ctx.config.production);
+  const read = readClientRegistration(registration, ctx.config.production, ctx.config.privateUriSchemes);
   if (Array.isArray(read)) problems.push(...read);
   if (problems.length > 0 || Array.isArray(read)) throw metadataError(problems);
   return read.metadata;

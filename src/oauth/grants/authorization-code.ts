@@ -11,8 +11,8 @@ import type { Grant } from "./grant.ts";
 /** A second use this soon after the first is a double click or a retry: it is refused, but revokes nothing (milliseconds). */
 const doubleSubmitMs = 2_000;
 
-const refused = () =>
-  new AuthError("invalid_grant", "the code is unknown, expired, used, or was issued to another client");
+const refused = (reason = "the code is unknown, expired, used, or was issued to another client") =>
+  new AuthError("invalid_grant", reason);
 
 /** Authorization code with PKCE (RFC 6749 section 4.1.3, RFC 7636 section 4.6). */
 export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) => {
@@ -32,16 +32,18 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const { code, user } = found;
   // with PKCE, which binds the code to its request, the URI may be omitted (OAuth 2.1 section 4.1.3), but not differ
   const bound = code.codeChallenge !== "";
-  if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) throw refused();
+  if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) {
+    throw refused("redirect_uri is not the one of the authorization request");
+  }
   // RFC 9700 section 4.8.2: refuse a verifier for a code that was requested without a challenge
   if (!bound && verifier !== undefined)
     throw new AuthError("invalid_request", "the code was requested without code_challenge");
   if (!bound && client.metadata.require_pkce) throw refused();
   if (bound && hashOfVerifier(verifier) !== code.codeChallenge) {
     await ctx.store.authorizations.countWrongVerifier(codeHash, ctx.clock.now());
-    throw refused();
+    throw refused("code_verifier does not fit the code_challenge of the authorization request");
   }
-  if (code.dpopJkt !== null && code.dpopJkt !== dpopJkt) throw refused();
+  if (code.dpopJkt !== null && code.dpopJkt !== dpopJkt) throw refused("the code is bound to another DPoP key");
   if (code.redeemedAt !== null) throw await replayed(ctx, code);
   if (code.revokedAt !== null || code.expiresAt <= ctx.clock.now()) throw refused();
 

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { AuthError } from "../../errors.ts";
 import type { Authorization } from "../../store/authorizations.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
-import { readResources } from "../resources.ts";
-import { scopesOf, scopesOfClient } from "../scopes.ts";
+import { askedScopes, readResources } from "../resources.ts";
+import { scopesOfClient } from "../scopes.ts";
 import { issueAccessToken } from "../tokens/issuer.ts";
 import type { Grant } from "./grant.ts";
 
@@ -19,7 +19,7 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
     throw new AuthError("unauthorized_client", "client_credentials requires client authentication");
   }
   const allowed = scopesOfClient(ctx, client);
-  const asked = parameters["scope"] === undefined ? allowed : scopesOf(parameters["scope"]);
+  const asked = askedScopes(ctx, client, allowed, parameters);
   const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
   if (refused.length > 0) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");

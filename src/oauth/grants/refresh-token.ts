@@ -3,7 +3,7 @@ import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
-import { isOlderThan } from "../clients/clients.ts";
+import { isOlderThan, isStrongEnoughFor } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { grantedResources } from "../resources.ts";
 import { narrowedScope, permittedScope, scopeForResource, scopesOf } from "../scopes.ts";
@@ -54,6 +54,8 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   }
   if (user === null || user.disabledAt !== null) throw new RefreshRejected(ctx, client);
 
+  // the registration may demand more than it did when the user signed in
+  if (!isStrongEnoughFor(client, authorization.methods)) throw new RefreshRejected(ctx, client);
   if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);
   // what was agreed to, and what the client may have now: never more than either
   const permitted = permittedScope(ctx, authorization.scope, client);

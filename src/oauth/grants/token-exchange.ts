@@ -5,8 +5,8 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import type { OAuthContext } from "../context.ts";
-import { type Audience, findNames, isServedBy, toAudience } from "../resources.ts";
-import { narrowedScope } from "../scopes.ts";
+import { type Audience, audiencesOf, findNames, isServedBy, toAudience } from "../resources.ts";
+import { narrowedScope, scopeForResource } from "../scopes.ts";
 import { readAccessToken } from "../tokens/claims.ts";
 import { standingOf } from "../tokens/introspection.ts";
 import type { VerifiedToken } from "../tokens/verified-tokens.ts";
@@ -30,7 +30,8 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     throw new AuthError("unauthorized_client", "token exchange requires client authentication");
   }
   const requested = parameters["requested_token_type"] ?? accessTokenType;
-  if (requested !== accessTokenType) throw invalid(`requested_token_type must be ${accessTokenType}`);
+  if (requested !== accessTokenType && requested !== jwtType)
+    throw invalid(`requested_token_type must be ${accessTokenType} or ${jwtType}`);
   const { claims: subject, kid } = await readToken(ctx, parameters, "subject_token", dpopJkt);
   if (!isServedBy(client, subject.aud)) {
     throw invalid("subject_token is not intended for this client");
@@ -39,7 +40,8 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   const before = subject.exchanged_from ?? [];
   if (before.length >= longestChain) throw invalid("subject_token was exchanged too many times");
   const aud = readTarget(client, parameters);
-  const scope = narrowedScope(subject.scope, parameters["scope"]);
+  const granted = narrowedScope(subject.scope, parameters["scope"]);
+  const scope = scopeForResource(ctx, granted, audiencesOf(aud).join(" "));
   const now = ctx.clock.seconds();
   const { sub, sid, epoch, roles, nickname, auth_time, acr, amr } = subject;
   const claims: AccessTokenClaims = {
@@ -67,7 +69,8 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   securityEvent(ctx, "token_exchanged", { client_id: client.clientId, sub, sid, aud });
   return {
     access_token: token,
-    issued_token_type: accessTokenType,
+    // the same token by either name: an access token that is a JWT
+    issued_token_type: requested,
     expires_in: claims.exp - now,
     token_type: tokenTypeOf(dpopJkt),
     scope,
@@ -84,7 +87,8 @@ async function readToken(
   const token = parameters[name];
   if (token === undefined) throw invalid(`${name} is missing`);
   const type = parameters[`${name}_type`];
-  if (type !== accessTokenType && type !== jwtType) throw invalid(`${name}_type must be ${accessTokenType}`);
+  if (type !== accessTokenType && type !== jwtType)
+    throw invalid(`${name}_type must be ${accessTokenType} or ${jwtType}`);
   const known = await readAccessToken(ctx, token);
   if (known === null || (await standingOf(ctx, known)) !== "valid") {
     throw invalid(`${name} is not an access token of this server, or is expired or revoked`);

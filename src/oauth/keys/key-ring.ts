@@ -7,7 +7,7 @@ import { StartRefused } from "../../errors.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
 import type { Logger } from "../../telemetry/log.ts";
-import { type JwsHeader, type ParsedJws, signJws, verifyJws } from "../../token/jws.ts";
+import { type JwsHeader, type ParsedJws, signJws, verifyByPrivateKey, verifyJws } from "../../token/jws.ts";
 
 type Alg = StoredKey["alg"];
 
@@ -236,7 +236,9 @@ export class KeyRing {
   #verify(use: KeyUse, jws: ParsedJws, endOf: (key: RingKey) => number = endOfTokens): boolean {
     const key = this.#keys.get(jws.header.kid);
     if (key === undefined || key.use !== use || key.distrustedAt !== null) return false;
-    return this.#clock.now() <= endOf(key) && verifyJws(key.publicKey, key.alg, jws);
+    if (this.#clock.now() > endOf(key)) return false;
+    const privateKey = key.alg === "EdDSA" ? this.#privateKeyIfOpened(key) : null;
+    return privateKey === null ? verifyJws(key.publicKey, key.alg, jws) : verifyByPrivateKey(privateKey, jws);
   }
 
   /** Another replica distrusts a key, as the feed reports: distrusts it here too, and loads the key that replaces it. */
@@ -285,12 +287,25 @@ export class KeyRing {
   }
 
   #signWith(key: RingKey, typ: string, claims: object): string {
+    const header: JwsHeader = { alg: key.alg, typ, kid: key.kid };
+    return signJws(this.#privateKeyOf(key), header, claims);
+  }
+
+  #privateKeyOf(key: RingKey): KeyObject {
     if (key.privateKey === null) {
       const jwk = JSON.parse(this.#sealer.open(key.sealedPrivateJwk, key.kid).toString()) as JsonWebKey;
       key.privateKey = createPrivateKey({ key: jwk, format: "jwk" });
     }
-    const header: JwsHeader = { alg: key.alg, typ, kid: key.kid };
-    return signJws(key.privateKey, header, claims);
+    return key.privateKey;
+  }
+
+  /** @returns null: it is sealed under a KEY_ENCRYPTION_KEY that this replica does not have */
+  #privateKeyIfOpened(key: RingKey): KeyObject | null {
+    try {
+      return this.#privateKeyOf(key);
+    } catch {
+      return null;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { AccessTokenClaims } from "../../token/access-token.ts";
 import { GATEWAY, type GatewayRow } from "../../token/gateway.ts";
+import { haveSameUri } from "../../token/uri.ts";
 import type { OAuthContext } from "../context.ts";
 import { readAccessToken } from "./claims.ts";
 import { standingOf } from "./introspection.ts";
@@ -48,5 +49,5 @@ export async function decideForProxy(
 
 function isFor({ aud, client_id }: AccessTokenClaims, audiences: readonly string[]): boolean {
   const wanted = audiences.length === 0 ? [client_id] : audiences;
-  return [aud].flat().some((each) => wanted.includes(each));
+  return haveSameUri([aud].flat(), wanted);
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { userLogin, userSignup } from "../../../src/events.ts";
 import type { NewDeviceCode } from "../../../src/store/device-codes.ts";
-import type { Session } from "../../../src/store/sessions.ts";
+import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {

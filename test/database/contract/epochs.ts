@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { CHECKED_EVERY } from "../../../src/database/redemption.ts";
 import type { Database } from "../../../src/database/transaction.ts";
 import { type Authorization, KEPT_PER_CLIENT } from "../../../src/store/authorizations.ts";
-import type { Session } from "../../../src/store/sessions.ts";
+import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 import {
@@ -167,7 +167,7 @@ async function reset(store: Store, user: User): Promise<void> {
   const tokenHash = hash();
   const token = { tokenHash, userId: user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
   await store.users.createPasswordReset(token, resetEvent(user));
-  expect(await store.users.redeemPasswordReset(tokenHash, "hash-2", changedEvent(user, NOW + 5))).toBe("reset");
+  expect(await store.users.redeemPasswordReset(tokenHash, "hash-2", changedEvent(user, NOW + 5), null)).toBe("reset");
 }
 
 /** Written in bulk. @returns their ids, oldest first */

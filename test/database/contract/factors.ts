@@ -2,10 +2,23 @@ import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Database } from "../../../src/database/transaction.ts";
 import { type SecurityKind, UNKNOWN_ASKER, userSecurity, userSignup } from "../../../src/events.ts";
-import type { Passkey, PasskeyUse } from "../../../src/store/factors.ts";
+import type { NewRecoveryCodes, Passkey, PasskeyUse } from "../../../src/store/factors.ts";
+import type { ActingSession } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
-import { changedEvent, deletedEvent, hash, NOW, type OpenedStore, seqs, signUp, times } from "./fixtures.ts";
+import {
+  changedEvent,
+  deletedEvent,
+  hash,
+  NOW,
+  type OpenedStore,
+  resetEvent,
+  resetEvents,
+  seqs,
+  signIn,
+  signUp,
+  times,
+} from "./fixtures.ts";
 
 export function factorsContract(opened: () => OpenedStore): void {
   describe("factors", () => {
@@ -48,6 +61,13 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await store.factors.addPasskey(passkey, told(user))).toBe(true);
       return { user, passkey };
     };
+    const codesOf = (...hashes: string[]): NewRecoveryCodes => ({
+      hashes,
+      attempt: hash(),
+      expiresAt: NOW + 3_600_000,
+    });
+    const make = (user: User, hashes: readonly string[] = [hash()]) =>
+      store.factors.setRecoveryCodes(user.uuid, codesOf(...hashes), told(user, "RECOVERY_CODES_MADE"));
     const generation = async (user: User) => (await store.users.findWithPassword(user.uuid))?.factorsGeneration;
 
     it("keeps one authenticator app a user, and tells of it once", async () => {
@@ -61,6 +81,58 @@ export function factorsContract(opened: () => OpenedStore): void {
       });
       expect(await generation(user)).toBe(1);
       expect(await seqs(database, user)).toEqual([1, 2]);
+    });
+
+    it("raises the session in which a factor is added with the factor, and does neither where that has ended", async () => {
+      const add = {
+        app: (user: User, acting: ActingSession) =>
+          store.factors.addTotp(user.uuid, { sealedSecret: "sealed", step: 10 }, told(user), acting),
+        passkey: (user: User, acting: ActingSession) => store.factors.addPasskey(passkeyOf(user), told(user), acting),
+      };
+      for (const [kind, addOne] of Object.entries(add)) {
+        const user = await signUp(store);
+        const session = await signIn(store, user);
+        const raisedTo = { ...session, idHash: hash(), methods: ["pwd", "otp", "mfa"] };
+        const acting = { idHash: session.idHash, raisedTo };
+        const outcomes = await times(2, () => addOne(user, acting).catch((error) => error.code));
+        const factors = await store.factors.find(user.uuid);
+        expect([kind, outcomes.includes(true), factors.passkeys.length + (factors.totp === null ? 0 : 1)]).toEqual([
+          ...[kind, true, 1],
+        ]);
+        expect(await store.sessions.listOfUser(user.uuid, NOW)).toEqual([raisedTo]);
+        const late = { idHash: session.idHash, raisedTo: { ...raisedTo, idHash: hash() } };
+        const other = await signUp(store);
+        const stranger = { ...late, idHash: raisedTo.idHash };
+        for (const [who, from] of [
+          [user, late],
+          [other, stranger],
+        ] as const) {
+          await store.factors.removeTotp(who.uuid, told(who, "FACTOR_REMOVED"));
+          const before = await seqs(database, who);
+          await expect(addOne(who, from)).rejects.toMatchObject({ code: "login_required" });
+          expect(await seqs(database, who)).toEqual(before);
+          expect((await store.factors.find(who.uuid)).totp).toBeNull();
+        }
+        expect(await store.sessions.listOfUser(user.uuid, NOW)).toEqual([raisedTo]);
+      }
+    });
+
+    it("removes a factor in a session that lives alone", async () => {
+      const user = await withTotp();
+      const passkey = passkeyOf(user);
+      await store.factors.addPasskey(passkey, told(user));
+      const session = await signIn(store, user);
+      await store.sessions.end(session.idHash, NOW);
+      const removed = told(user, "FACTOR_REMOVED");
+      await expect(store.factors.removeTotp(user.uuid, removed, session)).rejects.toMatchObject({
+        code: "login_required",
+      });
+      await expect(
+        store.factors.removePasskey(user.uuid, passkey.credentialId, removed, session),
+      ).rejects.toMatchObject({ code: "login_required" });
+      expect(await store.factors.find(user.uuid)).toMatchObject({ totp: expect.anything(), passkeys: [passkey] });
+      const again = await signIn(store, user);
+      expect(await store.factors.removeTotp(user.uuid, removed, again)).toBe(true);
     });
 
     it("lists authenticator apps in pages, and puts the same secret under another key once", async () => {
@@ -83,31 +155,68 @@ export function factorsContract(opened: () => OpenedStore): void {
     it("lets one of 50 callers use a step, never an earlier one, and the same form again", async () => {
       const user = await withTotp();
       const results = await times(50, (index) => store.factors.useTotpStep(user.uuid, 12, `form-${index}`));
-      expect(results.filter(Boolean)).toHaveLength(1);
-      const winner = `form-${results.indexOf(true)}`;
-      expect(await store.factors.useTotpStep(user.uuid, 12, winner)).toBe(true);
-      expect(await store.factors.useTotpStep(user.uuid, 11, winner)).toBe(false);
-      expect(await store.factors.useTotpStep(user.uuid, 10, "other")).toBe(false);
-      expect(await store.factors.useTotpStep(user.uuid, 13, "other")).toBe(true);
+      expect(results.filter((use) => use !== "refused")).toEqual(["used"]);
+      const winner = `form-${results.indexOf("used")}`;
+      expect(await store.factors.useTotpStep(user.uuid, 12, winner)).toBe("again");
+      expect(await store.factors.useTotpStep(user.uuid, 11, winner)).toBe("refused");
+      expect(await store.factors.useTotpStep(user.uuid, 10, "other")).toBe("refused");
+      expect(await store.factors.useTotpStep(user.uuid, 13, "other")).toBe("used");
+      const press = "p".repeat(32);
+      const forms = await times(50, (index) => store.factors.useTotpStep(user.uuid, 14, `${press}form-${index}`));
+      expect(forms.filter((use) => use !== "repeated")).toEqual(["used"]);
     });
 
     it("lets one of 50 callers use a recovery code, tells of it once, and knows the form that used it for a minute", async () => {
       const user = await withTotp();
       const [code, other] = [hash(), hash()];
-      expect(await store.factors.setRecoveryCodes(user.uuid, [code, other], NOW)).toBe(true);
+      expect(await make(user, [code, other])).toBe("made");
       const use = (attempt: string, now = NOW) =>
         store.factors.useRecoveryCode(user.uuid, code, attempt, told(user, "RECOVERY_CODE_USED", now));
       const results = await times(50, (index) => use(`form-${index}`));
-      expect(results.filter(Boolean)).toHaveLength(1);
-      const winner = `form-${results.indexOf(true)}`;
-      expect(await use(winner, NOW + 59_000)).toBe(true);
-      expect(await use(winner, NOW + 61_000)).toBe(false);
+      expect(results.filter((outcome) => outcome !== "refused")).toEqual(["used"]);
+      const winner = `form-${results.indexOf("used")}`;
+      expect(await use(winner, NOW + 59_000)).toBe("again");
+      expect(await use(winner, NOW + 61_000)).toBe("refused");
       expect((await store.factors.find(user.uuid)).recoveryCodes).toBe(1);
-      expect(await seqs(database, user)).toEqual([1, 2, 3]);
+      expect(await seqs(database, user)).toEqual([1, 2, 3, 4]);
       const stranger = await signUp(store);
-      expect(await store.factors.useRecoveryCode(stranger.uuid, other, "x", told(stranger))).toBe(false);
-      expect(await store.factors.setRecoveryCodes(user.uuid, [hash()], NOW)).toBe(true);
-      expect(await store.factors.useRecoveryCode(user.uuid, other, "x", told(user))).toBe(false);
+      expect(await store.factors.useRecoveryCode(stranger.uuid, other, "x", told(stranger))).toBe("refused");
+      expect(await make(user)).toBe("made");
+      expect(await store.factors.useRecoveryCode(user.uuid, other, "x", told(user))).toBe("refused");
+    });
+
+    it("makes recovery codes of one attempt once, tells of it once, and knows them for a minute", async () => {
+      const user = await withTotp();
+      const codes = codesOf(hash(), hash());
+      const made = (given = codes, now = NOW) =>
+        store.factors.setRecoveryCodes(user.uuid, given, told(user, "RECOVERY_CODES_MADE", now));
+      const outcomes = await times(20, () => made());
+      expect(outcomes.sort()).toEqual(["made", ...Array.from({ length: 19 }, () => "repeated")]);
+      expect(await seqs(database, user)).toEqual([1, 2, 3]);
+      expect(await made(codes, NOW + 59_000)).toBe("repeated");
+      expect(await made(codes, NOW + 61_000)).toBe("used");
+      // the attempt is known, and these codes are not what it made
+      expect(await made({ ...codes, hashes: [hash(), hash()] })).toBe("used");
+      const next = codesOf(hash());
+      expect(await made(next)).toBe("made");
+      expect(await made(codes)).toBe("used");
+      expect(await made(next)).toBe("repeated");
+      expect((await store.factors.find(user.uuid)).recoveryCodes).toBe(1);
+    });
+
+    it("makes no recovery codes without another factor, nor in a session that has ended", async () => {
+      const nobody = await signUp(store);
+      expect(await make(nobody)).toBe("none");
+      expect(await generation(nobody)).toBe(0);
+      const user = await withTotp();
+      const session = await signIn(store, user);
+      await store.sessions.end(session.idHash, NOW);
+      const codes = codesOf(hash());
+      const inSession = (acting: ActingSession) =>
+        store.factors.setRecoveryCodes(user.uuid, codes, told(user, "RECOVERY_CODES_MADE"), acting);
+      await expect(inSession(session)).rejects.toMatchObject({ code: "login_required" });
+      expect((await store.factors.find(user.uuid)).recoveryCodes).toBe(0);
+      expect(await inSession(await signIn(store, user))).toBe("made");
     });
 
     it("finds a passkey by its id, and takes a counter that rises alone", async () => {
@@ -159,6 +268,41 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await store.users.find(second.uuid)).toBeNull();
     });
 
+    it("keeps the last passkey of an account without a password, though all are removed at once", async () => {
+      const user: User = { ...(await signUp(store)), uuid: randomUUID(), email: `${hash()}@example.test` };
+      const passkeys = [passkeyOf(user), passkeyOf(user), passkeyOf(user)];
+      await store.users.create(user, "none", userSignup(user, ""), undefined, passkeys[0]);
+      for (const passkey of passkeys.slice(1)) await store.factors.addPasskey(passkey, told(user));
+      const before = await seqs(database, user);
+      const remove = ({ credentialId }: Passkey) =>
+        store.factors.removePasskey(user.uuid, credentialId, told(user, "FACTOR_REMOVED"));
+      const removed = await Promise.all(passkeys.map(remove));
+      expect(removed.filter(Boolean)).toHaveLength(2);
+      const [kept] = (await store.factors.find(user.uuid)).passkeys;
+      expect(passkeys[removed.indexOf(false)]).toEqual(kept);
+      expect(await seqs(database, user)).toHaveLength(before.length + 2);
+      await store.users.changePassword(user.uuid, { from: "none", to: "a hash" }, changedEvent(user, NOW));
+      expect(await remove(kept as Passkey)).toBe(true);
+    });
+
+    it("gives a passkey another name, for its user in a session that lives alone, and changes no factor by that", async () => {
+      const { user, passkey } = await withPasskey();
+      const [before, told] = [await generation(user), await seqs(database, user)];
+      const { credentialId } = passkey;
+      const rename = (name: string, who = user, acting?: ActingSession) =>
+        store.factors.renamePasskey(who.uuid, { credentialId, name }, NOW, acting);
+      const nameOf = async () => (await store.factors.findPasskey(credentialId))?.name;
+      expect([await rename("Zoë 📱"), await nameOf()]).toEqual([true, "Zoë 📱"]);
+      // the same name again is no other passkey
+      expect(await rename("Zoë 📱")).toBe(true);
+      expect(await rename("Mine", await signUp(store))).toBe(false);
+      const session = await signIn(store, user);
+      expect(await rename("Key", user, session)).toBe(true);
+      await store.sessions.end(session.idHash, NOW);
+      await expect(rename("Late", user, session)).rejects.toMatchObject({ code: "login_required" });
+      expect([await nameOf(), await generation(user), await seqs(database, user)]).toEqual(["Key", before, told]);
+    });
+
     it("gives a credential to one account", async () => {
       const { passkey } = await withPasskey();
       const other = await signUp(store);
@@ -173,7 +317,7 @@ export function factorsContract(opened: () => OpenedStore): void {
     it("ends recovery codes with the last factor, and everything with a reset or the account", async () => {
       const { user, passkey } = await withPasskey();
       await store.factors.addTotp(user.uuid, { sealedSecret: "sealed", step: 1 }, told(user));
-      await store.factors.setRecoveryCodes(user.uuid, [hash()], NOW);
+      await make(user);
       const removed = told(user, "FACTOR_REMOVED");
       expect(await store.factors.removeTotp(user.uuid, removed)).toBe(true);
       expect(await store.factors.removeTotp(user.uuid, told(user, "FACTOR_REMOVED"))).toBe(false);
@@ -193,6 +337,32 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await store.factors.find(gone.uuid)).toEqual(none);
       expect(await store.factors.reset(gone.uuid, told(gone))).toBe(false);
       expect(await store.factors.addPasskey(passkeyOf(gone), told(gone))).toBe(false);
+    });
+
+    it("the first reset mail that is used removes the passkeys added before it, and tells the user; later ones remove none", async () => {
+      const { user } = await withPasskey();
+      await make(user);
+      const reset = async (told: ReturnType<typeof resetEvents>[1] | null = resetEvents(user)[1]) => {
+        const link = { tokenHash: hash(), userId: user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
+        await store.users.createPasswordReset(link, resetEvent(user));
+        const before = await seqs(database, user);
+        const event = resetEvents(user)[0];
+        expect(await store.users.redeemPasswordReset(link.tokenHash, "hash-2", event, told)).toBe("reset");
+        return (await seqs(database, user)).length - before.length;
+      };
+      const before = (await generation(user)) ?? 0;
+      expect(await reset()).toBe(2);
+      expect(await store.factors.find(user.uuid)).toEqual({ totp: null, passkeys: [], recoveryCodes: 0 });
+      expect(await generation(user)).toBe(before + 1);
+      await store.factors.addPasskey(passkeyOf(user), told(user));
+      expect(await reset()).toBe(1);
+      expect((await store.factors.find(user.uuid)).passkeys).toHaveLength(1);
+
+      const owner = await withPasskey();
+      const link = { tokenHash: hash(), userId: owner.user.uuid, createdAt: NOW, expiresAt: NOW + 600_000 };
+      await store.users.createPasswordReset(link, resetEvent(owner.user));
+      await store.users.redeemPasswordReset(link.tokenHash, "hash-2", resetEvents(owner.user)[0], null);
+      expect((await store.factors.find(owner.user.uuid)).passkeys).toHaveLength(1);
     });
 
     it("leaves factors alone where a password changes", async () => {

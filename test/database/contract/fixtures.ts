@@ -9,12 +9,13 @@ import {
   UNKNOWN_ASKER,
   userDeleted,
   userLogin,
+  userSecurity,
   userSignup,
 } from "../../../src/events.ts";
 import type { Authorization, NewAuthorizationCode, NewConsent } from "../../../src/store/authorizations.ts";
 import type { Client } from "../../../src/store/clients.ts";
 import type { NewDeviceCode } from "../../../src/store/device-codes.ts";
-import type { Session } from "../../../src/store/sessions.ts";
+import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
 
@@ -207,6 +208,12 @@ export function resetEvent(user: User) {
 
 export function changedEvent(user: User, now = NOW) {
   return passwordChanged(user, "CHANGED", UNKNOWN_ASKER, now);
+}
+
+/** What `redeemPasswordReset` tells: of the password, and of passkeys that the first proof of the address removed. */
+export function resetEvents(user: User, now = NOW) {
+  const passkeys = userSecurity(user, { kind: "FACTOR_REMOVED", detail: "passkey" }, UNKNOWN_ASKER, now);
+  return [passwordChanged(user, "RESET", UNKNOWN_ASKER, now), passkeys] as const;
 }
 
 export function deletedEvent(user: User, now = NOW) {

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import { UNKNOWN_ASKER, userSecurity } from "../../../src/events.ts";
+import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
   busyUser,
@@ -67,6 +69,41 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(stored.map(({ idHash }) => idHash)).toEqual([session.idHash]);
       const foreign = { ...session, userId: (await signUp(store)).uuid };
       await expect(store.sessions.signIn(foreign, { ...proof, replaces: null })).rejects.toThrow();
+    });
+
+    it("raises a session that lives alone, once, whoever signs out meanwhile", async () => {
+      const user = await signUp(store);
+      const raise = async (from: Session, to = makeSession(user.uuid)) => {
+        const proof = { replaces: from.idHash, raises: from.idHash, passwordHash: "hash-1" };
+        const outcome = await store.sessions.signIn(to, proof).catch((error: { code?: string }) => error.code);
+        return [outcome, (await store.sessions.find(to.idHash, NOW)) !== null];
+      };
+      const ended = await signIn(store, user);
+      await store.sessions.end(ended.idHash, NOW);
+      expect(await raise(ended)).toEqual(["login_required", false]);
+      const foreign = await signIn(store, await signUp(store));
+      expect(await raise(foreign)).toEqual(["login_required", false]);
+      const session = await signIn(store, user);
+      const to = makeSession(user.uuid);
+      expect(await raise(session, to)).toEqual(["signed_in", true]);
+      // the same form again: its session is there
+      expect(await raise(session, to)).toEqual(["signed_in", true]);
+      expect(await raise(session)).toEqual(["login_required", false]);
+      for (let round = 0; round < 10; round++) {
+        const from = await signIn(store, user);
+        const outcomes = await times(4, () => raise(from));
+        expect(outcomes.filter(([outcome]) => outcome === "signed_in")).toHaveLength(1);
+      }
+    });
+
+    it("refuses a sign-in whose user has got other factors since they were looked at", async () => {
+      const user = await signUp(store);
+      const proof = { replaces: null, passwordHash: "hash-1", factorsGeneration: 0 };
+      expect(await store.sessions.signIn(makeSession(user.uuid), proof)).toBe("signed_in");
+      const event = userSecurity(user, { kind: "FACTOR_ADDED", detail: "totp" }, UNKNOWN_ASKER, NOW);
+      await store.factors.addTotp(user.uuid, { sealedSecret: "sealed", step: 1 }, event);
+      expect(await store.sessions.signIn(makeSession(user.uuid), proof)).toBe("refused");
+      expect(await store.sessions.signIn(makeSession(user.uuid), { ...proof, factorsGeneration: 1 })).toBe("signed_in");
     });
 
     it("keeps the newest requests of a session only", async () => {

@@ -140,6 +140,7 @@ async function useFactors(store: Store, user: User): Promise<void> {
   const use = { credentialId: passkey, signCount: 0, challengeHash: hash(), expiresAt: NOW + 60_000 };
   await store.factors.usePasskey({ ...use, attempt: "a form" }, NOW);
   await store.factors.usePasskey({ ...use, attempt: "another form" }, NOW);
+  await store.factors.renamePasskey(user.uuid, { credentialId: passkey, name: "Key ring" }, NOW);
   await store.factors.removePasskey(user.uuid, passkey, factorEvent(user));
   await store.factors.removeTotp(user.uuid, factorEvent(user));
   await store.factors.reset(user.uuid, factorEvent(user));
@@ -148,8 +149,10 @@ async function useFactors(store: Store, user: User): Promise<void> {
 /** @returns the id of the passkey */
 async function giveFactors(store: Store, user: User): Promise<string> {
   const credentialId = hash();
+  const codes = { hashes: [hash(), hash()], attempt: hash(), expiresAt: NOW + 60_000 };
   await store.factors.addTotp(user.uuid, { sealedSecret: "sealed", step: 1 }, factorEvent(user));
-  await store.factors.setRecoveryCodes(user.uuid, [hash()], NOW);
+  await store.factors.setRecoveryCodes(user.uuid, codes, factorEvent(user));
+  await store.factors.setRecoveryCodes(user.uuid, codes, factorEvent(user));
   await store.factors.addPasskey(
     {
       ...{ credentialId, userId: user.uuid, publicKey: "key", signCount: 0, transports: [], isSynced: true },

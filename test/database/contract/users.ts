@@ -178,7 +178,7 @@ export function usersContract(opened: () => OpenedStore): void {
         expect(await store.authorizations.addConsent(consent, NOW)).toBe("saved");
       }
       expect(
-        await store.users.redeemPasswordReset(reset.reset.tokenHash, "hash-2", changedEvent(reset.user, NOW + 5)),
+        await store.users.redeemPasswordReset(reset.reset.tokenHash, "hash-2", changedEvent(reset.user, NOW + 5), null),
       ).toBe("reset");
       expect(
         await store.users.changePassword(
@@ -205,10 +205,10 @@ export function usersContract(opened: () => OpenedStore): void {
       expect((await store.users.findPasswordReset(fresh, NOW))?.uuid).toBe(user.uuid);
       expect(await store.users.findPasswordReset(fresh, NOW + 600_000)).toBeNull();
       const results = await times(20, (index) =>
-        store.users.redeemPasswordReset(fresh, `new-${index}`, changedEvent(user)),
+        store.users.redeemPasswordReset(fresh, `new-${index}`, changedEvent(user), null),
       );
       expect(results.filter((result) => result === "reset")).toHaveLength(1);
-      expect(await store.users.redeemPasswordReset(old, "x", changedEvent(user))).toBe("invalid");
+      expect(await store.users.redeemPasswordReset(old, "x", changedEvent(user), null)).toBe("invalid");
       expect(await seqs(database, user)).toEqual([1, 2, 3, 4]);
     });
   });

@@ -158,7 +158,7 @@ describe("redirect URIs", () => {
 
   it.each(unregistrable)("S-004 registers no redirect URI with %s", async (_, uri) => {
     const env = await testEnvironment({}, [{ client_id: "new", redirect_uris: ["https://fine.example/cb", uri] }]);
-    expect(() => readConfig(env)).toThrow(/CLIENTS_FILE: client 1: redirect_uris\.1: /);
+    expect(() => readConfig(env)).toThrow(/CLIENTS_FILE: client new: redirect_uris\.1: /);
   });
 
   it("S-004 registers none of them by the command line, or for a client that registers itself", async () => {

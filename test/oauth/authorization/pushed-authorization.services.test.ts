@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startReplicas, type TestApp } from "../../support/app.ts";
-import { hiddenFields, pkce, portal, postForm, redeem, signUp, TestBrowser } from "../../support/flow.ts";
+import { hiddenFields, patiently, pkce, portal, postForm, redeem, signUp, TestBrowser } from "../../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 
 describe("pushed authorization requests on two replicas", () => {
@@ -51,7 +51,7 @@ describe("pushed authorization requests on two replicas", () => {
     for (let round = 0; round < 4; round++) {
       const query = await push(pkce().challenge);
       const answers = await Promise.all(
-        Array.from({ length: 50 }, (_, n) => browser.get(`${base(n)}/oauth2/authorize?${query}`)),
+        Array.from({ length: 50 }, (_, n) => patiently(() => browser.get(`${base(n)}/oauth2/authorize?${query}`))),
       );
       const codes = answers.filter((answer) => answer.headers.get("location")?.includes("code=") === true);
       expect(codes).toHaveLength(1);

@@ -152,6 +152,31 @@ describe("client authentication", () => {
     expect(await outcome(ask("token", {}, basic("client_secret_basic", "")))).toEqual([401, "invalid_client"]);
   });
 
+  it("C-58 takes an empty Basic secret beside another way for none, at every endpoint, and remembers nothing of that header", async () => {
+    for (const endpoint of endpoints) {
+      for (const method of ["client_secret_post", "private_key_jwt"] as const) {
+        const alone = await outcome(ask(endpoint, ...(await by(method, method))));
+        const [form, headers] = await by(method, method);
+        const beside = await outcome(ask(endpoint, form, { ...headers, ...basic(method, "") }));
+        expect([endpoint, method, ...beside]).toEqual([endpoint, method, ...alone]);
+        expect(beside).not.toContain("invalid_client");
+      }
+      const empty = { client_id: "client_secret_basic", client_secret: "" };
+      const answer = await outcome(ask(endpoint, empty, basic("client_secret_basic", encoded(secret))));
+      expect([endpoint, ...answer]).not.toContain("invalid_client");
+      const unproved = await outcome(ask(endpoint, {}, basic("client_secret_post", "")));
+      expect([endpoint, ...unproved]).toEqual([endpoint, 401, "invalid_client"]);
+    }
+    // one that may use both ways: its header is remembered where it brought the secret
+    expect(await outcome(ask("introspect", { client_secret: secret }, basic("guessed", "")))).toEqual([200, undefined]);
+    expect(await outcome(ask("introspect", {}, basic("guessed", "")))).toEqual([401, "invalid_client"]);
+    const elsewhere = ask("token", { client_id: "guessed", client_secret: secret }, basic("client_secret_post", ""));
+    expect(await outcome(elsewhere)).toEqual([400, "invalid_request"]);
+    const from = app.logs.length;
+    await ask("token", { client_secret: "wrong" }, basic("client_secret_post", ""));
+    expect(app.logs.slice(from).join()).toContain('"method":"client_secret_post"');
+  });
+
   it("C-58 counts wrong secrets alone: neither a right one by another method nor one for a client without any", async () => {
     const from = { "x-forwarded-for": "192.0.2.200" };
     const form = { client_id: "client_secret_basic", client_secret: secret };
@@ -206,6 +231,9 @@ describe("client authentication", () => {
         return [client_id, method, registered_method, reason];
       });
     };
+    expect(await failureOf(ask("token", {}, basic("guessed", "wrong")))).toMatchObject([
+      ["guessed", "client_secret_basic", "client_secret_basic or client_secret_post", "the secret is wrong or over"],
+    ]);
     const [post, byBasic, keyed] = ["client_secret_post", "client_secret_basic", "private_key_jwt"] as const;
     const assertion = { client_assertion_type: assertionType, client_assertion: await assertionOf(key, "other", "x") };
     for (const endpoint of endpoints) {
@@ -229,13 +257,46 @@ describe("client authentication", () => {
         [byBasic, "none", byBasic, expect.stringContaining("no secret")],
       ]);
       expect(await failureOf(ask(endpoint, { client_id: keyed, ...assertion }))).toMatchObject([
-        [keyed, keyed, keyed, "the client assertion is not valid"],
+        [keyed, keyed, keyed, "the client assertion must have the client's id as iss and as sub"],
+      ]);
+      expect(
+        await failureOf(ask(endpoint, { client_id: byBasic, client_secret: secret }, basic(byBasic, secret))),
+      ).toEqual([[byBasic, null, byBasic, expect.stringContaining("send one of")]]);
+      expect(await failureOf(ask(endpoint, { client_id: "other" }, basic(byBasic, secret)))).toEqual([
+        [byBasic, null, byBasic, expect.stringContaining("differs")],
+      ]);
+      const unreadable = { client_assertion_type: assertionType, client_assertion: "a.b.c" };
+      expect(await failureOf(ask(endpoint, unreadable))).toEqual([
+        ["", keyed, null, expect.stringContaining("assertion cannot be read")],
       ]);
       const garbage = { authorization: "Basic !" };
       expect(await failureOf(ask(endpoint, {}, garbage))).toMatchObject([
         ["", byBasic, null, expect.stringContaining("cannot be read")],
       ]);
     }
+    const now = Math.floor(app.clock.now() / 1000);
+    const bad: [Record<string, unknown>, string][] = [
+      [{ exp: now - 600, iat: now - 660 }, "ended 600 s ago: look at the clock of the client"],
+      [{ exp: now + 660, iat: now + 600 }, "begins in 600 s: look at the clock of the client"],
+      [{ exp: now + 3_600 }, "is good for more than 300 s, or the clock of the client is ahead"],
+      [{ aud: "https://other.example" }, `must have ${app.url} as aud, and nothing else`],
+      [{ aud: [app.url] }, `must have ${app.url} as aud, and nothing else`],
+      [{ jti: "" }, "needs a jti"],
+    ];
+    for (const [claims, problem] of bad) {
+      const sent = {
+        client_assertion_type: assertionType,
+        client_assertion: await assertionOf(key, keyed, app.url, claims),
+      };
+      expect(await failureOf(ask("token", { grant_type: "client_credentials", ...sent }))).toEqual([
+        [keyed, keyed, keyed, `the client assertion ${problem}`],
+      ]);
+    }
+    const stranger = await assertionOf(await makeKey(), keyed, app.url);
+    const byStranger = { client_assertion_type: assertionType, client_assertion: stranger };
+    expect(await failureOf(ask("token", byStranger))).toMatchObject([
+      [keyed, keyed, keyed, "the client assertion has a signature that none of the client's keys made"],
+    ]);
     const rpc = postJson(`${app.internalUrl}/auth.v1.IntrospectionService/Introspect`, {}, basic(byBasic, "wrong"));
     expect(await failureOf(rpc)).toEqual([[byBasic, byBasic, byBasic, "the secret is wrong or over"]]);
   });

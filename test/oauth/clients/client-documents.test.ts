@@ -11,6 +11,8 @@ describe("a client whose id is the URL of its metadata", () => {
   let host: Awaited<ReturnType<typeof listen>>;
   let document: Record<string, unknown>;
   let status = 200;
+  let contentType = "application/json";
+  let before = "";
   /** The document at a path of the host, which changes as tests say. */
   const idOf = (path: string) => `${host.url}/${path}`;
   beforeAll(async () => {
@@ -21,8 +23,8 @@ describe("a client whose id is the URL of its metadata", () => {
         redirect_uris: [redirectUri],
         ...document,
       };
-      response.writeHead(status, { "content-type": "application/json", "cache-control": "max-age=120" });
-      response.end(JSON.stringify(json));
+      response.writeHead(status, { "content-type": contentType, "cache-control": "max-age=120" });
+      response.end(before + JSON.stringify(json));
     });
     const bank = { client_id: "bank", client_name: "Ada's Bank", redirect_uris: ["https://bank.example/cb"] };
     app = await startApp({ CLIENT_ID_DOCUMENTS: "1", OUTBOUND_ALLOWED_HOSTS: host.host }, [bank]);
@@ -30,6 +32,8 @@ describe("a client whose id is the URL of its metadata", () => {
   afterEach(() => {
     document = {};
     status = 200;
+    contentType = "application/json";
+    before = "";
     app.clock.shift = 0;
   });
   afterAll(async () => {
@@ -84,11 +88,61 @@ describe("a client whose id is the URL of its metadata", () => {
     ["an internal scope", { scope: "auth.introspect" }],
     ["first_party", { first_party: true }],
     ["the name of another", { client_name: "ADAS BANK" }],
+    ["the name of another, in other letters", { client_name: "Аdа's Ваnк™" }],
+    ["a word for verified", { client_name: "Agent (verified)" }],
+    ["another host in its name", { client_name: "Agent (agent.example)" }],
     ["no redirect URI", { redirect_uris: [] }],
+    ["no redirect URI that is one here", { redirect_uris: ["agent://cb", "javascript:alert(1)"] }],
+    ["no code among its answers", { response_types: ["token"] }],
+    ["a private key", { jwks: { keys: [{ kty: "oct", k: "c2VjcmV0" }] } }],
     ["6 KB", { client_uri: `https://agent.example/${"x".repeat(1_900)}`, "x-a": "y".repeat(4_500) }],
   ])("C-67 is refused with a document that has %s", async (name, json) => {
     document = json;
     expect(await refusalOf(idOf(`refused-${encodeURIComponent(name)}`))).toEqual([400, null]);
+  });
+
+  it.each([
+    ["answers of other flows", { response_types: ["code", "code id_token", "token"] }],
+    ["grants of other servers", { grant_types: ["authorization_code", "implicit", "urn:example:grant"] }],
+    [
+      "members of other servers",
+      { software_statement: "a.b.c", client_id_issued_at: 1, userinfo_signed_response_alg: "RS256" },
+    ],
+    [
+      "values of other servers",
+      { id_token_signed_response_alg: "EdDSA", subject_type: "pairwise", logo_uri: "http://logo.example/" },
+    ],
+    ["empty members", { scope: "", logo_uri: "", tos_uri: "" }],
+    ["redirect URIs that are none here", { redirect_uris: ["agent://cb", "http://agent.example/cb", 7, redirectUri] }],
+  ])("C-67 is taken with a document that has %s", async (name, json) => {
+    document = json;
+    const answer = await ask(idOf(`taken-${encodeURIComponent(name)}`));
+    expect([answer.status, answer.headers.get("location")]).toEqual([302, expect.stringMatching(/^\/login\?/)]);
+  });
+
+  it("C-67 is taken with a byte order mark, and at a URL with a query", async () => {
+    before = "\ufeff";
+    expect((await ask(idOf("mark.json"))).status).toBe(302);
+    expect((await ask(idOf("agent.json?version=2"))).status).toBe(302);
+  });
+
+  it("C-67 is sent to none of the redirect URIs that were left out", async () => {
+    document = { redirect_uris: ["agent://cb", redirectUri] };
+    const url = authorizeUrl(app.url, { clientId: idOf("left-out.json"), redirectUri: "agent://cb", scope: "openid" });
+    const answer = await new TestBrowser().get(url);
+    expect([answer.status, answer.headers.get("location")]).toEqual([400, null]);
+  });
+
+  it("C-67 is refused where its host sends it as something else than JSON", async () => {
+    const types = ["text/html", "text/plain", "application/jsonp", "text/json", "application/json-seq"];
+    for (const [n, type] of types.entries()) {
+      contentType = type;
+      expect([type, await refusalOf(idOf(`type-${n}.json`))]).toEqual([type, [400, null]]);
+    }
+    for (const [n, type] of ["Application/JSON; charset=utf-8", "application/oauth-client+json"].entries()) {
+      contentType = type;
+      expect([type, (await ask(idOf(`json-${n}.json`))).status]).toEqual([type, 302]);
+    }
   });
 
   it("C-67 is refused where the host does not answer with it, and is asked again a minute later", async () => {
@@ -120,7 +174,7 @@ describe("a client whose id is the URL of its metadata", () => {
 
   it("C-67 fetches nothing for ids that are no such URL, or that the outbound guard refuses", async () => {
     const before = host.connections();
-    for (const path of ["", "a?b=c", "a#b", "a/../b", "%61/./b", "x".repeat(200)]) {
+    for (const path of ["", "?b=c", "a#b", "a/../b", "%61/./b", "x".repeat(200)]) {
       expect([path, ...(await refusalOf(`${host.url}/${path}`))]).toEqual([path, expect.any(Number), null]);
     }
     for (const url of [

@@ -21,7 +21,9 @@ describe("registration without an initial access token", () => {
   let app: TestApp;
   beforeAll(async () => {
     const bank = { client_id: "bank", client_name: "Ada's Bank", redirect_uris: ["https://bank.example/cb"] };
-    app = await startApp({ OPEN_REGISTRATION: "1", RESOURCES: resource }, [bank]);
+    const shop = { client_id: "shop", client_name: "Third Shop", redirect_uris: ["https://shop.example/cb"] };
+    const route = { client_id: "route", client_name: "Route 66", redirect_uris: ["https://route.example/cb"] };
+    app = await startApp({ OPEN_REGISTRATION: "1", RESOURCES: resource }, [bank, shop, route]);
   });
   afterAll(() => app.close());
 
@@ -66,9 +68,27 @@ describe("registration without an initial access token", () => {
     expect([claimsOf(token)["aud"]].flat()).toContain(resource);
   });
 
+  it("C-67 says so before anybody types a password, on the pages that sign in and sign up, and where an account is chosen", async () => {
+    const { client_id: clientId = "" } = await registered();
+    const browser = new TestBrowser();
+    const open = async (extra: Record<string, string>) => {
+      const url = authorizeUrl(app.url, { clientId, redirectUri, scope: "openid", extra });
+      const step = await browser.get(url);
+      return (await browser.get(new URL(step.headers.get("location") ?? "", app.url).href)).text();
+    };
+    expect(await open({})).toContain("Its name is not verified");
+    expect(await open({ prompt: "create" })).toContain("Its name is not verified");
+    const { email, password } = await signUp(app.url);
+    await browser.submit(`${app.url}/login?account=other`, { email, password });
+    expect(await open({ prompt: "select_account" })).toMatch(/<h1>Choose an account[\s\S]*Its name is not verified/);
+  });
+
   it("C-67 shows no warning for a client of the operator", async () => {
     const account = await signUp(app.url);
     const options = { clientId: "bank", redirectUri: "https://bank.example/cb", scope: "openid" };
+    const login = await new TestBrowser().get(authorizeUrl(app.url, options));
+    const url = new URL(login.headers.get("location") ?? "", app.url);
+    expect(await (await new TestBrowser().get(url.href)).text()).not.toContain("not verified");
     const { location, browser } = await getCode(app.url, account, options);
     expect(await (await browser.get(location.href)).text()).not.toContain("not verified");
   });
@@ -82,6 +102,12 @@ describe("registration without an initial access token", () => {
     [{ contacts: ["x".repeat(9_000)] }, "8192 bytes"],
   ])("C-67 keeps what only an operator may allow from it: %j", async (json, named) => {
     expect(await outcome(register(json))).toEqual([400, "invalid_client_metadata", expect.stringContaining(named)]);
+  });
+
+  it("C-67 gives a program that asks for every grant those that are open, and says so", async () => {
+    const asked = ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"];
+    const answer = (await (await register({ grant_types: asked })).json()) as Json;
+    expect(answer["grant_types"]).toEqual(["authorization_code", "refresh_token"]);
   });
 
   it("C-67 lets a client take no other grants and no other name afterwards", async () => {
@@ -111,6 +137,10 @@ describe("registration without an initial access token", () => {
       "ＡＤＡ’Ｓ ＢＡＮＫ",
       "bank",
       "Bank",
+      "Account",
+      "auth-Servlce",
+      "\u202eknaB s'adA",
+      "\u2067Ada's Bank\u2069",
     ];
     for (const client_name of names) {
       for (const headers of [{}, { authorization: `Bearer ${token}` }]) {
@@ -128,6 +158,82 @@ describe("registration without an initial access token", () => {
     }
     // the same program on another machine
     expect((await register({ client_name: "Eva's Bank" })).status).toBe(201);
+  });
+
+  it.each([
+    ["signs after it", ["Third Shop™", "Third Shop®", "Third Shopᵀᴹ", "Third Shop²", "Third Shop |"]],
+    [
+      "letters of other scripts",
+      ["Тhird Ѕhор", "ᎢᎻᎥᎡᎠ Ꮪhop", "ꓔꓧꓲꓣꓓ ꓢꓧꓳꓑ", "Third Shοp", "ᴛʜɪʀᴅ ꜱʜᴏᴘ", "ⓉⒽⒾⓇⒹ Shop", "🅃hird Shop"],
+    ],
+    ["strokes through letters", ["Third Shøp", "Thirđ Shop", "Ŧhird Shop"]],
+    ["digits for letters", ["Th1rd Sh0p", "Th|rd Shop", "Third Sh٥p", "Third Sh۵p"]],
+    ["digits of other scripts", ["Route ٦٦", "Route ६६", "Route ６６"]],
+  ])("C-67 does not give a client the name of the operator's with %s (UTS 39)", async (_, names) => {
+    for (const client_name of names) {
+      const refusal = [400, "invalid_client_metadata", expect.stringContaining("name of another client")];
+      expect([client_name, ...(await outcome(register({ client_name })))]).toEqual([client_name, ...refusal]);
+    }
+  });
+
+  it("C-67 lets a client that registered itself say of nothing that it is verified, official, or whose host it is", async () => {
+    const names = [
+      ...["Notes (verified)", "VERIFIED Notes", "Оfficial Notes", "Notes ✔", "Offizielle Notizen", "Notas (oficial)"],
+      ...[
+        "Notes, vérifié",
+        "메모 (공식)",
+        "공식 메모",
+        "메모 공식 앱",
+        "メモ【公式】",
+        "メモ公式アプリ",
+        "メモ（認証済み）",
+      ],
+      ...[
+        "Notes (notes.example)",
+        "Notes [notes.example:8443]",
+        "Notes （ｎｏｔｅｓ．ｅｘａｍｐｌｅ）",
+        "Notes (192.0.2.1)",
+      ],
+    ];
+    for (const client_name of names) {
+      const refusal = [400, "invalid_client_metadata", expect.stringContaining("client_name: must not")];
+      expect([client_name, ...(await outcome(register({ client_name })))]).toEqual([client_name, ...refusal]);
+    }
+  });
+
+  it("C-67 gives honest names in the languages of the pages, and those that only have the words of others in them", async () => {
+    const others = ["Third Shop", "カバン", "메모장"].map((client_name, n) => {
+      return { client_id: `other-${n}`, client_name, redirect_uris: ["https://other.example/cb"] };
+    });
+    const one = await startApp({ OPEN_REGISTRATION: "1" }, others);
+    try {
+      const names = [
+        ...[
+          "메모 도우미",
+          "수학 공식",
+          "한국 쇼핑 앱",
+          "カハン",
+          "数学公式集",
+          "非公式クライアント",
+          "ノート・アプリ",
+          "Das Örtliche",
+        ],
+        ...[
+          "Müllers Straßenkarte (Köln)",
+          "Diseño Gráfico S.A.",
+          "Boletín de Cataluña",
+          "Économie & Société",
+          "L’Œil neuf",
+        ],
+        ...["Claude Code (v1.2)", "Unofficial Reader", "Monday.com", "Third Shopper", "3rd Shop"],
+      ];
+      for (const client_name of names) {
+        const answer = await postJson(`${one.url}/oauth2/register`, { ...agent, client_name });
+        expect([client_name, answer.status]).toEqual([client_name, 201]);
+      }
+    } finally {
+      await one.close();
+    }
   });
 
   it("C-67 gives a client that asks for one a secret, and serves it", async () => {
@@ -169,10 +275,47 @@ describe("registration without an initial access token", () => {
     expect([refused.status, refused.headers.get("access-control-allow-origin")]).toEqual([400, origin]);
   });
 
+  /** As Cursor registers. */
+  const cursor = [
+    "cursor://anysphere.cursor-mcp/oauth/callback",
+    "https://www.cursor.com/agents/mcp/oauth/callback",
+    "http://localhost:8787/callback",
+  ];
+
+  it("C-67 takes private-use schemes without a dot only where the operator names them, and the log says how (RFC 8252 8.4)", async () => {
+    const [error, description] = (await outcome(register({ redirect_uris: cursor }))).slice(1);
+    expect([error, description]).toEqual(["invalid_redirect_uri", expect.stringContaining("must contain a dot")]);
+    expect(description).not.toContain("PRIVATE_URI_SCHEMES");
+    const told = app.logs.filter((line) => line.includes("PRIVATE_URI_SCHEMES"));
+    expect(told.map((line) => (JSON.parse(line) as Json)["schemes"])).toEqual([["cursor"]]);
+  });
+
+  it("C-67 sends an answer to a private-use scheme that the operator named, and takes no other", async () => {
+    const one = await startApp({ OPEN_REGISTRATION: "1", PRIVATE_URI_SCHEMES: "Cursor,windsurf" });
+    try {
+      const at = (uris: string[]) => postJson(`${one.url}/oauth2/register`, { ...agent, redirect_uris: uris });
+      const made = await at(cursor);
+      expect(made.status).toBe(201);
+      const { client_id: clientId = "" } = (await made.json()) as Record<string, string>;
+      const options = { clientId, redirectUri: cursor[0] ?? "", scope: "openid" };
+      const { location, browser } = await getCode(one.url, await signUp(one.url), options);
+      const answer = await browser.submit(location.href, { decision: "allow" });
+      expect(answer.headers.get("location")).toMatch(/^cursor:\/\/anysphere\.cursor-mcp\/oauth\/callback\?code=/);
+      for (const other of ["other://cb", "javascript:alert(1)", "data:text/html,x", "cursors://x", "windsurf"]) {
+        expect([other, (await at([other])).status]).toEqual([other, 400]);
+      }
+    } finally {
+      await one.close();
+    }
+  });
+
   it("C-67 counts the registrations of a network", async () => {
     const one = await startApp({ OPEN_REGISTRATION: "1" });
     try {
       const statuses: number[] = [];
+      // refused ones are not counted
+      const wrong = () => postJson(`${one.url}/oauth2/register`, { ...agent, first_party: true });
+      for (let n = 0; n < 31; n++) expect((await wrong()).status).toBe(400);
       for (let n = 0; n < 31; n++) statuses.push((await postJson(`${one.url}/oauth2/register`, agent)).status);
       expect(statuses.slice(0, 30)).toEqual(Array(30).fill(201));
       const late = await postJson(`${one.url}/oauth2/register`, agent);

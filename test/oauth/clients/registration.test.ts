@@ -197,6 +197,24 @@ describe("dynamic client registration", () => {
     }
   });
 
+  it("C-55 takes an empty text for an absent member, as MCP Inspector sends it, in a registration and its replacement", async () => {
+    const empty = {
+      scope: "",
+      client_uri: "",
+      logo_uri: "",
+      tos_uri: "",
+      policy_uri: "",
+      jwks_uri: "",
+      client_name: "",
+    };
+    const body = await registered(empty);
+    expect(body["scope"]).toMatch(/^openid /);
+    expect(body).not.toHaveProperty("logo_uri");
+    const json = { client_id: body["client_id"], redirect_uris: [redirectUri], ...empty };
+    const replaced = await at(body, "PUT", { json });
+    expect([replaced.status, ((await replaced.json()) as { scope: string }).scope]).toEqual([200, body["scope"]]);
+  });
+
   it("C-55 takes a null member for an absent one, in a registration, its replacement and the clients file", async () => {
     const nulls = { logo_uri: null, jwks: null, scope: null, first_party: null, software_statement: null };
     const body = await registered(nulls);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { createInitialAccessToken } from "../../../src/oauth/clients/registration.ts";
 import { startReplicas, type TestApp } from "../../support/app.ts";
-import { type Account, hiddenFields, postForm, postJson, signUp, TestBrowser } from "../../support/flow.ts";
+import { type Account, hiddenFields, patiently, postForm, postJson, signUp, TestBrowser } from "../../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 
 const grant = "urn:ietf:params:oauth:grant-type:device_code";
@@ -25,7 +25,7 @@ describe("devices and registrations on two replicas", () => {
     return (await response.json()) as { device_code: string; user_code: string };
   };
   const poll = (n: number, code: string) =>
-    postForm(`${base(n)}/oauth2/token`, { grant_type: grant, device_code: code, client_id: "tv" });
+    patiently(() => postForm(`${base(n)}/oauth2/token`, { grant_type: grant, device_code: code, client_id: "tv" }));
   const errorOf = async (response: Response) => ((await response.json()) as { error?: string }).error;
   async function signedIn(account: Account): Promise<TestBrowser> {
     const browser = new TestBrowser();
@@ -73,7 +73,7 @@ describe("devices and registrations on two replicas", () => {
     );
     const guesses = await Promise.all(
       Array.from({ length: 30 }, (_, n) =>
-        browser.post(`${base(n)}/device`, { ...forms[n % 2], user_code: "BCDF-GHJK" }),
+        patiently(() => browser.post(`${base(n)}/device`, { ...forms[n % 2], user_code: "BCDF-GHJK" })),
       ),
     );
     expect(guesses.filter(({ status }) => status === 400)).toHaveLength(10);
@@ -93,10 +93,12 @@ describe("devices and registrations on two replicas", () => {
     const { token } = await createInitialAccessToken(app.context, { uses: 5, expiresIn: 60 });
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, n) =>
-        postJson(
-          `${base(n)}/oauth2/register`,
-          { redirect_uris: ["https://app.example/cb"] },
-          { authorization: `Bearer ${token}` },
+        patiently(() =>
+          postJson(
+            `${base(n)}/oauth2/register`,
+            { redirect_uris: ["https://app.example/cb"] },
+            { authorization: `Bearer ${token}` },
+          ),
         ),
       ),
     );

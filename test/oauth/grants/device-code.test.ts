@@ -229,6 +229,19 @@ describe("the device authorization grant", () => {
     expect(await withShift(6_000, () => errorOf(poll(device)))).toEqual([400, "authorization_pending"]);
   });
 
+  it("keeps its code for another language", async () => {
+    const browser = await signedIn();
+    const { user_code: code, device_code: device } = await start();
+    const page = await (await type(browser, code)).text();
+    const linkOf = (pattern: RegExp) =>
+      new URL((pattern.exec(page)?.[1] ?? "").replaceAll("&amp;", "&"), `${d.url}/device/x`).href;
+    const german = linkOf(/href="([^"]*language=de)"/);
+    expect(await (await browser.get(new URL(new URL(german).search, `${d.url}/device`).href)).text()).toContain(
+      `value="${code}"`,
+    );
+    expect(await errorOf(poll(device))).toEqual([400, "authorization_pending"]);
+  });
+
   it("S-148 answers 403 to a session that decides about a code another one opened", async () => {
     const account = await signUp(d.url);
     const { user_code: code, device_code: device } = await start();

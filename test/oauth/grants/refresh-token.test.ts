@@ -151,6 +151,14 @@ describe("a chain of refresh tokens", () => {
     expect((await renewed(second.refresh_token)).scope).toBe(spa.scope);
   });
 
+  it("C-13 gives no token to who signed in by weaker means than the client demands since", async () => {
+    const { refresh_token } = await getTokens(app.url, account, spa);
+    await changeMetadata("spa", { require_acr: "urn:auth-service:acr:two-factor" });
+    expect(await outcome(renew(refresh_token))).toEqual(rejected);
+    await changeMetadata("spa", { require_acr: "urn:auth-service:acr:password" });
+    expect((await renewed(refresh_token)).scope).toBe(spa.scope);
+  });
+
   it("C-13 gives no token for a resource that the client has lost since", async () => {
     const resource = "https://orders.example";
     await changeMetadata("spa", { resources: [resource] });

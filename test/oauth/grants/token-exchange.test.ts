@@ -103,6 +103,14 @@ describe("token exchange", () => {
     return ((await response.json()) as { access_token: string }).access_token;
   }
 
+  it("gives an access token, which is a JWT, to who asks for a JWT, and says so (RFC 8693 section 3)", async () => {
+    const { access_token: subject } = await tokensFor();
+    const jwt = "urn:ietf:params:oauth:token-type:jwt";
+    const answer = await exchanged("gateway", subject, { scope: "read", requested_token_type: jwt });
+    expect(answer).toMatchObject({ issued_token_type: jwt, token_type: "Bearer", scope: "read" });
+    expect(claimsOf(answer.access_token)).toMatchObject({ sub: claimsOf(subject)["sub"], scope: "read" });
+  });
+
   it("S-146 gives a gateway a token for the service behind it: same user, less scope, the gateway as actor", async () => {
     const { access_token: subject } = await tokensFor();
     const answer = await exchanged("gateway", subject, { scope: "read", requested_token_type: accessToken });

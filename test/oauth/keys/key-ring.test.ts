@@ -41,10 +41,11 @@ afterEach(() => {
   for (const ring of rings.splice(0)) ring.close();
 });
 
-async function openRing(): Promise<{ store: SlowStore; ring: KeyRing }> {
-  const store = new SlowStore();
+async function openRing(
+  store = new SlowStore(),
+  sealer = new Sealer(keysFor("sealing", [randomBytes(32)])),
+): Promise<{ store: SlowStore; ring: KeyRing }> {
   const log = createLogger("silent");
-  const sealer = new Sealer(keysFor("sealing", [randomBytes(32)]));
   const ring = await KeyRing.open({
     store,
     clock,
@@ -87,6 +88,27 @@ it("C-05 a distrusted pending key succeeds no key: the one before it stays activ
   expect(ring.outlived()).not.toContain(active);
   const jws = parseJws(token);
   expect(jws !== null && (await ring.verify("access", jws))).toBe(true);
+});
+
+it("refresh tokens of a key that cannot be unsealed are verified all the same", async () => {
+  const store = new SlowStore();
+  const { ring } = await openRing(store, new Sealer(keysFor("sealing", [randomBytes(32)])));
+  const { token, kid } = ring.sign("refresh", "EdDSA", "rt+jwt", { jti: "a" });
+  const sealer = new Sealer(keysFor("sealing", [randomBytes(32)]));
+  for (const key of store.keys) {
+    // the newest of each kind opens, as the start demands
+    Object.assign(key, { sealedPrivateJwk: sealer.seal("{}", key.kid) });
+  }
+  const older = store.keys.find((key) => key.kid === kid);
+  if (older === undefined) throw new Error("no key");
+  const { ring: maker } = await openRing(store, sealer);
+  store.keys.push(await maker.generate("refresh", "EdDSA", Date.now()));
+  Object.assign(older, { sealedPrivateJwk: "under another key" });
+  const { ring: other } = await openRing(store, sealer);
+  const jws = parseJws(token);
+  if (jws === null) throw new Error("no token");
+  expect(await other.verify("refresh", jws)).toBe(true);
+  expect(await other.verify("refresh", { ...jws, signature: Buffer.alloc(64) })).toBe(false);
 });
 
 it("unknown kids cause one reload for all callers and at most one a second; callers get an error while it fails", async () => {

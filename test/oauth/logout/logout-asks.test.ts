@@ -4,6 +4,7 @@ import {
   authorizeUrl,
   getCode,
   getTokens,
+  hiddenFields,
   introspect,
   introspectSettled,
   redeem,
@@ -19,6 +20,7 @@ beforeAll(async () => {
   app = await startApp({}, [
     {
       client_id: a.clientId,
+      client_name: "Photo Album",
       first_party: true,
       redirect_uris: [a.redirectUri],
       post_logout_redirect_uris: [out],
@@ -53,6 +55,21 @@ it("S-127 without a hint shows a page first, also to a browser that is not signe
   const answer = await new TestBrowser().get(logoutUrl(query));
   expect([answer.status, answer.headers.get("location")]).toEqual([200, null]);
   expect(await answer.text()).toContain(`href="${out}?state=x"`);
+});
+
+it("C-31 a question that somebody else answers, who signed in meanwhile, leads back to it by the application's name", async () => {
+  const { browser } = await getTokens(app.url, await signUp(app.url), a);
+  const url = logoutUrl({ client_id: "a", post_logout_redirect_uri: out });
+  const form = hiddenFields(await (await browser.get(url)).text());
+  const other = await signUp(app.url);
+  await browser.submit(`${app.url}/login?account=other`, { email: other.email, password: other.password });
+  const again = await browser.post(`${app.url}/connect/logout`, form);
+  expect([again.status, await isSignedIn(browser)]).toEqual([403, true]);
+  const [, back = "", label = ""] = /<a class="button" href="([^"]+)">([^<]+)</.exec(await again.text()) ?? [];
+  expect(label).toContain("Photo Album");
+  const left = await browser.submit(new URL(back.replaceAll("&amp;", "&"), app.url).href, {});
+  expect([left.status, left.headers.get("location")]).toEqual([303, out]);
+  expect(await isSignedIn(browser)).toBe(false);
 });
 
 it("logging out ends an authorization whose code was redeemed while the same browser signed in again", async () => {

@@ -115,7 +115,7 @@ const make: Record<Kind, () => Promise<string>> = {
   "client assertion": () => assertionOf(key, "keyed", app.url, { exp: inSeconds(290) }),
   "DPoP proof": () => proofOf(key, "POST", `${app.url}/oauth2/token`),
   async introspection() {
-    const headers = { ...basic, accept: "application/token-introspection+jwt" };
+    const headers = { ...basic, accept: "Application/Token-Introspection+JWT" };
     return (await postForm(`${app.url}/oauth2/introspect`, { token: await tokens("access_token") }, headers)).text();
   },
 };

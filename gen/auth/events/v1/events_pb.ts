@@ -579,8 +579,8 @@ export type UserSecurityPayload = Message<"auth.events.v1.UserSecurityPayload"> 
   email: string;
 
   /**
-   * `NEW_DEVICE`, `FACTOR_ADDED`, `FACTOR_REMOVED`, `FACTORS_RESET`, `RECOVERY_CODE_USED`, `EMAIL_CHANGED`,
-   * `DELETION_REQUESTED`, `DELETION_CANCELLED`. More may come.
+   * `NEW_DEVICE`, `FACTOR_ADDED`, `FACTOR_REMOVED`, `FACTORS_RESET`, `RECOVERY_CODES_MADE`, `RECOVERY_CODE_USED`,
+   * `EMAIL_CHANGED`, `DELETION_REQUESTED`, `DELETION_CANCELLED`. More may come.
    *
    * @generated from field: string kind = 3;
    */

@@ -1,6 +1,7 @@
 import type { AccountMessages } from "./en.ts";
 
 export const de: AccountMessages = {
+  sections: { address: "E-Mail", password: "Passwort", data: "Daten" },
   verify: {
     title: "E-Mail-Adresse bestätigen",
     askBefore: "Bestätigen Sie, dass ",
@@ -23,6 +24,8 @@ export const de: AccountMessages = {
     sentAfter: " gesendet. Öffnen Sie ihn innerhalb von 24 Stunden und machen Sie dann hier weiter.",
     askedBefore: "Falls ",
     askedAfter: " zu einem Konto gehört und noch nicht bestätigt ist, ist ein Link unterwegs. Er gilt 24 Stunden.",
+    stillOpen:
+      "Ihre Adresse ist noch nicht bestätigt. Öffnen Sie den Link in der E-Mail und machen Sie dann hier weiter.",
     sendIntro: "Geben Sie Ihre E-Mail-Adresse ein, um einen neuen Link zu erhalten. Er gilt 24 Stunden.",
     send: "Neuen Link senden",
     hint: "Das kann einige Minuten dauern. Sehen Sie auch im Spam-Ordner nach. Nur der Link der neuesten E-Mail gilt.",

@@ -1,7 +1,9 @@
 /** The texts of verifying an address and of the account's own data. */
 export const en = {
+  /** The account's menu: a word each, so that it takes two lines of a phone. */
+  sections: { address: "E-mail", password: "Password", data: "Data" },
   verify: {
-    title: "Confirm your e-mail address",
+    title: "Confirm your address",
     // around the address
     askBefore: "Confirm that ",
     askAfter: " is your address.",
@@ -22,6 +24,7 @@ export const en = {
     sentAfter: ". Open it within 24 hours, then continue here.",
     askedBefore: "If ",
     askedAfter: " belongs to an account and is not confirmed yet, a link is on its way. It works for 24 hours.",
+    stillOpen: "Your address is not confirmed yet. Open the link in the mail, then continue here.",
     sendIntro: "Enter your e-mail address to get a new link. It works for 24 hours.",
     send: "Send a new link",
     hint: "Mails can take a few minutes. Look into the spam folder too. Only the link of the newest mail works.",

@@ -1,6 +1,7 @@
 import type { AccountMessages } from "./en.ts";
 
 export const es: AccountMessages = {
+  sections: { address: "Correo", password: "Contraseña", data: "Datos" },
   verify: {
     title: "Confirma tu correo electrónico",
     askBefore: "Confirma que ",
@@ -23,6 +24,7 @@ export const es: AccountMessages = {
     sentAfter: ". Ábrelo en las próximas 24 horas y continúa aquí.",
     askedBefore: "Si ",
     askedAfter: " pertenece a una cuenta y aún no está confirmada, recibirás un enlace. Vale 24 horas.",
+    stillOpen: "Tu dirección aún no está confirmada. Abre el enlace del correo y continúa aquí.",
     sendIntro: "Escribe tu dirección de correo para recibir un enlace nuevo. Vale 24 horas.",
     send: "Enviar un enlace nuevo",
     hint: "Puede tardar unos minutos. Mira también en la carpeta de spam. Solo vale el enlace del correo más reciente.",

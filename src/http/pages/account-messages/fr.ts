@@ -1,6 +1,7 @@
 import type { AccountMessages } from "./en.ts";
 
 export const fr: AccountMessages = {
+  sections: { address: "E-mail", password: "Mot de passe", data: "Données" },
   verify: {
     title: "Confirmez votre adresse e-mail",
     askBefore: "Confirmez que ",
@@ -24,6 +25,7 @@ export const fr: AccountMessages = {
     askedBefore: "Si ",
     askedAfter:
       " appartient à un compte et n’est pas encore confirmée, un lien est en route. Il est valable 24 heures.",
+    stillOpen: "Votre adresse n’est pas encore confirmée. Ouvrez le lien de l’e-mail, puis continuez ici.",
     sendIntro: "Saisissez votre adresse e-mail pour recevoir un nouveau lien. Il est valable 24 heures.",
     send: "Envoyer un nouveau lien",
     hint: "Cela peut prendre quelques minutes. Regardez aussi dans les indésirables. Seul le lien de l’e-mail le plus récent fonctionne.",

@@ -1,6 +1,7 @@
 import type { AccountMessages } from "./en.ts";
 
 export const ko: AccountMessages = {
+  sections: { address: "이메일", password: "비밀번호", data: "데이터" },
   verify: {
     title: "이메일 주소 확인",
     askBefore: "",
@@ -24,6 +25,7 @@ export const ko: AccountMessages = {
     askedBefore: "",
     askedAfter:
       " 주소로 가입된 계정이 있고 아직 확인되지 않았다면 링크를 보내 드립니다. 24시간 동안 사용할 수 있습니다.",
+    stillOpen: "이메일 주소가 아직 확인되지 않았습니다. 메일의 링크를 연 뒤 여기에서 계속하세요.",
     sendIntro: "새 링크를 받을 이메일 주소를 입력하세요. 링크는 24시간 동안 사용할 수 있습니다.",
     send: "새 링크 보내기",
     hint: "도착하기까지 몇 분 걸릴 수 있습니다. 스팸 메일함도 확인해 주세요. 가장 최근 메일의 링크만 사용할 수 있습니다.",

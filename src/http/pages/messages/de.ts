@@ -82,7 +82,6 @@ export const de: Messages = {
   resetDoneTitle: "Ihr Passwort wurde geändert",
   resetDone:
     "Sie wurden überall abgemeldet, und Anwendungen haben keinen Zugriff mehr auf Ihr Konto. Melden Sie sich mit dem neuen Passwort an.",
-  changePassword: "Passwort ändern",
   changePasswordTitle: "Passwort ändern",
   changePasswordIntro: "Hier bleiben Sie angemeldet; in allen anderen Browsern und Anwendungen werden Sie abgemeldet.",
   changePasswordDone: "Ihr Passwort wurde geändert. Überall sonst wurden Sie abgemeldet.",
@@ -121,6 +120,8 @@ export const de: Messages = {
     invalid_credentials: "Die E-Mail-Adresse oder das Passwort ist falsch.",
     rate_limited: "Das waren zu viele Versuche. Warten Sie eine Weile, und versuchen Sie es dann noch einmal.",
     reset_token_invalid: "Dieser Link wurde schon verwendet oder ist abgelaufen. Fordern Sie einen neuen an.",
+    other_expected:
+      "Die Anwendung verlangt ein anderes Konto als das, mit dem Sie angemeldet sind. Melden Sie sich mit diesem Konto an oder kehren Sie zur Anwendung zurück.",
     device_elsewhere:
       "Dieser Code wurde in einem anderen Fenster oder von jemand anderem geöffnet. Lassen Sie sich vom Gerät einen neuen Code anzeigen, und geben Sie ihn hier ein.",
     unavailable: "Der Dienst ist gerade ausgelastet. Versuchen Sie es gleich noch einmal.",
@@ -131,6 +132,8 @@ export const de: Messages = {
     cookies:
       "Diese Seite braucht Cookies: Erlauben Sie sie im Browser für diese Website, und versuchen Sie es noch einmal.",
     form: "Diese Seite ist veraltet: Sie war zu lange geöffnet, oder Sie haben sich in einem anderen Fenster an- oder abgemeldet.",
+    malformed:
+      "Ihr Browser hat etwas gesendet, das diese Seite nicht lesen kann. Öffnen Sie die Seite neu und füllen Sie sie noch einmal aus.",
     invalid_client:
       "Die Anwendung, von der Sie kommen, ist hier nicht bekannt. Sagen Sie es bitte den Menschen, die sie betreiben.",
     other:

@@ -84,7 +84,6 @@ export const en = {
   resetDoneTitle: "Your password has been changed",
   resetDone:
     "You have been signed out everywhere, and the access that applications had to your account was removed. Sign in with your new password.",
-  changePassword: "Change your password",
   changePasswordTitle: "Change your password",
   changePasswordIntro: "You stay signed in here, and are signed out of every other browser and application.",
   changePasswordDone: "Your password has been changed. You have been signed out everywhere else.",
@@ -122,6 +121,8 @@ export const en = {
     invalid_credentials: "The e-mail address or the password is wrong.",
     rate_limited: "There have been too many attempts. Please wait a while, then try again.",
     reset_token_invalid: "This link has been used or has expired. Request a new one.",
+    other_expected:
+      "The application asks for another account than the one that you are signed in with. Sign in with that account, or go back to the application.",
     device_elsewhere:
       "This code was opened in another window or by someone else. Get a new code on your device and enter it here.",
     unavailable: "The service is busy. Please try again in a moment.",
@@ -130,6 +131,7 @@ export const en = {
     method_not_allowed: "This page can’t be opened this way. Go back to where you came from and try again.",
     cookies: "This page needs cookies: allow them for this site in your browser, then try again.",
     form: "This page is out of date: it was open for too long, or you have signed in or out in another window.",
+    malformed: "Your browser sent something that this page can’t read. Open the page again and fill it in once more.",
     invalid_client: "We don’t know the application that sent you here. Please tell the people who run it.",
     other:
       "The application that sent you here made a request that we can’t process. Please tell the people who run it:",

@@ -82,7 +82,6 @@ export const es: Messages = {
   resetDoneTitle: "Tu contraseña ha cambiado",
   resetDone:
     "Se ha cerrado tu sesión en todas partes y las aplicaciones ya no tienen acceso a tu cuenta. Inicia sesión con tu contraseña nueva.",
-  changePassword: "Cambiar la contraseña",
   changePasswordTitle: "Cambia tu contraseña",
   changePasswordIntro: "Aquí tu sesión sigue abierta; se cerrará en todos los demás navegadores y aplicaciones.",
   changePasswordDone: "Tu contraseña ha cambiado. Se ha cerrado tu sesión en todos los demás sitios.",
@@ -120,6 +119,8 @@ export const es: Messages = {
     invalid_credentials: "El correo electrónico o la contraseña no son correctos.",
     rate_limited: "Ha habido demasiados intentos. Espera un poco y vuelve a intentarlo.",
     reset_token_invalid: "Este enlace ya se ha usado o ha caducado. Pide uno nuevo.",
+    other_expected:
+      "La aplicación pide una cuenta distinta de aquella con la que has iniciado sesión. Inicia sesión con esa cuenta o vuelve a la aplicación.",
     device_elsewhere:
       "Este código se ha abierto en otra ventana o lo ha abierto otra persona. Pide un código nuevo en tu dispositivo y escríbelo aquí.",
     unavailable: "El servicio está ocupado. Vuelve a intentarlo en un momento.",
@@ -128,6 +129,8 @@ export const es: Messages = {
     method_not_allowed: "Esta página no se puede abrir así. Vuelve a la página anterior e inténtalo de nuevo.",
     cookies: "Esta página necesita cookies: permítelas para este sitio en tu navegador y vuelve a intentarlo.",
     form: "Esta página ya no es válida: ha estado abierta demasiado tiempo, o has iniciado o cerrado sesión en otra ventana.",
+    malformed:
+      "Tu navegador ha enviado algo que esta página no puede leer. Abre la página de nuevo y vuelve a rellenarla.",
     invalid_client: "No conocemos la aplicación que te ha enviado aquí. Avisa a las personas que la gestionan.",
     other:
       "La aplicación que te ha enviado aquí ha hecho una solicitud que no podemos procesar. Avisa a las personas que la gestionan:",

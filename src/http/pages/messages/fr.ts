@@ -81,7 +81,6 @@ export const fr: Messages = {
   resetDoneTitle: "Votre mot de passe a été modifié",
   resetDone:
     "Vous avez été déconnecté partout, et les applications n’ont plus accès à votre compte. Connectez-vous avec votre nouveau mot de passe.",
-  changePassword: "Changer votre mot de passe",
   changePasswordTitle: "Changer votre mot de passe",
   changePasswordIntro: "Vous restez connecté ici et serez déconnecté de tous les autres navigateurs et applications.",
   changePasswordDone: "Votre mot de passe a été modifié. Vous avez été déconnecté partout ailleurs.",
@@ -120,6 +119,8 @@ export const fr: Messages = {
     invalid_credentials: "L’adresse e-mail ou le mot de passe est incorrect.",
     rate_limited: "Il y a eu trop de tentatives. Patientez un moment, puis réessayez.",
     reset_token_invalid: "Ce lien a déjà servi ou a expiré. Demandez-en un nouveau.",
+    other_expected:
+      "L’application demande un autre compte que celui avec lequel vous êtes connecté. Connectez-vous avec ce compte ou revenez à l’application.",
     device_elsewhere:
       "Ce code a été ouvert dans une autre fenêtre ou par quelqu’un d’autre. Demandez un nouveau code sur votre appareil et saisissez-le ici.",
     unavailable: "Le service est très sollicité. Réessayez dans un instant.",
@@ -128,6 +129,8 @@ export const fr: Messages = {
     method_not_allowed: "Cette page ne peut pas être ouverte ainsi. Revenez à la page précédente et réessayez.",
     cookies: "Cette page a besoin de cookies : autorisez-les pour ce site dans votre navigateur, puis réessayez.",
     form: "Cette page n’est plus à jour : elle est restée ouverte trop longtemps, ou vous vous êtes connecté ou déconnecté dans une autre fenêtre.",
+    malformed:
+      "Votre navigateur a envoyé quelque chose que cette page ne peut pas lire. Rouvrez la page et remplissez-la à nouveau.",
     invalid_client:
       "L’application qui vous envoie ici ne nous est pas connue. Merci de le signaler aux personnes qui la gèrent.",
     other:

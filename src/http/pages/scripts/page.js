@@ -17,11 +17,8 @@ function addReveal(/** @type {HTMLInputElement} */ input) {
   input.form?.addEventListener("submit", () => {
     input.type = "password";
   });
-  const box = document.createElement("div");
-  box.className = "box";
-  input.replaceWith(box);
-  box.append(input, button);
-  if (input.autofocus) input.focus();
+  // the field stays where it is: who types already must not lose the focus
+  input.after(button);
 }
 
 /** The server names times in a zone that may not be the reader's. */
@@ -30,6 +27,14 @@ function showInZoneOfReader(/** @type {HTMLTimeElement} */ time) {
   const parts = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
   const text = new Intl.DateTimeFormat(document.documentElement.lang, parts).format(new Date(time.dateTime));
   time.textContent = (time.textContent ?? "").replace(time.dataset.text ?? "", text);
+}
+
+/** The answer to a form has an address too: opened by itself, as in a restored tab, it is about the request of this page, not of a later tab. */
+function keepRequest(/** @type {SubmitEvent} */ { target }) {
+  const form = /** @type {HTMLFormElement} */ (target);
+  const carried = /** @type {HTMLInputElement | null} */ (form.querySelector("input[type=hidden][name=request]"));
+  if (carried !== null && carried.value !== "" && !form.action.includes("?"))
+    form.action += `?request=${carried.value}`;
 }
 
 /** The pressed button is busy while the answer is on its way. */
@@ -43,6 +48,7 @@ for (const input of document.querySelectorAll("input[type=password]")) {
 for (const time of document.querySelectorAll("time[data-text]")) {
   showInZoneOfReader(/** @type {HTMLTimeElement} */ (time));
 }
+document.addEventListener("submit", keepRequest);
 document.addEventListener("submit", markBusy);
 // the page of the back button is shown as it was left
 addEventListener("pageshow", () => {

@@ -45,6 +45,8 @@ async function show({ oidc }, response) {
   });
 }
 
-app.use((error, _request, response, _next) => response.status(error.status ?? 500).json({ error: error.message }));
+app.use((error, _request, response, _next) =>
+  response.status(error.status ?? 500).json({ error: error.message, code: error.error }),
+);
 
 app.listen(Number(PORT), "127.0.0.1");

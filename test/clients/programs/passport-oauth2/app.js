@@ -68,7 +68,7 @@ async function show({ user }, response) {
 }
 
 app.use((error, _request, response, _next) =>
-  response.status(400).json({ error: error.message, detail: error.oauthError?.data }),
+  response.status(400).json({ error: error.message, detail: error.oauthError?.data ?? error.data }),
 );
 
 app.listen(Number(PORT), "127.0.0.1");

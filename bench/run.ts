@@ -68,7 +68,8 @@ const benches: Record<string, Bench> = {
   },
   batch: { description: "BatchIntrospect against single calls", run: batch },
   issuance: {
-    description: "tokens, key set and logins on MariaDB, against a bare program of the same statements and bare Argon2",
+    description:
+      "tokens, codes, pushed requests, key set and logins, against a bare program of the same statements and bare Argon2",
     run: issuance,
   },
   storms: {
@@ -102,7 +103,7 @@ if (values.help || unknown !== undefined || !isSize) {
   console.log(
     `Usage: npm run bench -- [NAME...] [--json] [--size AUTHORIZATIONS] [--profile] [--check | --record]
 
-Without a name all of them but those marked *, which takes about eighteen minutes.
+Without a name all of them but those marked *, which takes about twenty-two minutes.
   --profile  leaves a CPU profile and a flame graph (SVG) of each service process in ${profileFolder}/
   --check    fails where a ratio is more than 15 % below the recorded one (${recordedFile})
   --record   records the ratios of this run

@@ -1,14 +1,13 @@
-import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from "node:crypto";
+import { createHash, generateKeyPairSync, type KeyObject, randomBytes, randomUUID, sign, verify } from "node:crypto";
 import { fastify } from "fastify";
-import { createPool, type Pool, type PoolConnection, type ResultSetHeader, type RowDataPacket } from "mysql2/promise";
+import { type BareDatabase, insert, openBareDatabase, type Row, type Statements } from "./bare-database.ts";
 
 /**
- * The baseline of the token endpoint: a bare Fastify route that asks the database the same statements and signs as many tokens, with the
- * same algorithms, and does nothing else: no client, no limits, no checks beyond what the answer needs.
- * Run as `bare-issuer.ts PORT [DATABASE_URL]`.
+ * The baseline of issuing: bare Fastify routes that ask the database the same statements and sign as many tokens, with the same algorithms,
+ * and do nothing else: no client, no limits, no checks beyond what the answer needs. Run as `bare-issuer.ts PORT [DATABASE_URL]`.
  */
 const [, , port = "0", url] = process.argv;
-const pool: Pool | null = url === undefined ? null : createPool({ uri: url, connectionLimit: 10 });
+const database: BareDatabase | null = url === undefined ? null : openBareDatabase(url);
 const access = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 const renewing = generateKeyPairSync("ed25519");
 const encoded = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -48,17 +47,19 @@ function answer(sub: string, sid: string, gen: number) {
   };
 }
 
-async function refresh(database: Pool, token: string) {
+const hashOf = (text: string) => createHash("sha256").update(text).digest("hex");
+
+async function refresh(sql: BareDatabase, token: string) {
   const { sid, gen } = claimsOf(token);
-  const [[row]] = await database.query<RowDataPacket[]>(
+  const row = await sql.row(
     `SELECT a.*, u.email, u.roles, u.epoch, u.disabled_at, p.nickname FROM oauth2_authorization a
      JOIN users u ON u.uuid = a.subject JOIN user_profiles p ON p.user_id = u.uuid WHERE a.id = ?`,
     [sid],
   );
   if (row === undefined || row["generation"] !== gen) throw new Error("refused");
-  const response = answer(row["subject"], sid, gen + 1);
-  await database.query(
-    `UPDATE oauth2_authorization SET generation = generation + 1, rotations = RIGHT(CONCAT(rotations, ?), 1000), refresh_jti = ?,
+  const response = answer(String(row["subject"]), sid, gen + 1);
+  await sql.change(
+    `UPDATE oauth2_authorization SET generation = generation + 1, rotations = ${sql.endOf("rotations")}, refresh_jti = ?,
      refresh_iat = ?, refresh_exp = ?, refresh_kid = ? WHERE id = ? AND generation = ? AND refresh_jti IS NOT NULL AND revoked_at IS NULL
      AND expires_at > ?`,
     [`;${gen}:${Date.now()}`, randomUUID(), seconds(), seconds() + 2_592_000, "r", sid, gen, Date.now()],
@@ -66,39 +67,28 @@ async function refresh(database: Pool, token: string) {
   return response;
 }
 
-async function redeem(database: Pool, code: string, verifier: string) {
-  const hash = createHash("sha256").update(code).digest("hex");
-  const [[row]] = await database.query<RowDataPacket[]>(
+async function redeem(sql: BareDatabase, code: string, verifier: string) {
+  const row = await sql.row(
     `SELECT c.*, u.email, u.roles, u.epoch, u.disabled_at, p.nickname FROM oauth2_authorization_code c
      JOIN users u ON u.uuid = c.user_id JOIN user_profiles p ON p.user_id = u.uuid WHERE c.code_hash = ?`,
-    [hash],
+    [hashOf(code)],
   );
   if (row === undefined) throw new Error("refused");
   if (createHash("sha256").update(verifier).digest("base64url") !== row["code_challenge"]) throw new Error("refused");
   const sid = randomUUID();
-  const response = answer(row["user_id"], sid, 0);
-  const connection = await database.getConnection();
-  try {
-    await connection.query("START TRANSACTION");
-    await write(connection, row, sid);
-    await connection.query("COMMIT");
-  } finally {
-    connection.release();
-  }
+  const response = answer(String(row["user_id"]), sid, 0);
+  await sql.transaction((transaction) => write(transaction, row, sid));
   return response;
 }
 
-async function write(connection: PoolConnection, row: RowDataPacket, sid: string): Promise<void> {
+async function write(sql: Statements, row: Row, sid: string): Promise<void> {
   const now = Date.now();
-  const [{ insertId: seq }] = await connection.query<ResultSetHeader>(
-    "UPDATE users SET event_seq = LAST_INSERT_ID(event_seq + 1) WHERE uuid = ?",
-    [row["user_id"]],
-  );
-  await connection.query(
+  const seq = await sql.next("users", "event_seq", "uuid = ?", [row["user_id"]]);
+  await sql.change(
     "UPDATE oauth2_authorization_code SET redeemed_at = ?, attempt_id = ?, authorization_id = ? WHERE code_hash = ? AND redeemed_at IS NULL",
     [now, randomUUID(), sid, row["code_hash"]],
   );
-  await insert(connection, "oauth2_authorization", {
+  await insert(sql, "oauth2_authorization", {
     ...{ id: sid, grant_type: "authorization_code", client_id: row["client_id"], subject: row["user_id"] },
     ...{ session_hash: row["session_hash"], scope: row["scope"], resource: null, nonce: null, claims: null },
     ...{ dpop_jkt: null, auth_time: row["auth_time"], ip_address: row["ip_address"], user_agent: row["user_agent"] },
@@ -106,23 +96,65 @@ async function write(connection: PoolConnection, row: RowDataPacket, sid: string
     ...{ revoked_at: null, refresh_jti: randomUUID(), refresh_iat: seconds(), refresh_exp: seconds() + 2_592_000 },
     ...{ refresh_kid: "r", generation: 0, rotations: "" },
   });
-  await insert(connection, "session_application", {
+  await insert(sql, "session_application", {
     ...{ sid, session_hash: row["session_hash"], client_id: row["client_id"], subject: row["user_id"] },
     ...{ created_at: now, expires_at: now + 1_209_600_000 },
   });
   // sent already, so that the service's relay leaves it alone
-  await insert(connection, "outbox", {
+  await insert(sql, "outbox", {
     ...{ event_id: `evt-${randomUUID()}`, event_type: "USER_LOGIN", user_id: row["user_id"], seq, lane: 0 },
     ...{ status: "sent", attempts: 0, reason: null, created_at: now, sent_at: now, payload: "x".repeat(600) },
   });
 }
 
-async function insert(connection: PoolConnection, table: string, row: Record<string, unknown>): Promise<void> {
-  const columns = Object.keys(row);
-  await connection.query(
-    `INSERT INTO ${table} (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`,
-    Object.values(row),
+/** A code for a browser that is signed in. */
+async function authorize(sql: BareDatabase, cookie: string, query: Row): Promise<string> {
+  const now = Date.now();
+  const hash = hashOf(cookie);
+  const session = await sql.row("SELECT * FROM browser_session WHERE id_hash = ? AND expires_at > ?", [hash, now]);
+  if (session === undefined) throw new Error("refused");
+  const code = randomBytes(32).toString("base64url");
+  await sql.transaction(async (transaction) => {
+    await transaction.change(
+      `UPDATE browser_session SET last_seen_at = CASE WHEN last_seen_at < ? THEN ? ELSE last_seen_at + 1 END
+       WHERE id_hash = ? AND expires_at > ? AND user_id = ?`,
+      [now, now, hash, now, session["user_id"]],
+    );
+    await insert(transaction, "oauth2_authorization_code", {
+      ...{ code_hash: hashOf(code), client_id: query["client_id"], user_id: session["user_id"], session_hash: hash },
+      ...{ redirect_uri: query["redirect_uri"], scope: query["scope"], code_challenge: query["code_challenge"] },
+      ...{ auth_time: session["auth_time"], amr: session["amr"], ip_address: "127.0.0.1", user_agent: "bench" },
+      ...{ created_at: now, expires_at: now + 60_000, wrong_verifiers: 0 },
+    });
+  });
+  return code;
+}
+
+async function push(sql: BareDatabase, form: Row) {
+  const request_uri = `urn:ietf:params:oauth:request_uri:${randomBytes(32).toString("base64url")}`;
+  const now = Date.now();
+  await insert(sql, "oauth2_pushed_request", {
+    ...{ uri_hash: hashOf(request_uri), client_id: form["client_id"], parameters: JSON.stringify(form) },
+    ...{ created_at: now, expires_at: now + 90_000 },
+  });
+  return { request_uri, expires_in: 90 };
+}
+
+async function poll(sql: BareDatabase, code: string): Promise<boolean> {
+  const hash = hashOf(code);
+  const row = await sql.row("SELECT * FROM oauth2_device_code WHERE device_code_hash = ?", [hash]);
+  if (row === undefined) return false;
+  await sql.change(
+    `UPDATE oauth2_device_code SET last_polled_at = ?
+     WHERE device_code_hash = ? AND (last_polled_at IS NULL OR last_polled_at + interval_ms <= ?)`,
+    [Date.now(), hash, Date.now() + 1_000],
   );
+  return true;
+}
+
+function demandDatabase(): BareDatabase {
+  if (database === null) throw new Error("started without a database");
+  return database;
 }
 
 const app = fastify();
@@ -132,14 +164,28 @@ app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string
 app.post("/oauth2/token", async (request, reply) => {
   const form = request.body as Record<string, string>;
   reply.header("cache-control", "no-store");
-  if (form["grant_type"] === "client_credentials" || pool === null) {
+  if (form["grant_type"] === "client_credentials") {
     const claims = { iss: "http://localhost", sub: "bench", aud: "bench", iat: seconds(), exp: seconds() + 120 };
     const more = { jti: randomUUID(), client_id: "bench", sid: randomUUID(), scope: "auth.introspect" };
     const token = signed(accessHeader, access, { ...claims, ...more });
     return { access_token: token, expires_in: 120, token_type: "Bearer", scope: "auth.introspect" };
   }
-  if (form["grant_type"] === "refresh_token") return refresh(pool, form["refresh_token"] ?? "");
-  return redeem(pool, form["code"] ?? "", form["code_verifier"] ?? "");
+  const sql = demandDatabase();
+  if (form["grant_type"] === "refresh_token") return refresh(sql, form["refresh_token"] ?? "");
+  if (form["device_code"] === undefined) return redeem(sql, form["code"] ?? "", form["code_verifier"] ?? "");
+  const error = (await poll(sql, form["device_code"])) ? "authorization_pending" : "invalid_grant";
+  return reply.code(400).send({ error, error_description: "the user has not decided yet" });
+});
+app.get("/oauth2/authorize", async (request, reply) => {
+  const query = request.query as Record<string, string>;
+  const [, cookie = ""] = /auth_session=([^;]+)/.exec(request.headers.cookie ?? "") ?? [];
+  const code = await authorize(demandDatabase(), cookie, query);
+  const location = `${query["redirect_uri"]}?code=${code}&state=${query["state"]}&iss=http%3A%2F%2Flocalhost`;
+  return reply.header("cache-control", "no-store").redirect(location, 302);
+});
+app.post("/oauth2/par", async (request, reply) => {
+  reply.code(201).header("cache-control", "no-store");
+  return push(demandDatabase(), request.body as Row);
 });
 /** The baseline of documents: a constant body with its ETag. */
 const document = JSON.stringify({

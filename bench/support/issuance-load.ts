@@ -11,6 +11,8 @@ interface Options {
   readonly headers: Readonly<Record<string, string>>;
   readonly path: string;
   readonly method?: "GET";
+  /** What a good answer's status is; 200 unless it is named. */
+  readonly status?: number;
   readonly seconds: number;
   /**
    * Forms. With `next` each connection has one of them, and puts what it got under that name into the next request; else they are
@@ -27,11 +29,11 @@ const latencies: number[] = [];
 const until = performance.now() + options.seconds * 1000;
 let taken = 0;
 
-function post(body: string): Promise<Record<string, unknown>> {
+function post(body: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const headers = {
-      "content-type": "application/x-www-form-urlencoded",
-      "content-length": Buffer.byteLength(body),
+      ...(options.method === "GET" ? {} : { "content-type": "application/x-www-form-urlencoded" }),
+      ...(options.method === "GET" ? {} : { "content-length": Buffer.byteLength(body) }),
       ...options.headers,
     };
     const call = request(
@@ -41,9 +43,9 @@ function post(body: string): Promise<Record<string, unknown>> {
         response.setEncoding("utf8");
         response.on("data", (chunk: string) => (text += chunk));
         response.on("end", () => {
-          if (response.statusCode !== 200 && response.statusCode !== 201)
+          if (response.statusCode !== (options.status ?? 200))
             reject(new Error(`${response.statusCode} ${text.slice(0, 500)}`));
-          else resolve(JSON.parse(text) as Record<string, unknown>);
+          else resolve(text);
         });
       },
     );
@@ -66,7 +68,7 @@ async function worker(number: number): Promise<string> {
     latencies.push(performance.now() - sentAt);
     if (options.next === undefined) continue;
     const form = new URLSearchParams(body);
-    form.set(options.next, String(answer[options.next]));
+    form.set(options.next, String((JSON.parse(answer) as Record<string, unknown>)[options.next]));
     body = form.toString();
   }
   return body;

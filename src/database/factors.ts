@@ -186,14 +186,14 @@ export class FactorTables implements FactorStore {
     });
   }
 
-  async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated"> {
+  async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "again" | "refused" | "repeated"> {
     const outcome = await this.#usePasskey(use, now);
     if (outcome === "used") return "used";
     const again = await this.#database.rows(
       "SELECT 1 AS again FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?",
       [use.challengeHash, use.attempt, now - repeatMs],
     );
-    return again.length > 0 ? "used" : outcome;
+    return again.length > 0 ? "again" : outcome;
   }
 
   async #usePasskey({ credentialId, signCount, ...use }: PasskeyUse, now: number) {

@@ -31,6 +31,11 @@ export function endOfChallenge(ctx: Context, challenge: string, bound: string): 
   return ctx.derivedKeys.challenges.verifies(textOf(head, bound), mac) ? endsAt : null;
 }
 
+/** When a challenge was made (epoch milliseconds, at most a second too early). @param endsAt as of `endOfChallenge` */
+export function startOfChallenge(endsAt: number): number {
+  return endsAt - CHALLENGE_MS - 1000;
+}
+
 function macOf(ctx: Context, head: Buffer, bound: string): Buffer {
   return Buffer.from(ctx.derivedKeys.challenges.of(textOf(head, bound)), "base64url");
 }

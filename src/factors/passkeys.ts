@@ -6,7 +6,7 @@ import type { Passkey } from "../store/factors.ts";
 import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { isClosed } from "../users/users.ts";
-import { CHALLENGE_MS, newChallenge } from "./challenge.ts";
+import { CHALLENGE_MS, newChallenge, startOfChallenge } from "./challenge.ts";
 import {
   ASSERTION,
   boundOf,
@@ -56,6 +56,10 @@ export interface CheckedPasskey {
   readonly user: UserToSignIn;
   /** `amr` values. */
   readonly methods: readonly string[];
+  /** `again`: the same form brought this answer before. */
+  readonly use: "used" | "again";
+  /** When its challenge was made (epoch milliseconds, at most a second too early). */
+  readonly askedAt: number;
 }
 
 /**
@@ -84,8 +88,9 @@ export async function checkPasskey(
     "passkey",
     subject,
     async (found) => ({
-      user: await checkAnswer(ctx, { read, passkey, attempt }, found),
+      ...(await checkAnswer(ctx, { read, passkey, attempt }, found)),
       methods: methodsOf(passkey),
+      askedAt: startOfChallenge(read.expiresAt),
     }),
     {
       isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
@@ -117,7 +122,7 @@ async function checkAnswer(
   ctx: Context,
   { read, passkey, attempt }: { readonly read: Assertion; readonly passkey: Passkey; readonly attempt: string },
   user: UserToSignIn | null,
-): Promise<UserToSignIn> {
+): Promise<Pick<CheckedPasskey, "user" | "use">> {
   const verified = await verify(ctx, passkey, read);
   const closed = isClosed(user);
   if (user === null || verified === null || (user.disabledAt !== null && !closed)) {
@@ -131,8 +136,8 @@ async function checkAnswer(
   const use = { credentialId, signCount, challengeHash, expiresAt: read.expiresAt, attempt };
   const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
   if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
-  if (outcome !== "used") throw passkeyRefused(ctx, user.uuid, outcome);
-  return user;
+  if (outcome === "refused" || outcome === "repeated") throw passkeyRefused(ctx, user.uuid, outcome);
+  return { user, use: outcome };
 }
 
 /**

@@ -134,7 +134,7 @@ export async function counted<Result>(
 }
 
 /** A code that is wrong or was used before. */
-export function codeRefused(): AuthError {
+function codeRefused(): AuthError {
   return new AuthError("invalid_credentials", "the code is wrong or was used before");
 }
 

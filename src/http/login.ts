@@ -4,7 +4,7 @@ import { ClosedAccount, ownerOfPasskey } from "../factors/passkeys.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withDeclined } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, checkLogin, loginOf } from "../sessions/sessions.ts";
+import { type BrowserSession, checkLogin } from "../sessions/sessions.ts";
 import { showRestore } from "./account-restore.ts";
 import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
@@ -20,7 +20,7 @@ import {
   passkeyProblemOf,
   signalRefused,
 } from "./passkey-button.ts";
-import { goOnClosed, goOnWithPassword } from "./second-step.ts";
+import { goOnClosed, goOnWithPassword, loginOnce } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { forgetLatest, rememberLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
@@ -89,14 +89,18 @@ async function signInWithForm(visit: Visit): Promise<FastifyReply> {
 
 /** The address field offers the browser's passkeys, and so does a button. */
 async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
-  const { ctx, request, reply } = visit;
+  const { request, reply } = visit;
   const form = readForm(request);
   const session = await checkOpenForm(visit, "login", form);
   const pending = await requestOfForm(visit, session, form);
-  const browser = browserOf(visit);
   try {
-    const { user, methods } = await checkPasskeyOf(visit, form, null);
-    const login = loginOf(ctx, user, { browser, replaces: session, formId: formIdOf(form), methods });
+    const { user, askedAt, ...checked } = await checkPasskeyOf(visit, form, null);
+    const login = await loginOnce(
+      visit,
+      user,
+      { ...checked, press: formIdOf(form) },
+      { replaces: session, since: askedAt },
+    );
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);

@@ -10,7 +10,6 @@ import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/rememb
 import {
   CodeLate,
   checkCode,
-  codeRefused,
   counted,
   type FirstFactor,
   type Guesser,
@@ -94,7 +93,8 @@ export function secondStepPage(app: FastifyInstance, ctx: OAuthContext): void {
     try {
       const checked = await checkSecondFactor(visit, opened, form, path);
       if (isClosed(user)) return showRestore(visit, pending, { uuid: user.uuid });
-      login = await secondLoginOf(visit, user, checked, { replaces: session, first, ...base });
+      const since = ownerOfFirstFactor(ctx, first)?.at ?? null;
+      login = await loginOnce(visit, user, checked, { replaces: session, since, ...base });
     } catch (thrown) {
       if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
       const error = refusalOn(visit.reply, thrown, ["invalid_credentials", "rate_limited"]);
@@ -129,28 +129,28 @@ function orNothing(visit: Visit): (thrown: unknown) => null {
 }
 
 /**
- * The login that a right second factor gives. A code that was brought before, by the same form or by another tab of this browser, gives no
- * second one: all have that of the first, as long as it lives. A form whose sign-in failed gives one still.
- * @param options.first the answer to the right password, sealed
+ * The login that a right factor gives. What was brought before, by the same form or by another tab of this browser, gives no second one: all
+ * have that of the first, as long as it lives. A form whose sign-in failed gives one still.
+ * @param options.since when the sign-in began (epoch milliseconds); null: unknown
  * @throws AuthError invalid_credentials: it has ended
  */
-async function secondLoginOf(
+export async function loginOnce(
   visit: Visit,
   user: UserToSignIn,
   { methods, press, use }: CheckedFactor,
   {
     replaces,
-    raises,
-    first,
-  }: { readonly replaces: BrowserSession | null; readonly raises: string | null; readonly first: string },
+    raises = null,
+    since,
+  }: { readonly replaces: BrowserSession | null; readonly raises?: string | null; readonly since: number | null },
 ): Promise<Login> {
   const { ctx } = visit;
   const login = loginOf(ctx, user, { browser: browserOf(visit), replaces, formId: press, raises, methods });
-  const given = ownerOfFirstFactor(ctx, first);
-  const hasSignedIn = given !== null && user.signedInAt !== null && user.signedInAt >= given.at;
+  const hasSignedIn = since !== null && user.signedInAt !== null && user.signedInAt >= since;
   if (use === "used" || (use === "again" && !hasSignedIn)) return login;
   const session = press === null ? null : await openedBy(ctx, press, user, [methods]);
-  if (session === null) throw codeRefused();
+  if (session === null)
+    throw new AuthError("invalid_credentials", "this was used before, and what it opened has ended");
   return { ...login, session, isStored: true };
 }
 
@@ -224,7 +224,7 @@ export interface CheckedFactor {
   readonly methods: readonly string[];
   /** Names what was sent, in place of the form's id; null: nothing does. */
   readonly press: string | null;
-  /** Of the code; `again`: the same form used it before; `repeated`: the same press did, with another form. */
+  /** `again`: the same form used it before; `repeated`: the same press did, with another form. */
   readonly use: "used" | "again" | "repeated";
 }
 
@@ -242,8 +242,8 @@ export async function checkSecondFactor(
   const { ctx, request } = visit;
   const press = pressOf(visit, user, form, purpose);
   if (form["credential"] !== undefined) {
-    const { methods } = await checkPasskeyOf(visit, form, user);
-    return { methods: ["pwd", ...methods], press, use: "used" };
+    const { methods, use } = await checkPasskeyOf(visit, form, user);
+    return { methods: ["pwd", ...methods], press, use };
   }
   const guesser = guesserOf(visit, { user, sessionHash });
   const formId = formIdOf(form) ?? randomToken();
@@ -277,12 +277,14 @@ export function guesserOf(visit: Visit, { user, sessionHash }: Pick<FirstFactor,
 }
 
 /** What the page says of a refusal. */
-export type SecondFactorProblem = "code" | "codeLate" | "rate_limited" | PasskeyProblem;
+export type SecondFactorProblem = "code" | "codeLate" | "codeRecovery" | "rate_limited" | PasskeyProblem;
 
 export function problemOf(error: AuthError, form: Parameters): SecondFactorProblem {
   if (error.code === "rate_limited") return error.code;
   if (form["credential"] !== undefined) return passkeyProblemOf(error);
-  return error instanceof CodeLate ? "codeLate" : "code";
+  if (error instanceof CodeLate) return "codeLate";
+  // an app shows digits alone
+  return /[a-z]/.test(plainCode(form["code"] ?? "")) ? "codeRecovery" : "code";
 }
 
 /** Leaves the second step out in this browser for a month. */

@@ -104,10 +104,10 @@ export interface FactorStore {
     acting?: ActingSession,
   ): Promise<boolean>;
   /**
-   * Uses up the challenge that a passkey answered. Of N callers one gets `used`, and who sends the same form again.
+   * Uses up the challenge that a passkey answered. Of N callers one gets `used`, and who sends the same form again within a minute `again`.
    * `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: another form brought the answer
    */
-  usePasskey(use: PasskeyUse, now: number): Promise<"used" | "refused" | "repeated">;
+  usePasskey(use: PasskeyUse, now: number): Promise<"used" | "again" | "refused" | "repeated">;
   /** Recovery codes end with the last other factor. @returns false: there was none */
   removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   /** As `removeTotp`; false as well: the account has no password and no other passkey. */

@@ -130,6 +130,18 @@ describe("signing in with a passkey alone", () => {
     }
   });
 
+  it("signs nobody in with what was sent before the sign-out", async () => {
+    for (const counts of [false, true]) {
+      const authenticator = device({ counts });
+      await newPasskeyOwner(bases, authenticator);
+      const { browser, sent } = await signInWithPasskey(bases, authenticator);
+      await browser.submit(`${bases[1]}/connect/logout`, {});
+      expect((await browser.get(`${bases[1]}/account/security`)).status).toBe(302);
+      const again = await browser.post(`${bases[0]}/login/passkey`, sent);
+      expect([again.status, isSignedIn(browser)]).toEqual([401, false]);
+    }
+  });
+
   const { passkeyFailed, passkeyLate, passkeyUnknown, passkeyUnverified } = FACTOR_MESSAGES.en;
   it.each<[string, Lies, string]>([
     ["another origin", { origin: "https://evil.example" }, passkeyFailed],

@@ -43,6 +43,8 @@ describe.each([...LANGUAGES])("a code that is refused says in %s", (language) =>
     expect(await send(step(-15))).toEqual([401, f.codeLate]);
     expect(await send(step(-25))).toEqual([401, f.codeWrong]);
     expect(await send(step(3))).toEqual([401, f.codeWrong]);
+    expect(await send("abcd-efgh-jkmn-pqrs")).toEqual([401, f.codeRecoveryWrong]);
+    expect(await send("abcd-efgh-jkmn-pqr")).toEqual([401, f.codeRecoveryWrong]);
   });
 
   it("how long to wait after too many, whatever code is right then", async () => {

@@ -19,6 +19,8 @@ export const de: FactorMessages = {
     "Dieser Code ist falsch oder wurde schon verwendet. Warten Sie auf den nächsten. Wird auch der abgelehnt, schalten Sie auf dem Gerät, das die Codes anzeigt, die automatische Uhrzeit ein.",
   codeLate:
     "Dieser Code ist nicht mehr gültig. Geben Sie den ein, den Ihre App jetzt anzeigt. Zeigt sie noch immer diesen an, schalten Sie auf dem Gerät die automatische Uhrzeit ein.",
+  codeRecoveryWrong:
+    "Dieser Wiederherstellungscode ist falsch oder wurde schon verwendet. Jeder gilt einmal. Prüfen Sie Ihre Eingabe, oder geben Sie einen anderen ein.",
   remember: "In diesem Browser 30 Tage nicht mehr fragen",
   confirmTitle: "Erneut anmelden",
   confirmIntro: "Bevor Sie ändern, wie Sie sich anmelden, bestätigen Sie, dass Sie es sind.",
@@ -85,7 +87,8 @@ export const de: FactorMessages = {
     "Dieser Browser kann keine Passkeys verwenden. Nehmen Sie einen anderen Browser oder ein anderes Gerät.",
   passkeyScript: "Passkeys brauchen JavaScript, das in diesem Browser ausgeschaltet ist.",
   passkeysFull: "Mehr Passkeys sind nicht möglich. Entfernen Sie zuerst einen.",
-  passkeyNameWrong: "Verwenden Sie 1 bis 50 Zeichen, von denen mindestens eines sichtbar ist.",
+  passkeyNameWrong:
+    "Verwenden Sie 1 bis 50 Zeichen, von denen mindestens eines sichtbar ist und keines die Schreibrichtung ändert.",
   stepUpNoPasskey:
     "Sie haben noch keinen Passkey. Fügen Sie einen hinzu; danach führt die Sicherheitsseite Sie zurück.",
   noPasswordTitle: "Passwort festlegen",

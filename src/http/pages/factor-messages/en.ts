@@ -15,6 +15,8 @@ export const en = {
     "This code is wrong or was used before. Wait for the next one. If that is refused too, turn on automatic time on the device that shows the codes.",
   codeLate:
     "This code is no longer valid. Enter the one that your app shows now. If it still shows this one, turn on automatic time on its device.",
+  codeRecoveryWrong:
+    "This recovery code is wrong or was used before. Each works once. Check what you typed, or enter another one.",
   remember: "Don’t ask again in this browser for 30 days",
   confirmTitle: "Sign in again",
   confirmIntro: "To change how you sign in, confirm first that it is you.",
@@ -71,7 +73,8 @@ export const en = {
   passkeysUnsupported: "This browser cannot use passkeys. Use another browser or device.",
   passkeyScript: "Passkeys need JavaScript, which is off in this browser.",
   passkeysFull: "You have as many passkeys as there may be. Remove one first.",
-  passkeyNameWrong: "Use 1 to 50 characters, of which at least one is visible.",
+  passkeyNameWrong:
+    "Use 1 to 50 characters, of which at least one is visible, and none that change the direction of text.",
   stepUpNoPasskey: "You have no passkey yet. Add one; then the security page leads you back.",
   noPasswordTitle: "Set a password",
   noWayIn:

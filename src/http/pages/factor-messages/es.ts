@@ -17,6 +17,8 @@ export const es: FactorMessages = {
     "Este código no es correcto o ya se ha usado. Espera al siguiente. Si tampoco se acepta, activa la hora automática en el dispositivo que muestra los códigos.",
   codeLate:
     "Este código ya no es válido. Escribe el que tu aplicación muestra ahora. Si sigue mostrando este, activa la hora automática en su dispositivo.",
+  codeRecoveryWrong:
+    "Este código de recuperación no es correcto o ya se ha usado. Cada uno sirve una vez. Comprueba lo que has escrito o escribe otro.",
   remember: "No volver a preguntar en este navegador durante 30 días",
   confirmTitle: "Inicia sesión de nuevo",
   confirmIntro: "Para cambiar cómo inicias sesión, confirma primero que eres tú.",
@@ -77,7 +79,8 @@ export const es: FactorMessages = {
   passkeysUnsupported: "Este navegador no admite llaves de acceso. Usa otro navegador o dispositivo.",
   passkeyScript: "Las llaves de acceso necesitan JavaScript, que está desactivado en este navegador.",
   passkeysFull: "Has llegado al número máximo de llaves de acceso. Quita una primero.",
-  passkeyNameWrong: "Usa de 1 a 50 caracteres, al menos uno de ellos visible.",
+  passkeyNameWrong:
+    "Usa de 1 a 50 caracteres, al menos uno de ellos visible y ninguno que cambie la dirección del texto.",
   stepUpNoPasskey:
     "Aún no tienes ninguna llave de acceso. Añade una; después, la página de seguridad te traerá de vuelta.",
   noPasswordTitle: "Establece una contraseña",

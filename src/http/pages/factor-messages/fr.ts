@@ -17,6 +17,8 @@ export const fr: FactorMessages = {
     "Ce code est faux ou a déjà été utilisé. Attendez le suivant. S’il est refusé lui aussi, activez l’heure automatique sur l’appareil qui affiche les codes.",
   codeLate:
     "Ce code n’est plus valable. Saisissez celui que votre application affiche maintenant. Si elle affiche encore celui-ci, activez l’heure automatique sur son appareil.",
+  codeRecoveryWrong:
+    "Ce code de récupération est faux ou a déjà été utilisé. Chacun sert une fois. Vérifiez votre saisie ou entrez-en un autre.",
   remember: "Ne plus demander dans ce navigateur pendant 30 jours",
   confirmTitle: "Se reconnecter",
   confirmIntro: "Pour changer votre façon de vous connecter, confirmez d’abord que c’est bien vous.",
@@ -81,7 +83,7 @@ export const fr: FactorMessages = {
     "Ce navigateur ne prend pas en charge les clés d’accès. Utilisez un autre navigateur ou un autre appareil.",
   passkeyScript: "Les clés d’accès ont besoin de JavaScript, désactivé dans ce navigateur.",
   passkeysFull: "Vous avez atteint le nombre maximal de clés d’accès. Supprimez-en une d’abord.",
-  passkeyNameWrong: "Saisissez de 1 à 50 caractères, dont au moins un visible.",
+  passkeyNameWrong: "Saisissez de 1 à 50 caractères, dont au moins un visible et aucun qui change le sens du texte.",
   stepUpNoPasskey:
     "Vous n’avez pas encore de clé d’accès. Ajoutez-en une ; la page Sécurité vous ramènera ensuite ici.",
   noPasswordTitle: "Définir un mot de passe",

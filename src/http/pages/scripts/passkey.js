@@ -198,10 +198,11 @@ if (webAuthn.browserSupportsWebAuthn()) {
   for (const button of document.querySelectorAll("button[data-passkey]")) {
     setUp(/** @type {HTMLButtonElement} */ (button));
   }
-} else {
-  for (const element of document.querySelectorAll("[data-no-passkeys]")) {
-    /** @type {HTMLElement} */ (element).hidden = false;
-  }
+}
+for (const element of document.querySelectorAll(
+  webAuthn.browserSupportsWebAuthn() ? "[data-with-passkeys]" : "[data-no-passkeys]",
+)) {
+  /** @type {HTMLElement} */ (element).hidden = false;
 }
 
 /** Tells the browser's passkey manager which passkeys are of no use here, where the browser can do that. */

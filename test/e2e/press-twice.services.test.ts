@@ -213,11 +213,26 @@ async function tryOne(name: string, way: Way, latency: number, tabs: number): Pr
   }
 }
 
+/** When a passkey button is pressed again: after so many milliseconds, once the answer is on its way, or after that was stopped. */
+type Again = number | "on its way" | "stopped";
+
+/** Presses a page's passkey button twice, by a script of the page: the driver waits for the next page once that is on its way. */
+function pressTwiceBy(again: Again): string {
+  const press = `document.querySelector("button[data-passkey]").click();`;
+  if (typeof again === "number") return `setTimeout(() => { ${press} }, ${again}); ${press}`;
+  const stop = again === "stopped" ? "stop();" : "";
+  return `new MutationObserver((_, observer) => {
+    observer.disconnect();
+    setTimeout(() => { ${stop} setTimeout(() => { ${press} }, 50); }, 50);
+  }).observe(document.querySelector("button[data-passkey]"), { attributeFilter: ["aria-busy"] });
+  ${press}`;
+}
+
 /** Presses the passkey button of a page twice, whose scripts run. */
-async function pressPasskeyTwice(name: string, latency: number, pauseMs: number): Promise<void> {
+async function pressPasskeyTwice(name: string, latency: number, again: Again): Promise<void> {
   const entry = PASSKEY_ENTRIES[name];
   if (entry === undefined || browser === null) throw new Error(`no entry for ${name}`);
-  const what = `${name}, ${latency} ms, pressed again after ${pauseMs} ms`;
+  const what = `${name}, ${latency} ms, pressed again: ${again}`;
   const context = await browser.newContext({ locale: "en-US" });
   context.setDefaultTimeout(30_000);
   try {
@@ -232,11 +247,9 @@ async function pressPasskeyTwice(name: string, latency: number, pauseMs: number)
     const button = page.locator("button[data-passkey]");
     await button.waitFor();
     await device.setUser(true);
-    await slowDown(page, latency);
-    const pressNow = () => page.evaluate(`document.querySelector("button[data-passkey]")?.click()`);
-    await pressNow();
-    await page.waitForTimeout(pauseMs);
-    await pressNow().catch(() => null);
+    // in between there must be time to press again
+    await slowDown(page, typeof again === "number" ? latency : 1_500);
+    await page.evaluate(pressTwiceBy(again));
     await reach(page, [entry.end], what);
     expect([what, await device.count()]).toEqual([what, 1]);
   } finally {
@@ -298,5 +311,14 @@ describe("every button of every page", () => {
         ),
       ),
     ),
+  );
+  pressed(
+    "C-30 that asks for a passkey or makes one, pressed again while its answer is on its way or was stopped",
+    () =>
+      runAll(
+        (["on its way", "stopped"] as const).flatMap((again) =>
+          Object.keys(PASSKEY_ENTRIES).map((name) => () => pressPasskeyTwice(name, 0, again)),
+        ),
+      ),
   );
 });

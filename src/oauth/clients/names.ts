@@ -52,9 +52,9 @@ const vouchingPhrases = [
 ];
 /** Marks that pages of many services show beside names that they checked. */
 const checkMark = /[\u2611\u2705\u2713\u2714\u{1f5f8}\u{1f5f9}]/u;
-/** A name of a host in brackets, which is how pages show whose a client is. */
+/** A name of a host in brackets, which is how pages show whose a client is. There is no top-level domain `js`, but there is Node.js. */
 const bracketedHost =
-  /[\p{Ps}<][^\p{Pe}>]*[\p{L}\p{N}][.\u3002](\p{L}{2,}|xn--[a-z0-9-]+)[^\p{Pe}>]*[\p{Pe}>]|[\p{Ps}<][ ]*\d+(\.\d+){3}[^\p{Pe}>]*[\p{Pe}>]/u;
+  /[\p{Ps}<][^\p{Pe}>]*[\p{L}\p{N}][.\u3002]((?![jJ][sS][^\p{L}])\p{L}{2,}|xn--[a-z0-9-]+)[^\p{Pe}>]*[\p{Pe}>]|[\p{Ps}<][ ]*\d+(\.\d+){3}[^\p{Pe}>]*[\p{Pe}>]/u;
 
 /**
  * What a name that a client gave itself says of more than the client: that somebody checked it, or whose host it is at. Only this service's pages

@@ -225,7 +225,7 @@ describe("registration without an initial access token", () => {
           "Économie & Société",
           "L’Œil neuf",
         ],
-        ...["Claude Code (v1.2)", "Unofficial Reader", "Monday.com", "Third Shopper", "3rd Shop"],
+        ...["Claude Code (v1.2)", "Notes (Node.js)", "Unofficial Reader", "Monday.com", "Third Shopper", "3rd Shop"],
       ];
       for (const client_name of names) {
         const answer = await postJson(`${one.url}/oauth2/register`, { ...agent, client_name });

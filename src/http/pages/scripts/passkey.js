@@ -53,11 +53,16 @@ function fieldsOf(/** @type {HTMLButtonElement} */ { form }) {
   return fields;
 }
 
-/** Was an answer sent? No other one follows it while the next page is on its way: of two that a form sends, one is refused. */
-let isSent = false;
+/**
+ * What was sent. No other answer follows it while the next page is on its way: of two that a form sends, one is refused. A press sends it again,
+ * as after the browser was told to stop.
+ * @type {HTMLFormElement | null}
+ */
+let sent = null;
 // the page of the back button is shown as it was left
 addEventListener("pageshow", () => {
-  isSent = false;
+  sent?.remove();
+  sent = null;
 });
 
 /**
@@ -65,8 +70,7 @@ addEventListener("pageshow", () => {
  * their own: the page's own form is as it was where the browser comes back to it.
  */
 function send(/** @type {HTMLButtonElement} */ button, /** @type {object | null} */ answer) {
-  if (isSent) return;
-  isSent = true;
+  if (sent !== null) return;
   const form = document.createElement("form");
   Object.assign(form, { method: "post", action: button.dataset.path ?? button.form?.action, hidden: true });
   const fields = fieldsOf(button);
@@ -76,8 +80,8 @@ function send(/** @type {HTMLButtonElement} */ button, /** @type {object | null}
   }
   document.body.append(form);
   button.setAttribute("aria-busy", "true");
+  sent = form;
   form.submit();
-  form.remove();
 }
 
 /** The fields but passwords are right, as after any other button. */
@@ -94,7 +98,8 @@ function setUp(/** @type {HTMLButtonElement} */ button) {
   const offer = inField === undefined ? null : new FieldOffer(button, options);
   let isPressed = false;
   const press = async () => {
-    if (isSent || isPressed || (options.creates && !areFieldsRight(form))) return;
+    if (sent !== null) return sent.submit();
+    if (isPressed || (options.creates && !areFieldsRight(form))) return;
     isPressed = true;
     offer?.stop();
     failure.hide();

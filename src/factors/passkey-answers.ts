@@ -6,6 +6,14 @@ import type { Passkey } from "../store/factors.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { endOfChallenge } from "./challenge.ts";
 
+let library: Promise<typeof import("@simplewebauthn/server")> | null = null;
+
+/** Loaded when the first passkey comes: the start is not slower for it. It is kept: each import costs some 50 µs. */
+export function webAuthnLibrary() {
+  library ??= import("@simplewebauthn/server");
+  return library;
+}
+
 /** What an authenticator answered, as the page sends it. */
 export interface PasskeyAnswer {
   /** JSON of a PublicKeyCredential (WebAuthn section 5.1). */

@@ -18,6 +18,7 @@ import {
   type PasskeyAnswer,
   passkeyRefused,
   readAnswer,
+  webAuthnLibrary,
 } from "./passkey-answers.ts";
 
 /** Of one user. */
@@ -111,7 +112,7 @@ async function readNewPasskey(ctx: Context, uuid: string, made: NewPasskey): Pro
   if (read === null) throw passkeyRefused(ctx, uuid, "challenge");
   const { response, challenge } = read;
   const { transports = [] } = response.response;
-  const { verifyRegistrationResponse } = await import("@simplewebauthn/server");
+  const { verifyRegistrationResponse } = await webAuthnLibrary();
   const { registrationInfo } = await verifyRegistrationResponse({
     response: { ...response, response: { ...response.response, transports: transports as "internal"[] } },
     expectedChallenge: challenge,

@@ -18,6 +18,7 @@ import {
   type PasskeyAnswer,
   passkeyRefused,
   readAnswer,
+  webAuthnLibrary,
 } from "./passkey-answers.ts";
 
 /**
@@ -152,7 +153,7 @@ async function verify(
   const { rpId, origins } = demandParty(ctx);
   const { userHandle } = response.response;
   if (userHandle !== undefined && userHandle !== handleOf(passkey.userId)) return null;
-  const { verifyAuthenticationResponse } = await import("@simplewebauthn/server");
+  const { verifyAuthenticationResponse } = await webAuthnLibrary();
   try {
     const { verified, authenticationInfo } = await verifyAuthenticationResponse({
       response,

@@ -127,8 +127,13 @@ export async function nextEventSeq(sql: TransactionSql, uuid: string): Promise<n
   return sql.count("users", "event_seq", "uuid = ?", [uuid]);
 }
 
-/** An account that its user closed is one that they may keep, and may need a new password for. */
-const mayReset = "(disabled_at IS NULL OR disabled_at = closed_at)";
+/** An account that its user closed is one that they may keep, and may need a new password or a recovery code for. */
+const mayReturn = "(disabled_at IS NULL OR disabled_at = closed_at)";
+
+/** As `takeEventSeq`, of a user who closed the account too. @returns null: the user is gone, or disabled by an operator */
+export async function takeEventSeqToReturn(sql: TransactionSql, uuid: string): Promise<number | null> {
+  return sql.count("users", "event_seq", `uuid = ? AND ${mayReturn}`, [uuid]);
+}
 
 export class Users implements UserStore {
   readonly #database: Database;
@@ -416,7 +421,7 @@ export class Users implements UserStore {
   ): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
-        const seq = await sql.count("users", "event_seq", `uuid = ? AND ${mayReset}`, [reset.userId]);
+        const seq = await takeEventSeqToReturn(sql, reset.userId);
         if (seq === null) throw new AuthError("not_found", "no such user");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
@@ -454,7 +459,7 @@ export class Users implements UserStore {
         [tokenHash],
       );
       if (token === undefined) return "invalid";
-      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReset}${forUpdate(sql)}`, [
+      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReturn}${forUpdate(sql)}`, [
         token.user_id,
       ]);
       if (users.length === 0) return "invalid";

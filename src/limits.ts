@@ -28,6 +28,9 @@ const rules = {
   /** Links that verify an address: per address and network that asks, and per address from all networks together. */
   email_verification: { limit: 5, windowMs: 3_600_000 },
   email_verification_of_address: { limit: 15, windowMs: 3_600_000 },
+  /** Links to another address: per account that is to have it, and per address from all accounts together. */
+  email_change: { limit: 10, windowMs: 3_600_000 },
+  email_change_to_address: { limit: 15, windowMs: 3_600_000 },
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /**

@@ -83,10 +83,12 @@ export async function requestEmailChange(
   const user = await checkOwner(ctx, request.uuid, { currentPassword, isFreshSignIn });
   const sending = async () => {
     if (email === user.email && user.emailVerified) return;
-    const allowed = await maySend(ctx, email, asker);
+    // apart from what anybody may ask for: strangers who know the address cannot use these up
+    await ctx.limits.take("email_change", user.uuid);
+    await ctx.limits.take("email_change_to_address", email);
     const owner = await ctx.store.users.findByEmail(email);
     const isTaken = owner !== null && owner.uuid !== user.uuid;
-    if (allowed) await send(ctx, user, email, asker, { isTaken, acting });
+    await send(ctx, user, email, asker, { isTaken, acting });
   };
   await hideTime(sending());
 }

@@ -28,6 +28,11 @@ const rules = {
   /** Links that verify an address: per address and network that asks, and per address from all networks together. */
   email_verification: { limit: 5, windowMs: 3_600_000 },
   email_verification_of_address: { limit: 15, windowMs: 3_600_000 },
+  /** Links to another address: per account that is to have it, and per address from all accounts together. */
+  email_change: { limit: 10, windowMs: 3_600_000 },
+  email_change_to_address: { limit: 15, windowMs: 3_600_000 },
+  /** Per form that has a mail sent, and address: a second press has no second one sent. */
+  mail_of_form: { limit: 1, windowMs: 60_000 },
   /** Typed in on the device page, per account: of 20^8 codes ten in a quarter of an hour (RFC 8628 section 5.1). */
   wrong_user_code: { limit: 10, windowMs: 15 * 60_000 },
   /**
@@ -163,6 +168,11 @@ export class Limits {
     if (endsAt === null) return null;
     this.#hit(rule);
     return this.#clock.now() - (endsAt - rules[rule].windowMs);
+  }
+
+  /** Was a form sent with this address a moment ago, as by a double click? @param form names it; null: it has no name */
+  async isSecondPress(form: string | null, email: string): Promise<boolean> {
+    return form !== null && (await this.#count("mail_of_form", `${form}\n${email}`)) !== null;
   }
 
   /** Opens the uses of a limit that has none unless it was opened (`takeOpened`). */

@@ -6,7 +6,15 @@ import { isUniqueViolation } from "./faults.ts";
 import { demandSession } from "./held-sessions.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Database, Sql, TransactionSql } from "./transaction.ts";
-import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf, nextEventSeq, takeEventSeq } from "./users.ts";
+import {
+  holdUser,
+  JOINED_USER,
+  type JoinedUserRow,
+  joinedUserOf,
+  markProfileChanged,
+  nextEventSeq,
+  takeEventSeq,
+} from "./users.ts";
 import { insertVerification } from "./verification-links.ts";
 
 interface LinkRow extends JoinedUserRow {
@@ -111,6 +119,7 @@ export class EmailVerifications implements EmailVerificationStore {
       now,
       user.uuid,
     ]);
+    await markProfileChanged(sql, user.uuid, now);
     if (email === user.email) return "now_verified";
     await sql.change("DELETE FROM password_reset_token WHERE user_id = ?", [user.uuid]);
     const seq = await nextEventSeq(sql, user.uuid);

@@ -16,7 +16,7 @@ import type { Outbox } from "./outbox.ts";
 import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
 import { actIn } from "./sessions.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
-import { nextEventSeq, takeEventSeq } from "./users.ts";
+import { nextEventSeq, takeEventSeqToReturn } from "./users.ts";
 
 /** A form that is sent again within this time is answered as before (milliseconds). */
 const repeatMs = 60_000;
@@ -141,7 +141,7 @@ export class FactorTables implements FactorStore {
     const now = event.timestamp;
     return this.#database.transaction<CodeUse>(async (sql) => {
       // the user's row first, as every transaction here
-      const seq = await takeEventSeq(sql, userId, null);
+      const seq = await takeEventSeqToReturn(sql, userId);
       if (seq === null) return rollback("refused");
       const condition = "code_hash = ? AND user_id = ?";
       const used = await sql.change(

@@ -127,8 +127,18 @@ export async function nextEventSeq(sql: TransactionSql, uuid: string): Promise<n
   return sql.count("users", "event_seq", "uuid = ?", [uuid]);
 }
 
-/** An account that its user closed is one that they may keep, and may need a new password for. */
-const mayReset = "(disabled_at IS NULL OR disabled_at = closed_at)";
+/** Applications read from `updated_at` whether they know a user's claims (OpenID Connect Core section 5.1): the address is one of them. */
+export async function markProfileChanged(sql: TransactionSql, uuid: string, now: number): Promise<void> {
+  await sql.change("UPDATE user_profiles SET updated_at = ? WHERE user_id = ?", [now, uuid]);
+}
+
+/** An account that its user closed is one that they may keep, and may need a new password or a recovery code for. */
+const mayReturn = "(disabled_at IS NULL OR disabled_at = closed_at)";
+
+/** As `takeEventSeq`, of a user who closed the account too. @returns null: the user is gone, or disabled by an operator */
+export async function takeEventSeqToReturn(sql: TransactionSql, uuid: string): Promise<number | null> {
+  return sql.count("users", "event_seq", `uuid = ? AND ${mayReturn}`, [uuid]);
+}
 
 export class Users implements UserStore {
   readonly #database: Database;
@@ -270,19 +280,15 @@ export class Users implements UserStore {
           ]);
         }
         if (change.nickname !== undefined) {
-          await sql.change("UPDATE user_profiles SET nickname = ?, updated_at = ? WHERE user_id = ?", [
-            change.nickname,
-            now,
-            uuid,
-          ]);
+          await sql.change("UPDATE user_profiles SET nickname = ? WHERE user_id = ?", [change.nickname, uuid]);
         }
         if (change.claims !== undefined) {
-          await sql.change("UPDATE user_profiles SET claims = ?, updated_at = ? WHERE user_id = ?", [
+          await sql.change("UPDATE user_profiles SET claims = ? WHERE user_id = ?", [
             JSON.stringify(change.claims),
-            now,
             uuid,
           ]);
         }
+        await markProfileChanged(sql, uuid, now);
         return true;
       },
       { repeatable: true },
@@ -416,7 +422,7 @@ export class Users implements UserStore {
   ): Promise<void> {
     await this.#database.transaction(
       async (sql) => {
-        const seq = await sql.count("users", "event_seq", `uuid = ? AND ${mayReset}`, [reset.userId]);
+        const seq = await takeEventSeqToReturn(sql, reset.userId);
         if (seq === null) throw new AuthError("not_found", "no such user");
         // a repeated run after a lost answer to COMMIT
         const own = await sql.rows("SELECT 1 AS own FROM outbox WHERE event_id = ?", [event.eventId]);
@@ -454,7 +460,7 @@ export class Users implements UserStore {
         [tokenHash],
       );
       if (token === undefined) return "invalid";
-      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReset}${forUpdate(sql)}`, [
+      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReturn}${forUpdate(sql)}`, [
         token.user_id,
       ]);
       if (users.length === 0) return "invalid";
@@ -472,6 +478,7 @@ export class Users implements UserStore {
         "UPDATE users SET email_verified_at = ? WHERE uuid = ? AND email_verified_at IS NULL",
         [now, token.user_id],
       );
+      if (isFirstProof === 1) await markProfileChanged(sql, token.user_id, now);
       // until now anybody may have signed up with this address, and their passkey would go on signing in
       if (isFirstProof === 1 && passkeysRemoved !== null) {
         await sql.change("DELETE FROM passkey WHERE user_id = ?", [token.user_id]);

@@ -1,11 +1,12 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { randomToken } from "../crypto/hashes.ts";
 import type { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { pendingEmailOf, requestEmailChange } from "../users/email-verification.ts";
 import { askerOf } from "./asker.ts";
 import { confirmFor } from "./confirm.ts";
 import { refusalOn } from "./error-table.ts";
-import { formFields } from "./forms.ts";
+import { formFields, formIdOf } from "./forms.ts";
 import { mustConfirm, type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
@@ -38,6 +39,7 @@ export function accountEmailPage(app: FastifyInstance, ctx: OAuthContext): void 
         isFreshSignIn,
         asker: askerOf(visit.request),
         acting,
+        form: formIdOf(form),
       });
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input", "invalid_credentials", "rate_limited"]);
@@ -53,7 +55,7 @@ async function showForm(
   { email, error }: { readonly email: string; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
   return renderPage(visit, "account-email", {
-    fields: formFields(session, path, {}),
+    fields: { ...formFields(session, path, {}), form: randomToken() },
     own: user.email,
     takesPassword: user.hasPassword,
     isVerified: user.emailVerified,

@@ -1,6 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import type { Asker } from "../events.ts";
 
+/** The cookie of a choice on the pages, over https and over http. */
+const languageCookies = ["__Host-auth_language", "auth_language"] as const;
 const tag = /^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$/;
 
 /** The browser that sent a request, as events name it. */
@@ -9,8 +11,11 @@ export function askerOf(request: FastifyRequest): Asker {
   return { ipAddress: request.ip, userAgent, language: languageOf(request) };
 }
 
-/** The language that the browser prefers; empty: it names none. */
+/** The language that its user chose on a page, else the one that the browser prefers; empty: it names none. */
 function languageOf(request: FastifyRequest): string {
-  const [first = ""] = request.languages();
+  // a route that reads no cookies has none
+  const cookies: Readonly<Record<string, string | undefined>> = request.cookies ?? {};
+  const chosen = languageCookies.map((name) => cookies[name]).find((value) => value !== undefined);
+  const [first = ""] = chosen === undefined ? request.languages() : [chosen];
   return tag.test(first) ? first : "";
 }

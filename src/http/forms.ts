@@ -44,7 +44,7 @@ export async function openFormFields(visit: Visit, purpose: string, fields: Reco
   return { ...fields, csrf: `${browser}.${visit.ctx.derivedKeys.browserForms.of(`${purpose}\n${browser}`)}` };
 }
 
-/** The hidden fields of a form that signs in: it has an id of its own, by which a second press of its button is known. */
+/** The hidden fields of a form that signs in, or has a mail sent: it has an id of its own, by which a second press of its button is known. */
 export async function loginFormFields(visit: Visit, purpose: string, fields: Record<string, string>) {
   return { ...(await openFormFields(visit, purpose, fields)), form: randomToken() };
 }

@@ -9,7 +9,7 @@ import { findReset, requestPasswordReset, resetPassword } from "../users/passwor
 import { checkCurrentPassword } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { ANSWERS, refusalOn } from "./error-table.ts";
-import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
+import { checkOpenForm, formIdOf, loginFormFields, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -36,7 +36,7 @@ export function passwordResetPages(app: FastifyInstance, ctx: OAuthContext): voi
     const pending = await requestOf(visit, session, form["request"]);
     const { email = "" } = form;
     try {
-      await requestPasswordReset(ctx, { email, asker: askerOf(visit.request) });
+      await requestPasswordReset(ctx, { email, asker: askerOf(visit.request), form: formIdOf(form) });
     } catch (thrown) {
       return showRequest(visit, pending, { email, error: refusalOn(visit.reply, thrown, ["invalid_input"]) });
     }
@@ -86,7 +86,7 @@ async function showRequest(
   { email, error }: { readonly email: string; readonly error: AuthError | null },
 ): Promise<FastifyReply> {
   const request = await shownOf(visit, pending);
-  const fields = await openFormFields(visit, "password-reset", { request: request.carried });
+  const fields = await loginFormFields(visit, "password-reset", { request: request.carried });
   return renderPage(visit, "reset-request", { ...request, fields, email, problems: fieldProblems(error) });
 }
 

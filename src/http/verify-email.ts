@@ -14,7 +14,7 @@ import { normaliseEmail } from "../users/input.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./asker.ts";
 import { ANSWERS, refusalOn } from "./error-table.ts";
-import { checkOpenForm, openAccount, openFormFields, sealAccount } from "./forms.ts";
+import { checkOpenForm, formIdOf, loginFormFields, openAccount, openFormFields, sealAccount } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { renderPage } from "./pages/render.ts";
@@ -68,7 +68,7 @@ export function verifyEmailPages(app: FastifyInstance, ctx: OAuthContext): void 
     const user = uuid === null ? await userOf(visit, session) : await getUser(ctx, uuid);
     const email = form["email"] ?? user?.email ?? "";
     try {
-      await requestEmailVerification(ctx, { email, asker: askerOf(visit.request) });
+      await requestEmailVerification(ctx, { email, asker: askerOf(visit.request), form: formIdOf(form) });
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input"]);
       return showSend(visit, pending, { user: null, email, isSent: false, error });
@@ -118,7 +118,7 @@ async function showSend(
   const own = shown.user;
   return renderPage(visit, "verify-email-send", {
     ...request,
-    fields: await openFormFields(visit, "verify-email-send", {
+    fields: await loginFormFields(visit, "verify-email-send", {
       request: request.carried,
       account: own === null ? "" : sealAccount(visit.ctx, sendPath, own.uuid),
     }),

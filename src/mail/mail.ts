@@ -75,7 +75,7 @@ function contentOf(event: AuthEvent, words: Words): Content | null {
     case "USER_PASSWORD_CHANGED": {
       const { subject, ...texts } = t.passwordChanged;
       const facts = factsOf(event, words);
-      return { subject, text: texts[event.payload.change] ?? texts.CHANGED, facts, ...notYou(t, issuer) };
+      return { subject, text: texts[event.payload.change] ?? texts.CHANGED, facts, ...notYourPassword(t, issuer) };
     }
     case "USER_DELETED":
       return { ...t.deleted, facts: [], notes: [] };
@@ -102,11 +102,17 @@ function linkMail(
 function adviceOn(kind: SecurityKind, t: MailMessages, issuer: string) {
   if (kind === "FACTOR_ADDED") return onSecurityPage(t.notYourFactor, t, issuer);
   if (kind === "RECOVERY_CODES_MADE") return onSecurityPage(t.notYourCodes, t, issuer);
+  if (kind === "EMAIL_CHANGED") return { ...notYou(t, issuer), warning: t.notYourAddress };
   return notYou(t, issuer);
 }
 
 function notYou({ notYou, openAccount }: MailMessages, issuer: string) {
   return { warning: notYou, action: { text: openAccount, url: `${issuer}/` }, notes: [] };
+}
+
+/** Whose password a stranger changed cannot sign in with it. */
+function notYourPassword({ notYourPassword, reset }: MailMessages, issuer: string) {
+  return { warning: notYourPassword, action: { text: reset.button, url: `${issuer}/password-reset` }, notes: [] };
 }
 
 function onSecurityPage(warning: string, { openSecurity }: MailMessages, issuer: string) {

@@ -42,14 +42,16 @@ export function newVerification(
 /**
  * Has a link sent that verifies the account's address. The response and its time do not tell whether there is an account, whether its
  * address is verified already, and whether its links of this hour are used up.
+ * @param request form: names the one that asks, whose second press has nothing sent
  * @throws AuthError invalid_input, unavailable
  */
 export async function requestEmailVerification(
   ctx: Context,
-  request: { readonly email: unknown; readonly asker: Asker },
+  request: { readonly email: unknown; readonly asker: Asker; readonly form?: string | null },
 ): Promise<void> {
   const email = readEmail(request.email);
   const sending = async () => {
+    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
     const allowed = await maySend(ctx, email, request.asker);
     const user = await ctx.store.users.findByEmail(email);
     if (!allowed || user === null || user.disabledAt !== null || user.emailVerified) return;
@@ -72,6 +74,8 @@ export async function requestEmailChange(
     /** The user signed in again just now, which is enough for one without a password. */
     readonly isFreshSignIn?: boolean;
     readonly asker?: Asker;
+    /** Names the form, whose second press has nothing sent. */
+    readonly form?: string | null;
     /** The browser's session, where there is one. */
     readonly acting?: ActingSession;
   },
@@ -83,10 +87,13 @@ export async function requestEmailChange(
   const user = await checkOwner(ctx, request.uuid, { currentPassword, isFreshSignIn });
   const sending = async () => {
     if (email === user.email && user.emailVerified) return;
-    const allowed = await maySend(ctx, email, asker);
+    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
+    // apart from what anybody may ask for: strangers who know the address cannot use these up
+    await ctx.limits.take("email_change", user.uuid);
+    await ctx.limits.take("email_change_to_address", email);
     const owner = await ctx.store.users.findByEmail(email);
     const isTaken = owner !== null && owner.uuid !== user.uuid;
-    if (allowed) await send(ctx, user, email, asker, { isTaken, acting });
+    await send(ctx, user, email, asker, { isTaken, acting });
   };
   await hideTime(sending());
 }

@@ -19,14 +19,19 @@ import { isClosed, networkOrNull, openLoginFrom } from "./users.ts";
 /**
  * Publishes a `password-reset` event for the account of this address. The response and its time do not tell whether there is an account,
  * whether it is disabled, and whether its resets of this hour are used up (`mayPublish`).
+ * @param request form: names the one that asks, whose second press publishes nothing
  * @throws AuthError invalid_input, unavailable
  */
 export async function requestPasswordReset(
   ctx: Context,
-  request: { readonly email: unknown; readonly asker: Asker },
+  request: { readonly email: unknown; readonly asker: Asker; readonly form?: string | null },
 ): Promise<void> {
   const email = readEmail(request.email);
-  await hideTime(publishReset(ctx, email, request.asker));
+  const publishing = async () => {
+    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
+    await publishReset(ctx, email, request.asker);
+  };
+  await hideTime(publishing());
 }
 
 async function publishReset(ctx: Context, email: string, asker: Asker): Promise<void> {

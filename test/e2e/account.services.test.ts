@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import type { Browser } from "playwright-core";
 import type { Language } from "../../src/config/languages.ts";
+import { sealAccount } from "../../src/http/forms.ts";
+import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
+import { findClosed, requestDeletion } from "../../src/users/deletion.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import {
   accessibilityTree,
@@ -123,6 +126,34 @@ describe.each<Language>(["en", "ko"])("the account page in Chromium without scri
       expect(here.complaints).toEqual([]);
     } finally {
       await here.close();
+    }
+  });
+});
+
+describe("the times of an account in Chromium", () => {
+  inBrowser("are in the reader's zone, that of the account's end on both of its pages too", async () => {
+    const t = MESSAGES.en;
+    const account = await signUp(app.url);
+    await requestDeletion(app.context, account.uuid);
+    const { erasedAt } = (await findClosed(app.context, { uuid: account.uuid })) ?? { erasedAt: 0 };
+    const parts = { dateStyle: "medium", timeStyle: "short", timeZone: "Pacific/Kiritimati" } as const;
+    const day = new Intl.DateTimeFormat("en", parts).format(erasedAt).split(",")[0] ?? "";
+    const { page, close } = await openProfile(browser, { locale: "en-US", timezoneId: parts.timeZone });
+    try {
+      await page.goto(`${app.url}/login`);
+      await page.getByLabel(t.email).fill(account.email);
+      await page.getByLabel(t.password).fill(account.password);
+      await page.getByRole("button", { name: t.signIn, exact: true }).click();
+      await page.getByRole("button", { name: ACCOUNT_MESSAGES.en.data.keep }).waitFor();
+      const restore = await page.getByRole("alert").textContent();
+      const sealed = sealAccount(app.context, "/account/closed", account.uuid);
+      await page.goto(`${app.url}/account/closed?${new URLSearchParams({ account: sealed })}`);
+      for (const text of [restore, await page.getByRole("status").textContent()]) {
+        expect(text).toContain(day);
+        expect(text).not.toContain("UTC");
+      }
+    } finally {
+      await close();
     }
   });
 });

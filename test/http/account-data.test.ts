@@ -188,6 +188,22 @@ describe("the data page", () => {
     expect((await browser.post(`${app.url}/account/restore`, hiddenFields(html))).status).toBe(200);
   });
 
+  it("keeps a closed account by a recovery code whose owner has lost the phone, once", async () => {
+    const account = await signUp(app.url);
+    const browser = await signedIn(account);
+    await giveApp(app, account.uuid);
+    const { codes } = await users().makeRecoveryCodes({ uuid: account.uuid });
+    await close(browser, account);
+    const give = async () => {
+      const { browser: stranger, form } = await firstStep(app.url, account);
+      const answer = await stranger.post(`${app.url}/login/second-factor`, { ...form, code: codes[0] ?? "" });
+      return [answer.status, (await answer.text()).includes(a.data.restoreTitle)];
+    };
+    expect(await give()).toEqual([403, true]);
+    expect(await give()).toEqual([401, false]);
+    await until(() => (kindsOf(account.uuid).includes("RECOVERY_CODE_USED") ? true : undefined));
+  });
+
   it("keeps a closed account whose password is lost, by a reset mail", async () => {
     const account = await signUp(app.url);
     await close(await signedIn(account), account);

@@ -10,7 +10,7 @@ import {
   TestBrowser,
   uniqueEmail,
 } from "../support/flow.ts";
-import { resetTokenFor } from "../support/resets.ts";
+import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
 const t = MESSAGES.en;
 const album = { clientId: "album", redirectUri: "https://album.example/cb", scope: "openid" };
@@ -133,6 +133,41 @@ describe("a form that is sent twice", () => {
       expect((await stranger.submit(`${app.url}/device`, { user_code })).status).toBe(400);
     },
   );
+
+  it("C-30 has one mail sent by both presses, and another one by a new form or for another address", async () => {
+    const account = await signUp(app.url);
+    const owner = new TestBrowser();
+    await login(owner, account);
+    const moved = uniqueEmail();
+    const forms: [TestBrowser, string, string, string, Record<string, string>][] = [
+      [new TestBrowser(), "/password-reset", "password-reset", account.email, {}],
+      [new TestBrowser(), "/verify-email", "user-email-verification", account.email, {}],
+      [owner, "/account/email", "user-email-verification", moved, { current_password: account.password }],
+    ];
+    const mailsOf = (topic: string, to: string) =>
+      eventsOf(app).filter((told) => told.topic === topic && told.event.payload["email"] === to).length;
+    // the link of the sign-up
+    await until(() => (mailsOf("user-email-verification", account.email) > 0 ? true : undefined));
+    for (const [browser, path, topic, email, more] of forms) {
+      const mails = (to = email) => mailsOf(topic, to);
+      const before = mails();
+      const action = path === "/verify-email" ? `${path}/send` : path;
+      const fieldsNow = async () => {
+        const html = await (await browser.get(app.url + path)).text();
+        return { ...hiddenFields(html.slice(html.indexOf(`action="${action}"`))), email, ...more };
+      };
+      const fields = await fieldsNow();
+      const answers = await pressTwice(browser, app.url + action, fields);
+      expect(new Set(answers.map(({ status }) => status)).size).toBe(1);
+      const other = uniqueEmail();
+      const wanted = path === "/account/email" ? other : (await signUp(app.url, { email: other })).email;
+      await browser.post(app.url + action, { ...fields, email: wanted });
+      await browser.post(app.url + action, await fieldsNow());
+      // the events of a user come in order
+      await until(() => (mails() >= before + 2 && mails(wanted) > 0 ? true : undefined));
+      expect([path, mails() - before]).toEqual([path, 2]);
+    }
+  });
 
   it("C-30 signing out everywhere tells both presses that it is done", async () => {
     const account = await signUp(app.url);

@@ -3,6 +3,7 @@ import type { Language } from "../../src/config/languages.ts";
 import {
   type AuthEvent,
   emailVerification,
+  passwordChanged,
   passwordReset,
   UNKNOWN_ASKER,
   userDeleted,
@@ -51,6 +52,21 @@ describe("a mail", () => {
       expect(mail?.text).toContain("192.0.2.1");
       expect(mail?.html).not.toContain("<b>bold");
       expect(mailOf(userDeleted(speaking, asker, now), issuer, now)?.text).toContain(t.deleted.text);
+    },
+  );
+
+  it.each(Object.keys(MAIL_MESSAGES) as Language[])(
+    "advises in %s what helps whose password or address a stranger has changed",
+    (language) => {
+      const speaking = { ...user, claims: { locale: language } };
+      const t = MAIL_MESSAGES[language];
+      for (const change of ["CHANGED", "RESET", "SET_BY_OPERATOR"] as const) {
+        const mail = mailOf(passwordChanged(speaking, change, asker, now), issuer, now);
+        expect(mail?.text).toContain(`${t.notYourPassword}\n\n${t.reset.button}:\n${issuer}/password-reset\n`);
+        expect(mail?.html).toContain(`href="${issuer}/password-reset"`);
+      }
+      const moved = userSecurity(speaking, { kind: "EMAIL_CHANGED", detail: "eve@example.com" }, asker, now);
+      expect(mailOf(moved, issuer, now)?.text).toContain(t.notYourAddress);
     },
   );
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { setPassword } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
-import { type Account, getTokens, postJson, signUp } from "../support/flow.ts";
+import { type Account, getTokens, postJson, signUp, TestBrowser } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 
@@ -50,6 +50,15 @@ describe("the events of an account", () => {
     const locales = told("password-reset", account).map(({ event }) => event.payload["locale"]);
     expect(locales).toEqual(["ko-KR", "fr-CA"]);
     expect(told("user-signup", account).map(({ event }) => event.payload["locale"])).toEqual([undefined]);
+  });
+
+  it("are in the language that a person chose on the pages, whatever their browser prefers", async () => {
+    const account = await signUp(app.url);
+    const browser = new TestBrowser({ "accept-language": "en-GB" });
+    await browser.get(`${app.url}/password-reset?language=ja`);
+    expect((await browser.submit(`${app.url}/password-reset`, { email: account.email })).status).toBe(200);
+    const { event } = await until(() => told("password-reset", account)[0]);
+    expect(event.payload["locale"]).toBe("ja");
   });
 
   it("say once that the account was deleted, and where it could be reached", async () => {

@@ -75,6 +75,27 @@ describe("the verification of an e-mail address", () => {
     await getTokens(app.url, { ...account, email });
   });
 
+  it("shows applications by updated_at that the address has changed, or is verified now", async () => {
+    const account = await signUp(app.url);
+    const updatedAt = async () => {
+      const { access_token } = await getTokens(app.url, { ...account, email: email ?? account.email });
+      const response = await fetch(`${app.url}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } });
+      return ((await response.json()) as { updated_at: number }).updated_at;
+    };
+    let email: string | undefined;
+    const times = [await updatedAt()];
+    app.clock.shift = 2_000;
+    await confirm(await tokenTo(account.email));
+    times.push(await updatedAt());
+    app.clock.shift = 4_000;
+    email = uniqueEmail();
+    await users().requestEmailChange({ uuid: account.uuid, email, currentPassword: account.password });
+    await confirm(await tokenTo(email));
+    times.push(await updatedAt());
+    app.clock.shift = 0;
+    expect(times).toEqual([...new Set(times)].sort((a, b) => a - b));
+  });
+
   it("answers the same for an address of another account, of none, and one that is verified, and mails no stranger", async () => {
     const [account, other] = [await signUp(app.url), await signUp(app.url)];
     await tokenTo(other.email);
@@ -101,6 +122,16 @@ describe("the verification of an e-mail address", () => {
     expect(mailsTo(account.email)).toHaveLength(6);
     expect((await confirm(first)).status).toBe(400);
     expect((await confirm(newest)).status).toBe(204);
+  });
+
+  it("C-42 sends a link to a new address however often strangers asked for links to it, and says so once it sends none", async () => {
+    const account = await signUp(app.url);
+    const email = uniqueEmail();
+    await Promise.all(Array.from({ length: 20 }, () => ask(email)));
+    const statuses: number[] = [];
+    for (let time = 0; time < 11; time++) statuses.push((await move(account, email)).status);
+    expect(statuses).toEqual([...Array<number>(10).fill(202), 429]);
+    expect((await confirm(await tokenTo(email, 9))).status).toBe(204);
   });
 
   it("is the same over gRPC", async () => {

@@ -65,6 +65,10 @@ export const de: MailMessages = {
   },
   facts: { time: "Zeit", browser: "Browser", address: "IP-Adresse", detail: "Einzelheiten" },
   notYou: "Wenn Sie das nicht waren, ändern Sie sofort Ihr Passwort und melden Sie sich überall ab:",
+  notYourPassword:
+    "Wenn Sie das nicht waren, legen Sie sofort über einen Link per E-Mail ein neues fest. Damit werden alle abgemeldet:",
+  notYourAddress:
+    "Wenn Sie das nicht waren, melden Sie sich sofort mit dieser Adresse und Ihrem Passwort an, und ändern Sie dann beides:",
   notYourFactor:
     "Wenn Sie das nicht waren, entfernen Sie sie sofort auf der Seite „Sicherheit“ und ändern Sie dann Ihr Passwort:",
   notYourCodes:

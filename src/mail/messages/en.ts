@@ -55,6 +55,8 @@ export const en = {
   },
   facts: { time: "Time", browser: "Browser", address: "IP address", detail: "Details" },
   notYou: "If this was not you, change your password at once and sign out everywhere:",
+  notYourPassword: "If this was not you, set a new one through a mailed link at once. That signs everyone out:",
+  notYourAddress: "If this was not you, sign in with that address and your password at once, then change both:",
   notYourFactor: "If this was not you, remove it on the security page at once, then change your password:",
   notYourCodes: "If this was not you, make new codes on the security page at once, then change your password:",
   openSecurity: "Open the security page",

@@ -62,6 +62,10 @@ export const es: MailMessages = {
   },
   facts: { time: "Hora", browser: "Navegador", address: "Dirección IP", detail: "Detalles" },
   notYou: "Si no fuiste tú, cambia tu contraseña de inmediato y cierra sesión en todas partes:",
+  notYourPassword:
+    "Si no fuiste tú, elige una nueva de inmediato con un enlace por correo. Con eso se cierran todas las sesiones:",
+  notYourAddress:
+    "Si no fuiste tú, inicia sesión de inmediato con esa dirección y tu contraseña, y después cambia las dos:",
   notYourFactor: "Si no fuiste tú, quítalo de inmediato en la página de seguridad y después cambia tu contraseña:",
   notYourCodes:
     "Si no has sido tú, crea códigos nuevos de inmediato en la página de seguridad y después cambia tu contraseña:",

@@ -65,6 +65,10 @@ export const fr: MailMessages = {
   },
   facts: { time: "Heure", browser: "Navigateur", address: "Adresse IP", detail: "Détails" },
   notYou: "Si ce n’était pas vous, changez tout de suite votre mot de passe et déconnectez-vous partout :",
+  notYourPassword:
+    "Si ce n’était pas vous, choisissez-en tout de suite un nouveau par un lien envoyé par e-mail. Tout le monde sera déconnecté :",
+  notYourAddress:
+    "Si ce n’était pas vous, connectez-vous tout de suite avec cette adresse et votre mot de passe, puis changez les deux :",
   notYourFactor:
     "Si ce n’était pas vous, retirez-le tout de suite sur la page Sécurité, puis changez votre mot de passe :",
   notYourCodes:

@@ -47,6 +47,8 @@ export const ko: MailMessages = {
   },
   facts: { time: "시간", browser: "브라우저", address: "IP 주소", detail: "내용" },
   notYou: "본인이 아니라면 즉시 비밀번호를 변경하고 모든 곳에서 로그아웃하세요.",
+  notYourPassword: "본인이 아니라면 즉시 메일로 받은 링크로 새 비밀번호를 설정하세요. 모든 곳에서 로그아웃됩니다.",
+  notYourAddress: "본인이 아니라면 즉시 그 주소와 본인의 비밀번호로 로그인한 뒤 둘 다 변경하세요.",
   notYourFactor: "본인이 아니라면 보안 페이지에서 즉시 삭제한 뒤 비밀번호를 변경하세요.",
   notYourCodes: "본인이 아니라면 바로 보안 페이지에서 새 코드를 만들고 비밀번호를 변경하세요.",
   openSecurity: "보안 페이지 열기",

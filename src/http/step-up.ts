@@ -19,7 +19,8 @@ import { demandRequest, forgetLatest, rememberLatest, shownOf } from "./waiting-
 export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
   pageRoutes(app, ctx).get("/step-up", async (visit) => {
     const session = await sessionOf(visit);
-    const pending = await demandRequest(visit, session, readQuery(visit.request)["request"]);
+    const { request: carried, checked } = readQuery(visit.request);
+    const pending = await demandRequest(visit, session, carried);
     const next = await continueRequest(ctx, pending, session, browserOf(visit));
     // signed out meanwhile, or stepped up in another tab
     if (next.to !== "step-up" || session === null || session.userId === null) {
@@ -35,6 +36,7 @@ export function stepUpPage(app: FastifyInstance, ctx: OAuthContext): void {
     return renderPage(visit, "step-up", {
       ...(await shownOf(visit, pending)),
       needsPasskey,
+      isStillMissing: checked !== undefined,
       offersPasskeys: ctx.config.passkeys !== null,
     });
   });

@@ -14,6 +14,7 @@ import {
   redeem,
   signUp,
   type TestBrowser,
+  unescapeHtml,
 } from "../support/flow.ts";
 
 const acr = (name: string) => `urn:auth-service:acr:${name}`;
@@ -148,6 +149,11 @@ describe("an application that wants a second factor", () => {
     const page = await (await browser.get(asked.href)).text();
     expect(page).toContain('href="/account/security/totp?request=');
     expect(page).toContain('href="/account/security/passkeys?request=');
+    expect(page).not.toContain('role="alert"');
+    // who goes on without one hears that it is missing, and is not sent around in silence
+    const onward = unescapeHtml(/href="(\/step-up\?[^"]+)"/.exec(page)?.[1] ?? "");
+    const again = await (await browser.get(app.url + onward)).text();
+    expect(unescapeHtml(/role="alert"[^>]*>([^<]*)</.exec(again)?.[1] ?? "")).toBe(FACTOR_MESSAGES.en.stepUpNone);
     const secret = await giveApp(app, account.uuid);
     // the security page leads back, once there is one
     const security = await (await browser.get(`${app.url}/account/security`)).text();

@@ -116,6 +116,8 @@ function setUp(/** @type {HTMLButtonElement} */ button) {
     }
   };
   button.hidden = false;
+  // no autofocus reaches a hidden one
+  if (button.dataset.focus !== undefined) button.focus();
   button.addEventListener("click", press);
   // Enter in a form that has no other button
   form.addEventListener("submit", (event) => {

@@ -112,6 +112,9 @@ export function methodsOf({ isSynced }: Pick<Passkey, "isSynced">): readonly str
   return [isSynced ? "swk" : "hwk", "user", "mfa"];
 }
 
+/** What `methodsOf` may be. */
+export const PASSKEY_WAYS = [true, false].map((isSynced) => methodsOf({ isSynced }));
+
 /** @throws AuthError invalid_request: this issuer can have no passkeys */
 export function demandParty({ config }: Context): PasskeyParty {
   if (config.passkeys === null) throw noPasskeys();

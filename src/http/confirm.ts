@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { listFactors } from "../factors/factors.ts";
-import { methodsOf } from "../factors/passkey-answers.ts";
+import { PASSKEY_WAYS } from "../factors/passkey-answers.ts";
 import { counted, hasSecondFactor, PASSWORD_AND_CODE } from "../factors/second-step.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
@@ -107,9 +107,8 @@ async function confirmedBefore(visit: Visit): Promise<{ session: BrowserSession;
 /** The session that the same press opened: a press that is named by its code takes what the first took, the password and a counted guess. */
 async function pressedBefore(visit: Visit, user: UserToSignIn, form: Parameters): Promise<BrowserSession | null> {
   const { ctx } = visit;
-  const passkeys = [true, false].map((isSynced) => methodsOf({ isSynced }));
   const look = async (press: string | null) =>
-    press === null ? null : openedBy(ctx, press, user, [["pwd"], PASSWORD_AND_CODE, ...passkeys]);
+    press === null ? null : openedBy(ctx, press, user, [["pwd"], PASSWORD_AND_CODE, ...PASSKEY_WAYS]);
   if (form["credential"] !== undefined || !(await hasSecondFactor(ctx, user))) {
     return look(formIdOf(form));
   }

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { listFactors } from "../factors/factors.ts";
-import { methodsOf } from "../factors/passkey-answers.ts";
+import { PASSKEY_WAYS } from "../factors/passkey-answers.ts";
 import { ClosedAccount } from "../factors/passkeys.ts";
 import { plainCode } from "../factors/recovery-codes.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
@@ -211,7 +211,7 @@ async function baseOf(
   if (sessionHash === null || (await isSessionOf(ctx, sessionHash, user.uuid))) return { raises: sessionHash };
   const press = pressOf(visit, user, form, path);
   if (press === null) return null;
-  const passkeys = [true, false].map((isSynced) => ["pwd", ...methodsOf({ isSynced })]);
+  const passkeys = PASSKEY_WAYS.map((way) => ["pwd", ...way]);
   const look = () => findOpenedBy(ctx, press, user, [PASSWORD_AND_CODE, ...passkeys]);
   const guess = { code: form["code"] ?? "", guesser: guesserOf(visit, { user, sessionHash }) };
   const opened = form["credential"] === undefined ? await counted(ctx, user, guess, look) : await look();

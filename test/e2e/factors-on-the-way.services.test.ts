@@ -11,6 +11,7 @@ import {
   launchChromium,
   openProfile,
   type Profile,
+  slowDown,
   startClientServer,
 } from "../support/browser.ts";
 import { codeOf, giveApp } from "../support/factors.ts";
@@ -65,13 +66,6 @@ async function givePassword(page: Page, { email, password }: Pick<Account, "emai
   await page.locator("#email").fill(email);
   await page.locator("#password").fill(password);
   await button(page, t.signIn).click();
-}
-
-async function slowDown(page: Page, latency: number): Promise<void> {
-  if (latency === 0) return;
-  const session = await page.context().newCDPSession(page);
-  const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
-  await session.send("Network.emulateNetworkConditions", conditions);
 }
 
 /** A browser whose device has a passkey of a new account, signed out. */

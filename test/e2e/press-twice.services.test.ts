@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
 import { startApp } from "../support/app.ts";
-import { inBrowser, launchChromium, startClientServer } from "../support/browser.ts";
+import { inBrowser, launchChromium, slowDown, startClientServer } from "../support/browser.ts";
 import { signUp } from "../support/flow.ts";
 import { giveAuthenticator } from "../support/virtual-authenticator.ts";
 import {
@@ -94,14 +94,6 @@ async function press(page: Page, entry: Entry): Promise<boolean> {
     return button !== null;
   })()`;
   return page.evaluate<boolean>(script).catch(() => false);
-}
-
-async function slowDown(page: Page, latency: number): Promise<void> {
-  if (latency === 0) return;
-  const session = await page.context().newCDPSession(page);
-  await session.send("Network.enable");
-  const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
-  await session.send("Network.emulateNetworkConditions", conditions);
 }
 
 interface Try {

@@ -10,6 +10,7 @@ import {
   launchChromium,
   openProfile,
   type Profile,
+  slowDown,
   startClientServer,
 } from "../support/browser.ts";
 import { codeOf, giveApp } from "../support/factors.ts";
@@ -66,13 +67,6 @@ async function givePassword(page: Page, url: string, { email, password }: Accoun
   await page.locator("#password").fill(password);
   await page.locator('form[action$="/login"] button[type=submit]').click();
   await page.locator("#code").waitFor();
-}
-
-async function slowDown(page: Page, latency: number): Promise<void> {
-  if (latency === 0) return;
-  const session = await page.context().newCDPSession(page);
-  const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
-  await session.send("Network.emulateNetworkConditions", conditions);
 }
 
 /** Types the code in each tab, and presses all buttons at the same moment. */

@@ -70,6 +70,15 @@ export async function openProfile(browser: Browser | null, options: BrowserConte
   return { context, page, complaints, close: () => context.close() };
 }
 
+/** What a page asks for from now on takes so long to be answered (milliseconds). */
+export async function slowDown(page: Page, latency: number): Promise<void> {
+  if (latency === 0) return;
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.enable");
+  const conditions = { offline: false, latency, downloadThroughput: -1, uploadThroughput: -1 };
+  await session.send("Network.emulateNetworkConditions", conditions);
+}
+
 /** The second origin: a client's server that only says what reached it. */
 export interface ClientServer {
   readonly origin: string;

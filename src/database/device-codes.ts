@@ -57,6 +57,15 @@ const longestIntervalMs = 3_600_000;
 /** Not decided, not revoked, not expired. */
 const isPending = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
 
+/** Codes that a user opened and left undecided, to somebody else who signed in with the same browser, may be opened again. */
+export async function releaseDeviceCodes(sql: Sql, sessionHash: string): Promise<void> {
+  await sql.change(
+    `UPDATE oauth2_device_code SET session_hash = NULL, user_id = NULL, auth_time = NULL, amr = NULL
+     WHERE session_hash = ? AND allowed_at IS NULL AND denied_at IS NULL`,
+    [sessionHash],
+  );
+}
+
 export class DeviceCodes implements DeviceCodeStore {
   readonly #database: Database;
   readonly #parts: RedemptionParts;

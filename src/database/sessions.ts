@@ -1,6 +1,7 @@
 import type { ActingSession, Session } from "../store/session.ts";
 import type { FirstCode, LoginProof, SessionStore, StoredRequest } from "../store/sessions.ts";
 import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
+import { releaseDeviceCodes } from "./device-codes.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession, holdSession } from "./held-sessions.ts";
@@ -103,7 +104,11 @@ async function takeOver(sql: Sql, old: string, session: Session): Promise<void> 
     old,
   ]);
   await deleteSession(sql, old);
-  if (before === undefined || before.user_id !== session.userId) return;
+  if (before === undefined) return;
+  if (before.user_id !== session.userId) {
+    if (before.user_id !== null) await releaseDeviceCodes(sql, old);
+    return;
+  }
   // the same user gave the password again: logging out still ends what came before
   for (const table of ["oauth2_authorization_code", "oauth2_device_code", "oauth2_authorization"]) {
     await sql.change(`UPDATE ${table} SET session_hash = ? WHERE session_hash = ?`, [session.idHash, old]);

@@ -14,6 +14,7 @@ import {
   refresh,
   signUp,
   TestBrowser,
+  unescapeHtml,
 } from "../../support/flow.ts";
 
 const grant = "urn:ietf:params:oauth:grant-type:device_code";
@@ -261,6 +262,30 @@ describe("the device authorization grant", () => {
     const allowed = await owner.post(`${d.url}/device/decision`, { ...hiddenFields(page), decision: "allow" });
     expect(allowed.status).toBe(200);
     expect((await withShift(6_000, () => poll(device))).status).toBe(200);
+  });
+
+  it("lets another account decide in the place of the one that had opened the code, and no other browser", async () => {
+    const [first, second] = [await signUp(d.url), await signUp(d.url)];
+    const { user_code: code, device_code: device } = await start();
+    const browser = await signedIn(first);
+    const old = browser.cookies.get("auth_session") ?? "";
+    const page = await (await type(browser, code)).text();
+    const other = unescapeHtml(/href="([^"]*account=other[^"]*)"/.exec(page)?.[1] ?? "");
+    expect((await type(await signedIn(), code)).status).toBe(403);
+    const after = await browser.submit(d.url + other, { email: second.email, password: second.password });
+    const back = `${d.url}${after.headers.get("location")}`;
+    expect(await (await browser.get(back)).text()).toContain(`value="${code}"`);
+    const confirm = await (await browser.submit(back, { user_code: code })).text();
+    expect([unescapeHtml(confirm).includes(second.email), confirm.includes(code)]).toEqual([true, true]);
+    // the first one's form, in a tab that stayed open, decides no more
+    const stale = new TestBrowser();
+    stale.cookies.set("auth_session", old);
+    const late = await stale.post(`${d.url}/device/decision`, { ...hiddenFields(page), decision: "deny" });
+    expect(late.status).toBe(403);
+    const allowed = await browser.post(`${d.url}/device/decision`, { ...hiddenFields(confirm), decision: "allow" });
+    expect(allowed.status).toBe(200);
+    const { access_token: token } = (await (await poll(device)).json()) as { access_token: string };
+    expect(await introspectSettled(d.url, token)).toMatchObject({ active: true, sub: second.uuid });
   });
 
   it("S-043 comes back to the device page after a login, with the code, and to nowhere else", async () => {

@@ -144,12 +144,8 @@ export async function createContext(
 export async function createApp(settings: Settings, overrides: Overrides = {}): Promise<App> {
   const { config } = settings;
   const log = overrides.log ?? createLogger(config.logLevel);
-  // with several workers, one line for each name is enough
-  if (cluster.worker === undefined || cluster.worker.id === 1) {
-    for (const { name, meant } of config.misspelt) {
-      log.warn({ event: "misspelt_setting", name, meant }, `${name} is no setting: did you mean ${meant}?`);
-    }
-  }
+  // with several workers, their primary has said it for all of them
+  if (cluster.worker === undefined) warnOfMisspelt(config, log);
   const room = await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config));
   const closers = new Closers();
   closers.push(room.close);
@@ -326,12 +322,20 @@ async function startListeners(
   return certificates.reload;
 }
 
+function warnOfMisspelt({ misspelt }: Config, log: Logger): void {
+  for (const { name, meant } of misspelt) {
+    log.warn({ event: "misspelt_setting", name, meant }, `${name} is no setting: did you mean ${meant}?`);
+  }
+}
+
 /**
  * Prepares the schema and the configured clients, once for all processes that share the listeners.
  * @throws ConfigError, StartRefused
  */
 export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
   const log = overrides.log ?? createLogger(settings.config.logLevel);
+  // before the database is waited for: its setting may be the misspelt one
+  warnOfMisspelt(settings.config, log);
   const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
   try {
     await using context = await openPatiently(settings, { ...overrides, log }, room);

@@ -1,13 +1,13 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import type { Settings } from "../config/config.ts";
-import { leaf, outputOf, type Runtime, settingsOf } from "./runtime.ts";
+import { leaf, outputOf, type Runtime, settingsOfCommand } from "./runtime.ts";
 
 export function addMigrateCommand(program: Command, runtime: Runtime): void {
   leaf(program, "migrate", "bring the database's schema up to date", ["migrate --plan", "migrate"])
     .option("--plan", "only print the SQL that would run; change nothing")
     .action(async (options: { json?: boolean; plan?: boolean }) => {
-      const settings = await settingsOf(runtime);
+      const settings = await settingsOfCommand(runtime);
       const { planMigrations, runMigrations } = await import("../database/migrate.ts");
       const output = outputOf(runtime, options);
       if (options.plan === true) {

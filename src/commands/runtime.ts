@@ -19,6 +19,15 @@ export async function settingsOf(runtime: Runtime): Promise<Settings> {
   return readConfig(runtime.env);
 }
 
+/** As `settingsOf`, for a command that ends: it says which variables are probably misspelt, as it may look at another database than was meant. */
+export async function settingsOfCommand(runtime: Runtime): Promise<Settings> {
+  const settings = await settingsOf(runtime);
+  for (const { name, meant } of settings.config.misspelt) {
+    runtime.stderr.write(`${name} is no setting: did you mean ${meant}?\n`);
+  }
+  return settings;
+}
+
 /** A command logs only warnings and errors, unless LOG_LEVEL is set. */
 function levelOf(runtime: Runtime, config: Config): string {
   return (runtime.env["LOG_LEVEL"] ?? "") === "" ? "warn" : config.logLevel;
@@ -26,7 +35,7 @@ function levelOf(runtime: Runtime, config: Config): string {
 
 /** Runs one command on the domain, without listeners, and closes the database afterwards. */
 export async function withContext<T>(runtime: Runtime, work: (ctx: OAuthContext) => Promise<T>): Promise<T> {
-  const settings = await settingsOf(runtime);
+  const settings = await settingsOfCommand(runtime);
   const [{ createContext }, { createLogger }, { syncClock }, { duringRequest, requestIdOf }] = await Promise.all([
     import("../app.ts"),
     import("../telemetry/log.ts"),

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import type { Command } from "commander";
 import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
+import { addressOf } from "../net/address.ts";
 import { closeAndExit } from "../process/exit.ts";
 import { freeStartMemory } from "../process/start-memory.ts";
 import { onStopSignal } from "../process/stop-signals.ts";
@@ -38,8 +39,8 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
 
 /** The one thing a normal start prints. */
 function greeting({ issuer, http, grpc, internalHttp, internalTls, kafka, production }: Config): string {
-  const internal = `${internalTls === null ? "http" : "https"}://${internalHttp.host}:${internalHttp.port}`;
-  const listeners = `HTTP ${http.host}:${http.port}, gRPC ${grpc.host}:${grpc.port}, health and metrics ${internal}`;
+  const internal = `${internalTls === null ? "http" : "https"}://${addressOf(internalHttp)}`;
+  const listeners = `HTTP ${addressOf(http)}, gRPC ${addressOf(grpc)}, health and metrics ${internal}`;
   if (production) return `Auth service is up: ${issuer} (${listeners})\n`;
   return (
     `Auth service is up: ${issuer}/ (${listeners})\n` +

@@ -2,8 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname } from "node:path";
+import { addressOf } from "../net/address.ts";
 import { isLoopback } from "../net/loopback.ts";
-import { nameOfHost, readMysqlUrl } from "../net/mysql-url.ts";
+import { readMysqlUrl } from "../net/mysql-url.ts";
 import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { type ClientRegistration, readClientRegistration } from "../store/client-metadata.ts";
@@ -174,7 +175,8 @@ function readIssuer(read: Reader, production: boolean, port: number): string {
   const given = read.text("ISSUER");
   const example = production ? "https://auth.example.com" : "http://localhost:8081";
   if (given === null && production) read.problem("ISSUER", "is needed in production", example);
-  const value = given ?? `http://localhost:${port}`;
+  // URLs do not have the port that http has by itself
+  const value = given ?? `http://localhost${port === 80 ? "" : `:${port}`}`;
   if (!URL.canParse(value)) {
     read.problem("ISSUER", `${JSON.stringify(value)} is no URL`, example);
     return value;
@@ -205,6 +207,10 @@ function readDatabase(read: Reader, production: boolean): string {
   const url = read.secret("DATABASE_URL") ?? "sqlite:./data/auth.sqlite";
   if (url.startsWith("sqlite:")) {
     if (url.length === "sqlite:".length) read.problem("DATABASE_URL", "names no file", "sqlite:./data/auth.sqlite");
+    // as of MySQL, where a parameter that is not known is refused
+    if (url.includes("?")) {
+      read.problem("DATABASE_URL", "a SQLite path has no parameters", url.slice(0, url.indexOf("?")));
+    }
     if (production && !read.flag("ALLOW_SQLITE", production)) {
       read.problem(
         "DATABASE_URL",
@@ -218,7 +224,7 @@ function readDatabase(read: Reader, production: boolean): string {
     read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port,host:port/database");
     return url;
   }
-  const names = parsed.hosts.map(nameOfHost);
+  const names = parsed.hosts.map(addressOf);
   if (new Set(names).size < names.length)
     read.problem("DATABASE_URL", "names a host twice", "mysql://...@db1,db2/auth");
   for (const wrong of problemsOfQuery(parsed.first)) {

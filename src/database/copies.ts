@@ -1,5 +1,5 @@
 import { StartRefused } from "../errors.ts";
-import { nameOfHost } from "../net/mysql-url.ts";
+import { addressOf } from "../net/address.ts";
 import type { Hosts } from "./hosts.ts";
 
 interface Key {
@@ -21,9 +21,9 @@ export async function requireCopies(hosts: Hosts): Promise<void> {
   if (current === undefined) return;
   const others = found.filter(({ rows }) => isOtherInstallation(current.rows, rows));
   if (others.length === 0) return;
-  const names = others.map(({ host }) => nameOfHost(host)).join(", ");
+  const names = others.map(({ host }) => addressOf(host)).join(", ");
   throw new StartRefused(
-    `DATABASE_URL: ${names} and ${nameOfHost(current.host)} hold different data: they have no signing key in common. Nothing was ` +
+    `DATABASE_URL: ${names} and ${addressOf(current.host)} hold different data: they have no signing key in common. Nothing was ` +
       "changed. Name only servers that are copies of one another: a primary and its replicas, or the nodes of a Galera cluster",
   );
 }

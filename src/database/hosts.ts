@@ -2,7 +2,8 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
 import { within } from "../deadline.ts";
-import { type MysqlHost, nameOfHost } from "../net/mysql-url.ts";
+import { addressOf } from "../net/address.ts";
+import type { MysqlHost } from "../net/mysql-url.ts";
 
 /** What one server says of itself. */
 export interface ServerState {
@@ -153,7 +154,7 @@ export class Hosts {
   }
 
   #moveTo(next: MysqlHost): void {
-    this.#log.warn({ from: nameOfHost(this.#current), to: nameOfHost(next) }, "the database moved to another server");
+    this.#log.warn({ from: addressOf(this.#current), to: addressOf(next) }, "the database moved to another server");
     this.#current = next;
     this.#stopWatching();
     const left = Object.assign(new Error("the database moved to another server"), { code: "ECONNRESET" });

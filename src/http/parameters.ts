@@ -51,8 +51,11 @@ function decode(body: Buffer): string {
 
 /** What cannot be read as the parameters of any request, whatever it is about. */
 export class UnreadableRequest extends AuthError {
-  constructor(description: string) {
+  /** The parameters that can be read all the same: each stood there once. */
+  readonly readable: Parameters;
+  constructor(description: string, readable: Parameters = {}) {
     super("invalid_request", description);
+    this.readable = readable;
   }
 }
 
@@ -158,20 +161,27 @@ function readPairs(pairs: readonly [string, string][], repeatable: readonly stri
   const parameters = Object.create(null) as Parameters;
   if (pairs.length > maxMembers) throw new UnreadableRequest(`more than ${maxMembers} parameters`);
   const seen = new Set<string>();
+  const wrong = new Map<string, string>();
   for (const [name, value] of pairs) {
-    if (seen.has(name) && !repeatable.includes(name)) {
-      throw new UnreadableRequest(`duplicate parameter ${printable(name)}`);
-    }
+    const problem = problemOf(name, value, seen.has(name) && !repeatable.includes(name));
+    // `state[]` makes `state` doubtful too
+    if (problem !== null) wrong.set(name.split(/[[\]]/, 1)[0] ?? name, problem);
     seen.add(name);
-    if (name.includes("[") || name.includes("]"))
-      throw new UnreadableRequest(`${printable(name)}: array parameters are not supported`);
-    if (value.includes("\0")) throw new UnreadableRequest(`${printable(name)} must not contain NUL`);
-    if (name === "scope" && value.length > maxScope) throw new UnreadableRequest("scope is too long");
-    if (value === "") continue;
+    if (value === "" || problem !== null) continue;
     const before = repeatable.includes(name) ? parameters[name] : undefined;
     parameters[name] = before === undefined ? value : `${before} ${value}`;
   }
-  return parameters;
+  const [problem] = wrong.values();
+  if (problem === undefined) return parameters;
+  for (const name of wrong.keys()) delete parameters[name];
+  throw new UnreadableRequest(problem, parameters);
+}
+
+function problemOf(name: string, value: string, isRepeated: boolean): string | null {
+  if (isRepeated) return `duplicate parameter ${printable(name)}`;
+  if (name.includes("[") || name.includes("]")) return `${printable(name)}: array parameters are not supported`;
+  if (value.includes("\0")) return `${printable(name)} must not contain NUL`;
+  return name === "scope" && value.length > maxScope ? "scope is too long" : null;
 }
 
 function rawBody(request: FastifyRequest): RawBody {

@@ -5,11 +5,6 @@ export interface MysqlHost {
   readonly port: number;
 }
 
-/** `host:port`, an IPv6 address in brackets. */
-export function nameOfHost({ host, port }: MysqlHost): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
-}
-
 export interface MysqlUrl {
   /** In the order of the URL: the first one that takes writes is used. */
   readonly hosts: readonly MysqlHost[];

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import type { Config } from "../config/config.ts";
 import { StartRefused } from "../errors.ts";
+import { addressOf } from "../net/address.ts";
 
 /** In the order in which they are taken. */
 const listeners = ["INTERNAL_HTTP", "HTTP", "GRPC"] as const;
@@ -24,7 +25,7 @@ export async function listen<T>(name: Listener, config: Config, start: () => Pro
     if (reason === null) throw error;
     const next = listeners.slice(listeners.indexOf(name) + 1);
     const refused = [{ name, reason }, ...(await refusedOf(next, config))];
-    const said = refused.map((each) => `${each.name}_PORT: ${addressOf(each.name, config)} ${each.reason}`);
+    const said = refused.map((each) => `${each.name}_PORT: ${addressOf(listenerOf(each.name, config))} ${each.reason}`);
     const example = freePorts(refused, config).join(" ");
     throw new StartRefused(`${said.join("\n")}. Choose another one, for example ${example}`, { cause: error });
   }
@@ -32,11 +33,6 @@ export async function listen<T>(name: Listener, config: Config, start: () => Pro
 
 const listenerOf = (name: Listener, config: Config) =>
   ({ HTTP: config.http, GRPC: config.grpc, INTERNAL_HTTP: config.internalHttp })[name];
-
-function addressOf(name: Listener, config: Config): string {
-  const { host, port } = listenerOf(name, config);
-  return `${host}:${port}`;
-}
 
 function reasonOf(error: unknown): string | null {
   const { code, message } = error as NodeJS.ErrnoException;

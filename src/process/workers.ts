@@ -21,9 +21,18 @@ const settledMs = 60_000;
 export async function serveWithWorkers(settings: Settings, up: () => void): Promise<void> {
   const { config } = settings;
   const log = createLogger(config.logLevel);
-  await prepare(settings, { log });
-  answerForAllWorkers();
+  let preparing = true;
   let stopping = false;
+  // before anything is forked, nothing has to be finished
+  onStopSignal(() => (preparing ? process.exit(0) : stop(0)));
+  if (!process.stdin.isTTY) {
+    process.on("SIGHUP", () => {
+      for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");
+    });
+  }
+  await prepare(settings, { log });
+  preparing = false;
+  answerForAllWorkers();
   let waiting = config.workers;
   let pause = firstPauseMs;
 
@@ -59,12 +68,6 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");
   };
-  onStopSignal(() => stop(0));
-  if (!process.stdin.isTTY) {
-    process.on("SIGHUP", () => {
-      for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");
-    });
-  }
   for (let number = 0; number < config.workers; number++) start();
 }
 

@@ -12,6 +12,7 @@ import {
 } from "@grpc/grpc-js";
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
+import { addressOf } from "../net/address.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
@@ -103,9 +104,8 @@ export async function startGrpcServer(
   };
   setServing(true);
 
-  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${host}:${options.port}`, credentialsFor(options.tls), (error, bound) =>
+    server.bindAsync(addressOf(options), credentialsFor(options.tls), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     );
   });

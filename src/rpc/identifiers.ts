@@ -12,3 +12,12 @@ export function readUuid(field: string, value: string): string {
   if (!uuidForm.test(value)) throw new AuthError("invalid_request", `${field} must be a UUID`);
   return value.toLowerCase();
 }
+
+/**
+ * An id that is no UUID: of a client, a passkey or a key. @param field its name in the message
+ * @throws AuthError invalid_request: empty, as where the caller left it out
+ */
+export function readId(field: string, value: string): string {
+  if (value === "") throw new AuthError("invalid_request", `${field} is missing`);
+  return value;
+}

@@ -11,7 +11,7 @@ import { exchangeToken } from "../oauth/token.ts";
 import { listAuthorizations, revokeAuthorization, revokeToken } from "../oauth/tokens/revocation.ts";
 import type { Authorization } from "../store/authorizations.ts";
 import { callerOf, callOf } from "./caller.ts";
-import { readUuid } from "./identifiers.ts";
+import { readId, readUuid } from "./identifiers.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
 export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService> {
@@ -65,12 +65,12 @@ export function tokenService(ctx: OAuthContext): ServiceImpl<typeof TokenService
     },
 
     async withdrawConsent({ uuid, clientId }, context) {
-      await withinDeadline(context, () => withdrawConsent(ctx, readUuid("uuid", uuid), clientId));
+      await withinDeadline(context, () => withdrawConsent(ctx, readUuid("uuid", uuid), readId("client_id", clientId)));
       return {};
     },
 
     async distrustSigningKey({ kid }, context) {
-      const added = await withinDeadline(context, () => distrustKey(ctx, kid));
+      const added = await withinDeadline(context, () => distrustKey(ctx, readId("kid", kid)));
       return { replacements: added.map(toSigningKey) };
     },
 

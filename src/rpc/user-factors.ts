@@ -11,7 +11,7 @@ import { beginTotp, confirmTotp } from "../factors/totp.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { getUser } from "../users/users.ts";
 import { askerOf } from "./caller.ts";
-import { readUuid } from "./identifiers.ts";
+import { readId, readUuid } from "./identifiers.ts";
 import { withinDeadline } from "./within-deadline.ts";
 
 type FactorMethods = Pick<
@@ -72,7 +72,7 @@ export function factorMethods(ctx: OAuthContext): FactorMethods {
 
     async removePasskey({ uuid, credentialId }, context) {
       const outcome = await withinDeadline(context, () =>
-        removePasskey(ctx, readUuid("uuid", uuid), credentialId, { asker: askerOf(context) }),
+        removePasskey(ctx, readUuid("uuid", uuid), readId("credential_id", credentialId), { asker: askerOf(context) }),
       );
       if (outcome === "only_way_in") throw new AuthError("invalid_request", "the account has no other way in");
       return {};
@@ -80,7 +80,7 @@ export function factorMethods(ctx: OAuthContext): FactorMethods {
 
     async renamePasskey({ uuid, credentialId, name }, context) {
       const renamed = await withinDeadline(context, () =>
-        renamePasskey(ctx, readUuid("uuid", uuid), { credentialId, name }),
+        renamePasskey(ctx, readUuid("uuid", uuid), { credentialId: readId("credential_id", credentialId), name }),
       );
       if (!renamed) throw new AuthError("not_found", "the user has no such passkey");
       return {};

@@ -8,6 +8,7 @@ import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
 import { cancelDeletion, deleteUser, requestDeletion } from "../users/deletion.ts";
 import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
+import { readEmail } from "../users/input.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { signUp } from "../users/sign-up.ts";
 import {
@@ -32,7 +33,13 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async getUserByEmail({ email }) {
-      return { user: toUser(await getUserByEmail(ctx, email)) };
+      try {
+        return { user: toUser(await getUserByEmail(ctx, email)) };
+      } catch (error) {
+        // no address names nobody: that is the caller's mistake
+        if (error instanceof AuthError && error.code === "not_found") readEmail(email);
+        throw error;
+      }
     },
 
     async batchGetUsers({ uuids }) {

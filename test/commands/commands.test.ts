@@ -313,6 +313,18 @@ describe("the command line", () => {
 });
 
 describe("auth migrate", () => {
+  it("says, as every command does, which variable is probably misspelt: another database than was meant may be asked", async () => {
+    const program = await Program.migrated();
+    for (const command of [
+      ["migrate", "--json"],
+      ["client", "list", "--json"],
+    ]) {
+      const { status, stdout, stderr } = await program.run(command, { env: { DATABASE_SSL_CAS: "ca.pem" } });
+      expect([status, stderr]).toEqual([0, "DATABASE_SSL_CAS is no setting: did you mean DATABASE_SSL_CA?\n"]);
+      expect(() => JSON.parse(stdout)).not.toThrow();
+    }
+  });
+
   it("prints a plan without making the database, then applies it once", async () => {
     const program = await Program.empty();
     const file = program.env["DATABASE_URL"]?.slice("sqlite:".length) ?? "";

@@ -101,6 +101,7 @@ describe("configuration", () => {
     const issuerOf = (env: Record<string, string>) => readConfig({ KEY_ENCRYPTION_KEY, ...env }).config.issuer;
     expect(issuerOf({})).toBe("http://localhost:8081");
     expect(issuerOf({ HTTP_PORT: "9000" })).toBe("http://localhost:9000");
+    expect(issuerOf({ HTTP_PORT: "80" })).toBe("http://localhost");
     expect(issuerOf({ HTTP_PORT: "9000", ISSUER: "http://localhost:8081" })).toBe("http://localhost:8081");
     expect(readConfig({ KEY_ENCRYPTION_KEY }).config.mailFrom).toBe("no-reply@localhost");
   });
@@ -220,6 +221,7 @@ describe("configuration", () => {
     for (const query of ["ssl-mode=PREFERRED", "ssl-mode=", "ssl-mode=on", "sslmode=REQUIRED", "charset=latin1"]) {
       expect([query, withQuery(query)]).toEqual([query, ["DATABASE_URL"]]);
     }
+    expect(wrongOf({ DATABASE_URL: "sqlite:./data/auth.sqlite?mode=ro" })).toEqual(["DATABASE_URL"]);
   });
 
   it("C-60 takes an origin of another scheme as a plain string", () => {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import net from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import path from "node:path";
 import tls from "node:tls";
 import { afterEach, describe, expect, it } from "@jest/globals";
@@ -65,6 +65,23 @@ it.each(["HTTP", "GRPC", "INTERNAL_HTTP"])(
       new RegExp(`^${name}_PORT: 127.0.0.1:${port} is in use by another process.*${name}_PORT=`),
     );
     taken.close();
+  },
+  60_000,
+);
+
+const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
+(hasIpv6 ? it : it.skip)(
+  "C-81 C-83 writes an IPv6 address of a listener in brackets: in the greeting, whose links can be opened, and where its port is taken",
+  async () => {
+    const hosts = { HTTP_HOST: "::1", GRPC_HOST: "::1", INTERNAL_HTTP_HOST: "::1" };
+    const service = await start(hosts);
+    await up(service);
+    const { http, grpc, internal, output } = service;
+    expect(output).toContain(`HTTP [::1]:${http}, gRPC [::1]:${grpc}, health and metrics http://[::1]:${internal})`);
+    const [mailbox = ""] = /http:\S+\/mail/.exec(output) ?? [];
+    expect((await fetch(mailbox)).status).toBe(200);
+    const second = await start({ ...hosts, HTTP_PORT: String(http) });
+    await expectRefused(second, new RegExp(`^HTTP_PORT: \\[::1\\]:${http} is in use`));
   },
   60_000,
 );
@@ -164,6 +181,24 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   expect([readiness?.status, readiness?.headers.get("retry-after")]).toEqual([503, "2"]);
   service.child.kill("SIGTERM");
   expect((await service.ended)[0]).toBe(0);
+}, 60_000);
+
+it("C-07 with several WORKERS too answers /healthz and obeys SIGTERM while the database is away, and says first what is misspelt", async () => {
+  const [nobody] = await freePorts(1);
+  const service = await start({
+    WORKERS: "2",
+    DATABASE_URL: `mysql://auth:secret@127.0.0.1:${nobody}/auth`,
+    KEY_ENCRYPTION_KEY: Buffer.alloc(32, 1).toString("base64"),
+    DATABASE_SSL_CAS: "x",
+  });
+  while (!service.output.includes("the database is away")) {
+    if (service.child.exitCode !== null) throw new Error(service.output);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  expect(service.output.trimStart().split("\n")[0]).toContain("did you mean DATABASE_SSL_CA?");
+  expect((await fetch(`http://127.0.0.1:${service.internal}/healthz`)).status).toBe(200);
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toEqual([0, null]);
 }, 60_000);
 
 it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-up is answered, half requests and silence are cut", async () => {

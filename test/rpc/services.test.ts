@@ -295,6 +295,26 @@ describe.each(protocols)("over %s", (protocol) => {
       if (answersNothing.includes(name)) await call(randomUUID());
       else expect([name, (await refusalOf(call(randomUUID()))).code]).toEqual([name, Code.NotFound]);
     }
+    for (const email of ["", "x", `${"x".repeat(2_000)}@example.com`]) {
+      const refusal = await refusalOf(users().getUserByEmail({ email }, as("worker")));
+      expect([email, refusal.code]).toEqual([email, Code.InvalidArgument]);
+    }
+    const nobody = users().getUserByEmail({ email: "nobody@example.com" }, as("worker"));
+    expect((await refusalOf(nobody)).code).toBe(Code.NotFound);
+    const { user } = await users().signUp(
+      { email: `${randomUUID()}@example.com`, password: "a long password", nickname: "N" },
+      as("worker"),
+    );
+    const uuid = user?.uuid ?? "";
+    const byOther: Record<string, (id: string) => Promise<unknown>> = {
+      withdrawConsent: (clientId) => tokens().withdrawConsent({ uuid, clientId }, as("worker")),
+      renamePasskey: (credentialId) => users().renamePasskey({ uuid, credentialId, name: "n" }, as("worker")),
+      removePasskey: (credentialId) => users().removePasskey({ uuid, credentialId }, as("worker")),
+      distrustSigningKey: (kid) => tokens().distrustSigningKey({ kid }, as("worker")),
+    };
+    for (const [name, call] of Object.entries(byOther)) {
+      expect([name, (await refusalOf(call(""))).code]).toEqual([name, Code.InvalidArgument]);
+    }
   });
 
   test("pages and batches keep their bounds, and a changed page token is refused", async () => {

@@ -97,6 +97,18 @@ export async function authorize(
 }
 
 /**
+ * Tells the client that its request cannot be read.
+ * @param readable parameters of it that can be
+ * @throws AuthError as `authorize`
+ */
+export async function refuseAtClient(ctx: OAuthContext, readable: Parameters, description: string): Promise<Next> {
+  const destination = await readDestination(ctx, readable);
+  return answeringClient(ctx, destination, async () => {
+    throw new ClientError("invalid_request", description);
+  });
+}
+
+/**
  * Sends the browser of the device page (RFC 8628 section 3.3) to the login, and back to the page with its code. Its request has no `client_id`, which tells it from every
  * request of a client.
  */

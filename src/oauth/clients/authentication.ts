@@ -175,8 +175,12 @@ export async function authenticateBasic(
   authorization: string,
   network: string,
 ): Promise<AuthenticatedClient> {
+  const method = "client_secret_basic";
   const basic = readBasic(ctx, authorization, network);
-  if (basic === null) throw refusal();
+  if (basic === null) {
+    logFailure(ctx, { clientId: "", client: null, method, network, reason: "the Basic header is empty" });
+    throw refusal();
+  }
   const { clientId } = basic;
   const subject = `${clientId}\n${network}`;
   ctx.limits.refuseWhenUsedUp("failed_client_authentication", subject);
@@ -184,7 +188,6 @@ export async function authenticateBasic(
   const secret = matchSecret(client, basic.secrets, ctx.clock.now());
   // a secret from before the client changed to keys is over
   if (client !== null && secret !== null && hasSecret(client.metadata)) return { client, secret };
-  const method = "client_secret_basic";
   logFailure(ctx, { clientId, client, method, network, reason: reasonOf(clientId, client, method, false) });
   throw await countedRefusal(ctx, subject);
 }
@@ -221,8 +224,11 @@ function readBasic(ctx: OAuthContext, authorization: string | null, network: str
   const colon = text.indexOf(":");
   if (colon < 0) throw malformed();
   const [clientId, secret] = [text.slice(0, colon), text.slice(colon + 1)] as const;
+  // neither id nor secret: a program's settings are empty, and it authenticates in another way
+  if (clientId === "" && secret === "") return null;
   return {
-    clientId: formDecoded(clientId) ?? clientId,
+    // no id has a space, so a plus sign stands for itself
+    clientId: formDecoded(clientId.replaceAll("+", "%2B")) ?? clientId,
     secrets: [...new Set([formDecoded(secret) ?? secret, secret])],
   };
 }

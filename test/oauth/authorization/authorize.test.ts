@@ -65,7 +65,7 @@ async function expectNoRedirect(responses: readonly Response[], before: number):
 }
 
 /** The error that the client is told of, with state and issuer, and no code. */
-async function expectTold(response: Response, error: string, state = "a-state"): Promise<void> {
+async function expectTold(response: Response, error: string, state: string | null = "a-state"): Promise<void> {
   const answer = answerOf(response);
   expect([response.url, answer.get("error")]).toEqual([response.url, error]);
   expect([answer.get("state"), answer.get("iss"), answer.get("code")]).toEqual([state, app.url, null]);
@@ -201,11 +201,11 @@ describe("redirect URIs", () => {
 describe("parameters", () => {
   const names = ["client_id", "redirect_uri", "state", "scope", "code_challenge", "response_type", "nonce"];
 
-  it("S-007 refuses each parameter twice, the same value too, by GET and by POST, and in the forms of arrays", async () => {
+  it("S-007 C-69 refuses each parameter twice, the same value too, by GET and by POST, and in the forms of arrays: the client is told, unless client or URI are in doubt", async () => {
     const before = codes();
     const url = new URL(authorizeUrl(app.url, { ...web, extra: { nonce: "n" } }));
-    const responses: Response[] = [];
     for (const name of names) {
+      const responses: Response[] = [];
       const value = url.searchParams.get(name) ?? "";
       for (const again of [`${name}=x`, `${name}=${encodeURIComponent(value)}`, `${name}=`]) {
         responses.push(await browser.get(`${url.href}&${again}`));
@@ -222,8 +222,11 @@ describe("parameters", () => {
         responses.push(await browser.get(`${url.href}&${name}${array}=x`));
         responses.push(await browser.get(`${without({ ...web, extra: { nonce: "n" } }, name)}&${name}${array}=x`));
       }
+      if (name === "client_id" || name === "redirect_uri") await expectNoRedirect(responses, before);
+      // of two states neither is the client's
+      else for (const each of responses) await expectTold(each, "invalid_request", name === "state" ? null : "a-state");
     }
-    await expectNoRedirect(responses, before);
+    expect(codes()).toBe(before);
   });
 
   it("S-009 S-010 S-011 redirects errors of response_type and code_challenge to the client, and issues nothing in the front channel", async () => {

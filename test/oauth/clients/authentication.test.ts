@@ -28,6 +28,7 @@ beforeAll(async () => {
     ...registrations,
     { client_id: odd.id, client_secret: odd.secret, ...own },
     { client_id: "guessed", client_secret: secret, ...own },
+    { client_id: "shop+eu", client_secret: secret, ...own },
   ]);
 });
 afterAll(() => app.close());
@@ -81,6 +82,15 @@ describe("client authentication", () => {
     }
     const latin = { authorization: `Basic ${Buffer.from(`${encoded(odd.id)}:ü`, "latin1").toString("base64")}` };
     expect(await outcome(ask("token", {}, latin))).toEqual([401, "invalid_client"]);
+  });
+
+  it("C-65 reads a client id with a plus sign as it is, as curl sends it, and form-url-encoded", async () => {
+    for (const id of ["shop+eu", encoded("shop+eu")]) {
+      expect([id, (await ask("token", {}, basic(id, encoded(secret)))).status]).toEqual([id, 200]);
+      const url = `${app.internalUrl}/auth.v1.IntrospectionService/Introspect`;
+      const headers = { "content-type": "application/json", ...basic(id, encoded(secret)) };
+      expect([id, (await fetch(url, { method: "POST", headers, body: "{}" })).status]).toEqual([id, 200]);
+    }
   });
 
   it("S-093 answers a wrong secret with 401 invalid_client, and a challenge where it came by Basic", async () => {
@@ -160,6 +170,10 @@ describe("client authentication", () => {
         const beside = await outcome(ask(endpoint, form, { ...headers, ...basic(method, "") }));
         expect([endpoint, method, ...beside]).toEqual([endpoint, method, ...alone]);
         expect(beside).not.toContain("invalid_client");
+        // without an id either, as a program sends it whose settings are empty
+        const [again, more] = await by(method, method);
+        const wholly = await outcome(ask(endpoint, again, { ...more, ...basic("", "") }));
+        expect([endpoint, method, ...wholly]).toEqual([endpoint, method, ...alone]);
       }
       const empty = { client_id: "client_secret_basic", client_secret: "" };
       const answer = await outcome(ask(endpoint, empty, basic("client_secret_basic", encoded(secret))));
@@ -280,7 +294,7 @@ describe("client authentication", () => {
       [{ exp: now + 660, iat: now + 600 }, "begins in 600 s: look at the clock of the client"],
       [{ exp: now + 3_600 }, "is good for more than 300 s, or the clock of the client is ahead"],
       [{ aud: "https://other.example" }, `must have ${app.url} as aud, and nothing else`],
-      [{ aud: [app.url] }, `must have ${app.url} as aud, and nothing else`],
+      [{ aud: [app.url, "https://other.example"] }, `must have ${app.url} as aud, and nothing else`],
       [{ jti: "" }, "needs a jti"],
     ];
     for (const [claims, problem] of bad) {

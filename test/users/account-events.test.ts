@@ -61,6 +61,69 @@ describe("the events of an account", () => {
     expect(event.payload["locale"]).toBe("ja");
   });
 
+  const german = { "accept-language": "de-AT,de;q=0.9" };
+  /** Signs in on the pages. */
+  const signIn = async (account: Account, headers: Record<string, string>, browser = new TestBrowser()) => {
+    Object.assign(browser.headers, headers);
+    const { email, password } = account;
+    expect((await browser.submit(`${app.url}/login`, { email, password })).status).toBe(303);
+    return browser;
+  };
+
+  it("speak the language of the account's owner, whatever the browser of a stranger who has the password prefers", async () => {
+    const account = await signUp(app.url, {}, german);
+    await getTokens(app.url, account, { browser: await signIn(account, german) });
+    const stranger = await signIn(account, korean);
+    const { access_token } = await getTokens(app.url, account, { browser: stranger });
+    const changing = { currentPassword: account.password, newPassword: "another horse battery" };
+    const bearer = { ...korean, authorization: `Bearer ${access_token}` };
+    expect((await postJson(`${app.url}/api/users/me/password`, changing, bearer)).status).toBe(204);
+    await users().resetFactors({ uuid: account.uuid });
+    await users().deleteUser({ uuid: account.uuid });
+    await until(() => told("user-deleted", account)[0]);
+    const locales = (topic: string) => told(topic, account).map(({ event }) => event.payload["locale"]);
+    expect(locales("user-signup")).toEqual(["de-AT"]);
+    expect(locales("user-login")).toEqual(["de-AT", "de-AT"]);
+    expect(told("user-security", account).map(({ event }) => event.payload["kind"])).toEqual([
+      "NEW_DEVICE",
+      "FACTORS_RESET",
+    ]);
+    expect(locales("user-security")).toEqual(["de-AT", "de-AT"]);
+    expect(locales("user-password-changed")).toEqual(["de-AT"]);
+    expect(locales("user-deleted")).toEqual(["de-AT"]);
+  });
+
+  it("follow the owner to another language by a login from a browser that the account knows, or by the first one", async () => {
+    const account = await signUp(app.url);
+    const notify = async (count: number) => {
+      await users().resetFactors({ uuid: account.uuid });
+      await until(() => resets()[count - 1]);
+      return resets().at(-1)?.event.payload["locale"];
+    };
+    const resets = () =>
+      told("user-security", account).filter(({ event }) => event.payload["kind"] === "FACTORS_RESET");
+    const browser = await signIn(account, german);
+    expect(await notify(1)).toBe("de-AT");
+    await signIn(account, korean, browser);
+    expect(await notify(2)).toBe("ko-KR");
+    // a browser that names none changes nothing, and neither does a new one
+    await signIn(account, { "accept-language": "*" }, browser);
+    await signIn(account, german);
+    expect(await notify(3)).toBe("ko-KR");
+  });
+
+  it("of what somebody waits for speak the language in which they asked, else that of the account", async () => {
+    const account = await signUp(app.url, {}, german);
+    const ask = (headers: Record<string, string>) =>
+      postJson(`${app.url}/api/users/password-reset`, { email: account.email }, headers);
+    await ask(korean);
+    await until(() => told("password-reset", account)[0]);
+    await ask({});
+    await until(() => told("password-reset", account)[1]);
+    const locales = told("password-reset", account).map(({ event }) => event.payload["locale"]);
+    expect(locales).toEqual(["ko-KR", "de-AT"]);
+  });
+
   it("say once that the account was deleted, and where it could be reached", async () => {
     const account = await signUp(app.url);
     const deleting = () => users().deleteUser({ uuid: account.uuid });

@@ -93,7 +93,9 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async requestEmailChange({ uuid, currentPassword, email }, context) {
-      const change = { uuid: readUuid("uuid", uuid), currentPassword, email, asker: askerOf(context) };
+      // for a user who has no password, the caller vouches that they signed in just now
+      const proof = { currentPassword, isFreshSignIn: currentPassword === "" };
+      const change = { uuid: readUuid("uuid", uuid), ...proof, email, asker: askerOf(context) };
       await withinDeadline(context, () => requestEmailChange(ctx, change));
       return {};
     },

@@ -591,6 +591,8 @@ export type RequestEmailChangeRequest = Message<"auth.v1.RequestEmailChangeReque
   uuid: string;
 
   /**
+   * Empty where the account has none. A wrong one is FAILED_PRECONDITION, and so is an empty one where the account has a password.
+   *
    * @generated from field: string current_password = 2;
    */
   currentPassword: string;
@@ -1474,6 +1476,7 @@ export const UserService: GenService<{
   },
   /**
    * Has a link sent to another address, which is the account's once it is verified. OK whether or not another account has it.
+   * Of an account without a password `current_password` is empty: make sure first that the user signed in just now.
    *
    * @generated from rpc auth.v1.UserService.RequestEmailChange
    */

@@ -1,9 +1,9 @@
 import type { FastifyRequest } from "fastify";
+import { LANGUAGE_TAG } from "../config/languages.ts";
 import type { Asker } from "../events.ts";
 
 /** The cookie of a choice on the pages, over https and over http. */
 const languageCookies = ["__Host-auth_language", "auth_language"] as const;
-const tag = /^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$/;
 
 /** The browser that sent a request, as events name it. */
 export function askerOf(request: FastifyRequest): Asker {
@@ -17,5 +17,5 @@ function languageOf(request: FastifyRequest): string {
   const cookies: Readonly<Record<string, string | undefined>> = request.cookies ?? {};
   const chosen = languageCookies.map((name) => cookies[name]).find((value) => value !== undefined);
   const [first = ""] = chosen === undefined ? request.languages() : [chosen];
-  return tag.test(first) ? first : "";
+  return LANGUAGE_TAG.test(first) ? first : "";
 }

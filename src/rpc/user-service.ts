@@ -20,7 +20,7 @@ import {
   setUserDisabled,
   updateUser,
 } from "../users/users.ts";
-import { askerOf, callerOf, demandScope } from "./caller.ts";
+import { askerOf, callerOf, demandScope, personOf } from "./caller.ts";
 import { readUuid } from "./identifiers.ts";
 import { factorMethods } from "./user-factors.ts";
 import { withinDeadline } from "./within-deadline.ts";
@@ -52,7 +52,8 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async signUp({ email, password, nickname }, context) {
-      const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }));
+      const person = personOf(context);
+      const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }, person));
       return { user: toUser(user) };
     },
 
@@ -76,9 +77,8 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async changePassword({ uuid, currentPassword, newPassword }, context) {
-      await withinDeadline(context, () =>
-        changePassword(ctx, { uuid: readUuid("uuid", uuid), currentPassword, newPassword }),
-      );
+      const change = { uuid: readUuid("uuid", uuid), currentPassword, newPassword, asker: personOf(context) };
+      await withinDeadline(context, () => changePassword(ctx, change));
       return {};
     },
 
@@ -101,11 +101,13 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async verifyEmail({ token }, context) {
-      return { user: toUser(await withinDeadline(context, () => verifyEmail(ctx, token))) };
+      const person = personOf(context);
+      return { user: toUser(await withinDeadline(context, () => verifyEmail(ctx, token, person))) };
     },
 
     async resetPassword({ token, newPassword }, context) {
-      await withinDeadline(context, () => resetPassword(ctx, { token, newPassword }));
+      const reset = { token, newPassword, asker: personOf(context) };
+      await withinDeadline(context, () => resetPassword(ctx, reset));
       return {};
     },
 

@@ -1,15 +1,19 @@
+import { randomUUID } from "node:crypto";
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
+import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
+import { noPasskeys } from "../factors/passkey-answers.ts";
+import { createAccountWithPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
 import { cancelDeletion, deleteUser, requestDeletion } from "../users/deletion.ts";
 import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { signUp } from "../users/sign-up.ts";
+import { readFreeNames, signUp } from "../users/sign-up.ts";
 import {
   batchGetUsers,
   changePassword,
@@ -54,6 +58,23 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     async signUp({ email, password, nickname }, context) {
       const person = personOf(context);
       const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }, person));
+      return { user: toUser(user) };
+    },
+
+    async beginPasskeySignUp({ email, nickname }) {
+      const uuid = randomUUID();
+      const names = await readFreeNames(ctx, { uuid, email, nickname });
+      const attempt = randomToken();
+      const options = offerPasskey(ctx, attempt, { uuid, ...names }, []);
+      if (options === null) throw noPasskeys();
+      return { uuid, optionsJson: JSON.stringify(options), attempt };
+    },
+
+    async signUpWithPasskey({ uuid, attempt, email, nickname, credentialJson: credential, name }, context) {
+      const account = { uuid: readUuid("uuid", uuid), email, nickname };
+      const made = { credential, form: attempt, attempt, name };
+      const person = personOf(context);
+      const { user } = await withinDeadline(context, () => createAccountWithPasskey(ctx, account, made, person));
       return { user: toUser(user) };
     },
 

@@ -271,6 +271,62 @@ describe.each(protocols)("over %s", (protocol) => {
     }
   });
 
+  test("an account is made with a passkey and no password by two calls, and the passkey opens it", async () => {
+    const authenticator = new Authenticator(app.url);
+    const names = { email: `Passkey-${randomUUID()}@example.com`, nickname: "Zoë" };
+    const { uuid, optionsJson, attempt } = await users().beginPasskeySignUp(names, as("worker"));
+    const options = JSON.parse(optionsJson) as { user: { name: string; displayName: string } };
+    expect(options.user).toMatchObject({ name: names.email.toLowerCase(), displayName: "Zoë" });
+    const credentialJson = authenticator.create(options as never);
+    const whole = { uuid, attempt, ...names, credentialJson, name: "Phone" };
+    const make = (over: object = {}) => users().signUpWithPasskey({ ...whole, ...over }, as("worker"));
+    const wrong = new Authenticator("https://evil.example").create(options as never);
+    for (const over of [
+      { credentialJson: wrong },
+      { credentialJson: "{}" },
+      { attempt: "x" },
+      { uuid: randomUUID() },
+    ]) {
+      const refused = await refusalOf(make(over));
+      expect([refused.code, refused.findDetails(ErrorDetailSchema)[0]?.code]).toEqual([
+        Code.FailedPrecondition,
+        "AUTH_INVALID_CREDENTIALS",
+      ]);
+    }
+    for (const [over, fields] of [
+      [{ name: "\u3164" }, ["name"]],
+      [{ email: "x", nickname: "" }, ["email", "nickname"]],
+    ] as const) {
+      const refused = await refusalOf(make(over));
+      expect(refused.code).toBe(Code.InvalidArgument);
+      const named = refused.findDetails(ErrorDetailSchema)[0]?.violations.map(({ field }) => field);
+      expect(named?.sort()).toEqual(fields);
+    }
+    expect((await refusalOf(make({ uuid: "x" }))).code).toBe(Code.InvalidArgument);
+    await expect(users().getUser({ uuid }, as("worker"))).rejects.toThrow();
+
+    // at once, and repeated as after a lost answer: one account
+    const made = await Promise.all(Array.from({ length: 5 }, () => make()));
+    made.push(await make());
+    const expected = { uuid, email: names.email.toLowerCase(), nickname: "Zoë", emailVerified: false };
+    for (const { user } of made) expect(user).toMatchObject(expected);
+    const factors = await users().listFactors({ uuid }, as("worker"));
+    expect(factors.passkeys).toMatchObject([{ name: "Phone" }]);
+    const told = () => eventsOf(app).filter(({ key }) => key === uuid);
+    await until(() => told()[1]);
+    expect(told().map(({ topic }) => topic)).toEqual(["user-signup", "user-email-verification"]);
+    expect((await signInWithPasskey([app.url, app.url], authenticator)).response.status).toBe(303);
+
+    const begun = await refusalOf(users().beginPasskeySignUp(names, as("worker")));
+    expect(begun.code).toBe(Code.AlreadyExists);
+    app.clock.shift += 61_000;
+    expect((await refusalOf(make())).code).toBe(Code.AlreadyExists);
+    app.clock.shift += 10 * 60_000;
+    const late = await refusalOf(make({ email: `late-${names.email}` }));
+    expect(late.code).toBe(Code.FailedPrecondition);
+    app.clock.shift = 0;
+  });
+
   test("a passkey and an authenticator app are removed, each told once; the only way into an account stays", async () => {
     const { uuid } = await signUp(app.url);
     const own = new Authenticator(app.url);

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { createAccountWithPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
+import { nameBrowser } from "../net/user-agent.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, loginOf } from "../sessions/sessions.ts";
@@ -16,7 +17,6 @@ import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
 import { MESSAGES } from "./pages/messages.ts";
 import { renderPage } from "./pages/render.ts";
-import { nameBrowser } from "./pages/user-agent.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 import {
   createButton,

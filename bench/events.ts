@@ -79,9 +79,9 @@ export async function events(): Promise<readonly Figure[]> {
     const now = Date.now();
     const user = {
       ...{ uuid, email: `${uuid}@example.com`, nickname: "n", roles: [], emailVerified: false, claims: {}, epoch: 0 },
-      ...{ disabledAt: null, createdAt: now, updatedAt: now },
+      ...{ language: null, disabledAt: null, createdAt: now, updatedAt: now },
     };
-    await store.users.create(user, "hash", userSignup(user, ""));
+    await store.users.create(user, "hash", userSignup(user));
     if (!isWarmUp) committed.set(uuid, performance.now());
   }
 }

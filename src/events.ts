@@ -27,6 +27,8 @@ export interface EventUser {
   readonly uuid: string;
   readonly email: string;
   readonly claims: { readonly locale?: string | undefined };
+  /** That is kept of the user; null or absent: none. */
+  readonly language?: string | null | undefined;
 }
 
 /** Who asks, from a browser. Each member is empty where it is not known, as for calls of other services. */
@@ -43,7 +45,7 @@ export const UNKNOWN_ASKER: Asker = { ipAddress: "", userAgent: "", language: ""
 interface Whom {
   readonly uuid: string;
   readonly email: string;
-  /** The user's `locale` claim, else the language of the browser that asked, else empty. */
+  /** The language to write in; empty: it is not known. */
   readonly locale: string;
 }
 
@@ -125,19 +127,21 @@ function head<Type extends string>(eventType: Type, now: number): EventHead<Type
   return { eventId: `evt-${day}-${randomBytes(12).toString("hex")}`, eventType, timestamp: now };
 }
 
-function whom({ uuid, email, claims }: EventUser, language: string): Whom {
-  return { uuid, email, locale: claims.locale ?? language };
+/** Of what the owner of an account is told of: in their language, whoever did it. */
+function owner({ uuid, email, claims, language }: EventUser, asker = ""): Whom {
+  return { uuid, email, locale: claims.locale ?? language ?? asker };
 }
 
-/** @param language of the browser that signed up; empty: not known */
-export function userSignup(
-  user: EventUser & { readonly nickname: string; readonly createdAt: number },
-  language: string,
-): UserSignup {
+/** Of what somebody asked for just now, and waits for: in the language in which they asked. */
+function whoAsked({ uuid, email, claims, language }: EventUser, asker: string): Whom {
+  return { uuid, email, locale: claims.locale ?? (asker || (language ?? "")) };
+}
+
+export function userSignup(user: EventUser & { readonly nickname: string; readonly createdAt: number }): UserSignup {
   const { nickname, createdAt } = user;
   return {
     ...head("USER_SIGNUP", createdAt),
-    payload: { ...whom(user, language), nickname, signupMethod: "EMAIL", createdAt },
+    payload: { ...owner(user), nickname, signupMethod: "EMAIL", createdAt },
   };
 }
 
@@ -147,7 +151,7 @@ export function userLogin(
   now: number,
 ): UserLogin {
   const { ipAddress, userAgent } = browser;
-  return { ...head("USER_LOGIN", now), payload: { ...whom(user, ""), loginMethod: "OAUTH2", ipAddress, userAgent } };
+  return { ...head("USER_LOGIN", now), payload: { ...owner(user), loginMethod: "OAUTH2", ipAddress, userAgent } };
 }
 
 /** A link that was made for a user, and until when it works. */
@@ -163,7 +167,7 @@ export function passwordReset(user: EventUser, link: MailedLink, asker: Asker, n
   const { ipAddress, language } = asker;
   return {
     ...head("PASSWORD_RESET", now),
-    payload: { ...whom(user, language), resetToken, resetUrl, expiresAt, ipAddress },
+    payload: { ...whoAsked(user, language), resetToken, resetUrl, expiresAt, ipAddress },
   };
 }
 
@@ -173,7 +177,7 @@ export function emailVerification(user: EventUser, link: MailedLink, asker: Aske
   const { ipAddress, language } = asker;
   return {
     ...head("USER_EMAIL_VERIFICATION", now),
-    payload: { ...whom(user, language), verificationToken, verificationUrl, expiresAt, ipAddress },
+    payload: { ...whoAsked(user, language), verificationToken, verificationUrl, expiresAt, ipAddress },
   };
 }
 
@@ -185,12 +189,12 @@ export function passwordChanged(
 ): PasswordChanged {
   return {
     ...head("USER_PASSWORD_CHANGED", now),
-    payload: { ...whom(user, language), change, ipAddress, userAgent },
+    payload: { ...owner(user, language), change, ipAddress, userAgent },
   };
 }
 
 export function userDeleted(user: EventUser, { language }: Asker, now: number): UserDeleted {
-  return { ...head("USER_DELETED", now), payload: { ...whom(user, language), deletedAt: now } };
+  return { ...head("USER_DELETED", now), payload: { ...owner(user, language), deletedAt: now } };
 }
 
 /** @param notice detail: what the kind is about, in words of no language */
@@ -201,5 +205,5 @@ export function userSecurity(
   now: number,
 ): UserSecurity {
   const { kind, detail } = notice;
-  return { ...head("USER_SECURITY", now), payload: { ...whom(user, language), kind, detail, ipAddress, userAgent } };
+  return { ...head("USER_SECURITY", now), payload: { ...owner(user, language), kind, detail, ipAddress, userAgent } };
 }

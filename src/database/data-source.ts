@@ -16,6 +16,7 @@ import { AuthenticationMethods1790500500000 } from "./migrations/1790500500000-a
 import { ClientSource1790500600000 } from "./migrations/1790500600000-client-source.ts";
 import { Factors1790600000000 } from "./migrations/1790600000000-factors.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
+import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-language.ts";
 import { type Dialect, entities } from "./schema.ts";
 
 export interface DatabaseLocation {
@@ -43,6 +44,7 @@ export const MIGRATIONS = [
   ClientSource1790500600000,
   Factors1790600000000,
   Accounts1790700000000,
+  UserLanguage1790800000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

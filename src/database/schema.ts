@@ -113,6 +113,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       closed_at: "bigint?",
       factors_generation: "bigint?",
       passwordless: "int?",
+      language: "varchar(35)?",
       created_at: "bigint",
       updated_at: "bigint",
     },

@@ -82,15 +82,16 @@ async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
   }
 }
 
-/** Holds the row of a user who is still what the sign-in was checked against. */
+/** Holds the row of a user who is still what the sign-in was checked against, and keeps their language. */
 async function holdProven(sql: Sql, session: Session, proof: LoginProof): Promise<boolean> {
-  const { passwordHash, factorsGeneration } = proof;
+  const { passwordHash, factorsGeneration, language } = proof;
+  const [ofLanguage, tag]: [string, Scalar[]] = language === undefined ? ["", []] : [", language = ?", [language]];
   const [ofFactors, generation]: [string, Scalar[]] =
     factorsGeneration === undefined ? ["", []] : [" AND COALESCE(factors_generation, 0) = ?", [factorsGeneration]];
   const held = await sql.change(
-    `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?
+    `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?${ofLanguage}
      WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL${ofFactors}`,
-    [session.createdAt, session.userId, passwordHash, ...generation],
+    [session.createdAt, ...tag, session.userId, passwordHash, ...generation],
   );
   return held === 1;
 }

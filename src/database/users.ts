@@ -27,13 +27,14 @@ interface UserRow {
   created_at: number;
   nickname: string;
   claims: string | null;
+  language: string | null;
   updated_at: number;
   factors_generation: number | null;
   passwordless: number | null;
 }
 
 const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
-    u.created_at, u.factors_generation, u.passwordless, p.nickname, p.claims, p.updated_at`;
+    u.created_at, u.language, u.factors_generation, u.passwordless, p.nickname, p.claims, p.updated_at`;
 const selectUser = `SELECT ${userColumns} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
 
@@ -48,6 +49,7 @@ function userOf(row: Omit<UserRow, SignInColumn>): User {
     roles: JSON.parse(row.roles) as string[],
     emailVerified: row.email_verified_at !== null,
     claims: row.claims === null ? {} : (JSON.parse(row.claims) as StandardClaims),
+    language: row.language,
     epoch: row.epoch ?? 0,
     disabledAt: row.disabled_at,
     createdAt: row.created_at,
@@ -57,8 +59,8 @@ function userOf(row: Omit<UserRow, SignInColumn>): User {
 
 /** Of a user, their columns in a join that has other tables too. */
 export const JOINED_USER = `u.uuid AS user_uuid, u.email AS user_email, u.roles AS user_roles, u.email_verified_at AS user_verified_at,
-  u.epoch AS user_current_epoch, u.disabled_at AS user_disabled_at, u.created_at AS user_created_at, p.nickname AS user_nickname,
-  p.claims AS user_claims, p.updated_at AS user_updated_at`;
+  u.epoch AS user_current_epoch, u.disabled_at AS user_disabled_at, u.created_at AS user_created_at, u.language AS user_language,
+  p.nickname AS user_nickname, p.claims AS user_claims, p.updated_at AS user_updated_at`;
 
 export interface JoinedUserRow {
   user_uuid: string | null;
@@ -68,6 +70,7 @@ export interface JoinedUserRow {
   user_current_epoch: number | null;
   user_disabled_at: number | null;
   user_created_at: number;
+  user_language: string | null;
   user_nickname: string;
   user_claims: string | null;
   user_updated_at: number;
@@ -85,6 +88,7 @@ export function joinedUserOf(row: JoinedUserRow): User | null {
     epoch: row.user_current_epoch,
     disabled_at: row.user_disabled_at,
     created_at: row.user_created_at,
+    language: row.user_language,
     nickname: row.user_nickname,
     claims: row.user_claims,
     updated_at: row.user_updated_at,
@@ -162,8 +166,8 @@ export class Users implements UserStore {
       await this.#database.transaction(
         async (sql) => {
           await sql.change(
-            `INSERT INTO users (uuid, email, password_hash, passwordless, factors_generation, roles, event_seq, disabled_at, created_at, updated_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+            `INSERT INTO users (uuid, email, password_hash, passwordless, factors_generation, roles, language, event_seq, disabled_at,
+             created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
             [
               user.uuid,
               user.email,
@@ -171,6 +175,7 @@ export class Users implements UserStore {
               // without a password, and with its first factor
               ...(passkey === undefined ? [null, null] : [1, 1]),
               JSON.stringify(user.roles),
+              user.language,
               verification === undefined ? 1 : 2,
               user.disabledAt,
               user.createdAt,

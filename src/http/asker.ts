@@ -1,21 +1,9 @@
 import type { FastifyRequest } from "fastify";
 import type { Asker } from "../events.ts";
+import { readerOf } from "./reader.ts";
 
-/** The cookie of a choice on the pages, over https and over http. */
-const languageCookies = ["__Host-auth_language", "auth_language"] as const;
-const tag = /^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$/;
-
-/** The browser that sent a request, as events name it. */
+/** The browser that sent a request, as events name it; the language is that of its pages. */
 export function askerOf(request: FastifyRequest): Asker {
   const userAgent = (request.headers["user-agent"] ?? "").slice(0, 500);
-  return { ipAddress: request.ip, userAgent, language: languageOf(request) };
-}
-
-/** The language that its user chose on a page, else the one that the browser prefers; empty: it names none. */
-function languageOf(request: FastifyRequest): string {
-  // a route that reads no cookies has none
-  const cookies: Readonly<Record<string, string | undefined>> = request.cookies ?? {};
-  const chosen = languageCookies.map((name) => cookies[name]).find((value) => value !== undefined);
-  const [first = ""] = chosen === undefined ? request.languages() : [chosen];
-  return tag.test(first) ? first : "";
+  return { ipAddress: request.ip, userAgent, language: readerOf(request).tag };
 }

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
 import { createAccountWithPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
+import { nameBrowser } from "../net/user-agent.ts";
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { checkLogin, loginOf } from "../sessions/sessions.ts";
@@ -14,10 +15,8 @@ import { checkOpenForm, FormRefused, formIdOf, loginFormFields, openAccount, sea
 import { goOnSignedIn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { fieldProblems } from "./pages/field-problems.ts";
-import { languageOf } from "./pages/language.ts";
 import { MESSAGES } from "./pages/messages.ts";
 import { renderPage } from "./pages/render.ts";
-import { nameBrowser } from "./pages/user-agent.ts";
 import { type Parameters, readForm } from "./parameters.ts";
 import {
   createButton,
@@ -27,6 +26,7 @@ import {
   passkeyProblemOf,
   signalRefused,
 } from "./passkey-button.ts";
+import { readerOf } from "./reader.ts";
 import { goOnWithPassword } from "./second-step.ts";
 import { browserOf, sessionOf, type Visit } from "./visit.ts";
 import { pathWithRequest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
@@ -87,7 +87,7 @@ async function signUpWithPasskey(visit: Visit): Promise<FastifyReply> {
   const uuid = accountOf(ctx, form);
   try {
     const browser = browserOf(visit);
-    const name = nameBrowser(MESSAGES[languageOf(visit, [])], browser.userAgent);
+    const name = nameBrowser(MESSAGES[readerOf(request).language], browser.userAgent);
     const made = { ...passkeyAnswerOf(form), name: [...name].slice(0, 50).join("") };
     const { methods } = await createAccountWithPasskey(ctx, { uuid, email, nickname }, made, askerOf(request));
     const user = await getUserToSignIn(ctx, uuid);

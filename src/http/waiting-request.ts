@@ -1,6 +1,6 @@
 import type { FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { describeRequest } from "../oauth/authorization/authorize.ts";
+import { describeRequest, languagesOf } from "../oauth/authorization/authorize.ts";
 import {
   latestStoredRequest,
   openPendingRequest,
@@ -10,6 +10,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { FormRefused } from "./forms.ts";
 import { hasField, type Parameters, readQuery } from "./parameters.ts";
+import { wantLanguages } from "./reader.ts";
 import { aboutRequest, clearCookie, cookieOf, pathOf, sessionOf, setCookie, type Visit } from "./visit.ts";
 
 /** A request waits for its login for an hour (seconds). */
@@ -23,7 +24,10 @@ export async function requestOf(
   session: BrowserSession | null,
   carried: string | undefined,
 ): Promise<PendingRequest | null> {
-  return carried === undefined ? null : openPendingRequest(visit.ctx, session, carried);
+  if (carried === undefined) return null;
+  const pending = await openPendingRequest(visit.ctx, session, carried);
+  if (pending !== null) wantLanguages(visit.request, languagesOf(pending));
+  return pending;
 }
 
 /** The request that a page is about which is never shown without one. @throws FormRefused */
@@ -59,11 +63,13 @@ async function latest(visit: Visit, session: BrowserSession | null): Promise<Pen
   if (found === null) return null;
   try {
     await describeRequest(ctx, found);
+    wantLanguages(visit.request, languagesOf(found));
     return found;
   } catch (error) {
     if (!(error instanceof AuthError) || error.code === "unavailable") throw error;
     // its client is gone or has changed: the page is shown without it
     clearCookie(visit, "auth_request");
+    wantLanguages(visit.request, []);
     return null;
   }
 }

@@ -2,6 +2,7 @@ import { Eta } from "eta";
 import type { Brand } from "../config/brand.ts";
 import type { Language } from "../config/languages.ts";
 import type { AuthEvent, SecurityKind, UserSecurity } from "../events.ts";
+import { nameBrowser } from "../net/user-agent.ts";
 import type { MailMessages } from "./messages/en.ts";
 import { MAIL_MESSAGES, mailLanguageOf } from "./messages/messages.ts";
 
@@ -130,14 +131,15 @@ function factsOf(
   { timestamp, payload }: { readonly timestamp: number; readonly payload: Partial<UserSecurity["payload"]> },
   { t, language }: Words,
 ): Content["facts"] {
-  const { detail = "", userAgent = "", ipAddress = "" } = payload;
+  const { kind, detail = "", userAgent = "", ipAddress = "" } = payload;
+  const about =
+    kind === "DELETION_REQUESTED"
+      ? ([t.facts.erased, timeText(language, Date.parse(detail))] as const)
+      : ([t.facts.detail, detailText(t, detail)] as const);
   const facts = [
-    [
-      t.facts.detail,
-      payload.kind === "DELETION_REQUESTED" ? timeText(language, Date.parse(detail)) : detailText(t, detail),
-    ],
+    about,
     [t.facts.time, timeText(language, timestamp)],
-    [t.facts.browser, userAgent.slice(0, 200)],
+    [t.facts.browser, nameBrowser({ browserOn: t.browserOn, unknownBrowser: "" }, userAgent)],
     [t.facts.address, ipAddress],
   ] as const;
   return facts.filter(([, value]) => value !== "");

@@ -23,6 +23,7 @@ export async function exportUser(ctx: OAuthContext, uuid: string): Promise<{ [me
       emailVerified: user.emailVerified,
       pendingEmail,
       roles: [...user.roles],
+      language: user.language,
       disabledAt: timeOrNull(user.disabledAt),
       createdAt: timeOf(user.createdAt),
       updatedAt: timeOf(user.updatedAt),

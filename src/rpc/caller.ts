@@ -1,7 +1,9 @@
 import { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { type ContextKey, type ContextValues, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { required_scope } from "../../gen/auth/v1/options_pb.ts";
+import { LANGUAGE_TAG } from "../config/languages.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER } from "../events.ts";
 import type { Load } from "../oauth/callers/caller-limits.ts";
@@ -79,9 +81,52 @@ export function callOf(context: HandlerContext): Call {
   return call;
 }
 
-/** Of a request that another service makes: its network is counted. */
+/** What a caller may say of the person for whom it calls: metadata, or headers. */
+const personKeys: readonly {
+  readonly key: string;
+  readonly member: keyof Asker;
+  readonly isRight: (value: string) => boolean;
+  readonly rule: string;
+}[] = [
+  {
+    key: "person-ip-address",
+    member: "ipAddress",
+    isRight: (value) => isIP(value) !== 0 && !value.includes("%"),
+    rule: "must be one IPv4 or IPv6 address",
+  },
+  {
+    key: "person-user-agent",
+    member: "userAgent",
+    isRight: (value) => /^[\x20-\x7e]{1,500}$/.test(value),
+    rule: "must have at most 500 printable ASCII characters",
+  },
+  {
+    key: "person-language",
+    member: "language",
+    isRight: (value) => LANGUAGE_TAG.test(value),
+    rule: "must be one language tag (BCP 47), such as de or pt-BR",
+  },
+];
+
+/**
+ * The person for whom another service calls, as far as it says who that is.
+ * @throws AuthError invalid_request: what it says is malformed
+ */
+export function personOf({ requestHeader }: HandlerContext): Asker {
+  const person: { -readonly [Member in keyof Asker]: Asker[Member] } = { ...UNKNOWN_ASKER };
+  for (const { key, member, isRight, rule } of personKeys) {
+    const value = requestHeader.get(key) ?? "";
+    if (value === "") continue;
+    if (!isRight(value)) throw new AuthError("invalid_request", `${key} ${rule}`);
+    person[member] = value;
+  }
+  return person;
+}
+
+/** The same, with the network of the caller where it names no address: somebody is counted then, too. */
 export function askerOf(context: HandlerContext): Asker {
-  return { ...UNKNOWN_ASKER, ipAddress: callOf(context).credentials.network };
+  const person = personOf(context);
+  return person.ipAddress === "" ? { ...person, ipAddress: callOf(context).credentials.network } : person;
 }
 
 /** The authenticated caller of the call that a handler serves. */

@@ -1,8 +1,12 @@
+import { randomUUID } from "node:crypto";
 import { create, fromJson, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type StandardClaims, StandardClaimsSchema, type UserService } from "../../gen/auth/v1/user_pb.ts";
+import { randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
+import { noPasskeys } from "../factors/passkey-answers.ts";
+import { createAccountWithPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
@@ -10,7 +14,7 @@ import { cancelDeletion, deleteUser, requestDeletion } from "../users/deletion.t
 import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
 import { readEmail } from "../users/input.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
-import { signUp } from "../users/sign-up.ts";
+import { readFreeNames, signUp } from "../users/sign-up.ts";
 import {
   batchGetUsers,
   changePassword,
@@ -21,7 +25,7 @@ import {
   setUserDisabled,
   updateUser,
 } from "../users/users.ts";
-import { askerOf, callerOf, demandScope } from "./caller.ts";
+import { askerOf, callerOf, demandScope, personOf } from "./caller.ts";
 import { readUuid } from "./identifiers.ts";
 import { factorMethods } from "./user-factors.ts";
 import { withinDeadline } from "./within-deadline.ts";
@@ -59,7 +63,25 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async signUp({ email, password, nickname }, context) {
-      const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }));
+      const person = personOf(context);
+      const user = await withinDeadline(context, () => signUp(ctx, { email, password, nickname }, person));
+      return { user: toUser(user) };
+    },
+
+    async beginPasskeySignUp({ email, nickname }) {
+      const uuid = randomUUID();
+      const names = await readFreeNames(ctx, { uuid, email, nickname });
+      const attempt = randomToken();
+      const options = offerPasskey(ctx, attempt, { uuid, ...names }, []);
+      if (options === null) throw noPasskeys();
+      return { uuid, optionsJson: JSON.stringify(options), attempt };
+    },
+
+    async signUpWithPasskey({ uuid, attempt, email, nickname, credentialJson: credential, name }, context) {
+      const account = { uuid: readUuid("uuid", uuid), email, nickname };
+      const made = { credential, form: attempt, attempt, name };
+      const person = personOf(context);
+      const { user } = await withinDeadline(context, () => createAccountWithPasskey(ctx, account, made, person));
       return { user: toUser(user) };
     },
 
@@ -83,9 +105,8 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async changePassword({ uuid, currentPassword, newPassword }, context) {
-      await withinDeadline(context, () =>
-        changePassword(ctx, { uuid: readUuid("uuid", uuid), currentPassword, newPassword }),
-      );
+      const change = { uuid: readUuid("uuid", uuid), currentPassword, newPassword, asker: personOf(context) };
+      await withinDeadline(context, () => changePassword(ctx, change));
       return {};
     },
 
@@ -100,17 +121,21 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async requestEmailChange({ uuid, currentPassword, email }, context) {
-      const change = { uuid: readUuid("uuid", uuid), currentPassword, email, asker: askerOf(context) };
+      // for a user who has no password, the caller vouches that they signed in just now
+      const proof = { currentPassword, isFreshSignIn: currentPassword === "" };
+      const change = { uuid: readUuid("uuid", uuid), ...proof, email, asker: askerOf(context) };
       await withinDeadline(context, () => requestEmailChange(ctx, change));
       return {};
     },
 
     async verifyEmail({ token }, context) {
-      return { user: toUser(await withinDeadline(context, () => verifyEmail(ctx, token))) };
+      const person = personOf(context);
+      return { user: toUser(await withinDeadline(context, () => verifyEmail(ctx, token, person))) };
     },
 
     async resetPassword({ token, newPassword }, context) {
-      await withinDeadline(context, () => resetPassword(ctx, { token, newPassword }));
+      const reset = { token, newPassword, asker: personOf(context) };
+      await withinDeadline(context, () => resetPassword(ctx, reset));
       return {};
     },
 

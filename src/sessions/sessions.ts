@@ -99,7 +99,9 @@ export function loginOf(
     readonly isKnown?: boolean;
   },
 ): Login {
-  const notice = login.isKnown === true ? null : newDeviceNotice(ctx, login.browser, user);
+  const isKnown = login.isKnown === true || knownDevice(ctx, login.browser.deviceProof, user) !== null;
+  const notice = isKnown ? null : newDeviceNotice(ctx, login.browser, user);
+  const language = languageToKeep(login.browser, user, { isKnown, notice });
   const { formId, methods = ["pwd"], raises = null } = login;
   const { factorsGeneration } = user;
   const cookie = formId === null ? randomToken() : cookieOfForm(ctx, minuteOf(ctx), formId, user, methods);
@@ -112,6 +114,7 @@ export function loginOf(
       ...(factorsGeneration === undefined ? {} : { factorsGeneration }),
       ...(raises === null ? {} : { raises }),
       ...(notice === null ? {} : { notice }),
+      ...(language === null ? {} : { language }),
     },
     isStored: false,
   };
@@ -146,9 +149,23 @@ export function findRaisedSession(
 
 /** The owner hears of a login from a browser that the account never signed in with, but of the very first login. */
 function newDeviceNotice(ctx: Context, browser: Browser, user: UserWithPassword): UserSecurity | null {
-  if (user.signedInAt === null || knownDevice(ctx, browser.deviceProof, user) !== null) return null;
+  if (user.signedInAt === null) return null;
   const asker = { ...browser, userAgent: browser.userAgent.slice(0, 500) };
   return userSecurity(user, { kind: "NEW_DEVICE", detail: "" }, asker, ctx.clock.now());
+}
+
+/**
+ * The language in which the owner hears of the account from now on: that of a browser which the account knows, or of the very first login
+ * where there is none yet. Who gets in with a stolen password chooses no language that the owner may not read.
+ * @returns null: it stays as it is
+ */
+function languageToKeep(
+  { language }: Browser,
+  user: UserWithPassword,
+  { isKnown, notice }: { readonly isKnown: boolean; readonly notice: UserSecurity | null },
+): string | null {
+  const may = isKnown || (notice === null && user.language === null);
+  return may && language !== "" && language !== user.language ? language : null;
 }
 
 /**

@@ -30,6 +30,8 @@ export interface LoginProof {
   readonly factorsGeneration?: number;
   /** Stood for a part of the proof: a session that is new takes its place only if it lives still. Absent: none did. */
   readonly raises?: string;
+  /** The language of the browser, which is the user's from now on; absent: that stays as it is. */
+  readonly language?: string;
   /** Written with a session that is new. */
   readonly notice?: AuthEvent;
 }

@@ -13,6 +13,8 @@ export interface User {
   /** Somebody who reads this mailbox proved it, or an administrator vouches for it. */
   readonly emailVerified: boolean;
   readonly claims: StandardClaims;
+  /** The language tag of where the user signed up or signs in; null: it is not known. */
+  readonly language: string | null;
   /** Rises whenever everything that the user has is ended at once: what was issued at a lower one is revoked. From 0. */
   readonly epoch: number;
   readonly disabledAt: number | null;

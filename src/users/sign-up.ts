@@ -24,7 +24,7 @@ export async function signUp(
   await ctx.limits.take("sign_up", email);
   if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();
   const passwordHash = await ctx.passwords.hash(password);
-  return create(ctx, newUser(ctx, { uuid: randomUUID(), email, nickname }), { passwordHash }, asker);
+  return create(ctx, newUser(ctx, { uuid: randomUUID(), email, nickname }, asker), { passwordHash }, asker);
 }
 
 /**
@@ -43,7 +43,7 @@ export async function signUpWithPasskey(
   await ctx.limits.take("sign_up", email);
   // no password has this hash; what is bound to the account's password is bound to it
   const passwordHash = `none ${randomToken()}`;
-  return create(ctx, newUser(ctx, { uuid: input.uuid, email, nickname }), { passwordHash, passkey }, asker);
+  return create(ctx, newUser(ctx, { uuid: input.uuid, email, nickname }, asker), { passwordHash, passkey }, asker);
 }
 
 /**
@@ -68,9 +68,9 @@ const repeatMs = 60_000;
 
 const taken = () => new AuthError("email_taken", "this e-mail address has an account already");
 
-function newUser(ctx: Context, names: Pick<User, "uuid" | "email" | "nickname">): User {
+function newUser(ctx: Context, names: Pick<User, "uuid" | "email" | "nickname">, asker: Asker): User {
   const now = ctx.clock.now();
-  const state = { emailVerified: false, claims: {}, epoch: 0, disabledAt: null };
+  const state = { emailVerified: false, claims: {}, language: asker.language || null, epoch: 0, disabledAt: null };
   return { ...names, ...state, roles: ["ROLE_USER"], createdAt: now, updatedAt: now };
 }
 
@@ -80,7 +80,7 @@ async function create(
   { passwordHash, passkey }: { readonly passwordHash: string; readonly passkey?: Passkey },
   asker: Asker,
 ): Promise<User> {
-  const event = userSignup(user, asker.language);
+  const event = userSignup(user);
   const verification = newVerification(ctx, user, user.email, asker);
   if ((await ctx.store.users.create(user, passwordHash, event, verification, passkey)) === "email_taken") throw taken();
   securityEvent(ctx, "sign_up", { sub: user.uuid });

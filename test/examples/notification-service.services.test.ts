@@ -99,7 +99,7 @@ async function stop(child: ChildProcess): Promise<void> {
 }
 
 const signupOf = (email: string) =>
-  encodeEvent(userSignup({ uuid: randomUUID(), email, nickname: "Ada", createdAt: Date.now(), claims: {} }, ""), "i");
+  encodeEvent(userSignup({ uuid: randomUUID(), email, nickname: "Ada", createdAt: Date.now(), claims: {} }), "i");
 const mailsTo = (address: string) => mails.filter(({ to }) => to === address);
 
 test("F-15 a sign-up that is delivered three times and replayed from the start is welcomed once", async () => {

@@ -117,14 +117,14 @@ describe("the address page", () => {
 
 describe("the data page", () => {
   it("hands out everything that is stored about the user, and no secret", async () => {
-    const account = await signUp(app.url, { nickname: "Zoë 🦊" });
+    const account = await signUp(app.url, { nickname: "Zoë 🦊" }, { "accept-language": "de-AT" });
     await getTokens(app.url, account, { browser: new TestBrowser({ "user-agent": "a browser/1.0" }) });
     const browser = await signedIn(account);
     const file = await send(browser, "/account/data", "/account/export");
     expect(file.headers.get("content-disposition")).toBe('attachment; filename="account.json"');
     const text = await file.text();
     expect(JSON.parse(text)).toMatchObject({
-      account: { uuid: account.uuid, email: account.email, emailVerified: false, roles: ["ROLE_USER"] },
+      account: { uuid: account.uuid, email: account.email, emailVerified: false, language: "de-AT" },
       profile: { nickname: "Zoë 🦊" },
       factors: { authenticatorAppAddedAt: null, passkeys: [], recoveryCodesLeft: 0 },
       sessions: expect.arrayContaining([expect.objectContaining({ userAgent: "a browser/1.0" })]),

@@ -97,7 +97,7 @@ export const SECURITY: UserSecurity = {
 /** A user's `index`th event: sign-up first, then logins and resets in turn. */
 export function eventOf(uuid: string, index: number, now = Date.now()): AuthEvent {
   const user = { uuid, email: `${uuid}@example.com`, nickname: `event ${index}`, createdAt: now, claims: {} };
-  if (index === 0) return userSignup(user, "");
+  if (index === 0) return userSignup(user);
   if (index % 2 === 1) return userLogin(user, { ipAddress: "192.0.2.1", userAgent: `browser ${index}` }, now);
   const link = { token: "t", url: "https://auth.example.com/reset?token=t", expiresAt: now + 60_000 };
   return passwordReset(user, link, { ...UNKNOWN_ASKER, ipAddress: "192.0.2.1" }, now);

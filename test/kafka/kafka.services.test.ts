@@ -338,11 +338,12 @@ describe("on the real store", () => {
         emailVerified: false,
         claims: {},
         epoch: 0,
+        language: null,
         disabledAt: null,
         createdAt: Date.now(),
         updatedAt: Date.now(),
       };
-      await store.users.create(user, "hash", userSignup(user, ""));
+      await store.users.create(user, "hash", userSignup(user));
     }
     await until(async () => (await store.outbox.stats()).pending === 0);
     const records = await recordsOf(new Set(uuids));
@@ -371,8 +372,8 @@ describe("on the real store", () => {
              owner: crypto.randomUUID(), issuer: "i", timing: { leaseTtl: 2000, renew: 500, send: 1000 } });
            for (;;) {
              const uuid = crypto.randomUUID();
-             const user = { claims: {}, uuid, email: uuid, nickname: "n", roles: [], disabledAt: null, createdAt: Date.now() };
-             await store.users.create(user, "hash", userSignup(user, ""));
+             const user = { claims: {}, language: null, uuid, email: uuid, nickname: "n", roles: [], disabledAt: null, createdAt: Date.now() };
+             await store.users.create(user, "hash", userSignup(user));
              process.stdout.write(uuid + "\\n");
              await new Promise((resolve) => setTimeout(resolve, 5));
            }`,

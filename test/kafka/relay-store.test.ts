@@ -67,11 +67,12 @@ async function signUp(store: Store, uuid: string = randomUUID()): Promise<string
     emailVerified: false,
     claims: {},
     epoch: 0,
+    language: null,
     disabledAt: null,
     createdAt: clock.now(),
     updatedAt: clock.now(),
   };
-  await store.users.create(user, "hash", userSignup(user, ""));
+  await store.users.create(user, "hash", userSignup(user));
   return uuid;
 }
 

@@ -9,6 +9,7 @@ import {
   userDeleted,
   userSecurity,
 } from "../../src/events.ts";
+import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { eventToJson } from "../../src/kafka/encode.ts";
 import { eventOfJson } from "../../src/mail/event-of-json.ts";
 import { mailOf } from "../../src/mail/mail.ts";
@@ -52,6 +53,31 @@ describe("a mail", () => {
       expect(mail?.text).toContain("192.0.2.1");
       expect(mail?.html).not.toContain("<b>bold");
       expect(mailOf(userDeleted(speaking, asker, now), issuer, now)?.text).toContain(t.deleted.text);
+    },
+  );
+
+  it.each(Object.keys(MAIL_MESSAGES) as Language[])(
+    "names in %s a browser as the pages do, and when an account is erased",
+    (language) => {
+      const speaking = { ...user, claims: { locale: language } };
+      const t = MAIL_MESSAGES[language];
+      const safari =
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15";
+      const by = (userAgent: string) => {
+        const detail = new Date(Date.UTC(2026, 0, 25, 12)).toISOString();
+        const event = userSecurity(speaking, { kind: "DELETION_REQUESTED", detail }, { ...asker, userAgent }, now);
+        return mailOf(event, issuer, now);
+      };
+      const named = MESSAGES[language].browserOn("Safari", "macOS");
+      const mail = by(safari);
+      expect(mail?.text).toContain(`${t.facts.browser}: ${named}\n`);
+      expect(mail?.html).toContain(named);
+      expect(mail?.text).not.toContain("Mozilla");
+      const day = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: "UTC" }).format;
+      expect(mail?.text).toContain(`${t.facts.erased}: ${day(Date.UTC(2026, 0, 25))}`);
+      expect(mail?.text).not.toContain(t.facts.detail);
+      expect(by("curl/8.5.0")?.text).toContain(`${t.facts.browser}: curl/8.5.0\n`);
+      expect(by("")?.text).not.toContain(`${t.facts.browser}:`);
     },
   );
 

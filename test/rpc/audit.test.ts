@@ -22,6 +22,7 @@ test("every administrative call leaves one line with client, method, target and 
     "UserService/AddPasskey",
     "UserService/AddTotp",
     "UserService/BeginPasskey",
+    "UserService/BeginPasskeySignUp",
     "UserService/BeginTotp",
     "UserService/CancelDeletion",
     "UserService/ChangePassword",
@@ -40,6 +41,7 @@ test("every administrative call leaves one line with client, method, target and 
     "UserService/ResetFactors",
     "UserService/ResetPassword",
     "UserService/SignUp",
+    "UserService/SignUpWithPasskey",
     "UserService/UpdateUser",
     "UserService/VerifyEmail",
   ]);

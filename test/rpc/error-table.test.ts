@@ -67,6 +67,11 @@ describe("S-189 with unexpected errors of the store", () => {
     GetUserByEmail: { email: "a@example.test" },
     BatchGetUsers: { uuids: [uuid] },
     SignUp: { email: "a@example.test", password: "correct horse battery", nickname: "n" },
+    BeginPasskeySignUp: { email: "a@example.test", nickname: "n" },
+    SignUpWithPasskey: {
+      ...{ uuid, attempt: "x", email: "a@example.test", nickname: "n" },
+      ...{ credentialJson: "{}", name: "Phone" },
+    },
     UpdateUser: { uuid, nickname: "n", updateMask: { paths: ["nickname"] } },
     ChangePassword: { uuid, currentPassword: "correct horse battery", newPassword: "correct horse batteries" },
     RequestPasswordReset: { email: "a@example.test" },

@@ -212,6 +212,121 @@ describe.each(protocols)("over %s", (protocol) => {
     expect(unscoped.code).toBe(Code.PermissionDenied);
   });
 
+  test("events, mails and limits are of the person for whom a caller says that it calls", async () => {
+    const person = {
+      "person-ip-address": "2001:db8::17",
+      "person-user-agent": "Mozilla/5.0 (iPhone) Shop/1.0",
+      "person-language": "pt-BR",
+    };
+    const by = (said: Record<string, string> = person) => ({ headers: { ...as("worker").headers, ...said } });
+    const email = `person-${randomUUID()}@example.com`;
+    const password = "correct horse battery";
+    const { user } = await users().signUp({ email, password, nickname: "Ada" }, by());
+    const uuid = user?.uuid ?? "";
+    const { secret, sealedSecret } = await users().beginTotp({ uuid }, by());
+    await users().addTotp({ uuid, sealedSecret, code: codeOf(secret, app.clock.now()) }, by());
+    await users().changePassword({ uuid, currentPassword: password, newPassword: "another horse battery" }, by());
+    const told = (topic: string) =>
+      eventsOf(app)
+        .filter((each) => each.topic === topic && each.key === uuid)
+        .map(({ event }) => event.payload);
+    await until(() => told("user-password-changed")[0]);
+    const shown = { ipAddress: "2001:db8::17", locale: "pt-BR" };
+    expect(told("user-signup")).toMatchObject([{ locale: "pt-BR" }]);
+    expect(told("user-email-verification")).toMatchObject([shown]);
+    const userAgent = person["person-user-agent"];
+    expect(told("user-security")).toMatchObject([{ kind: "FACTOR_ADDED", ...shown, userAgent }]);
+    expect(told("user-password-changed")).toMatchObject([{ ...shown, userAgent }]);
+
+    // six people of one network get five mails, another network gets its own, and so has the caller, as before
+    const from = (address: string) => by({ "person-ip-address": address, "person-language": "" });
+    for (let n = 1; n <= 6; n++) await users().requestPasswordReset({ email }, from(`2001:db8:0:1::${n}`));
+    await users().requestPasswordReset({ email }, from("192.0.2.1"));
+    await users().requestPasswordReset({ email }, as("worker"));
+    await until(() => told("password-reset")[6]);
+    const addresses = told("password-reset").map(({ ipAddress }) => ipAddress);
+    const ofNetwork = [1, 2, 3, 4, 5].map((n) => `2001:db8:0:1::${n}`);
+    expect(addresses).toEqual([...ofNetwork, "192.0.2.1", "127.0.0.1"]);
+  });
+
+  test("what a caller says of a person is refused by its name where it is malformed", async () => {
+    const malformed: [string, string][] = [
+      ...["unknown", "10.0.0.1, 10.0.0.2", "fe80::1%eth0", "127.1"].map((value): [string, string] => [
+        "person-ip-address",
+        value,
+      ]),
+      ["person-user-agent", "x".repeat(501)],
+      ...["de-DE,de;q=0.9", "d", "*", "aaaaaaaaa"].map((value): [string, string] => ["person-language", value]),
+    ];
+    for (const [key, value] of malformed) {
+      const by = { headers: { ...as("worker").headers, [key]: value } };
+      const calls = [
+        users().requestPasswordReset({ email: "nobody@example.com" }, by),
+        users().signUp({ email: `${randomUUID()}@example.com`, password: "correct horse battery", nickname: "A" }, by),
+      ];
+      for (const calling of calls) {
+        const { code, rawMessage } = await refusalOf(calling);
+        expect([key, value, code, rawMessage.split(" ", 1)]).toEqual([key, value, Code.InvalidArgument, [key]]);
+      }
+    }
+  });
+
+  test("an account is made with a passkey and no password by two calls, and the passkey opens it", async () => {
+    const authenticator = new Authenticator(app.url);
+    const names = { email: `Passkey-${randomUUID()}@example.com`, nickname: "Zoë" };
+    const { uuid, optionsJson, attempt } = await users().beginPasskeySignUp(names, as("worker"));
+    const options = JSON.parse(optionsJson) as { user: { name: string; displayName: string } };
+    expect(options.user).toMatchObject({ name: names.email.toLowerCase(), displayName: "Zoë" });
+    const credentialJson = authenticator.create(options as never);
+    const whole = { uuid, attempt, ...names, credentialJson, name: "Phone" };
+    const make = (over: object = {}) => users().signUpWithPasskey({ ...whole, ...over }, as("worker"));
+    const wrong = new Authenticator("https://evil.example").create(options as never);
+    for (const over of [
+      { credentialJson: wrong },
+      { credentialJson: "{}" },
+      { attempt: "x" },
+      { uuid: randomUUID() },
+    ]) {
+      const refused = await refusalOf(make(over));
+      expect([refused.code, refused.findDetails(ErrorDetailSchema)[0]?.code]).toEqual([
+        Code.FailedPrecondition,
+        "AUTH_INVALID_CREDENTIALS",
+      ]);
+    }
+    for (const [over, fields] of [
+      [{ name: "\u3164" }, ["name"]],
+      [{ email: "x", nickname: "" }, ["email", "nickname"]],
+    ] as const) {
+      const refused = await refusalOf(make(over));
+      expect(refused.code).toBe(Code.InvalidArgument);
+      const named = refused.findDetails(ErrorDetailSchema)[0]?.violations.map(({ field }) => field);
+      expect(named?.sort()).toEqual(fields);
+    }
+    expect((await refusalOf(make({ uuid: "x" }))).code).toBe(Code.InvalidArgument);
+    await expect(users().getUser({ uuid }, as("worker"))).rejects.toThrow();
+
+    // at once, and repeated as after a lost answer: one account
+    const made = await Promise.all(Array.from({ length: 5 }, () => make()));
+    made.push(await make());
+    const expected = { uuid, email: names.email.toLowerCase(), nickname: "Zoë", emailVerified: false };
+    for (const { user } of made) expect(user).toMatchObject(expected);
+    const factors = await users().listFactors({ uuid }, as("worker"));
+    expect(factors.passkeys).toMatchObject([{ name: "Phone" }]);
+    const told = () => eventsOf(app).filter(({ key }) => key === uuid);
+    await until(() => told()[1]);
+    expect(told().map(({ topic }) => topic)).toEqual(["user-signup", "user-email-verification"]);
+    expect((await signInWithPasskey([app.url, app.url], authenticator)).response.status).toBe(303);
+
+    const begun = await refusalOf(users().beginPasskeySignUp(names, as("worker")));
+    expect(begun.code).toBe(Code.AlreadyExists);
+    app.clock.shift += 61_000;
+    expect((await refusalOf(make())).code).toBe(Code.AlreadyExists);
+    app.clock.shift += 10 * 60_000;
+    const late = await refusalOf(make({ email: `late-${names.email}` }));
+    expect(late.code).toBe(Code.FailedPrecondition);
+    app.clock.shift = 0;
+  });
+
   test("a passkey and an authenticator app are removed, each told once; the only way into an account stays", async () => {
     const { uuid } = await signUp(app.url);
     const own = new Authenticator(app.url);

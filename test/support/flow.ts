@@ -57,9 +57,13 @@ export function postForm(
 }
 
 /** A new account. */
-export async function signUp(base: string, account: Partial<Account> = {}): Promise<Account & { uuid: string }> {
+export async function signUp(
+  base: string,
+  account: Partial<Account> = {},
+  headers: Record<string, string> = {},
+): Promise<Account & { uuid: string }> {
   const whole = { email: uniqueEmail(), password: "correct horse battery", nickname: "nick", ...account };
-  const response = await postJson(`${base}/api/users/signup`, whole);
+  const response = await postJson(`${base}/api/users/signup`, whole, headers);
   if (response.status !== 201) throw new Error(`sign-up answered ${response.status} ${await response.text()}`);
   const { data } = (await response.json()) as { data: { uuid: string } };
   return { ...whole, uuid: data.uuid };

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
-import { getTokens, postJson, signUp, uniqueEmail } from "../support/flow.ts";
+import { Authenticator } from "../support/authenticator.ts";
+import { getTokens, postJson, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { eventsOf, type ToldEvent, until } from "../support/resets.ts";
@@ -41,6 +42,35 @@ describe("an account at two replicas", () => {
     await until(() => (payloads(account.uuid, "kind").includes("EMAIL_CHANGED") ? true : undefined));
     await getTokens(at(1).url, { ...account, email });
     expect(payloads(account.uuid, "kind").filter((kind) => kind === "EMAIL_CHANGED")).toHaveLength(1);
+  });
+
+  it("is told in its own language of a stranger's browser, whichever of them knows which language that is", async () => {
+    const account = await signUp(at(0).url, {}, { "accept-language": "de-AT" });
+    const { email, password } = account;
+    await new TestBrowser().submit(`${at(1).url}/login`, { email, password });
+    await new TestBrowser({ "accept-language": "ko" }).submit(`${at(1).url}/login`, { email, password });
+    await createClient(UserService, internalTransport(at(0).grpc)).resetFactors({ uuid: account.uuid });
+    await until(() => payloads(account.uuid, "kind")[1]);
+    expect(payloads(account.uuid, "kind").sort()).toEqual(["FACTORS_RESET", "NEW_DEVICE"]);
+    expect(new Set(payloads(account.uuid, "locale"))).toEqual(new Set(["de-AT"]));
+  });
+
+  it("is made once with a passkey by twenty calls at both, begun at one", async () => {
+    const users = (index: number) => createClient(UserService, internalTransport(at(index).grpc));
+    const names = { email: uniqueEmail(), nickname: "Zoë" };
+    const { uuid, attempt, optionsJson } = await users(1).beginPasskeySignUp(names);
+    const credentialJson = new Authenticator(at(0).url).create(JSON.parse(optionsJson) as never);
+    const whole = { uuid, attempt, ...names, credentialJson, name: "Phone" };
+    const calls = Array.from({ length: 20 }, (_, index) => users(index).signUpWithPasskey(whole));
+    const made = (await Promise.all(calls)).map(({ user }) => user?.uuid);
+    expect(new Set(made)).toEqual(new Set([uuid]));
+    expect((await users(0).listFactors({ uuid })).passkeys).toHaveLength(1);
+    await until(() => told(uuid)[1]);
+    expect(
+      told(uuid)
+        .map(({ topic }) => topic)
+        .sort(),
+    ).toEqual(["user-email-verification", "user-signup"]);
   });
 
   it("is erased once by both", async () => {

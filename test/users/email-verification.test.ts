@@ -1,10 +1,12 @@
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { VERIFICATION_LINK_LIFE_MS } from "../../src/users/email-verification.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
 import { type Account, getTokens, postJson, signUp, uniqueEmail } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
+import { signUpWithPasskey } from "../support/passkeys.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 import { rowsOf } from "../support/sqlite.ts";
 
@@ -146,5 +148,22 @@ describe("the verification of an e-mail address", () => {
     await expect(users().requestEmailChange(wrong)).rejects.toThrow(/wrong/);
     await users().requestEmailChange({ ...wrong, currentPassword: account.password });
     expect((await users().verifyEmail({ token: await tokenTo(email) })).user).toMatchObject({ email });
+  });
+
+  it("goes to another address over gRPC without a password only for an account that has none", async () => {
+    const { email: before } = await signUpWithPasskey([app.url, app.url], new Authenticator(app.url));
+    const { uuid = "" } = (await users().getUserByEmail({ email: before })).user ?? {};
+    const change = { uuid, email: uniqueEmail() };
+    await expect(users().requestEmailChange({ ...change, currentPassword: "a password" })).rejects.toThrow(
+      /no password/,
+    );
+    await users().requestEmailChange(change);
+    expect((await users().verifyEmail({ token: await tokenTo(change.email) })).user).toMatchObject(change);
+    const account = await signUp(app.url);
+    const refused = users().requestEmailChange({ uuid: account.uuid, email: uniqueEmail() });
+    await expect(refused).rejects.toMatchObject({
+      code: Code.FailedPrecondition,
+      rawMessage: expect.stringMatching(/wrong/),
+    });
   });
 });

@@ -13,7 +13,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file auth/v1/user.proto.
  */
 export const file_auth_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciK0AQoRVXBkYXRlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCRIQCghuaWNrbmFtZRgCIAEoCRINCgVyb2xlcxgDIAMoCRIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSJwoGY2xhaW1zGAUgASgLMhcuYXV0aC52MS5TdGFuZGFyZENsYWltcxIWCg5lbWFpbF92ZXJpZmllZBgGIAEoCCIxChJVcGRhdGVVc2VyUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciJVChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSDAoEdXVpZBgBIAEoCRIYChBjdXJyZW50X3Bhc3N3b3JkGAIgASgJEhQKDG5ld19wYXNzd29yZBgDIAEoCSIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIiwKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBINCgVlbWFpbBgBIAEoCSIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIjAKH1JlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QSDQoFZW1haWwYASABKAkiIgogUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVzcG9uc2UiUgoZUmVxdWVzdEVtYWlsQ2hhbmdlUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSDQoFZW1haWwYAyABKAkiHAoaUmVxdWVzdEVtYWlsQ2hhbmdlUmVzcG9uc2UiIwoSVmVyaWZ5RW1haWxSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIjIKE1ZlcmlmeUVtYWlsUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI7ChRSZXNldFBhc3N3b3JkUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxuZXdfcGFzc3dvcmQYAiABKAkiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiIKEkRpc2FibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0Rpc2FibGVVc2VyUmVzcG9uc2UiIQoRRW5hYmxlVXNlclJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJFbmFibGVVc2VyUmVzcG9uc2UiJgoWUmVxdWVzdERlbGV0aW9uUmVxdWVzdBIMCgR1dWlkGAEgASgJIkgKF1JlcXVlc3REZWxldGlvblJlc3BvbnNlEi0KCWVyYXNlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJQoVQ2FuY2VsRGVsZXRpb25SZXF1ZXN0EgwKBHV1aWQYASABKAkiGAoWQ2FuY2VsRGVsZXRpb25SZXNwb25zZSIhChFFeHBvcnRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIjsKEkV4cG9ydFVzZXJSZXNwb25zZRIlCgRkYXRhGAEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCIhChFEZWxldGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkRlbGV0ZVVzZXJSZXNwb25zZSIiChJFbmRTZXNzaW9uc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIVChNFbmRTZXNzaW9uc1Jlc3BvbnNlIiIKEkxpc3RGYWN0b3JzUmVxdWVzdBIMCgR1dWlkGAEgASgJImMKE0xpc3RGYWN0b3JzUmVzcG9uc2USEAoIaGFzX3RvdHAYASABKAgSIgoIcGFzc2tleXMYAiADKAsyEC5hdXRoLnYxLlBhc3NrZXkSFgoOcmVjb3ZlcnlfY29kZXMYAyABKAUikAEKB1Bhc3NrZXkSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIwoTQmVnaW5QYXNza2V5UmVxdWVzdBIMCgR1dWlkGAEgASgJIj0KFEJlZ2luUGFzc2tleVJlc3BvbnNlEhQKDG9wdGlvbnNfanNvbhgBIAEoCRIPCgdhdHRlbXB0GAIgASgJIlkKEUFkZFBhc3NrZXlSZXF1ZXN0EgwKBHV1aWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoCRIXCg9jcmVkZW50aWFsX2pzb24YAyABKAkSDAoEbmFtZRgEIAEoCSIUChJBZGRQYXNza2V5UmVzcG9uc2UiIAoQQmVnaW5Ub3RwUmVxdWVzdBIMCgR1dWlkGAEgASgJIkcKEUJlZ2luVG90cFJlc3BvbnNlEg4KBnNlY3JldBgBIAEoCRILCgN1cmkYAiABKAkSFQoNc2VhbGVkX3NlY3JldBgDIAEoCSJDCg5BZGRUb3RwUmVxdWVzdBIMCgR1dWlkGAEgASgJEhUKDXNlYWxlZF9zZWNyZXQYAiABKAkSDAoEY29kZRgDIAEoCSIRCg9BZGRUb3RwUmVzcG9uc2UiOwoUUmVtb3ZlUGFzc2tleVJlcXVlc3QSDAoEdXVpZBgBIAEoCRIVCg1jcmVkZW50aWFsX2lkGAIgASgJIhcKFVJlbW92ZVBhc3NrZXlSZXNwb25zZSJJChRSZW5hbWVQYXNza2V5UmVxdWVzdBIMCgR1dWlkGAEgASgJEhUKDWNyZWRlbnRpYWxfaWQYAiABKAkSDAoEbmFtZRgDIAEoCSIXChVSZW5hbWVQYXNza2V5UmVzcG9uc2UiIQoRUmVtb3ZlVG90cFJlcXVlc3QSDAoEdXVpZBgBIAEoCSIUChJSZW1vdmVUb3RwUmVzcG9uc2UiOQoYTWFrZVJlY292ZXJ5Q29kZXNSZXF1ZXN0EgwKBHV1aWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoCSIqChlNYWtlUmVjb3ZlcnlDb2Rlc1Jlc3BvbnNlEg0KBWNvZGVzGAEgAygJIiMKE1Jlc2V0RmFjdG9yc1JlcXVlc3QSDAoEdXVpZBgBIAEoCSIWChRSZXNldEZhY3RvcnNSZXNwb25zZTLjFgoLVXNlclNlcnZpY2USVAoHR2V0VXNlchIXLmF1dGgudjEuR2V0VXNlclJlcXVlc3QaGC5hdXRoLnYxLkdldFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJpCg5HZXRVc2VyQnlFbWFpbBIeLmF1dGgudjEuR2V0VXNlckJ5RW1haWxSZXF1ZXN0Gh8uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmYKDUJhdGNoR2V0VXNlcnMSHS5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0Gh4uYXV0aC52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSWgoJTGlzdFVzZXJzEhkuYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GhouYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJPCgZTaWduVXASFi5hdXRoLnYxLlNpZ25VcFJlcXVlc3QaFy5hdXRoLnYxLlNpZ25VcFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpVcGRhdGVVc2VyEhouYXV0aC52MS5VcGRhdGVVc2VyUmVxdWVzdBobLmF1dGgudjEuVXBkYXRlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DaGFuZ2VQYXNzd29yZBIeLmF1dGgudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0Gh8uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJ5ChRSZXF1ZXN0UGFzc3dvcmRSZXNldBIkLmF1dGgudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiUuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRKFAQoYUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uEiguYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXF1ZXN0GikuYXV0aC52MS5SZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUScwoSUmVxdWVzdEVtYWlsQ2hhbmdlEiIuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXF1ZXN0GiMuYXV0aC52MS5SZXF1ZXN0RW1haWxDaGFuZ2VSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLVmVyaWZ5RW1haWwSGy5hdXRoLnYxLlZlcmlmeUVtYWlsUmVxdWVzdBocLmF1dGgudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZAoNUmVzZXRQYXNzd29yZBIdLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaHi5hdXRoLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRGlzYWJsZVVzZXISGy5hdXRoLnYxLkRpc2FibGVVc2VyUmVxdWVzdBocLmF1dGgudjEuRGlzYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKRW5hYmxlVXNlchIaLmF1dGgudjEuRW5hYmxlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkVuYWJsZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXgoLRW5kU2Vzc2lvbnMSGy5hdXRoLnYxLkVuZFNlc3Npb25zUmVxdWVzdBocLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSagoPUmVxdWVzdERlbGV0aW9uEh8uYXV0aC52MS5SZXF1ZXN0RGVsZXRpb25SZXF1ZXN0GiAuYXV0aC52MS5SZXF1ZXN0RGVsZXRpb25SZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZwoOQ2FuY2VsRGVsZXRpb24SHi5hdXRoLnYxLkNhbmNlbERlbGV0aW9uUmVxdWVzdBofLmF1dGgudjEuQ2FuY2VsRGVsZXRpb25SZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSXQoKRXhwb3J0VXNlchIaLmF1dGgudjEuRXhwb3J0VXNlclJlcXVlc3QaGy5hdXRoLnYxLkV4cG9ydFVzZXJSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJgCgtMaXN0RmFjdG9ycxIbLmF1dGgudjEuTGlzdEZhY3RvcnNSZXF1ZXN0GhwuYXV0aC52MS5MaXN0RmFjdG9yc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmEKDEJlZ2luUGFzc2tleRIcLmF1dGgudjEuQmVnaW5QYXNza2V5UmVxdWVzdBodLmF1dGgudjEuQmVnaW5QYXNza2V5UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKCkFkZFBhc3NrZXkSGi5hdXRoLnYxLkFkZFBhc3NrZXlSZXF1ZXN0GhsuYXV0aC52MS5BZGRQYXNza2V5UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElgKCUJlZ2luVG90cBIZLmF1dGgudjEuQmVnaW5Ub3RwUmVxdWVzdBoaLmF1dGgudjEuQmVnaW5Ub3RwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElIKB0FkZFRvdHASFy5hdXRoLnYxLkFkZFRvdHBSZXF1ZXN0GhguYXV0aC52MS5BZGRUb3RwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmQKDVJlbW92ZVBhc3NrZXkSHS5hdXRoLnYxLlJlbW92ZVBhc3NrZXlSZXF1ZXN0Gh4uYXV0aC52MS5SZW1vdmVQYXNza2V5UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmQKDVJlbmFtZVBhc3NrZXkSHS5hdXRoLnYxLlJlbmFtZVBhc3NrZXlSZXF1ZXN0Gh4uYXV0aC52MS5SZW5hbWVQYXNza2V5UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKClJlbW92ZVRvdHASGi5hdXRoLnYxLlJlbW92ZVRvdHBSZXF1ZXN0GhsuYXV0aC52MS5SZW1vdmVUb3RwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnAKEU1ha2VSZWNvdmVyeUNvZGVzEiEuYXV0aC52MS5NYWtlUmVjb3ZlcnlDb2Rlc1JlcXVlc3QaIi5hdXRoLnYxLk1ha2VSZWNvdmVyeUNvZGVzUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmEKDFJlc2V0RmFjdG9ycxIcLmF1dGgudjEuUmVzZXRGYWN0b3JzUmVxdWVzdBodLmF1dGgudjEuUmVzZXRGYWN0b3JzUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLmFkbWluElsKCkRlbGV0ZVVzZXISGi5hdXRoLnYxLkRlbGV0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5EZWxldGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlYgZwcm90bzM", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChJhdXRoL3YxL3VzZXIucHJvdG8SB2F1dGgudjEixwEKBFVzZXISDAoEdXVpZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIQCghkaXNhYmxlZBgFIAEoCBIuCgpjcmVhdGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5lbWFpbF92ZXJpZmllZBgHIAEoCBInCgZjbGFpbXMYCCABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zIsgCCg5TdGFuZGFyZENsYWltcxIMCgRuYW1lGAEgASgJEhIKCmdpdmVuX25hbWUYAiABKAkSEwoLZmFtaWx5X25hbWUYAyABKAkSEwoLbWlkZGxlX25hbWUYBCABKAkSGgoScHJlZmVycmVkX3VzZXJuYW1lGAUgASgJEg8KB3Byb2ZpbGUYBiABKAkSDwoHcGljdHVyZRgHIAEoCRIPCgd3ZWJzaXRlGAggASgJEg4KBmdlbmRlchgJIAEoCRIRCgliaXJ0aGRhdGUYCiABKAkSEAoIem9uZWluZm8YCyABKAkSDgoGbG9jYWxlGAwgASgJEhQKDHBob25lX251bWJlchgNIAEoCRIdChVwaG9uZV9udW1iZXJfdmVyaWZpZWQYDiABKAgSIQoHYWRkcmVzcxgPIAEoCzIQLmF1dGgudjEuQWRkcmVzcyJ8CgdBZGRyZXNzEhEKCWZvcm1hdHRlZBgBIAEoCRIWCg5zdHJlZXRfYWRkcmVzcxgCIAEoCRIQCghsb2NhbGl0eRgDIAEoCRIOCgZyZWdpb24YBCABKAkSEwoLcG9zdGFsX2NvZGUYBSABKAkSDwoHY291bnRyeRgGIAEoCSIeCg5HZXRVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIi4KD0dldFVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIiYKFUdldFVzZXJCeUVtYWlsUmVxdWVzdBINCgVlbWFpbBgBIAEoCSI1ChZHZXRVc2VyQnlFbWFpbFJlc3BvbnNlEhsKBHVzZXIYASABKAsyDS5hdXRoLnYxLlVzZXIiJQoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSDQoFdXVpZHMYASADKAkiNQoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEhwKBXVzZXJzGAEgAygLMg0uYXV0aC52MS5Vc2VyIjkKEExpc3RVc2Vyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiSgoRTGlzdFVzZXJzUmVzcG9uc2USHAoFdXNlcnMYASADKAsyDS5hdXRoLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKDVNpZ25VcFJlcXVlc3QSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSEAoIbmlja25hbWUYAyABKAkiLQoOU2lnblVwUmVzcG9uc2USGwoEdXNlchgBIAEoCzINLmF1dGgudjEuVXNlciI8ChlCZWdpblBhc3NrZXlTaWduVXBSZXF1ZXN0Eg0KBWVtYWlsGAEgASgJEhAKCG5pY2tuYW1lGAIgASgJIlEKGkJlZ2luUGFzc2tleVNpZ25VcFJlc3BvbnNlEgwKBHV1aWQYASABKAkSFAoMb3B0aW9uc19qc29uGAIgASgJEg8KB2F0dGVtcHQYAyABKAkigQEKGFNpZ25VcFdpdGhQYXNza2V5UmVxdWVzdBIMCgR1dWlkGAEgASgJEg8KB2F0dGVtcHQYAiABKAkSDQoFZW1haWwYAyABKAkSEAoIbmlja25hbWUYBCABKAkSFwoPY3JlZGVudGlhbF9qc29uGAUgASgJEgwKBG5hbWUYBiABKAkiOAoZU2lnblVwV2l0aFBhc3NrZXlSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIrQBChFVcGRhdGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJEhAKCG5pY2tuYW1lGAIgASgJEg0KBXJvbGVzGAMgAygJEi8KC3VwZGF0ZV9tYXNrGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxInCgZjbGFpbXMYBSABKAsyFy5hdXRoLnYxLlN0YW5kYXJkQ2xhaW1zEhYKDmVtYWlsX3ZlcmlmaWVkGAYgASgIIjEKElVwZGF0ZVVzZXJSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIlUKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIMCgR1dWlkGAEgASgJEhgKEGN1cnJlbnRfcGFzc3dvcmQYAiABKAkSFAoMbmV3X3Bhc3N3b3JkGAMgASgJIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiLAobUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0Eg0KBWVtYWlsGAEgASgJIh4KHFJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiMAofUmVxdWVzdEVtYWlsVmVyaWZpY2F0aW9uUmVxdWVzdBINCgVlbWFpbBgBIAEoCSIiCiBSZXF1ZXN0RW1haWxWZXJpZmljYXRpb25SZXNwb25zZSJSChlSZXF1ZXN0RW1haWxDaGFuZ2VSZXF1ZXN0EgwKBHV1aWQYASABKAkSGAoQY3VycmVudF9wYXNzd29yZBgCIAEoCRINCgVlbWFpbBgDIAEoCSIcChpSZXF1ZXN0RW1haWxDaGFuZ2VSZXNwb25zZSIjChJWZXJpZnlFbWFpbFJlcXVlc3QSDQoFdG9rZW4YASABKAkiMgoTVmVyaWZ5RW1haWxSZXNwb25zZRIbCgR1c2VyGAEgASgLMg0uYXV0aC52MS5Vc2VyIjsKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhQKDG5ld19wYXNzd29yZBgCIAEoCSIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UiIgoSRGlzYWJsZVVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiFQoTRGlzYWJsZVVzZXJSZXNwb25zZSIhChFFbmFibGVVc2VyUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKEkVuYWJsZVVzZXJSZXNwb25zZSImChZSZXF1ZXN0RGVsZXRpb25SZXF1ZXN0EgwKBHV1aWQYASABKAkiSAoXUmVxdWVzdERlbGV0aW9uUmVzcG9uc2USLQoJZXJhc2VkX2F0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIlChVDYW5jZWxEZWxldGlvblJlcXVlc3QSDAoEdXVpZBgBIAEoCSIYChZDYW5jZWxEZWxldGlvblJlc3BvbnNlIiEKEUV4cG9ydFVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiOwoSRXhwb3J0VXNlclJlc3BvbnNlEiUKBGRhdGEYASABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IiEKEURlbGV0ZVVzZXJSZXF1ZXN0EgwKBHV1aWQYASABKAkiFAoSRGVsZXRlVXNlclJlc3BvbnNlIiIKEkVuZFNlc3Npb25zUmVxdWVzdBIMCgR1dWlkGAEgASgJIhUKE0VuZFNlc3Npb25zUmVzcG9uc2UiIgoSTGlzdEZhY3RvcnNSZXF1ZXN0EgwKBHV1aWQYASABKAkiYwoTTGlzdEZhY3RvcnNSZXNwb25zZRIQCghoYXNfdG90cBgBIAEoCBIiCghwYXNza2V5cxgCIAMoCzIQLmF1dGgudjEuUGFzc2tleRIWCg5yZWNvdmVyeV9jb2RlcxgDIAEoBSKQAQoHUGFzc2tleRIVCg1jcmVkZW50aWFsX2lkGAEgASgJEgwKBG5hbWUYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMbGFzdF91c2VkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIjChNCZWdpblBhc3NrZXlSZXF1ZXN0EgwKBHV1aWQYASABKAkiPQoUQmVnaW5QYXNza2V5UmVzcG9uc2USFAoMb3B0aW9uc19qc29uGAEgASgJEg8KB2F0dGVtcHQYAiABKAkiWQoRQWRkUGFzc2tleVJlcXVlc3QSDAoEdXVpZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgJEhcKD2NyZWRlbnRpYWxfanNvbhgDIAEoCRIMCgRuYW1lGAQgASgJIhQKEkFkZFBhc3NrZXlSZXNwb25zZSIgChBCZWdpblRvdHBSZXF1ZXN0EgwKBHV1aWQYASABKAkiRwoRQmVnaW5Ub3RwUmVzcG9uc2USDgoGc2VjcmV0GAEgASgJEgsKA3VyaRgCIAEoCRIVCg1zZWFsZWRfc2VjcmV0GAMgASgJIkMKDkFkZFRvdHBSZXF1ZXN0EgwKBHV1aWQYASABKAkSFQoNc2VhbGVkX3NlY3JldBgCIAEoCRIMCgRjb2RlGAMgASgJIhEKD0FkZFRvdHBSZXNwb25zZSI7ChRSZW1vdmVQYXNza2V5UmVxdWVzdBIMCgR1dWlkGAEgASgJEhUKDWNyZWRlbnRpYWxfaWQYAiABKAkiFwoVUmVtb3ZlUGFzc2tleVJlc3BvbnNlIkkKFFJlbmFtZVBhc3NrZXlSZXF1ZXN0EgwKBHV1aWQYASABKAkSFQoNY3JlZGVudGlhbF9pZBgCIAEoCRIMCgRuYW1lGAMgASgJIhcKFVJlbmFtZVBhc3NrZXlSZXNwb25zZSIhChFSZW1vdmVUb3RwUmVxdWVzdBIMCgR1dWlkGAEgASgJIhQKElJlbW92ZVRvdHBSZXNwb25zZSI5ChhNYWtlUmVjb3ZlcnlDb2Rlc1JlcXVlc3QSDAoEdXVpZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgJIioKGU1ha2VSZWNvdmVyeUNvZGVzUmVzcG9uc2USDQoFY29kZXMYASADKAkiIwoTUmVzZXRGYWN0b3JzUmVxdWVzdBIMCgR1dWlkGAEgASgJIhYKFFJlc2V0RmFjdG9yc1Jlc3BvbnNlMsoYCgtVc2VyU2VydmljZRJUCgdHZXRVc2VyEhcuYXV0aC52MS5HZXRVc2VyUmVxdWVzdBoYLmF1dGgudjEuR2V0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmkKDkdldFVzZXJCeUVtYWlsEh4uYXV0aC52MS5HZXRVc2VyQnlFbWFpbFJlcXVlc3QaHy5hdXRoLnYxLkdldFVzZXJCeUVtYWlsUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSZgoNQmF0Y2hHZXRVc2VycxIdLmF1dGgudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaHi5hdXRoLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIWkAIBirUYD2F1dGgudXNlcnMucmVhZBJaCglMaXN0VXNlcnMSGS5hdXRoLnYxLkxpc3RVc2Vyc1JlcXVlc3QaGi5hdXRoLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEk8KBlNpZ25VcBIWLmF1dGgudjEuU2lnblVwUmVxdWVzdBoXLmF1dGgudjEuU2lnblVwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnMKEkJlZ2luUGFzc2tleVNpZ25VcBIiLmF1dGgudjEuQmVnaW5QYXNza2V5U2lnblVwUmVxdWVzdBojLmF1dGgudjEuQmVnaW5QYXNza2V5U2lnblVwUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnAKEVNpZ25VcFdpdGhQYXNza2V5EiEuYXV0aC52MS5TaWduVXBXaXRoUGFzc2tleVJlcXVlc3QaIi5hdXRoLnYxLlNpZ25VcFdpdGhQYXNza2V5UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlElsKClVwZGF0ZVVzZXISGi5hdXRoLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GhsuYXV0aC52MS5VcGRhdGVVc2VyUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEmcKDkNoYW5nZVBhc3N3b3JkEh4uYXV0aC52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaHy5hdXRoLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEnkKFFJlcXVlc3RQYXNzd29yZFJlc2V0EiQuYXV0aC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaJS5hdXRoLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiFIq1GBBhdXRoLnVzZXJzLndyaXRlEoUBChhSZXF1ZXN0RW1haWxWZXJpZmljYXRpb24SKC5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlcXVlc3QaKS5hdXRoLnYxLlJlcXVlc3RFbWFpbFZlcmlmaWNhdGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJzChJSZXF1ZXN0RW1haWxDaGFuZ2USIi5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlcXVlc3QaIy5hdXRoLnYxLlJlcXVlc3RFbWFpbENoYW5nZVJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtWZXJpZnlFbWFpbBIbLmF1dGgudjEuVmVyaWZ5RW1haWxSZXF1ZXN0GhwuYXV0aC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJkCg1SZXNldFBhc3N3b3JkEh0uYXV0aC52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBoeLmF1dGgudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtEaXNhYmxlVXNlchIbLmF1dGgudjEuRGlzYWJsZVVzZXJSZXF1ZXN0GhwuYXV0aC52MS5EaXNhYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJbCgpFbmFibGVVc2VyEhouYXV0aC52MS5FbmFibGVVc2VyUmVxdWVzdBobLmF1dGgudjEuRW5hYmxlVXNlclJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJeCgtFbmRTZXNzaW9ucxIbLmF1dGgudjEuRW5kU2Vzc2lvbnNSZXF1ZXN0GhwuYXV0aC52MS5FbmRTZXNzaW9uc1Jlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJqCg9SZXF1ZXN0RGVsZXRpb24SHy5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlcXVlc3QaIC5hdXRoLnYxLlJlcXVlc3REZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJnCg5DYW5jZWxEZWxldGlvbhIeLmF1dGgudjEuQ2FuY2VsRGVsZXRpb25SZXF1ZXN0Gh8uYXV0aC52MS5DYW5jZWxEZWxldGlvblJlc3BvbnNlIhSKtRgQYXV0aC51c2Vycy53cml0ZRJdCgpFeHBvcnRVc2VyEhouYXV0aC52MS5FeHBvcnRVc2VyUmVxdWVzdBobLmF1dGgudjEuRXhwb3J0VXNlclJlc3BvbnNlIhaQAgGKtRgPYXV0aC51c2Vycy5yZWFkEmAKC0xpc3RGYWN0b3JzEhsuYXV0aC52MS5MaXN0RmFjdG9yc1JlcXVlc3QaHC5hdXRoLnYxLkxpc3RGYWN0b3JzUmVzcG9uc2UiFpACAYq1GA9hdXRoLnVzZXJzLnJlYWQSYQoMQmVnaW5QYXNza2V5EhwuYXV0aC52MS5CZWdpblBhc3NrZXlSZXF1ZXN0Gh0uYXV0aC52MS5CZWdpblBhc3NrZXlSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKQWRkUGFzc2tleRIaLmF1dGgudjEuQWRkUGFzc2tleVJlcXVlc3QaGy5hdXRoLnYxLkFkZFBhc3NrZXlSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWAoJQmVnaW5Ub3RwEhkuYXV0aC52MS5CZWdpblRvdHBSZXF1ZXN0GhouYXV0aC52MS5CZWdpblRvdHBSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSUgoHQWRkVG90cBIXLmF1dGgudjEuQWRkVG90cFJlcXVlc3QaGC5hdXRoLnYxLkFkZFRvdHBSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZAoNUmVtb3ZlUGFzc2tleRIdLmF1dGgudjEuUmVtb3ZlUGFzc2tleVJlcXVlc3QaHi5hdXRoLnYxLlJlbW92ZVBhc3NrZXlSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSZAoNUmVuYW1lUGFzc2tleRIdLmF1dGgudjEuUmVuYW1lUGFzc2tleVJlcXVlc3QaHi5hdXRoLnYxLlJlbmFtZVBhc3NrZXlSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSWwoKUmVtb3ZlVG90cBIaLmF1dGgudjEuUmVtb3ZlVG90cFJlcXVlc3QaGy5hdXRoLnYxLlJlbW92ZVRvdHBSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUScAoRTWFrZVJlY292ZXJ5Q29kZXMSIS5hdXRoLnYxLk1ha2VSZWNvdmVyeUNvZGVzUmVxdWVzdBoiLmF1dGgudjEuTWFrZVJlY292ZXJ5Q29kZXNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGUSYQoMUmVzZXRGYWN0b3JzEhwuYXV0aC52MS5SZXNldEZhY3RvcnNSZXF1ZXN0Gh0uYXV0aC52MS5SZXNldEZhY3RvcnNSZXNwb25zZSIUirUYEGF1dGgudXNlcnMuYWRtaW4SWwoKRGVsZXRlVXNlchIaLmF1dGgudjEuRGVsZXRlVXNlclJlcXVlc3QaGy5hdXRoLnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIUirUYEGF1dGgudXNlcnMud3JpdGViBnByb3RvMw", [file_auth_v1_options, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message auth.v1.User
@@ -421,6 +421,130 @@ export const SignUpResponseSchema: GenMessage<SignUpResponse> = /*@__PURE__*/
   messageDesc(file_auth_v1_user, 12);
 
 /**
+ * @generated from message auth.v1.BeginPasskeySignUpRequest
+ */
+export type BeginPasskeySignUpRequest = Message<"auth.v1.BeginPasskeySignUpRequest"> & {
+  /**
+   * As in SignUpRequest; the authenticator shows both.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * @generated from field: string nickname = 2;
+   */
+  nickname: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginPasskeySignUpRequest.
+ * Use `create(BeginPasskeySignUpRequestSchema)` to create a new message.
+ */
+export const BeginPasskeySignUpRequestSchema: GenMessage<BeginPasskeySignUpRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 13);
+
+/**
+ * @generated from message auth.v1.BeginPasskeySignUpResponse
+ */
+export type BeginPasskeySignUpResponse = Message<"auth.v1.BeginPasskeySignUpResponse"> & {
+  /**
+   * The account's, once it is made.
+   *
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * PublicKeyCredentialCreationOptionsJSON (WebAuthn section 5.1.8), good for ten minutes.
+   *
+   * @generated from field: string options_json = 2;
+   */
+  optionsJson: string;
+
+  /**
+   * For SignUpWithPasskey.
+   *
+   * @generated from field: string attempt = 3;
+   */
+  attempt: string;
+};
+
+/**
+ * Describes the message auth.v1.BeginPasskeySignUpResponse.
+ * Use `create(BeginPasskeySignUpResponseSchema)` to create a new message.
+ */
+export const BeginPasskeySignUpResponseSchema: GenMessage<BeginPasskeySignUpResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 14);
+
+/**
+ * @generated from message auth.v1.SignUpWithPasskeyRequest
+ */
+export type SignUpWithPasskeyRequest = Message<"auth.v1.SignUpWithPasskeyRequest"> & {
+  /**
+   * Of BeginPasskeySignUp, as `attempt`.
+   *
+   * @generated from field: string uuid = 1;
+   */
+  uuid: string;
+
+  /**
+   * @generated from field: string attempt = 2;
+   */
+  attempt: string;
+
+  /**
+   * As in SignUpRequest.
+   *
+   * @generated from field: string email = 3;
+   */
+  email: string;
+
+  /**
+   * @generated from field: string nickname = 4;
+   */
+  nickname: string;
+
+  /**
+   * RegistrationResponseJSON (WebAuthn section 5.1): what the platform answered.
+   *
+   * @generated from field: string credential_json = 5;
+   */
+  credentialJson: string;
+
+  /**
+   * What the user calls the passkey: 1 to 50 characters.
+   *
+   * @generated from field: string name = 6;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message auth.v1.SignUpWithPasskeyRequest.
+ * Use `create(SignUpWithPasskeyRequestSchema)` to create a new message.
+ */
+export const SignUpWithPasskeyRequestSchema: GenMessage<SignUpWithPasskeyRequest> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 15);
+
+/**
+ * @generated from message auth.v1.SignUpWithPasskeyResponse
+ */
+export type SignUpWithPasskeyResponse = Message<"auth.v1.SignUpWithPasskeyResponse"> & {
+  /**
+   * @generated from field: auth.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message auth.v1.SignUpWithPasskeyResponse.
+ * Use `create(SignUpWithPasskeyResponseSchema)` to create a new message.
+ */
+export const SignUpWithPasskeyResponseSchema: GenMessage<SignUpWithPasskeyResponse> = /*@__PURE__*/
+  messageDesc(file_auth_v1_user, 16);
+
+/**
  * @generated from message auth.v1.UpdateUserRequest
  */
 export type UpdateUserRequest = Message<"auth.v1.UpdateUserRequest"> & {
@@ -462,7 +586,7 @@ export type UpdateUserRequest = Message<"auth.v1.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 13);
+  messageDesc(file_auth_v1_user, 17);
 
 /**
  * @generated from message auth.v1.UpdateUserResponse
@@ -479,7 +603,7 @@ export type UpdateUserResponse = Message<"auth.v1.UpdateUserResponse"> & {
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 14);
+  messageDesc(file_auth_v1_user, 18);
 
 /**
  * @generated from message auth.v1.ChangePasswordRequest
@@ -506,7 +630,7 @@ export type ChangePasswordRequest = Message<"auth.v1.ChangePasswordRequest"> & {
  * Use `create(ChangePasswordRequestSchema)` to create a new message.
  */
 export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 15);
+  messageDesc(file_auth_v1_user, 19);
 
 /**
  * @generated from message auth.v1.ChangePasswordResponse
@@ -519,7 +643,7 @@ export type ChangePasswordResponse = Message<"auth.v1.ChangePasswordResponse"> &
  * Use `create(ChangePasswordResponseSchema)` to create a new message.
  */
 export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 16);
+  messageDesc(file_auth_v1_user, 20);
 
 /**
  * @generated from message auth.v1.RequestPasswordResetRequest
@@ -536,7 +660,7 @@ export type RequestPasswordResetRequest = Message<"auth.v1.RequestPasswordResetR
  * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
  */
 export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 17);
+  messageDesc(file_auth_v1_user, 21);
 
 /**
  * @generated from message auth.v1.RequestPasswordResetResponse
@@ -549,7 +673,7 @@ export type RequestPasswordResetResponse = Message<"auth.v1.RequestPasswordReset
  * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
  */
 export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 18);
+  messageDesc(file_auth_v1_user, 22);
 
 /**
  * @generated from message auth.v1.RequestEmailVerificationRequest
@@ -566,7 +690,7 @@ export type RequestEmailVerificationRequest = Message<"auth.v1.RequestEmailVerif
  * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
  */
 export const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 19);
+  messageDesc(file_auth_v1_user, 23);
 
 /**
  * @generated from message auth.v1.RequestEmailVerificationResponse
@@ -579,7 +703,7 @@ export type RequestEmailVerificationResponse = Message<"auth.v1.RequestEmailVeri
  * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
  */
 export const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 20);
+  messageDesc(file_auth_v1_user, 24);
 
 /**
  * @generated from message auth.v1.RequestEmailChangeRequest
@@ -591,6 +715,8 @@ export type RequestEmailChangeRequest = Message<"auth.v1.RequestEmailChangeReque
   uuid: string;
 
   /**
+   * Empty where the account has none. A wrong one is FAILED_PRECONDITION, and so is an empty one where the account has a password.
+   *
    * @generated from field: string current_password = 2;
    */
   currentPassword: string;
@@ -608,7 +734,7 @@ export type RequestEmailChangeRequest = Message<"auth.v1.RequestEmailChangeReque
  * Use `create(RequestEmailChangeRequestSchema)` to create a new message.
  */
 export const RequestEmailChangeRequestSchema: GenMessage<RequestEmailChangeRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 21);
+  messageDesc(file_auth_v1_user, 25);
 
 /**
  * @generated from message auth.v1.RequestEmailChangeResponse
@@ -621,7 +747,7 @@ export type RequestEmailChangeResponse = Message<"auth.v1.RequestEmailChangeResp
  * Use `create(RequestEmailChangeResponseSchema)` to create a new message.
  */
 export const RequestEmailChangeResponseSchema: GenMessage<RequestEmailChangeResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 22);
+  messageDesc(file_auth_v1_user, 26);
 
 /**
  * @generated from message auth.v1.VerifyEmailRequest
@@ -640,7 +766,7 @@ export type VerifyEmailRequest = Message<"auth.v1.VerifyEmailRequest"> & {
  * Use `create(VerifyEmailRequestSchema)` to create a new message.
  */
 export const VerifyEmailRequestSchema: GenMessage<VerifyEmailRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 23);
+  messageDesc(file_auth_v1_user, 27);
 
 /**
  * @generated from message auth.v1.VerifyEmailResponse
@@ -657,7 +783,7 @@ export type VerifyEmailResponse = Message<"auth.v1.VerifyEmailResponse"> & {
  * Use `create(VerifyEmailResponseSchema)` to create a new message.
  */
 export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 24);
+  messageDesc(file_auth_v1_user, 28);
 
 /**
  * @generated from message auth.v1.ResetPasswordRequest
@@ -681,7 +807,7 @@ export type ResetPasswordRequest = Message<"auth.v1.ResetPasswordRequest"> & {
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 25);
+  messageDesc(file_auth_v1_user, 29);
 
 /**
  * @generated from message auth.v1.ResetPasswordResponse
@@ -694,7 +820,7 @@ export type ResetPasswordResponse = Message<"auth.v1.ResetPasswordResponse"> & {
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 26);
+  messageDesc(file_auth_v1_user, 30);
 
 /**
  * @generated from message auth.v1.DisableUserRequest
@@ -711,7 +837,7 @@ export type DisableUserRequest = Message<"auth.v1.DisableUserRequest"> & {
  * Use `create(DisableUserRequestSchema)` to create a new message.
  */
 export const DisableUserRequestSchema: GenMessage<DisableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 27);
+  messageDesc(file_auth_v1_user, 31);
 
 /**
  * @generated from message auth.v1.DisableUserResponse
@@ -724,7 +850,7 @@ export type DisableUserResponse = Message<"auth.v1.DisableUserResponse"> & {
  * Use `create(DisableUserResponseSchema)` to create a new message.
  */
 export const DisableUserResponseSchema: GenMessage<DisableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 28);
+  messageDesc(file_auth_v1_user, 32);
 
 /**
  * @generated from message auth.v1.EnableUserRequest
@@ -741,7 +867,7 @@ export type EnableUserRequest = Message<"auth.v1.EnableUserRequest"> & {
  * Use `create(EnableUserRequestSchema)` to create a new message.
  */
 export const EnableUserRequestSchema: GenMessage<EnableUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 29);
+  messageDesc(file_auth_v1_user, 33);
 
 /**
  * @generated from message auth.v1.EnableUserResponse
@@ -754,7 +880,7 @@ export type EnableUserResponse = Message<"auth.v1.EnableUserResponse"> & {
  * Use `create(EnableUserResponseSchema)` to create a new message.
  */
 export const EnableUserResponseSchema: GenMessage<EnableUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 30);
+  messageDesc(file_auth_v1_user, 34);
 
 /**
  * @generated from message auth.v1.RequestDeletionRequest
@@ -771,7 +897,7 @@ export type RequestDeletionRequest = Message<"auth.v1.RequestDeletionRequest"> &
  * Use `create(RequestDeletionRequestSchema)` to create a new message.
  */
 export const RequestDeletionRequestSchema: GenMessage<RequestDeletionRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 31);
+  messageDesc(file_auth_v1_user, 35);
 
 /**
  * @generated from message auth.v1.RequestDeletionResponse
@@ -788,7 +914,7 @@ export type RequestDeletionResponse = Message<"auth.v1.RequestDeletionResponse">
  * Use `create(RequestDeletionResponseSchema)` to create a new message.
  */
 export const RequestDeletionResponseSchema: GenMessage<RequestDeletionResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 32);
+  messageDesc(file_auth_v1_user, 36);
 
 /**
  * @generated from message auth.v1.CancelDeletionRequest
@@ -805,7 +931,7 @@ export type CancelDeletionRequest = Message<"auth.v1.CancelDeletionRequest"> & {
  * Use `create(CancelDeletionRequestSchema)` to create a new message.
  */
 export const CancelDeletionRequestSchema: GenMessage<CancelDeletionRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 33);
+  messageDesc(file_auth_v1_user, 37);
 
 /**
  * @generated from message auth.v1.CancelDeletionResponse
@@ -818,7 +944,7 @@ export type CancelDeletionResponse = Message<"auth.v1.CancelDeletionResponse"> &
  * Use `create(CancelDeletionResponseSchema)` to create a new message.
  */
 export const CancelDeletionResponseSchema: GenMessage<CancelDeletionResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 34);
+  messageDesc(file_auth_v1_user, 38);
 
 /**
  * @generated from message auth.v1.ExportUserRequest
@@ -835,7 +961,7 @@ export type ExportUserRequest = Message<"auth.v1.ExportUserRequest"> & {
  * Use `create(ExportUserRequestSchema)` to create a new message.
  */
 export const ExportUserRequestSchema: GenMessage<ExportUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 35);
+  messageDesc(file_auth_v1_user, 39);
 
 /**
  * @generated from message auth.v1.ExportUserResponse
@@ -854,7 +980,7 @@ export type ExportUserResponse = Message<"auth.v1.ExportUserResponse"> & {
  * Use `create(ExportUserResponseSchema)` to create a new message.
  */
 export const ExportUserResponseSchema: GenMessage<ExportUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 36);
+  messageDesc(file_auth_v1_user, 40);
 
 /**
  * @generated from message auth.v1.DeleteUserRequest
@@ -871,7 +997,7 @@ export type DeleteUserRequest = Message<"auth.v1.DeleteUserRequest"> & {
  * Use `create(DeleteUserRequestSchema)` to create a new message.
  */
 export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 37);
+  messageDesc(file_auth_v1_user, 41);
 
 /**
  * @generated from message auth.v1.DeleteUserResponse
@@ -884,7 +1010,7 @@ export type DeleteUserResponse = Message<"auth.v1.DeleteUserResponse"> & {
  * Use `create(DeleteUserResponseSchema)` to create a new message.
  */
 export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 38);
+  messageDesc(file_auth_v1_user, 42);
 
 /**
  * @generated from message auth.v1.EndSessionsRequest
@@ -901,7 +1027,7 @@ export type EndSessionsRequest = Message<"auth.v1.EndSessionsRequest"> & {
  * Use `create(EndSessionsRequestSchema)` to create a new message.
  */
 export const EndSessionsRequestSchema: GenMessage<EndSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 39);
+  messageDesc(file_auth_v1_user, 43);
 
 /**
  * @generated from message auth.v1.EndSessionsResponse
@@ -914,7 +1040,7 @@ export type EndSessionsResponse = Message<"auth.v1.EndSessionsResponse"> & {
  * Use `create(EndSessionsResponseSchema)` to create a new message.
  */
 export const EndSessionsResponseSchema: GenMessage<EndSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 40);
+  messageDesc(file_auth_v1_user, 44);
 
 /**
  * @generated from message auth.v1.ListFactorsRequest
@@ -931,7 +1057,7 @@ export type ListFactorsRequest = Message<"auth.v1.ListFactorsRequest"> & {
  * Use `create(ListFactorsRequestSchema)` to create a new message.
  */
 export const ListFactorsRequestSchema: GenMessage<ListFactorsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 41);
+  messageDesc(file_auth_v1_user, 45);
 
 /**
  * @generated from message auth.v1.ListFactorsResponse
@@ -964,7 +1090,7 @@ export type ListFactorsResponse = Message<"auth.v1.ListFactorsResponse"> & {
  * Use `create(ListFactorsResponseSchema)` to create a new message.
  */
 export const ListFactorsResponseSchema: GenMessage<ListFactorsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 42);
+  messageDesc(file_auth_v1_user, 46);
 
 /**
  * @generated from message auth.v1.Passkey
@@ -1002,7 +1128,7 @@ export type Passkey = Message<"auth.v1.Passkey"> & {
  * Use `create(PasskeySchema)` to create a new message.
  */
 export const PasskeySchema: GenMessage<Passkey> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 43);
+  messageDesc(file_auth_v1_user, 47);
 
 /**
  * @generated from message auth.v1.BeginPasskeyRequest
@@ -1019,7 +1145,7 @@ export type BeginPasskeyRequest = Message<"auth.v1.BeginPasskeyRequest"> & {
  * Use `create(BeginPasskeyRequestSchema)` to create a new message.
  */
 export const BeginPasskeyRequestSchema: GenMessage<BeginPasskeyRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 44);
+  messageDesc(file_auth_v1_user, 48);
 
 /**
  * @generated from message auth.v1.BeginPasskeyResponse
@@ -1045,7 +1171,7 @@ export type BeginPasskeyResponse = Message<"auth.v1.BeginPasskeyResponse"> & {
  * Use `create(BeginPasskeyResponseSchema)` to create a new message.
  */
 export const BeginPasskeyResponseSchema: GenMessage<BeginPasskeyResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 45);
+  messageDesc(file_auth_v1_user, 49);
 
 /**
  * @generated from message auth.v1.AddPasskeyRequest
@@ -1083,7 +1209,7 @@ export type AddPasskeyRequest = Message<"auth.v1.AddPasskeyRequest"> & {
  * Use `create(AddPasskeyRequestSchema)` to create a new message.
  */
 export const AddPasskeyRequestSchema: GenMessage<AddPasskeyRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 46);
+  messageDesc(file_auth_v1_user, 50);
 
 /**
  * @generated from message auth.v1.AddPasskeyResponse
@@ -1096,7 +1222,7 @@ export type AddPasskeyResponse = Message<"auth.v1.AddPasskeyResponse"> & {
  * Use `create(AddPasskeyResponseSchema)` to create a new message.
  */
 export const AddPasskeyResponseSchema: GenMessage<AddPasskeyResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 47);
+  messageDesc(file_auth_v1_user, 51);
 
 /**
  * @generated from message auth.v1.BeginTotpRequest
@@ -1113,7 +1239,7 @@ export type BeginTotpRequest = Message<"auth.v1.BeginTotpRequest"> & {
  * Use `create(BeginTotpRequestSchema)` to create a new message.
  */
 export const BeginTotpRequestSchema: GenMessage<BeginTotpRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 48);
+  messageDesc(file_auth_v1_user, 52);
 
 /**
  * @generated from message auth.v1.BeginTotpResponse
@@ -1146,7 +1272,7 @@ export type BeginTotpResponse = Message<"auth.v1.BeginTotpResponse"> & {
  * Use `create(BeginTotpResponseSchema)` to create a new message.
  */
 export const BeginTotpResponseSchema: GenMessage<BeginTotpResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 49);
+  messageDesc(file_auth_v1_user, 53);
 
 /**
  * @generated from message auth.v1.AddTotpRequest
@@ -1177,7 +1303,7 @@ export type AddTotpRequest = Message<"auth.v1.AddTotpRequest"> & {
  * Use `create(AddTotpRequestSchema)` to create a new message.
  */
 export const AddTotpRequestSchema: GenMessage<AddTotpRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 50);
+  messageDesc(file_auth_v1_user, 54);
 
 /**
  * @generated from message auth.v1.AddTotpResponse
@@ -1190,7 +1316,7 @@ export type AddTotpResponse = Message<"auth.v1.AddTotpResponse"> & {
  * Use `create(AddTotpResponseSchema)` to create a new message.
  */
 export const AddTotpResponseSchema: GenMessage<AddTotpResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 51);
+  messageDesc(file_auth_v1_user, 55);
 
 /**
  * @generated from message auth.v1.RemovePasskeyRequest
@@ -1214,7 +1340,7 @@ export type RemovePasskeyRequest = Message<"auth.v1.RemovePasskeyRequest"> & {
  * Use `create(RemovePasskeyRequestSchema)` to create a new message.
  */
 export const RemovePasskeyRequestSchema: GenMessage<RemovePasskeyRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 52);
+  messageDesc(file_auth_v1_user, 56);
 
 /**
  * @generated from message auth.v1.RemovePasskeyResponse
@@ -1227,7 +1353,7 @@ export type RemovePasskeyResponse = Message<"auth.v1.RemovePasskeyResponse"> & {
  * Use `create(RemovePasskeyResponseSchema)` to create a new message.
  */
 export const RemovePasskeyResponseSchema: GenMessage<RemovePasskeyResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 53);
+  messageDesc(file_auth_v1_user, 57);
 
 /**
  * @generated from message auth.v1.RenamePasskeyRequest
@@ -1258,7 +1384,7 @@ export type RenamePasskeyRequest = Message<"auth.v1.RenamePasskeyRequest"> & {
  * Use `create(RenamePasskeyRequestSchema)` to create a new message.
  */
 export const RenamePasskeyRequestSchema: GenMessage<RenamePasskeyRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 54);
+  messageDesc(file_auth_v1_user, 58);
 
 /**
  * @generated from message auth.v1.RenamePasskeyResponse
@@ -1271,7 +1397,7 @@ export type RenamePasskeyResponse = Message<"auth.v1.RenamePasskeyResponse"> & {
  * Use `create(RenamePasskeyResponseSchema)` to create a new message.
  */
 export const RenamePasskeyResponseSchema: GenMessage<RenamePasskeyResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 55);
+  messageDesc(file_auth_v1_user, 59);
 
 /**
  * @generated from message auth.v1.RemoveTotpRequest
@@ -1288,7 +1414,7 @@ export type RemoveTotpRequest = Message<"auth.v1.RemoveTotpRequest"> & {
  * Use `create(RemoveTotpRequestSchema)` to create a new message.
  */
 export const RemoveTotpRequestSchema: GenMessage<RemoveTotpRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 56);
+  messageDesc(file_auth_v1_user, 60);
 
 /**
  * @generated from message auth.v1.RemoveTotpResponse
@@ -1301,7 +1427,7 @@ export type RemoveTotpResponse = Message<"auth.v1.RemoveTotpResponse"> & {
  * Use `create(RemoveTotpResponseSchema)` to create a new message.
  */
 export const RemoveTotpResponseSchema: GenMessage<RemoveTotpResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 57);
+  messageDesc(file_auth_v1_user, 61);
 
 /**
  * @generated from message auth.v1.MakeRecoveryCodesRequest
@@ -1325,7 +1451,7 @@ export type MakeRecoveryCodesRequest = Message<"auth.v1.MakeRecoveryCodesRequest
  * Use `create(MakeRecoveryCodesRequestSchema)` to create a new message.
  */
 export const MakeRecoveryCodesRequestSchema: GenMessage<MakeRecoveryCodesRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 58);
+  messageDesc(file_auth_v1_user, 62);
 
 /**
  * @generated from message auth.v1.MakeRecoveryCodesResponse
@@ -1344,7 +1470,7 @@ export type MakeRecoveryCodesResponse = Message<"auth.v1.MakeRecoveryCodesRespon
  * Use `create(MakeRecoveryCodesResponseSchema)` to create a new message.
  */
 export const MakeRecoveryCodesResponseSchema: GenMessage<MakeRecoveryCodesResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 59);
+  messageDesc(file_auth_v1_user, 63);
 
 /**
  * @generated from message auth.v1.ResetFactorsRequest
@@ -1361,7 +1487,7 @@ export type ResetFactorsRequest = Message<"auth.v1.ResetFactorsRequest"> & {
  * Use `create(ResetFactorsRequestSchema)` to create a new message.
  */
 export const ResetFactorsRequestSchema: GenMessage<ResetFactorsRequest> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 60);
+  messageDesc(file_auth_v1_user, 64);
 
 /**
  * @generated from message auth.v1.ResetFactorsResponse
@@ -1374,10 +1500,15 @@ export type ResetFactorsResponse = Message<"auth.v1.ResetFactorsResponse"> & {
  * Use `create(ResetFactorsResponseSchema)` to create a new message.
  */
 export const ResetFactorsResponseSchema: GenMessage<ResetFactorsResponse> = /*@__PURE__*/
-  messageDesc(file_auth_v1_user, 61);
+  messageDesc(file_auth_v1_user, 65);
 
 /**
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
+ *
+ * Who calls for a person may say who that is, by metadata (headers over Connect), each of them optional: `person-ip-address`, one IPv4 or IPv6
+ * address; `person-user-agent`, at most 500 printable ASCII characters; `person-language`, one BCP 47 tag. Methods that have a mail sent or an
+ * event written take them for what the mail and the event say of who did it, for the language, and for what is counted by network: without
+ * `person-ip-address` that is the network of the caller. A malformed one is INVALID_ARGUMENT.
  *
  * @generated from service auth.v1.UserService
  */
@@ -1431,6 +1562,28 @@ export const UserService: GenService<{
     output: typeof SignUpResponseSchema;
   },
   /**
+   * Begins the sign-up of a person who is to have a passkey and no password, for a mobile app or a page of your own. Nothing is stored;
+   * ALREADY_EXISTS for a taken address. The RP ID and the origins are those of BeginPasskey.
+   *
+   * @generated from rpc auth.v1.UserService.BeginPasskeySignUp
+   */
+  beginPasskeySignUp: {
+    methodKind: "unary";
+    input: typeof BeginPasskeySignUpRequestSchema;
+    output: typeof BeginPasskeySignUpResponseSchema;
+  },
+  /**
+   * Creates the account with the passkey that the authenticator made; events and mails are those of SignUp. ALREADY_EXISTS for a taken address.
+   * Called again within a minute, it changes nothing and returns the same account.
+   *
+   * @generated from rpc auth.v1.UserService.SignUpWithPasskey
+   */
+  signUpWithPasskey: {
+    methodKind: "unary";
+    input: typeof SignUpWithPasskeyRequestSchema;
+    output: typeof SignUpWithPasskeyResponseSchema;
+  },
+  /**
    * Changes the fields named in `update_mask`; `roles` and `email_verified` also need auth.users.admin;
    * roles hold from the next refresh on.
    *
@@ -1474,6 +1627,7 @@ export const UserService: GenService<{
   },
   /**
    * Has a link sent to another address, which is the account's once it is verified. OK whether or not another account has it.
+   * Of an account without a password `current_password` is empty: make sure first that the user signed in just now.
    *
    * @generated from rpc auth.v1.UserService.RequestEmailChange
    */

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { LANGUAGES, type Language } from "../../config/languages.ts";
-import { cookieOf, setCookie, type Visit } from "../visit.ts";
+import { choiceIn, readerOf } from "../reader.ts";
+import { setCookie, type Visit } from "../visit.ts";
 
 const names: Record<Language, string> = {
   en: "English",
@@ -13,28 +14,14 @@ const names: Record<Language, string> = {
 /** Seconds. */
 const yearAge = 31_536_000;
 
-/**
- * The language of a page: what its reader chose on it or on an earlier page, else what the application asks for (`ui_locales`), else the
- * browser's. A choice is kept in a cookie.
- */
+/** The language of a page (`readerOf`). A choice is kept in a cookie. */
 export function languageOf(visit: Visit, wanted: readonly string[]): Language {
   const { request } = visit;
-  const chosen = named([new URL(request.url, "http://x").searchParams.get("language") ?? ""]);
+  const chosen = choiceIn(request);
   // a request that was refused before its cookies were read, or that no route answers, has none
   const cookies: object | null | undefined = request.cookies;
-  if (cookies == null) return chosen ?? preferredOf(request);
-  if (chosen !== undefined) setCookie(visit, "auth_language", chosen, yearAge);
-  return chosen ?? named([cookieOf(visit, "auth_language") ?? ""]) ?? named(wanted) ?? preferredOf(request);
-}
-
-function named(tags: readonly string[]): Language | undefined {
-  const asked = tags.map((tag) => tag.toLowerCase().split("-")[0]);
-  return asked.map((tag) => LANGUAGES.find((language) => language === tag)).find((tag) => tag !== undefined);
-}
-
-function preferredOf(request: FastifyRequest): Language {
-  const preferred = request.language([...LANGUAGES]);
-  return LANGUAGES.find((language) => language === preferred) ?? "en";
+  if (cookies != null && chosen !== undefined) setCookie(visit, "auth_language", chosen, yearAge);
+  return readerOf(request, wanted).language;
 }
 
 export interface LanguageLink {

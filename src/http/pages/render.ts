@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyReply } from "fastify";
 import type { Language } from "../../config/languages.ts";
+import { nameBrowser } from "../../net/user-agent.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readableEmail } from "../../users/input.ts";
 import { aboutRequest, pathOf, type Visit } from "../visit.ts";
@@ -11,7 +12,6 @@ import { type LanguageLink, languageLinks, languageOf } from "./language.ts";
 import { brandIn, lookOf, OWN_TEMPLATES } from "./look.ts";
 import { MESSAGES, type Messages } from "./messages.ts";
 import { scriptPath } from "./scripts.ts";
-import { nameBrowser } from "./user-agent.ts";
 
 /** Sends the form that answers a client (form_post); without it there is a button. */
 const script = "document.forms[0].submit()";

@@ -63,7 +63,14 @@ export const de: MailMessages = {
       text: "Die Sicherheitseinstellungen Ihres Kontos wurden geändert.",
     },
   },
-  facts: { time: "Zeit", browser: "Browser", address: "IP-Adresse", detail: "Einzelheiten" },
+  facts: {
+    time: "Zeit",
+    browser: "Browser",
+    address: "IP-Adresse",
+    detail: "Einzelheiten",
+    erased: "Wird gelöscht am",
+  },
+  browserOn: (browser, system) => `${browser} unter ${system}`,
   notYou: "Wenn Sie das nicht waren, ändern Sie sofort Ihr Passwort und melden Sie sich überall ab:",
   notYourPassword:
     "Wenn Sie das nicht waren, legen Sie sofort über einen Link per E-Mail ein neues fest. Damit werden alle abgemeldet:",

@@ -60,7 +60,8 @@ export const es: MailMessages = {
     DELETION_CANCELLED: { subject: "Tu cuenta vuelve a estar abierta", text: "Tu cuenta no se borrará." },
     OTHER: { subject: "Aviso de seguridad de tu cuenta", text: "Cambió la configuración de seguridad de tu cuenta." },
   },
-  facts: { time: "Hora", browser: "Navegador", address: "Dirección IP", detail: "Detalles" },
+  facts: { time: "Hora", browser: "Navegador", address: "Dirección IP", detail: "Detalles", erased: "Se borrará el" },
+  browserOn: (browser, system) => `${browser} en ${system}`,
   notYou: "Si no fuiste tú, cambia tu contraseña de inmediato y cierra sesión en todas partes:",
   notYourPassword:
     "Si no fuiste tú, elige una nueva de inmediato con un enlace por correo. Con eso se cierran todas las sesiones:",

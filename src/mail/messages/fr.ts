@@ -63,7 +63,8 @@ export const fr: MailMessages = {
       text: "Les réglages de sécurité de votre compte ont changé.",
     },
   },
-  facts: { time: "Heure", browser: "Navigateur", address: "Adresse IP", detail: "Détails" },
+  facts: { time: "Heure", browser: "Navigateur", address: "Adresse IP", detail: "Détails", erased: "Sera effacé le" },
+  browserOn: (browser, system) => `${browser} sous ${system}`,
   notYou: "Si ce n’était pas vous, changez tout de suite votre mot de passe et déconnectez-vous partout :",
   notYourPassword:
     "Si ce n’était pas vous, choisissez-en tout de suite un nouveau par un lien envoyé par e-mail. Tout le monde sera déconnecté :",

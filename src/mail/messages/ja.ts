@@ -54,7 +54,8 @@ export const ja: MailMessages = {
     DELETION_CANCELLED: { subject: "アカウントを再開しました", text: "アカウントは消去されません。" },
     OTHER: { subject: "アカウントのセキュリティ通知", text: "アカウントのセキュリティ設定が変更されました。" },
   },
-  facts: { time: "日時", browser: "ブラウザー", address: "IP アドレス", detail: "詳細" },
+  facts: { time: "日時", browser: "ブラウザー", address: "IP アドレス", detail: "詳細", erased: "消去される日時" },
+  browserOn: (browser, system) => `${browser}（${system}）`,
   notYou: "心当たりがない場合は、すぐにパスワードを変更し、すべての場所からログアウトしてください。",
   notYourPassword:
     "心当たりがない場合は、すぐにメールのリンクから新しいパスワードを設定してください。すべての場所からログアウトされます。",

@@ -280,6 +280,11 @@ export interface RequestDescription {
   readonly languages: readonly string[];
 }
 
+/** The languages that the application asks for (`ui_locales`), most wanted first. */
+export function languagesOf({ parameters }: PendingRequest): string[] {
+  return scopesOf(parameters["ui_locales"] ?? "");
+}
+
 /** What a page shows of a pending request; null where no client made it. @throws AuthError as `authorize` */
 export async function describeRequest(ctx: OAuthContext, pending: PendingRequest): Promise<RequestDescription | null> {
   if (isOfDevicePage(pending)) return null;
@@ -300,7 +305,7 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
     redirectOrigin,
     scopes,
     loginHint: pending.parameters["login_hint"] ?? "",
-    languages: scopesOf(pending.parameters["ui_locales"] ?? ""),
+    languages: languagesOf(pending),
   };
 }
 

@@ -28,7 +28,7 @@ export function deviceCodesContract(opened: () => OpenedStore): void {
 
     async function openedCode(): Promise<{ code: NewDeviceCode; user: User; session: Session }> {
       const user = makeUser();
-      await store.users.create(user, "hash", userSignup(user, ""));
+      await store.users.create(user, "hash", userSignup(user));
       const session = makeSession(user.uuid);
       await store.sessions.create(session);
       const code = makeDeviceCode();

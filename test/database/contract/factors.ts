@@ -254,7 +254,7 @@ export function factorsContract(opened: () => OpenedStore): void {
     it("makes an account with a passkey and no password, once", async () => {
       const user: User = { ...(await signUp(store)), uuid: randomUUID(), email: `${hash()}@example.test` };
       const passkey = passkeyOf(user);
-      const create = () => store.users.create(user, "none", userSignup(user, ""), undefined, passkey);
+      const create = () => store.users.create(user, "none", userSignup(user), undefined, passkey);
       expect(await create()).toBe("created");
       expect(await create()).toBe("created");
       expect(await store.users.findWithPassword(user.uuid)).toMatchObject({ hasPassword: false, factorsGeneration: 1 });
@@ -264,14 +264,14 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await store.users.findWithPassword(user.uuid)).toMatchObject({ hasPassword: true });
       const second = { ...user, uuid: randomUUID(), email: `${hash()}@example.test` };
       const stolen = passkeyOf(second, { credentialId: passkey.credentialId });
-      expect(await store.users.create(second, "none", userSignup(second, ""), undefined, stolen)).toBe("email_taken");
+      expect(await store.users.create(second, "none", userSignup(second), undefined, stolen)).toBe("email_taken");
       expect(await store.users.find(second.uuid)).toBeNull();
     });
 
     it("keeps the last passkey of an account without a password, though all are removed at once", async () => {
       const user: User = { ...(await signUp(store)), uuid: randomUUID(), email: `${hash()}@example.test` };
       const passkeys = [passkeyOf(user), passkeyOf(user), passkeyOf(user)];
-      await store.users.create(user, "none", userSignup(user, ""), undefined, passkeys[0]);
+      await store.users.create(user, "none", userSignup(user), undefined, passkeys[0]);
       for (const passkey of passkeys.slice(1)) await store.factors.addPasskey(passkey, told(user));
       const before = await seqs(database, user);
       const remove = ({ credentialId }: Passkey) =>

@@ -37,6 +37,7 @@ export function makeUser(over: Partial<User> = {}): User {
     emailVerified: false,
     claims: {},
     epoch: 0,
+    language: null,
     disabledAt: null,
     createdAt: NOW,
     updatedAt: NOW,
@@ -163,7 +164,7 @@ export const metadata: Client["metadata"] = {
 
 export async function signUp(store: Store, over: Partial<User> = {}): Promise<User> {
   const user = makeUser(over);
-  expect(await store.users.create(user, "hash-1", userSignup(user, ""))).toBe("created");
+  expect(await store.users.create(user, "hash-1", userSignup(user))).toBe("created");
   return user;
 }
 

@@ -20,7 +20,7 @@ export function mailContract(opened: () => OpenedStore): void {
       const link = { tokenHash: hash(), userId: user.uuid, email: user.email, createdAt: NOW, expiresAt: NOW + 1_000 };
       const mailed = { token: "t", url: "http://localhost/v?token=t", expiresAt: NOW + 1_000 };
       const event = emailVerification(user, mailed, UNKNOWN_ASKER, NOW);
-      expect(await by.users.create(user, "hash-1", userSignup(user, ""), { link, event })).toBe("created");
+      expect(await by.users.create(user, "hash-1", userSignup(user), { link, event })).toBe("created");
       return event.eventId;
     }
 

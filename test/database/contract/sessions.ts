@@ -59,6 +59,22 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(await login("another hash")).toEqual(["refused", false, false]);
     });
 
+    it("keeps the language of a sign-in that brings one, and the one of before otherwise", async () => {
+      const user = await signUp(store, { language: "de-AT" });
+      const proof = { replaces: null, passwordHash: "hash-1" };
+      const after = async (language: object, passwordHash = "hash-1") => {
+        await store.sessions.signIn(makeSession(user.uuid), { ...proof, passwordHash, ...language });
+        return (await store.users.find(user.uuid))?.language;
+      };
+      expect(await after({})).toBe("de-AT");
+      expect(await after({ language: "ko" }, "another hash")).toBe("de-AT");
+      expect(await after({ language: "ko" })).toBe("ko");
+      const session = await signIn(store, user);
+      const code = makeCode(session);
+      await store.authorizations.createCode(code, null);
+      expect((await store.authorizations.findCodeWithUser(code.codeHash))?.user?.language).toBe("ko");
+    });
+
     it("C-30 makes one session of 20 sign-ins with the same one, and takes none of another user for it", async () => {
       const user = await signUp(store);
       const session = makeSession(user.uuid);

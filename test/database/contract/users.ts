@@ -42,7 +42,7 @@ export function usersContract(opened: () => OpenedStore): void {
     it("makes one account of 50 sign-ups with the same address at once", async () => {
       const email = `${randomUUID()}@example.com`;
       const users = Array.from({ length: 50 }, () => makeUser({ email }));
-      const results = await Promise.all(users.map((user) => store.users.create(user, "hash-1", userSignup(user, ""))));
+      const results = await Promise.all(users.map((user) => store.users.create(user, "hash-1", userSignup(user))));
       expect(results.filter((result) => result === "created")).toHaveLength(1);
       expect(results.filter((result) => result === "email_taken")).toHaveLength(49);
       const winner = users[results.indexOf("created")] as User;
@@ -57,7 +57,7 @@ export function usersContract(opened: () => OpenedStore): void {
 
     it("answers a repeated sign-up of the same account as made", async () => {
       const user = await signUp(store);
-      expect(await store.users.create(user, "hash-1", userSignup(user, ""))).toBe("created");
+      expect(await store.users.create(user, "hash-1", userSignup(user))).toBe("created");
       expect(await seqs(database, user)).toEqual([1]);
     });
 

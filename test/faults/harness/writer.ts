@@ -38,10 +38,10 @@ export async function startWriter(system: System, ledger: Ledger, perSecond: num
     const call = ledger.invoke("write", { email, uuid });
     const user = {
       ...{ uuid, email, nickname: "n", roles: [], emailVerified: false, claims: {}, epoch: 0 },
-      ...{ disabledAt: null, createdAt: now, updatedAt: now },
+      ...{ language: null, disabledAt: null, createdAt: now, updatedAt: now },
     };
     try {
-      await store.users.create(user, "hash", userSignup(user, ""));
+      await store.users.create(user, "hash", userSignup(user));
       written++;
       ledger.end(call, "ok");
     } catch (error) {

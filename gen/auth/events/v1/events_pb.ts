@@ -88,7 +88,8 @@ export type UserSignupPayload = Message<"auth.events.v1.UserSignupPayload"> & {
   createdAt?: Timestamp | undefined;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language that the account keeps, else that of the browser that did it;
+   * may be empty.
    *
    * @generated from field: string locale = 6;
    */
@@ -174,7 +175,8 @@ export type UserLoginPayload = Message<"auth.events.v1.UserLoginPayload"> & {
   userAgent: string;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language that the account keeps, else that of the browser that did it;
+   * may be empty.
    *
    * @generated from field: string locale = 6;
    */
@@ -265,7 +267,8 @@ export type PasswordResetPayload = Message<"auth.events.v1.PasswordResetPayload"
   ipAddress: string;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked, else the one that the account keeps;
+   * may be empty.
    *
    * @generated from field: string locale = 7;
    */
@@ -358,7 +361,8 @@ export type UserEmailVerificationPayload = Message<"auth.events.v1.UserEmailVeri
   ipAddress: string;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language of the browser that asked, else the one that the account keeps;
+   * may be empty.
    *
    * @generated from field: string locale = 7;
    */
@@ -442,7 +446,8 @@ export type UserPasswordChangedPayload = Message<"auth.events.v1.UserPasswordCha
   userAgent: string;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language that the account keeps, else that of the browser that did it;
+   * may be empty.
    *
    * @generated from field: string locale = 6;
    */
@@ -514,7 +519,8 @@ export type UserDeletedPayload = Message<"auth.events.v1.UserDeletedPayload"> & 
   deletedAt?: Timestamp | undefined;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language that the account keeps, else that of the browser that did it;
+   * may be empty.
    *
    * @generated from field: string locale = 4;
    */
@@ -606,7 +612,8 @@ export type UserSecurityPayload = Message<"auth.events.v1.UserSecurityPayload"> 
   userAgent: string;
 
   /**
-   * The language tag to write to the user in: the locale claim, else the language of the browser that asked; may be empty.
+   * The language tag to write to the user in: the locale claim, else the language that the account keeps, else that of the browser that did it;
+   * may be empty.
    *
    * @generated from field: string locale = 7;
    */

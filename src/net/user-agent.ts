@@ -1,5 +1,3 @@
-import type { Messages } from "./messages/en.ts";
-
 /** What a browser calls itself; the first that is found, as most claim to be others too. */
 const browsers: readonly (readonly [mark: RegExp, name: string])[] = [
   [/\bEdg(e|A|iOS)?\//, "Edge"],
@@ -20,8 +18,15 @@ const systems: readonly (readonly [mark: RegExp, name: string])[] = [
 ];
 const maxShown = 80;
 
+/** The words of a language in which browsers are named. */
+export interface BrowserWords {
+  readonly browserOn: (browser: string, system: string) => string;
+  /** Of one that says nothing of itself. */
+  readonly unknownBrowser: string;
+}
+
 /** A browser in a few words, to be recognised by its user; one that is not known, by the beginning of its user agent. */
-export function nameBrowser(t: Messages, userAgent: string): string {
+export function nameBrowser(t: BrowserWords, userAgent: string): string {
   const [, browser] = browsers.find(([mark]) => mark.test(userAgent)) ?? [];
   const [, system] = systems.find(([mark]) => mark.test(userAgent)) ?? [];
   if (browser !== undefined && system !== undefined) return t.browserOn(browser, system);

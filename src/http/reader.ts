@@ -1,0 +1,62 @@
+import type { FastifyRequest } from "fastify";
+import { LANGUAGE_TAG, LANGUAGES, type Language } from "../config/languages.ts";
+
+/** The cookie of a choice on the pages, over https and over http. */
+const languageCookies = ["__Host-auth_language", "auth_language"] as const;
+
+/** What the application of a request asks for (`ui_locales`), once that request was opened. */
+const wantedLanguages = new WeakMap<FastifyRequest, readonly string[]>();
+
+/** @param languages tags, most wanted first */
+export function wantLanguages(request: FastifyRequest, languages: readonly string[]): void {
+  wantedLanguages.set(request, languages);
+}
+
+export interface Reader {
+  /** Of the pages. */
+  readonly language: Language;
+  /** The same for mails and events, as the browser or the application names it (`de-AT`); one that the pages do not have where they have none
+   * of the browser's. Empty: it names none. */
+  readonly tag: string;
+}
+
+/**
+ * The language of who sent a request: what they chose on this page or on an earlier one, else what the application asks for (`ui_locales`),
+ * else the best of the browser's that the pages have.
+ */
+export function readerOf(
+  request: FastifyRequest,
+  wanted: readonly string[] = wantedLanguages.get(request) ?? [],
+): Reader {
+  // a request that was refused before its cookies were read, or that no route answers, has none
+  const cookies: Readonly<Record<string, string | undefined>> = request.cookies ?? {};
+  const chosen = choiceIn(request) ?? known(languageCookies.map((name) => cookies[name] ?? ""))?.language;
+  if (chosen !== undefined) return { language: chosen, tag: chosen };
+  return known(wanted) ?? preferredOf(request);
+}
+
+/** What the page's own address chooses. */
+export function choiceIn(request: FastifyRequest): Language | undefined {
+  return known([new URL(request.url, "http://x").searchParams.get("language") ?? ""])?.language;
+}
+
+function preferredOf(request: FastifyRequest): Reader {
+  const tags = request.languages().filter((tag) => LANGUAGE_TAG.test(tag));
+  const preferred = request.language([...LANGUAGES]);
+  const language = LANGUAGES.find((each) => each === preferred) ?? "en";
+  const tag = tags.find((each) => primaryOf(each) === language) ?? tags[0] ?? "";
+  return { language, tag };
+}
+
+/** The first of these that the pages have. */
+function known(tags: readonly string[]): Reader | undefined {
+  for (const tag of tags) {
+    const language = LANGUAGES.find((each) => each === primaryOf(tag));
+    if (language !== undefined) return { language, tag: LANGUAGE_TAG.test(tag) ? tag : language };
+  }
+  return undefined;
+}
+
+function primaryOf(tag: string): string | undefined {
+  return tag.toLowerCase().split("-")[0];
+}

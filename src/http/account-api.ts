@@ -22,7 +22,7 @@ export function accountApi(app: FastifyInstance, ctx: OAuthContext): void {
     return reply.code(201).send({ success: true, data: describe(user) });
   });
 
-  app.get("/api/users/me", async (request) => {
+  app.get("/api/users/me", { exposeHeadRoute: true }, async (request) => {
     const { sub } = await bearer(request, "profile");
     return { success: true, data: describe(await ownerOf(ctx, sub)) };
   });

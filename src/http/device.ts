@@ -70,7 +70,7 @@ export function devicePages(app: FastifyInstance, ctx: OAuthContext): void {
   });
 
   // for the device's own screen: the same for every well-formed code, nothing is looked up
-  app.get(`${PATHS.device}/qr.svg`, async (request, reply) => {
+  app.get(`${PATHS.device}/qr.svg`, { exposeHeadRoute: true }, async (request, reply) => {
     const userCode = readUserCode(readQuery(request)["user_code"] ?? "");
     if (userCode === null)
       throw new AuthError("invalid_request", "user_code must be eight letters, for example BCDF-GHJK");

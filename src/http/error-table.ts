@@ -137,12 +137,32 @@ export function sendError(
   if (error.code === "invalid_client" && request.headers.authorization !== undefined) {
     reply.header("www-authenticate", 'Basic realm="client", charset="UTF-8"');
   }
+  const details =
+    error.violations.length === 0
+      ? {}
+      : { details: error.violations.map(({ field, rule, message }) => ({ field, rule, message })) };
+  return sendEnvelope(request, reply, { oauth, account, description: error.description, details });
+}
+
+/** The path is there, and answers other methods: those that `allow` names (RFC 9110 section 15.5.6). */
+export function sendMethodNotAllowed(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { oauth, account } = ANSWERS.invalid_request;
+  return sendEnvelope(request, reply.code(405), { oauth, account, description: "method not allowed", details: {} });
+}
+
+function sendEnvelope(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  said: {
+    readonly oauth: string;
+    readonly account: string | null;
+    readonly description: string;
+    readonly details: object;
+  },
+): FastifyReply {
+  const { oauth, account, description, details } = said;
   if (request.url.startsWith("/api/")) {
-    const details =
-      error.violations.length === 0
-        ? {}
-        : { details: error.violations.map(({ field, rule, message }) => ({ field, rule, message })) };
-    return reply.send({ success: false, error: { code: account, message: error.description, ...details } });
+    return reply.send({ success: false, error: { code: account, message: description, ...details } });
   }
-  return reply.send({ error: oauth, error_description: printable(error.description) });
+  return reply.send({ error: oauth, error_description: printable(description) });
 }

@@ -20,7 +20,7 @@ export function registrationEndpoints(app: FastifyInstance, ctx: OAuthContext): 
   });
 
   const configuration = `${PATHS.register}/:client_id`;
-  app.get(configuration, (request) => readRegistration(ctx, configurationRequest(request)));
+  app.get(configuration, { exposeHeadRoute: true }, (request) => readRegistration(ctx, configurationRequest(request)));
   app.put(configuration, (request) => replaceRegistration(ctx, configurationRequest(request), readJson(request)));
   app.delete(configuration, async (request, reply) => {
     await deleteRegistration(ctx, configurationRequest(request));

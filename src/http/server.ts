@@ -26,7 +26,7 @@ import { consentPage } from "./consent.ts";
 import { devicePages } from "./device.ts";
 import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
 import { offerNonces } from "./dpop.ts";
-import { sendError } from "./error-table.ts";
+import { sendError, sendMethodNotAllowed } from "./error-table.ts";
 import { introspectEndpoint } from "./introspect.ts";
 import { loginPage } from "./login.ts";
 import { logoutEndpoint } from "./logout.ts";
@@ -363,7 +363,6 @@ function refuseOtherMethods(
   ctx: OAuthContext | null,
 ): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-  const answer = { error: "invalid_request", error_description: "method not allowed" };
   for (const [url, methods] of known) {
     app.route({
       method: all.filter((method) => !methods.has(method)),
@@ -372,7 +371,7 @@ function refuseOtherMethods(
         const page = ctx === null ? null : pageOfFormAt(url, request);
         if (ctx !== null && page !== null) return goToPageOfForm({ ctx, request, reply }, page);
         reply.code(405).header("allow", [...methods].join(", "));
-        if (ctx === null || !asksForPage(request)) return reply.send(answer);
+        if (ctx === null || !asksForPage(request)) return sendMethodNotAllowed(request, reply);
         return showNoPage({ ctx, request, reply }, "method_not_allowed");
       },
     });

@@ -7,7 +7,7 @@ import { authorizationCodeGrant } from "./grants/authorization-code.ts";
 import { clientCredentialsGrant } from "./grants/client-credentials.ts";
 import { deviceCodeGrant } from "./grants/device-code.ts";
 import type { Grant } from "./grants/grant.ts";
-import { refreshTokenGrant } from "./grants/refresh-token.ts";
+import { RefreshRejected, refreshTokenGrant } from "./grants/refresh-token.ts";
 import { tokenExchangeGrant } from "./grants/token-exchange.ts";
 import { type PresentedProof, provenKey } from "./tokens/dpop.ts";
 import type { TokenResponse } from "./tokens/issuer.ts";
@@ -60,7 +60,8 @@ export async function exchangeToken(ctx: OAuthContext, request: TokenRequest): P
     return response;
   } catch (error) {
     if (error instanceof AuthError && !ordinary.has(error.code)) {
-      const told = { grant_type: grantType, error: error.code, reason: error.description };
+      const reason = error instanceof RefreshRejected ? error.reason : error.description;
+      const told = { grant_type: grantType, error: error.code, reason };
       securityEvent(ctx, "token_refused", { client_id: client.clientId, ...told });
     }
     throw error;

@@ -242,6 +242,17 @@ describe("parameters", () => {
 });
 
 describe("the token endpoint", () => {
+  it("answers other methods of the account API in its envelope", async () => {
+    for (const path of ["/api/users/signup", "/api/users/me", "/api/users/email-verification/confirm"]) {
+      const answer = await fetch(app.url + path, { method: "PUT" });
+      expect([path, answer.status, await answer.json()]).toEqual([
+        path,
+        405,
+        { success: false, error: { code: "AUTH_INVALID_REQUEST", message: "method not allowed" } },
+      ]);
+    }
+  });
+
   it("S-054 answers other methods with 405 and Allow", async () => {
     for (const method of ["GET", "PUT", "HEAD", "OPTIONS", "DELETE"]) {
       const response = await fetch(`${app.url}/oauth2/token`, { method });

@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { endSessions } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
-import { authorizeUrl, getCode, postForm, redeem, signUp, TestBrowser } from "../support/flow.ts";
+import { authorizeUrl, getCode, getTokens, postForm, redeem, refresh, signUp, TestBrowser } from "../support/flow.ts";
 
 const redirectUri = "https://app.example/cb";
 const secret = "a secret of at least thirty-two characters";
 const clients = [
   { client_id: "app", redirect_uris: [redirectUri], scope: "openid read", first_party: true },
+  { client_id: "other", redirect_uris: [redirectUri], scope: "openid" },
   { client_id: "web", client_secret: secret, redirect_uris: [redirectUri], scope: "openid" },
 ];
 
@@ -71,6 +73,24 @@ it("an operator reads of each refused token request which client, and why", asyn
   expect(await refused(() => postForm(`${app.url}/oauth2/token`, form))).toMatchObject([
     { error: "unauthorized_client", reason: expect.stringContaining("client_credentials") },
   ]);
+});
+
+it("an operator reads why a refresh was refused, of which its client hears one and the same", async () => {
+  const account = await signUp(app.url);
+  const tokens = await getTokens(app.url, account, { clientId: "app", redirectUri, scope: "openid" });
+  const bodies = new Set<string>();
+  const ask = (token: string, extra: Record<string, string> = { client_id: "app" }) =>
+    logged("token_refused", async () => bodies.add(await (await refresh(app.url, token, extra)).text()));
+  const reasonOf = async (token: string, extra?: Record<string, string>) => (await ask(token, extra))[0]?.reason;
+  const current = tokens.refresh_token;
+  expect(await reasonOf(`${current.slice(0, -8)}AAAAAAAA`)).toBe("this service did not sign it, or its key is gone");
+  expect(await reasonOf(current, { client_id: "other" })).toBe("it is another client's");
+  app.clock.shift = 30 * 24 * 3_600_000;
+  expect(await reasonOf(current)).toBe("it has expired");
+  app.clock.shift = 0;
+  await endSessions(app.context, account.uuid);
+  expect(await reasonOf(current)).toBe("its authorization was revoked or has expired");
+  expect(bodies.size).toBe(1);
 });
 
 it("the log names the error of a page that was shown, by its reference", async () => {

@@ -25,9 +25,12 @@ import type { Grant } from "./grant.ts";
  */
 export class RefreshRejected extends AuthError {
   readonly statusCode: 400 | 401;
+  /** For the log alone: who has found a token learns nothing of it. */
+  readonly reason: string;
 
-  constructor({ config }: OAuthContext, { metadata }: Client) {
+  constructor({ config }: OAuthContext, { metadata }: Client, reason: string) {
     super("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
+    this.reason = reason;
     const byMethod = metadata.token_endpoint_auth_method === "none" ? 401 : 400;
     this.statusCode = metadata.refresh_rejected_status ?? config.refreshRejectedStatus ?? byMethod;
   }
@@ -37,29 +40,39 @@ export class RefreshRejected extends AuthError {
 export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
+  const rejected = (reason: string) => new RefreshRejected(ctx, client, reason);
   const claims = await readRefreshToken(ctx, presented);
-  if (claims === null || claims.exp <= ctx.clock.seconds()) throw new RefreshRejected(ctx, client);
+  if (claims === null) throw rejected("this service did not sign it, or its key is gone");
+  if (claims.exp <= ctx.clock.seconds()) throw rejected("it has expired");
   const found = await ctx.store.authorizations.findWithUser(claims.sid);
-  if (found === null || !isLive(ctx, found.authorization)) throw new RefreshRejected(ctx, client);
+  if (found === null) throw rejected("its authorization has ended and was removed");
   const { authorization, user } = found;
-  if (isOlderThan(client, authorization)) throw new RefreshRejected(ctx, client);
-  if (claims.aud !== authorization.clientId) throw new RefreshRejected(ctx, client);
+  if (!isLive(ctx, authorization)) throw rejected("its authorization was revoked or has expired");
+  if (isOlderThan(client, authorization))
+    throw rejected("it is older than the client, which was removed and made again");
+  if (claims.aud !== authorization.clientId) throw rejected("it names another client than its authorization");
   if (authorization.clientId !== client.clientId) {
     securityEvent(ctx, "refresh_token_of_other_client", { client_id: client.clientId, sid: authorization.id });
-    throw new RefreshRejected(ctx, client);
+    throw rejected("it is another client's");
   }
   if (authorization.dpopJkt !== null && authorization.dpopJkt !== dpopJkt) {
     securityEvent(ctx, "refresh_token_with_other_key", { client_id: client.clientId, sid: authorization.id });
-    throw new RefreshRejected(ctx, client);
+    throw rejected(
+      dpopJkt === null
+        ? "it is bound to a DPoP key, and the request has no proof"
+        : "it is bound to another DPoP key than that of the proof",
+    );
   }
-  if (user === null || user.disabledAt !== null) throw new RefreshRejected(ctx, client);
+  if (user === null || user.disabledAt !== null) throw rejected("its user is gone, closed or disabled");
 
   // the registration may demand more than it did when the user signed in
-  if (!isStrongEnoughFor(client, authorization.methods)) throw new RefreshRejected(ctx, client);
-  if (isIdle(ctx, client, authorization)) throw new RefreshRejected(ctx, client);
+  if (!isStrongEnoughFor(client, authorization.methods)) {
+    throw rejected("the client demands a stronger sign-in (require_acr) than the user gave");
+  }
+  if (isIdle(ctx, client, authorization)) throw rejected("it was not used for refresh_token_idle_ttl");
   // what was agreed to, and what the client may have now: never more than either
   const permitted = permittedScope(ctx, authorization.scope, client);
-  if (permitted === "") throw new RefreshRejected(ctx, client);
+  if (permitted === "") throw rejected("the client may have none of its scopes any more");
   const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
   const scope = scopeForResource(ctx, narrowedScope(permitted, parameters["scope"]), resource);
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation
@@ -111,7 +124,9 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
     );
     if (outcome === "rotated") return next.token;
     const now = await ctx.store.authorizations.find(authorization.id);
-    if (now === null || !isLive(ctx, now)) throw new RefreshRejected(ctx, client);
+    if (now === null || !isLive(ctx, now)) {
+      throw new RefreshRejected(ctx, client, "its authorization was revoked while it was refreshed");
+    }
     authorization = now;
   }
   const replacedAt = authorization.rotations.find(([number]) => number === generation)?.[1];
@@ -119,9 +134,9 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
   if (replacedAt !== undefined && ctx.clock.now() - replacedAt < windowMs) {
     const current = repeatRefreshToken(ctx, authorization);
     if (current !== null) return current;
-    throw new RefreshRejected(ctx, client);
+    throw new RefreshRejected(ctx, client, "it was replaced, and the key that signed its successor is gone");
   }
   await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
   securityEvent(ctx, "refresh_token_reused", { client_id: client.clientId, sid: authorization.id });
-  throw new RefreshRejected(ctx, client);
+  throw new RefreshRejected(ctx, client, "it was replaced and used again: its authorization is revoked");
 }

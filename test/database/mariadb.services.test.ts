@@ -32,7 +32,7 @@ describe("a MariaDB that fails", () => {
         store.limits.take("frozen", 10, 1000, NOW),
         ...Array.from({ length: 30 }, () => store.users.findByEmail(user.email)),
       ];
-      await Promise.all(calls());
+      await served(calls);
       await freeze(pid);
       try {
         const start = performance.now();
@@ -46,9 +46,7 @@ describe("a MariaDB that fails", () => {
       } finally {
         process.kill(pid, "SIGCONT");
       }
-      const start = performance.now();
-      await Promise.all(calls());
-      expect(performance.now() - start).toBeLessThan(20_000);
+      await served(calls);
       await store.close();
     },
     120_000,
@@ -62,6 +60,18 @@ describe("a MariaDB that fails", () => {
     expect(performance.now() - start).toBeLessThan(7_000);
   });
 });
+
+/** Calls as a client does whom a busy machine tells to try again: until all are answered, for a minute at most. */
+async function served(calls: () => Promise<unknown>[]): Promise<void> {
+  const endsAt = performance.now() + 60_000;
+  for (;;) {
+    const results = await Promise.allSettled(calls());
+    const refused = results.find((result) => result.status === "rejected");
+    if (refused === undefined) return;
+    const { code } = refused.reason as { code?: string };
+    if (code !== "unavailable" || performance.now() > endsAt) throw refused.reason;
+  }
+}
 
 /** No database is needed to find that the server does not answer. */
 async function frozenUrl({ url }: MariaDb): Promise<string> {

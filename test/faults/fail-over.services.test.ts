@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startReplicas, type TestApp } from "../support/app.ts";
-import { getTokens, introspect, postJson, refresh, signUp, uniqueEmail } from "../support/flow.ts";
+import { getTokens, introspect, patiently, postJson, refresh, signUp, uniqueEmail } from "../support/flow.ts";
 import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 
 const account = { user: "service", password: "of-the-service" };
@@ -43,7 +43,7 @@ describe("F-21 with two database servers in DATABASE_URL", () => {
     await caughtUp(second, first);
     await promote(second);
     await moved(second);
-    const refreshed = await refresh(app.url, tokens.refresh_token);
+    const refreshed = await patiently(() => refresh(app.url, tokens.refresh_token));
     expect(refreshed.status).toBe(200);
     const { access_token } = (await refreshed.json()) as { access_token: string };
     expect(await introspect(app.url, access_token)).toMatchObject({ active: true });
@@ -63,7 +63,7 @@ describe("F-21 with two database servers in DATABASE_URL", () => {
     }
     await promote(first);
     await moved(first);
-    const refreshed = await refresh(app.url, tokens.refresh_token);
+    const refreshed = await patiently(() => refresh(app.url, tokens.refresh_token));
     expect(refreshed.status).toBe(200);
     expect(await introspect(app.url, tokens.access_token)).toMatchObject({ active: true });
   }, 120_000);

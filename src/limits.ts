@@ -58,7 +58,7 @@ const rules = {
 const cleared: ReadonlySet<LimitRule> = new Set([
   ...(["wrong_password", "wrong_current_password", "wrong_user_code"] as const),
   ...(["second_factor", "second_factor_of_many", "recovery_code", "passkey"] as const),
-  ...(["password_reset", "password_reset_of_account", "password_reset_link"] as const),
+  ...(["password_reset", "password_reset_of_account", "password_reset_link", "mail_of_form"] as const),
 ]);
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
@@ -170,9 +170,22 @@ export class Limits {
     return this.#clock.now() - (endsAt - rules[rule].windowMs);
   }
 
-  /** Was a form sent with this address a moment ago, as by a double click? @param form names it; null: it has no name */
-  async isSecondPress(form: string | null, email: string): Promise<boolean> {
-    return form !== null && (await this.#count("mail_of_form", `${form}\n${email}`)) !== null;
+  /**
+   * Has a mail sent, unless the same form was sent with this address a moment ago, as by a double click. A press that fails is none: the next one
+   * has it sent.
+   * @param form names it; null: it has no name
+   */
+  async oncePerForm(form: string | null, email: string, send: () => Promise<void>): Promise<void> {
+    if (form === null) return send();
+    const subject = `${form}\n${email}`;
+    if ((await this.#count("mail_of_form", subject)) !== null) return;
+    try {
+      await send();
+    } catch (error) {
+      // why it failed is what the person hears, whether this works or not
+      await afterCall(() => this.giveBack("mail_of_form", subject)).catch(() => {});
+      throw error;
+    }
   }
 
   /** Opens the uses of a limit that has none unless it was opened (`takeOpened`). */

@@ -130,7 +130,7 @@ function orNothing(visit: Visit): (thrown: unknown) => null {
 
 /**
  * The login that a right factor gives. What was brought before, by the same form or by another tab of this browser, gives no second one: all
- * have that of the first, as long as it lives. A form whose sign-in failed gives one still.
+ * have that of the first, as long as it lives. A form whose sign-in failed gives one still, if it has a name: only then is it the same one.
  * @param options.since when the sign-in began (epoch milliseconds); null: unknown
  * @throws AuthError invalid_credentials: it has ended
  */
@@ -147,7 +147,7 @@ export async function loginOnce(
   const { ctx } = visit;
   const login = loginOf(ctx, user, { browser: browserOf(visit), replaces, formId: press, raises, methods });
   const hasSignedIn = since !== null && user.signedInAt !== null && user.signedInAt >= since;
-  if (use === "used" || (use === "again" && !hasSignedIn)) return login;
+  if (use === "used" || (use === "again" && press !== null && !hasSignedIn)) return login;
   const session = press === null ? null : await openedBy(ctx, press, user, [methods]);
   if (session === null)
     throw new AuthError("invalid_credentials", "this was used before, and what it opened has ended");

@@ -26,7 +26,7 @@ import { type BrowserSession, findSessionOfForm, isSessionOf, type Login, loginO
 import type { UserToSignIn } from "../store/users.ts";
 import { type Acr, isAcr, PASSKEY_ACR } from "../token/authentication.ts";
 import { findClosed } from "../users/deletion.ts";
-import { isClosed } from "../users/users.ts";
+import { hasSignedInSince, isClosed } from "../users/users.ts";
 import { showRestore } from "./account-restore.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
@@ -92,8 +92,12 @@ export function secondStepPage(app: FastifyInstance, ctx: OAuthContext): void {
     let login: Login;
     try {
       const checked = await checkSecondFactor(visit, opened, form, path);
-      if (isClosed(user)) return showRestore(visit, pending, { uuid: user.uuid });
       const since = ownerOfFirstFactor(ctx, first)?.at ?? null;
+      if (isClosed(user)) {
+        // what signed in before the account was closed does not open it again
+        if (checked.use !== "used" && hasSignedInSince(user, since)) throw usedBefore();
+        return showRestore(visit, pending, { uuid: user.uuid });
+      }
       login = await loginOnce(visit, user, checked, { replaces: session, since, ...base });
     } catch (thrown) {
       if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
@@ -146,12 +150,15 @@ export async function loginOnce(
 ): Promise<Login> {
   const { ctx } = visit;
   const login = loginOf(ctx, user, { browser: browserOf(visit), replaces, formId: press, raises, methods });
-  const hasSignedIn = since !== null && user.signedInAt !== null && user.signedInAt >= since;
+  const hasSignedIn = hasSignedInSince(user, since);
   if (use === "used" || (use === "again" && press !== null && !hasSignedIn)) return login;
   const session = press === null ? null : await openedBy(ctx, press, user, [methods]);
-  if (session === null)
-    throw new AuthError("invalid_credentials", "this was used before, and what it opened has ended");
+  if (session === null) throw usedBefore();
   return { ...login, session, isStored: true };
+}
+
+function usedBefore(): AuthError {
+  return new AuthError("invalid_credentials", "this was used before, and what it opened has ended");
 }
 
 /**

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
@@ -178,13 +179,25 @@ export class Limits {
   async oncePerForm(form: string | null, email: string, send: () => Promise<void>): Promise<void> {
     if (form === null) return send();
     const subject = `${form}\n${email}`;
-    if ((await this.#count("mail_of_form", subject)) !== null) return;
     try {
+      if ((await this.#count("mail_of_form", subject)) !== null) return;
       await send();
     } catch (error) {
-      // why it failed is what the person hears, whether this works or not
-      await afterCall(() => this.giveBack("mail_of_form", subject)).catch(() => {});
+      // it may be counted though its answer was lost; rather a mail too many than none
+      await afterCall(() => this.#forgetPress(subject));
       throw error;
+    }
+  }
+
+  /** The connection that failed may be one of many that did: the next one is tried too. */
+  async #forgetPress(subject: string): Promise<void> {
+    for (const wait of [0, 50, 200]) {
+      await setTimeout(wait);
+      const isForgotten = await this.clear("mail_of_form", subject).then(
+        () => true,
+        () => false,
+      );
+      if (isForgotten) return;
     }
   }
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
@@ -58,7 +59,7 @@ const rules = {
 const cleared: ReadonlySet<LimitRule> = new Set([
   ...(["wrong_password", "wrong_current_password", "wrong_user_code"] as const),
   ...(["second_factor", "second_factor_of_many", "recovery_code", "passkey"] as const),
-  ...(["password_reset", "password_reset_of_account", "password_reset_link"] as const),
+  ...(["password_reset", "password_reset_of_account", "password_reset_link", "mail_of_form"] as const),
 ]);
 /** So long a limit that may be cleared elsewhere is taken for used up without another look. */
 const rememberedMs = 1_000;
@@ -170,9 +171,34 @@ export class Limits {
     return this.#clock.now() - (endsAt - rules[rule].windowMs);
   }
 
-  /** Was a form sent with this address a moment ago, as by a double click? @param form names it; null: it has no name */
-  async isSecondPress(form: string | null, email: string): Promise<boolean> {
-    return form !== null && (await this.#count("mail_of_form", `${form}\n${email}`)) !== null;
+  /**
+   * Has a mail sent, unless the same form was sent with this address a moment ago, as by a double click. A press that fails is none: the next one
+   * has it sent.
+   * @param form names it; null: it has no name
+   */
+  async oncePerForm(form: string | null, email: string, send: () => Promise<void>): Promise<void> {
+    if (form === null) return send();
+    const subject = `${form}\n${email}`;
+    try {
+      if ((await this.#count("mail_of_form", subject)) !== null) return;
+      await send();
+    } catch (error) {
+      // it may be counted though its answer was lost; rather a mail too many than none
+      await afterCall(() => this.#forgetPress(subject));
+      throw error;
+    }
+  }
+
+  /** The connection that failed may be one of many that did: the next one is tried too. */
+  async #forgetPress(subject: string): Promise<void> {
+    for (const wait of [0, 50, 200]) {
+      await setTimeout(wait);
+      const isForgotten = await this.clear("mail_of_form", subject).then(
+        () => true,
+        () => false,
+      );
+      if (isForgotten) return;
+    }
   }
 
   /** Opens the uses of a limit that has none unless it was opened (`takeOpened`). */

@@ -1,6 +1,8 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { afterEach, describe, expect, it, jest } from "@jest/globals";
-import { networkOf } from "../src/limits.ts";
+import { Clock } from "../src/clock.ts";
+import { Limits, networkOf } from "../src/limits.ts";
+import type { LimitStore } from "../src/store/limits.ts";
 import { startApp, type TestApp } from "./support/app.ts";
 import { postForm, signUp, TestBrowser } from "./support/flow.ts";
 
@@ -152,5 +154,32 @@ describe("the networks of addresses", () => {
       statuses.push(answer.status);
     }
     expect(statuses).toEqual([...Array(10).fill(401), ...Array(10).fill(429)]);
+  });
+});
+
+describe("a form that has a mail sent", () => {
+  it("has it sent by the next press where the answer of the count was lost, and cut connections keep it from being forgotten at first", async () => {
+    const counted = new Set<string>();
+    const cut = () => Promise.reject(new Error("the connection was cut"));
+    const lost = { takes: 1, clears: 1 };
+    const store = {
+      take: (key: string) => {
+        if (counted.has(key)) return Promise.resolve(60_000);
+        counted.add(key);
+        return lost.takes-- > 0 ? cut() : Promise.resolve(null);
+      },
+      clear: (key: string) => {
+        if (lost.clears-- > 0) return cut();
+        counted.delete(key);
+        return Promise.resolve();
+      },
+    };
+    const limits = new Limits(store as unknown as LimitStore, new Clock());
+    const mails: string[] = [];
+    const press = () => limits.oncePerForm("form", "ada@example.com", async () => void mails.push("mail"));
+    await expect(press()).rejects.toThrow("the connection was cut");
+    await press();
+    await press();
+    expect(mails).toEqual(["mail"]);
   });
 });

@@ -5,7 +5,7 @@ import { AuthError } from "../errors.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
-import { isClosed } from "../users/users.ts";
+import { hasSignedInSince, isClosed } from "../users/users.ts";
 import { CHALLENGE_MS, newChallenge, startOfChallenge } from "./challenge.ts";
 import {
   ASSERTION,
@@ -131,13 +131,15 @@ async function checkAnswer(
   }
   const { signCount, isVerified } = verified;
   if (!isVerified) throw passkeyRefused(ctx, user.uuid, "unverified");
-  if (closed) throw new ClosedAccount(user.uuid);
   const challengeHash = hashOf(read.challenge);
   const { credentialId } = passkey;
   const use = { credentialId, signCount, challengeHash, expiresAt: read.expiresAt, attempt };
   const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
   if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
   if (outcome === "refused" || outcome === "repeated") throw passkeyRefused(ctx, user.uuid, outcome);
+  // what signed in before the account was closed does not open it again
+  const isReplay = outcome === "again" && hasSignedInSince(user, startOfChallenge(read.expiresAt));
+  if (closed) throw isReplay ? passkeyRefused(ctx, user.uuid, "repeated") : new ClosedAccount(user.uuid);
   return { user, use: outcome };
 }
 

@@ -126,6 +126,12 @@ export function readJson(request: FastifyRequest): Record<string, unknown> {
   return Object.assign(Object.create(null), json) as Record<string, unknown>;
 }
 
+/** The query of a request as it is, of whatever address: nothing of it is refused. */
+export function queryOf(request: FastifyRequest): URLSearchParams {
+  const at = request.url.indexOf("?");
+  return new URLSearchParams(at < 0 ? "" : request.url.slice(at + 1));
+}
+
 /** The query of a request. @param repeatable as in `readForm` @throws AuthError invalid_request */
 export function readQuery(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const at = request.url.indexOf("?");

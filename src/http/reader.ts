@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { LANGUAGE_TAG, LANGUAGES, type Language } from "../config/languages.ts";
+import { queryOf } from "./parameters.ts";
 
 /** The cookie of a choice on the pages, over https and over http. */
 const languageCookies = ["__Host-auth_language", "auth_language"] as const;
@@ -37,7 +38,7 @@ export function readerOf(
 
 /** What the page's own address chooses. */
 export function choiceIn(request: FastifyRequest): Language | undefined {
-  return known([new URL(request.url, "http://x").searchParams.get("language") ?? ""])?.language;
+  return known([queryOf(request).get("language") ?? ""])?.language;
 }
 
 function preferredOf(request: FastifyRequest): Reader {

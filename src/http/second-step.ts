@@ -26,7 +26,7 @@ import { type BrowserSession, findSessionOfForm, isSessionOf, type Login, loginO
 import type { UserToSignIn } from "../store/users.ts";
 import { type Acr, isAcr, PASSKEY_ACR } from "../token/authentication.ts";
 import { findClosed } from "../users/deletion.ts";
-import { isClosed } from "../users/users.ts";
+import { hasSignedInSince, isClosed } from "../users/users.ts";
 import { showRestore } from "./account-restore.ts";
 import { askerOf } from "./asker.ts";
 import { refusalOn } from "./error-table.ts";
@@ -92,8 +92,12 @@ export function secondStepPage(app: FastifyInstance, ctx: OAuthContext): void {
     let login: Login;
     try {
       const checked = await checkSecondFactor(visit, opened, form, path);
-      if (isClosed(user)) return showRestore(visit, pending, { uuid: user.uuid });
       const since = ownerOfFirstFactor(ctx, first)?.at ?? null;
+      if (isClosed(user)) {
+        // what signed in before the account was closed does not open it again
+        if (checked.use !== "used" && hasSignedInSince(user, since)) throw usedBefore();
+        return showRestore(visit, pending, { uuid: user.uuid });
+      }
       login = await loginOnce(visit, user, checked, { replaces: session, since, ...base });
     } catch (thrown) {
       if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
@@ -130,7 +134,7 @@ function orNothing(visit: Visit): (thrown: unknown) => null {
 
 /**
  * The login that a right factor gives. What was brought before, by the same form or by another tab of this browser, gives no second one: all
- * have that of the first, as long as it lives. A form whose sign-in failed gives one still.
+ * have that of the first, as long as it lives. A form whose sign-in failed gives one still, if it has a name: only then is it the same one.
  * @param options.since when the sign-in began (epoch milliseconds); null: unknown
  * @throws AuthError invalid_credentials: it has ended
  */
@@ -146,12 +150,15 @@ export async function loginOnce(
 ): Promise<Login> {
   const { ctx } = visit;
   const login = loginOf(ctx, user, { browser: browserOf(visit), replaces, formId: press, raises, methods });
-  const hasSignedIn = since !== null && user.signedInAt !== null && user.signedInAt >= since;
-  if (use === "used" || (use === "again" && !hasSignedIn)) return login;
+  const hasSignedIn = hasSignedInSince(user, since);
+  if (use === "used" || (use === "again" && press !== null && !hasSignedIn)) return login;
   const session = press === null ? null : await openedBy(ctx, press, user, [methods]);
-  if (session === null)
-    throw new AuthError("invalid_credentials", "this was used before, and what it opened has ended");
+  if (session === null) throw usedBefore();
   return { ...login, session, isStored: true };
+}
+
+function usedBefore(): AuthError {
+  return new AuthError("invalid_credentials", "this was used before, and what it opened has ended");
 }
 
 /**

@@ -32,7 +32,7 @@ import { loginPage } from "./login.ts";
 import { logoutEndpoint } from "./logout.ts";
 import { showNoPage } from "./pages/error-page.ts";
 import { PAGE_OF_FORM } from "./pages-of-forms.ts";
-import { addBodyParser } from "./parameters.ts";
+import { addBodyParser, queryOf } from "./parameters.ts";
 import { passkeyChallenge } from "./passkey-button.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
@@ -381,6 +381,6 @@ function refuseOtherMethods(
 /** The page of a form whose address a browser opens without it. A form that is sent by GET is none. */
 function pageOfFormAt(url: string, request: FastifyRequest): string | null {
   if (request.method !== "GET" || !asksForPage(request)) return null;
-  const names = [...new URL(request.url, "http://x").searchParams.keys()];
+  const names = [...queryOf(request).keys()];
   return names.every((name) => name === "request") ? (PAGE_OF_FORM[url] ?? null) : null;
 }

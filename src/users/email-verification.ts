@@ -51,13 +51,12 @@ export async function requestEmailVerification(
 ): Promise<void> {
   const email = readEmail(request.email);
   const sending = async () => {
-    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
     const allowed = await maySend(ctx, email, request.asker);
     const user = await ctx.store.users.findByEmail(email);
     if (!allowed || user === null || user.disabledAt !== null || user.emailVerified) return;
     await send(ctx, user, email, request.asker);
   };
-  await hideTime(sending());
+  await hideTime(ctx.limits.oncePerForm(request.form ?? null, email, sending));
 }
 
 /**
@@ -87,7 +86,6 @@ export async function requestEmailChange(
   const user = await checkOwner(ctx, request.uuid, { currentPassword, isFreshSignIn });
   const sending = async () => {
     if (email === user.email && user.emailVerified) return;
-    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
     // apart from what anybody may ask for: strangers who know the address cannot use these up
     await ctx.limits.take("email_change", user.uuid);
     await ctx.limits.take("email_change_to_address", email);
@@ -95,7 +93,7 @@ export async function requestEmailChange(
     const isTaken = owner !== null && owner.uuid !== user.uuid;
     await send(ctx, user, email, asker, { isTaken, acting });
   };
-  await hideTime(sending());
+  await hideTime(ctx.limits.oncePerForm(request.form ?? null, email, sending));
 }
 
 /** @param of isTaken: another account has the address, the link is made and not mailed */

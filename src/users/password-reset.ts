@@ -27,11 +27,8 @@ export async function requestPasswordReset(
   request: { readonly email: unknown; readonly asker: Asker; readonly form?: string | null },
 ): Promise<void> {
   const email = readEmail(request.email);
-  const publishing = async () => {
-    if (await ctx.limits.isSecondPress(request.form ?? null, email)) return;
-    await publishReset(ctx, email, request.asker);
-  };
-  await hideTime(publishing());
+  const publishing = () => publishReset(ctx, email, request.asker);
+  await hideTime(ctx.limits.oncePerForm(request.form ?? null, email, publishing));
 }
 
 async function publishReset(ctx: Context, email: string, asker: Asker): Promise<void> {

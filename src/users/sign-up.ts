@@ -29,7 +29,7 @@ export async function signUp(
 
 /**
  * As `signUp`, with a passkey in place of a password.
- * @param input uuid: the passkey is for it. The same one again gets the same account, within a minute
+ * @param input uuid: the passkey is for it. The same passkey again gets the same account, within a minute
  * @throws AuthError invalid_input, email_taken, rate_limited, unavailable
  */
 export async function signUpWithPasskey(
@@ -39,11 +39,22 @@ export async function signUpWithPasskey(
   asker: Asker,
 ): Promise<User> {
   const { email, nickname, existing } = await readFreeNames(ctx, input);
-  if (existing !== null) return existing;
-  await ctx.limits.take("sign_up", email);
+  const user = existing ?? (await createWithPasskey(ctx, { uuid: input.uuid, email, nickname }, passkey, asker));
+  // it was made with another passkey, which is the one that opens it
+  if ((await ctx.store.factors.findPasskey(passkey.credentialId))?.userId !== user.uuid) throw taken();
+  return user;
+}
+
+async function createWithPasskey(
+  ctx: Context,
+  names: Pick<User, "uuid" | "email" | "nickname">,
+  passkey: Passkey,
+  asker: Asker,
+): Promise<User> {
+  await ctx.limits.take("sign_up", names.email);
   // no password has this hash; what is bound to the account's password is bound to it
   const passwordHash = `none ${randomToken()}`;
-  return create(ctx, newUser(ctx, { uuid: input.uuid, email, nickname }, asker), { passwordHash, passkey }, asker);
+  return create(ctx, newUser(ctx, names, asker), { passwordHash, passkey }, asker);
 }
 
 /**

@@ -130,6 +130,11 @@ export function isClosed(user: UserWithPassword | null): boolean {
   return user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
 }
 
+/** @param at when a sign-in began (epoch milliseconds); null: unknown */
+export function hasSignedInSince({ signedInAt }: UserWithPassword, at: number | null): boolean {
+  return at !== null && signedInAt !== null && signedInAt >= at;
+}
+
 /** Gives the network from which the account's owner set its password ten logins that others cannot use up. */
 export async function openLoginFrom(ctx: Context, email: string, network: string | null): Promise<void> {
   if (network !== null) await ctx.limits.open("login_after_new_password", `${email}\n${network}`);

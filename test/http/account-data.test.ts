@@ -6,6 +6,7 @@ import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
 import { setUserDisabled } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
 import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import {
   type Account,
@@ -19,6 +20,7 @@ import {
   uniqueEmail,
 } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
+import { newPasskeyOwner, optionsOf, signInWithPasskey } from "../support/passkeys.ts";
 import { eventsOf, resetTokenFor, until } from "../support/resets.ts";
 import { rowsOf } from "../support/sqlite.ts";
 
@@ -202,6 +204,47 @@ describe("the data page", () => {
     expect(await give()).toEqual([403, true]);
     expect(await give()).toEqual([401, false]);
     await until(() => (kindsOf(account.uuid).includes("RECOVERY_CODE_USED") ? true : undefined));
+  });
+
+  it("stays closed for what had signed in before: a passkey's answer, and a second step", async () => {
+    const bases = [app.url, app.url] as const;
+    const authenticator = new Authenticator(app.url);
+    const { account } = await newPasskeyOwner(bases, authenticator);
+    const alone = await signInWithPasskey(bases, authenticator);
+    const second = new TestBrowser();
+    const asked = await second.submit(`${app.url}/login`, { email: account.email, password: account.password });
+    const html = await asked.text();
+    const step = { ...hiddenFields(html), credential: authenticator.get(optionsOf(html)) };
+    expect((await second.post(`${app.url}/login/second-factor`, step)).status).toBe(303);
+    await users().requestDeletion({ uuid: account.uuid });
+    const forms = [
+      [alone.browser, "/login/passkey", alone.sent],
+      [second, "/login/second-factor", step],
+    ] as const;
+    for (const [browser, path, sent] of forms) {
+      const answer = await browser.post(app.url + path, sent);
+      expect([path, answer.status, (await answer.text()).includes(a.data.restoreTitle)]).toEqual([path, 401, false]);
+    }
+    // a new answer keeps it, by both of two presses: it was asked for after the last sign-in, to the second
+    app.clock.shift += 2_000;
+    const fresh = await signInWithPasskey(bases, authenticator);
+    const again = await fresh.browser.post(`${app.url}/login/passkey`, fresh.sent);
+    expect([fresh.response.status, again.status]).toEqual([403, 403]);
+    expect((await fresh.browser.post(`${app.url}/account/restore`, hiddenFields(await again.text()))).status).toBe(200);
+  });
+
+  it("stays closed for the form that kept it the time before", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const browser = new TestBrowser();
+    const { email, password } = account;
+    const form = hiddenFields(await (await browser.submit(`${app.url}/login`, { email, password })).text());
+    const press = async () => (await browser.post(`${app.url}/account/restore`, form)).status;
+    expect([await press(), await press()]).toEqual([200, 200]);
+    app.clock.shift += 1_000;
+    await close(await signedIn(account), account);
+    expect(await press()).toBe(403);
+    await expect(users().requestDeletion({ uuid: account.uuid })).rejects.toThrow(/closed or disabled/);
   });
 
   it("keeps a closed account whose password is lost, by a reset mail", async () => {

@@ -79,6 +79,14 @@ describe("error pages", () => {
     expect((await new TestBrowser().get(`${app.url}/no-such-page`)).status).toBe(404);
   });
 
+  it("answers a path that is no address with the page of an unknown one, in the language that it chooses", async () => {
+    for (const path of ["//", "///", "//[", "//:0/", "//[?language=ko"]) {
+      const answer = await get(path, { accept });
+      const text = (path.includes("ko") ? ko : en).errors["not_found"] ?? "";
+      expect([path, answer.status, await answer.text()]).toEqual([path, 404, expect.stringContaining(text)]);
+    }
+  });
+
   it("leads back to the application whose request waits, from an address without a page too", async () => {
     const browser = new TestBrowser({ accept });
     const login = (await browser.get(authorizeUrl(app.url))).headers.get("location") ?? "";

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { AuthError } from "../../src/errors.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import {
@@ -166,6 +167,35 @@ describe("a form that is sent twice", () => {
       // the events of a user come in order
       await until(() => (mails() >= before + 2 && mails(wanted) > 0 ? true : undefined));
       expect([path, mails() - before]).toEqual([path, 2]);
+    }
+  });
+
+  it("C-30 has the mail sent by the next press where the first one failed", async () => {
+    const account = await signUp(app.url);
+    const owner = new TestBrowser();
+    await login(owner, account);
+    const moved = uniqueEmail();
+    const { users, emailVerifications } = app.context.store;
+    const links = { store: emailVerifications, method: "create" };
+    const forms: [TestBrowser, string, string, Record<string, string>, { store: object; method: string }, number][] = [
+      [new TestBrowser(), "/password-reset", account.email, {}, { store: users, method: "createPasswordReset" }, 200],
+      [new TestBrowser(), "/verify-email", account.email, {}, links, 200],
+      [owner, "/account/email", moved, { current_password: account.password }, links, 303],
+    ];
+    for (const [browser, path, email, more, { store, method }, status] of forms) {
+      const mails = () =>
+        eventsOf(app).filter(({ topic, event }) => topic !== "user-signup" && event.payload["email"] === email).length;
+      await until(() => (path !== "/verify-email" || mails() === 2 ? true : undefined));
+      const before = mails();
+      const action = path === "/verify-email" ? `${path}/send` : path;
+      const html = await (await browser.get(app.url + path)).text();
+      const fields = { ...hiddenFields(html.slice(html.indexOf(`action="${action}"`))), email, ...more };
+      Object.assign(store, { [method]: () => Promise.reject(new AuthError("unavailable", "the connection was cut")) });
+      const failed = await browser.post(app.url + action, fields);
+      Reflect.deleteProperty(store, method);
+      expect([path, failed.status]).toEqual([path, 503]);
+      expect((await browser.post(app.url + action, fields)).status).toBe(status);
+      await until(() => (mails() > before ? true : undefined));
     }
   });
 

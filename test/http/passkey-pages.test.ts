@@ -1,11 +1,13 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { resetFactors } from "../../src/factors/factors.ts";
 import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
+import { listSessions } from "../../src/sessions/sessions.ts";
+import { endSessions } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { Authenticator } from "../support/authenticator.ts";
 import { firstStep, giveApp, setUpApp } from "../support/factors.ts";
-import { signUp, TestBrowser } from "../support/flow.ts";
-import { newPasskeyOwner, passkeyPage, signInWithPasskey, signUpWithPasskey } from "../support/passkeys.ts";
+import { hiddenFields, signUp, TestBrowser } from "../support/flow.ts";
+import { newPasskeyOwner, optionsOf, passkeyPage, signInWithPasskey, signUpWithPasskey } from "../support/passkeys.ts";
 
 let app: TestApp;
 afterEach(() => app.close());
@@ -60,6 +62,27 @@ describe("where passkeys are used", () => {
     for (const [name, value] of browser.cookies) if (name !== "auth_session") thief.cookies.set(name, value);
     expect((await again(thief)).status).toBe(401);
     expect(thief.cookies.has("auth_session")).toBe(false);
+  });
+
+  it("opens one session for an answer whose form has lost its name, however often it is sent at once", async () => {
+    app = await startApp();
+    const authenticator = new Authenticator(app.url);
+    const { account } = await newPasskeyOwner([app.url, app.url], authenticator);
+    await endSessions(app.context, account.uuid);
+    const browser = new TestBrowser();
+    const html = await (
+      await browser.submit(`${app.url}/login`, { email: account.email, password: account.password })
+    ).text();
+    const { form: _, ...nameless } = hiddenFields(html);
+    const sent = { ...nameless, credential: authenticator.get(optionsOf(html)) };
+    const presses = Array.from({ length: 6 }, () => {
+      const copy = new TestBrowser();
+      for (const [name, value] of browser.cookies) copy.cookies.set(name, value);
+      return copy.post(`${app.url}/login/second-factor`, sent);
+    });
+    const statuses = (await Promise.all(presses)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 303)).toHaveLength(1);
+    expect(await listSessions(app.context, account.uuid)).toHaveLength(1);
   });
 
   it("leads on where an operator removed all factors: to the login, and without a password to the reset mail", async () => {

@@ -319,12 +319,36 @@ describe.each(protocols)("over %s", (protocol) => {
 
     const begun = await refusalOf(users().beginPasskeySignUp(names, as("worker")));
     expect(begun.code).toBe(Code.AlreadyExists);
+    // a second passkey for the same attempt is kept by nobody, whatever its device thinks
+    const second = { credentialJson: new Authenticator(app.url).create(options as never) };
+    expect((await refusalOf(make(second))).code).toBe(Code.AlreadyExists);
     app.clock.shift += 61_000;
     expect((await refusalOf(make())).code).toBe(Code.AlreadyExists);
     app.clock.shift += 10 * 60_000;
     const late = await refusalOf(make({ email: `late-${names.email}` }));
     expect(late.code).toBe(Code.FailedPrecondition);
     app.clock.shift = 0;
+  });
+
+  test("of two passkeys that are made for one attempt at once only the one that opens the account is taken", async () => {
+    const names = { email: `two-${randomUUID()}@example.com`, nickname: "Zoë" };
+    const { uuid, optionsJson, attempt } = await users().beginPasskeySignUp(names, as("worker"));
+    const devices = [new Authenticator(app.url), new Authenticator(app.url)];
+    const outcomes = await Promise.all(
+      devices.map(async (device) => {
+        const credentialJson = device.create(JSON.parse(optionsJson) as never);
+        const making = users().signUpWithPasskey({ uuid, attempt, ...names, credentialJson, name: "P" }, as("worker"));
+        const isTaken = await making.then(
+          () => true,
+          (error) => ConnectError.from(error).code,
+        );
+        return [isTaken, (await signInWithPasskey([app.url, app.url], device)).response.status];
+      }),
+    );
+    expect(outcomes.sort()).toEqual([
+      [Code.AlreadyExists, 401],
+      [true, 303],
+    ]);
   });
 
   test("a passkey and an authenticator app are removed, each told once; the only way into an account stays", async () => {

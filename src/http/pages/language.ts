@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { LANGUAGES, type Language } from "../../config/languages.ts";
+import { queryOf } from "../parameters.ts";
 import { choiceIn, readerOf } from "../reader.ts";
 import { setCookie, type Visit } from "../visit.ts";
 
@@ -42,7 +43,7 @@ const plainValue = /^[\w.-]{1,4000}$/;
 export function languageLinks(request: FastifyRequest, carried: unknown): LanguageLink[] {
   const isShown = request.method === "GET";
   if (!isShown && !request.server.hasRoute({ method: "GET", url: request.routeOptions.url ?? "" })) return [];
-  const given = isShown ? new URL(request.url, "http://x").searchParams : new URLSearchParams();
+  const given = isShown ? queryOf(request) : new URLSearchParams();
   if (!isShown && typeof carried === "string" && carried !== "") given.set("request", carried);
   const query = new URLSearchParams();
   for (const name of kept) {

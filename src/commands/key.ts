@@ -57,7 +57,9 @@ export function addKeyCommands(program: Command, runtime: Runtime): void {
         `KEY_ENCRYPTION_KEY: no key in it opens ${done.unreadable} others: ${advice}. Of the rest, ${text}`,
       );
     }
-    const left = "Nothing is left under another key: once every replica has the new one first, the old one may go.";
+    const left =
+      "Nothing is left under another key: an hour after every replica has the new one first, the old one may go. Until then it " +
+      "opens logins that people have begun.";
     outputOf(runtime, options).print({ keys, events, authenticatorApps }, () => `${text}\n${left}`);
   });
 

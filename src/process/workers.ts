@@ -65,16 +65,17 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     stopping = true;
     setTimeout(() => process.exit(1), CLOSE_WITHIN_MS + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
-    void Promise.all(alive.map(ended)).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
+    const ends = alive.map((worker) => endsWith([0, status], worker));
+    void Promise.all(ends).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
     for (const worker of alive) worker.send("close");
   };
   for (let number = 0; number < config.workers; number++) start();
 }
 
-/** @returns whether the worker exited with status 0 */
-function ended(worker: Worker): Promise<boolean> {
+/** @returns whether the worker exits with one of these */
+function endsWith(statuses: readonly number[], worker: Worker): Promise<boolean> {
   if (worker.isDead()) return Promise.resolve(true);
-  return new Promise((resolve) => worker.once("exit", (code) => resolve(code === 0)));
+  return new Promise((resolve) => worker.once("exit", (code) => resolve(statuses.includes(code))));
 }
 
 /** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
@@ -99,7 +100,13 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     close();
   });
-  app = await createApp(settings, { migrate: false, applyClients: false });
+  try {
+    app = await createApp(settings, { migrate: false, applyClients: false });
+  } catch (error) {
+    // nothing is left to do: the channel to the primary must not keep this process, which the primary waits for
+    process.channel?.unref();
+    throw error;
+  }
   freeStartMemory();
   if (closing) closeAndExit(app);
   else process.send?.("up");

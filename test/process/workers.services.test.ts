@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { main } from "../commands/program.ts";
@@ -15,8 +16,8 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => database?.stop());
 
-async function startWorkers() {
-  const env = await testEnvironment({ DATABASE_URL: await database.createDatabase(), WORKERS: "2" });
+async function startWorkers(more: Record<string, string> = {}) {
+  const env = await testEnvironment({ DATABASE_URL: await database.createDatabase(), WORKERS: "2", ...more });
   const child = spawn(process.execPath, ["--disable-warning=TimeoutNegativeWarning", main], {
     env: { PATH: process.env["PATH"], ...env },
   });
@@ -123,6 +124,20 @@ it("ends on SIGTERM though its workers wait for the database", async () => {
     child.kill("SIGKILL");
   }
 }, 60_000);
+
+it("C-83 ends with status 78 where a port of its workers is taken", async () => {
+  const taken = net.createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as net.AddressInfo;
+  const { child, closed, output } = await startWorkers({ HTTP_PORT: String(port) });
+  try {
+    expect(await closed).toEqual([78, null]);
+    expect(output()).toContain(`HTTP_PORT: 127.0.0.1:${port} is in use by another process`);
+  } finally {
+    child.kill("SIGKILL");
+    taken.close();
+  }
+}, 120_000);
 
 it("workers whose primary was killed answer what they began, and end", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");

@@ -43,8 +43,8 @@ export function httpApiPage(): string {
     "",
     'Bodies are JSON. A success is `{"success":true,"data":{...}}`, a failure `{"success":false,"error":{"code","message","details"}}`. Choose',
     "the text that a user reads by `code`, or for a wrong field by `field` and `rule` of its entry in `details`; `message` is for developers.",
-    "A refused Bearer token is answered by the table of the gateway: [protocols](protocols.md). A method or path that does not exist is",
-    'answered 405 or 404 with `{"error":"..."}`.',
+    "A refused Bearer token is answered by the table of the gateway: [protocols](protocols.md). Another method of a path is",
+    'answered 405 as a failure of the form above, a path that does not exist 404 with `{"error":"not_found"}`.',
     "",
     `The rules: ${Object.keys(RULES)
       .map((rule) => `\`${rule}\``)

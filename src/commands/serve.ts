@@ -44,7 +44,7 @@ function greeting({ issuer, http, grpc, internalHttp, internalTls, kafka, produc
   if (production) return `Auth service is up: ${issuer} (${listeners})\n`;
   return (
     `Auth service is up: ${issuer}/ (${listeners})\n` +
-    (kafka === null ? `Mailbox: ${internal}/mail shows the mails that would be sent\n` : "") +
+    (kafka === null ? `Mailbox: ${internal}/mail shows the mails, which are sent only where SMTP_URL is set\n` : "") +
     "Development clients: portal-client (public, PKCE), internal-service (secret internal-service-secret)\n" +
     "Warning: portal-client keeps its refresh token; RFC 9700 section 2.2.2 asks for rotation, which every other client has\n" +
     "Next: the three-minute tour in README.md, or `npm run auth -- --help`\n"

@@ -38,7 +38,7 @@ export const SECTIONS = {
       unset: "development",
       example: "production",
       meaning:
-        "`production` refuses every development default: sample clients, generated keys, an http issuer, SQLite. Any other value listens on loopback only.",
+        "`production` refuses every development default: sample clients, generated keys, an http issuer that is not on loopback, SQLite. Any other value listens on loopback only.",
     },
     ISSUER: {
       kind: "text",

@@ -104,7 +104,7 @@ export const UserSignupPayloadSchema: GenMessage<UserSignupPayload> = /*@__PURE_
   messageDesc(file_auth_events_v1_events, 1);
 
 /**
- * Topic `user-login`: an authorization code was exchanged for tokens. Key: the user's UUID.
+ * Topic `user-login`: an authorization code or a device code was exchanged for tokens. Key: the user's UUID.
  *
  * @generated from message auth.events.v1.UserLoginEvent
  */

@@ -60,8 +60,8 @@ export async function exchangeToken(ctx: OAuthContext, request: TokenRequest): P
     return response;
   } catch (error) {
     if (error instanceof AuthError && !ordinary.has(error.code)) {
-      const reason = error instanceof RefreshRejected ? error.reason : error.description;
-      const told = { grant_type: grantType, error: error.code, reason };
+      const { reason, about } = error instanceof RefreshRejected ? error : { reason: error.description, about: {} };
+      const told = { grant_type: grantType, error: error.code, reason, ...about };
       securityEvent(ctx, "token_refused", { client_id: client.clientId, ...told });
     }
     throw error;

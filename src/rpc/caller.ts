@@ -97,8 +97,9 @@ const personKeys: readonly {
   {
     key: "person-user-agent",
     member: "userAgent",
-    isRight: (value) => /^[\x20-\x7e]{1,500}$/.test(value),
-    rule: "must have at most 500 printable ASCII characters",
+    // cut where it is used, as those of browsers are
+    isRight: (value) => /^[\x20-\x7e]+$/.test(value),
+    rule: "must have printable ASCII characters alone",
   },
   {
     key: "person-language",
@@ -118,7 +119,7 @@ export function personOf({ requestHeader }: HandlerContext): Asker {
     const value = requestHeader.get(key) ?? "";
     if (value === "") continue;
     if (!isRight(value)) throw new AuthError("invalid_request", `${key} ${rule}`);
-    person[member] = value;
+    person[member] = value.slice(0, 500);
   }
   return person;
 }

@@ -12,7 +12,7 @@ import { exportUser } from "../oauth/user-export.ts";
 import type { User } from "../store/users.ts";
 import { cancelDeletion, deleteUser, requestDeletion } from "../users/deletion.ts";
 import { requestEmailChange, requestEmailVerification, verifyEmail } from "../users/email-verification.ts";
-import { readEmail } from "../users/input.ts";
+import { normaliseEmail, readEmail } from "../users/input.ts";
 import { requestPasswordReset, resetPassword } from "../users/password-reset.ts";
 import { readFreeNames, signUp } from "../users/sign-up.ts";
 import {
@@ -72,14 +72,14 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       const uuid = randomUUID();
       const names = await readFreeNames(ctx, { uuid, email, nickname });
       const attempt = randomToken();
-      const options = offerPasskey(ctx, attempt, { uuid, ...names }, []);
+      const options = offerPasskey(ctx, formOf(attempt, names.email), { uuid, ...names }, []);
       if (options === null) throw noPasskeys();
       return { uuid, optionsJson: JSON.stringify(options), attempt };
     },
 
     async signUpWithPasskey({ uuid, attempt, email, nickname, credentialJson: credential, name }, context) {
       const account = { uuid: readUuid("uuid", uuid), email, nickname };
-      const made = { credential, form: attempt, attempt, name };
+      const made = { credential, form: formOf(attempt, email), attempt, name };
       const person = personOf(context);
       const { user } = await withinDeadline(context, () => createAccountWithPasskey(ctx, account, made, person));
       return { user: toUser(user) };
@@ -177,6 +177,11 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
       return {};
     },
   };
+}
+
+/** What a sign-up's passkey is made for: its authenticator shows the address, which is the account's then. */
+function formOf(attempt: string, email: string): string {
+  return `${attempt}\n${normaliseEmail(email)}`;
 }
 
 const adminFields = new Set(["roles", "email_verified"]);

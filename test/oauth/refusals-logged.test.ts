@@ -90,6 +90,10 @@ it("an operator reads why a refresh was refused, of which its client hears one a
   app.clock.shift = 0;
   await endSessions(app.context, account.uuid);
   expect(await reasonOf(current)).toBe("its authorization was revoked or has expired");
+  expect(JSON.parse(app.logs.findLast((line) => line.includes('"token_refused"')) ?? "{}")).toMatchObject({
+    sub: account.uuid,
+    sid: expect.any(String),
+  });
   expect(bodies.size).toBe(1);
 });
 

@@ -494,13 +494,15 @@ export type SignUpWithPasskeyRequest = Message<"auth.v1.SignUpWithPasskeyRequest
   attempt: string;
 
   /**
-   * As in SignUpRequest.
+   * That of BeginPasskeySignUp, which the authenticator shows.
    *
    * @generated from field: string email = 3;
    */
   email: string;
 
   /**
+   * As in SignUpRequest.
+   *
    * @generated from field: string nickname = 4;
    */
   nickname: string;
@@ -1506,7 +1508,7 @@ export const ResetFactorsResponseSchema: GenMessage<ResetFactorsResponse> = /*@_
  * The accounts. E-mail addresses are trimmed and compared without regard to case.
  *
  * Who calls for a person may say who that is, by metadata (headers over Connect), each of them optional: `person-ip-address`, one IPv4 or IPv6
- * address; `person-user-agent`, at most 500 printable ASCII characters; `person-language`, one BCP 47 tag. Methods that have a mail sent or an
+ * address; `person-user-agent`, printable ASCII, of which 500 characters are kept; `person-language`, one BCP 47 tag. Methods that have a mail sent or an
  * event written take them for what the mail and the event say of who did it, for the language, and for what is counted by network: without
  * `person-ip-address` that is the network of the caller. A malformed one is INVALID_ARGUMENT.
  *

@@ -27,10 +27,13 @@ export class RefreshRejected extends AuthError {
   readonly statusCode: 400 | 401;
   /** For the log alone: who has found a token learns nothing of it. */
   readonly reason: string;
+  /** For the log too: whose authorization it is, where there is one. */
+  readonly about: { readonly sub?: string; readonly sid?: string };
 
-  constructor({ config }: OAuthContext, { metadata }: Client, reason: string) {
+  constructor({ config }: OAuthContext, { metadata }: Client, reason: string, authorization?: Authorization) {
     super("refresh_rejected", "the refresh token is unknown, expired or revoked: sign in again");
     this.reason = reason;
+    this.about = authorization === undefined ? {} : { sub: authorization.subject, sid: authorization.id };
     const byMethod = metadata.token_endpoint_auth_method === "none" ? 401 : 400;
     this.statusCode = metadata.refresh_rejected_status ?? config.refreshRejectedStatus ?? byMethod;
   }
@@ -40,13 +43,13 @@ export class RefreshRejected extends AuthError {
 export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
-  const rejected = (reason: string) => new RefreshRejected(ctx, client, reason);
   const claims = await readRefreshToken(ctx, presented);
-  if (claims === null) throw rejected("this service did not sign it, or its key is gone");
-  if (claims.exp <= ctx.clock.seconds()) throw rejected("it has expired");
+  if (claims === null) throw new RefreshRejected(ctx, client, "this service did not sign it, or its key is gone");
+  if (claims.exp <= ctx.clock.seconds()) throw new RefreshRejected(ctx, client, "it has expired");
   const found = await ctx.store.authorizations.findWithUser(claims.sid);
-  if (found === null) throw rejected("its authorization has ended and was removed");
+  if (found === null) throw new RefreshRejected(ctx, client, "its authorization has ended and was removed");
   const { authorization, user } = found;
+  const rejected = (reason: string) => new RefreshRejected(ctx, client, reason, authorization);
   if (!isLive(ctx, authorization)) throw rejected("its authorization was revoked or has expired");
   if (isOlderThan(client, authorization))
     throw rejected("it is older than the client, which was removed and made again");
@@ -125,7 +128,7 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
     if (outcome === "rotated") return next.token;
     const now = await ctx.store.authorizations.find(authorization.id);
     if (now === null || !isLive(ctx, now)) {
-      throw new RefreshRejected(ctx, client, "its authorization was revoked while it was refreshed");
+      throw new RefreshRejected(ctx, client, "its authorization was revoked while it was refreshed", found);
     }
     authorization = now;
   }
@@ -134,9 +137,9 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
   if (replacedAt !== undefined && ctx.clock.now() - replacedAt < windowMs) {
     const current = repeatRefreshToken(ctx, authorization);
     if (current !== null) return current;
-    throw new RefreshRejected(ctx, client, "it was replaced, and the key that signed its successor is gone");
+    throw new RefreshRejected(ctx, client, "it was replaced, and the key that signed its successor is gone", found);
   }
   await ctx.store.authorizations.revoke(authorization.id, "refresh_token_reused", ctx.clock.now());
   securityEvent(ctx, "refresh_token_reused", { client_id: client.clientId, sid: authorization.id });
-  throw new RefreshRejected(ctx, client, "it was replaced and used again: its authorization is revoked");
+  throw new RefreshRejected(ctx, client, "it was replaced and used again: its authorization is revoked", found);
 }

@@ -20,8 +20,12 @@ export function accountRestorePage(app: FastifyInstance, ctx: OAuthContext): voi
   page.post("/account/restore", async (visit) => {
     const form = readForm(visit.request);
     const session = await checkOpenForm(visit, "restore", form);
-    const uuid = openClosed(ctx, form["closed"] ?? "");
-    if (uuid === null) throw new FormRefused();
+    const opened = openClosed(ctx, form["closed"] ?? "");
+    if (opened === null) throw new FormRefused();
+    const { uuid, erasedAt } = opened;
+    const closed = await findClosed(ctx, { uuid });
+    // it was kept by this form, and closed again since
+    if (closed !== null && erasedAt !== 0 && closed.erasedAt !== erasedAt) throw new FormRefused();
     const pending = await requestOfForm(visit, session, form);
     await cancelDeletion(ctx, uuid, askerOf(visit.request)).catch((error: unknown) => {
       // pressed twice: it is open again
@@ -48,26 +52,27 @@ export async function showRestore(
     ...request,
     fields: await openFormFields(visit, "restore", {
       request: request.carried,
-      closed: sealClosed(ctx, closed.user.uuid),
+      closed: sealClosed(ctx, closed.user.uuid, closed.erasedAt),
     }),
     at: closed.erasedAt,
     zone: closed.user.claims.zoneinfo ?? "UTC",
   });
 }
 
-/** That the password of a closed account was right, for an hour. */
+/** That the sign-in to a closed account was right, for an hour. It is good for the time that the account was closed, and not for a later one. */
 const closedPurpose = "closed account";
 const closedForMs = 3_600_000;
 
-function sealClosed(ctx: OAuthContext, uuid: string): string {
-  return ctx.derivedKeys.pendingRequests.seal(`${ctx.clock.now() + closedForMs} ${uuid}`, closedPurpose);
+function sealClosed(ctx: OAuthContext, uuid: string, erasedAt: number): string {
+  return ctx.derivedKeys.pendingRequests.seal(`${ctx.clock.now() + closedForMs} ${uuid} ${erasedAt}`, closedPurpose);
 }
 
-/** @returns the uuid; null: this service did not make it, or too long ago */
-function openClosed(ctx: OAuthContext, sealed: string): string | null {
+/** @returns the account, and when it was to be erased (0: a replica of the previous release does not say); null: this service did not make it, or too long ago */
+function openClosed(ctx: OAuthContext, sealed: string): { readonly uuid: string; readonly erasedAt: number } | null {
   try {
-    const [until = "", uuid = ""] = ctx.derivedKeys.pendingRequests.open(sealed, closedPurpose).toString().split(" ");
-    return Number(until) > ctx.clock.now() ? uuid : null;
+    const text = ctx.derivedKeys.pendingRequests.open(sealed, closedPurpose).toString();
+    const [until = "", uuid = "", erasedAt = ""] = text.split(" ");
+    return Number(until) > ctx.clock.now() ? { uuid, erasedAt: Number(erasedAt) } : null;
   } catch {
     return null;
   }

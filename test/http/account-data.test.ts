@@ -233,6 +233,20 @@ describe("the data page", () => {
     expect((await fresh.browser.post(`${app.url}/account/restore`, hiddenFields(await again.text()))).status).toBe(200);
   });
 
+  it("stays closed for the form that kept it the time before", async () => {
+    const account = await signUp(app.url);
+    await close(await signedIn(account), account);
+    const browser = new TestBrowser();
+    const { email, password } = account;
+    const form = hiddenFields(await (await browser.submit(`${app.url}/login`, { email, password })).text());
+    const press = async () => (await browser.post(`${app.url}/account/restore`, form)).status;
+    expect([await press(), await press()]).toEqual([200, 200]);
+    app.clock.shift += 1_000;
+    await close(await signedIn(account), account);
+    expect(await press()).toBe(403);
+    await expect(users().requestDeletion({ uuid: account.uuid })).rejects.toThrow(/closed or disabled/);
+  });
+
   it("keeps a closed account whose password is lost, by a reset mail", async () => {
     const account = await signUp(app.url);
     await close(await signedIn(account), account);

@@ -25,7 +25,7 @@ export function accountRestorePage(app: FastifyInstance, ctx: OAuthContext): voi
     const { uuid, erasedAt } = opened;
     const closed = await findClosed(ctx, { uuid });
     // it was kept by this form, and closed again since
-    if (closed !== null && closed.erasedAt !== erasedAt) throw new FormRefused();
+    if (closed !== null && erasedAt !== 0 && closed.erasedAt !== erasedAt) throw new FormRefused();
     const pending = await requestOfForm(visit, session, form);
     await cancelDeletion(ctx, uuid, askerOf(visit.request)).catch((error: unknown) => {
       // pressed twice: it is open again
@@ -67,7 +67,7 @@ function sealClosed(ctx: OAuthContext, uuid: string, erasedAt: number): string {
   return ctx.derivedKeys.pendingRequests.seal(`${ctx.clock.now() + closedForMs} ${uuid} ${erasedAt}`, closedPurpose);
 }
 
-/** @returns the account, and when it was to be erased; null: this service did not make it, or too long ago */
+/** @returns the account, and when it was to be erased (0: a replica of the previous release does not say); null: this service did not make it, or too long ago */
 function openClosed(ctx: OAuthContext, sealed: string): { readonly uuid: string; readonly erasedAt: number } | null {
   try {
     const text = ctx.derivedKeys.pendingRequests.open(sealed, closedPurpose).toString();

@@ -30,7 +30,7 @@ export async function signUp(
 /**
  * As `signUp`, with a passkey in place of a password.
  * @param input uuid: the passkey is for it. The same passkey again gets the same account, within a minute
- * @throws AuthError invalid_input, email_taken, rate_limited, unavailable
+ * @throws AuthError invalid_input, email_taken, invalid_credentials: the passkey or the uuid has been another account's, rate_limited, unavailable
  */
 export async function signUpWithPasskey(
   ctx: Context,
@@ -93,7 +93,13 @@ async function create(
 ): Promise<User> {
   const event = userSignup(user);
   const verification = newVerification(ctx, user, user.email, asker);
-  if ((await ctx.store.users.create(user, passwordHash, event, verification, passkey)) === "email_taken") throw taken();
+  if ((await ctx.store.users.create(user, passwordHash, event, verification, passkey)) === "email_taken") {
+    // the address is free: what was made before, and may be gone, is the account of this attempt or the passkey
+    const isFree = passkey !== undefined && (await ctx.store.users.findByEmail(user.email)) === null;
+    throw isFree
+      ? new AuthError("invalid_credentials", "this passkey was made for another account: begin again")
+      : taken();
+  }
   securityEvent(ctx, "sign_up", { sub: user.uuid });
   return user;
 }

@@ -321,6 +321,12 @@ describe.each(protocols)("over %s", (protocol) => {
 
     const begun = await refusalOf(users().beginPasskeySignUp(names, as("worker")));
     expect(begun.code).toBe(Code.AlreadyExists);
+    // of a free address is not said that it has an account
+    const moved = await refusalOf(make({ email: `moved-${names.email}` }));
+    expect([moved.code, moved.findDetails(ErrorDetailSchema)[0]?.code]).toEqual([
+      Code.FailedPrecondition,
+      "AUTH_INVALID_CREDENTIALS",
+    ]);
     // a second passkey for the same attempt is kept by nobody, whatever its device thinks
     const second = { credentialJson: new Authenticator(app.url).create(options as never) };
     expect((await refusalOf(make(second))).code).toBe(Code.AlreadyExists);

@@ -169,7 +169,10 @@ function readPairs(pairs: readonly [string, string][], repeatable: readonly stri
   const seen = new Set<string>();
   const wrong = new Map<string, string>();
   for (const [name, value] of pairs) {
-    const problem = problemOf(name, value, seen.has(name) && !repeatable.includes(name));
+    // of no use to anybody, and sent on to nobody
+    if (value.includes("\0")) throw new UnreadableRequest(`${printable(name)} must not contain NUL`);
+    if (name === "scope" && value.length > maxScope) throw new UnreadableRequest("scope is too long");
+    const problem = problemOf(name, seen.has(name) && !repeatable.includes(name));
     // `state[]` makes `state` doubtful too
     if (problem !== null) wrong.set(name.split(/[[\]]/, 1)[0] ?? name, problem);
     seen.add(name);
@@ -183,11 +186,10 @@ function readPairs(pairs: readonly [string, string][], repeatable: readonly stri
   throw new UnreadableRequest(problem, parameters);
 }
 
-function problemOf(name: string, value: string, isRepeated: boolean): string | null {
+function problemOf(name: string, isRepeated: boolean): string | null {
   if (isRepeated) return `duplicate parameter ${printable(name)}`;
-  if (name.includes("[") || name.includes("]")) return `${printable(name)}: array parameters are not supported`;
-  if (value.includes("\0")) return `${printable(name)} must not contain NUL`;
-  return name === "scope" && value.length > maxScope ? "scope is too long" : null;
+  const isArray = name.includes("[") || name.includes("]");
+  return isArray ? `${printable(name)}: array parameters are not supported` : null;
 }
 
 function rawBody(request: FastifyRequest): RawBody {

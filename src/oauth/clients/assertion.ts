@@ -40,8 +40,7 @@ export async function assertionProblem(ctx: OAuthContext, client: Client, assert
   const algs = assertionAlgsOf(client);
   const jwt = parseForeignJwt(assertion, algs, typs);
   if (jwt === null || Object.hasOwn(jwt.header, "jwk")) return `is no JWT signed by ${algs.join(", ")}`;
-  const { iss, sub, exp, nbf, iat, jti } = jwt.claims;
-  const aud = audienceOf(ctx, client, jwt.claims["aud"]);
+  const { iss, sub, aud, exp, nbf, iat, jti } = jwt.claims;
   if (iss !== client.clientId || sub !== client.clientId) return "must have the client's id as iss and as sub";
   if (aud !== ctx.config.issuer && !isEndpoint(ctx, aud))
     return `must have ${ctx.config.issuer} as aud, and nothing else`;
@@ -73,18 +72,6 @@ function problemOfTimes(
   return null;
 }
 
-/**
- * A list of one is what it lists (RFC 7519 section 4.1.3): libraries write one audience so. A client of FAPI 2.0 must send a string
- * (section 5.3.2.1-8).
- */
-function audienceOf(ctx: OAuthContext, client: Client, aud: unknown): unknown {
-  return Array.isArray(aud) && aud.length === 1 && !isStrict(ctx, client) ? aud[0] : aud;
-}
-
-function isStrict({ config }: OAuthContext, { metadata }: Client): boolean {
-  return metadata.profile === "fapi2" || config.strictAssertionAudience;
-}
-
 /** What clients of OpenID Connect Core section 9 and RFC 9126 section 2 name in place of the issuer. */
 function isEndpoint({ config }: OAuthContext, aud: unknown): boolean {
   return aud === `${config.issuer}${PATHS.token}` || aud === `${config.issuer}${PATHS.pushedAuthorization}`;
@@ -96,7 +83,7 @@ function isEndpoint({ config }: OAuthContext, aud: unknown): boolean {
  */
 function acceptEndpoint(ctx: OAuthContext, client: Client, aud: unknown): void {
   const { config, log } = ctx;
-  if (isStrict(ctx, client)) {
+  if (client.metadata.profile === "fapi2" || config.strictAssertionAudience) {
     throw new AuthError("invalid_client", `the audience of the client assertion must be the issuer, ${config.issuer}`);
   }
   log.info(

@@ -84,7 +84,7 @@ describe("private_key_jwt", () => {
     },
   );
 
-  it("S-099 S-154 refuses endpoints and lists as audience with STRICT_ASSERTION_AUDIENCE and from FAPI clients, and says what the audience must be", async () => {
+  it("S-099 S-154 refuses endpoints as audience with STRICT_ASSERTION_AUDIENCE and from FAPI clients, and says what the audience must be", async () => {
     const common = { grant_types: ["client_credentials"], scope: "read", jwks: { keys: [keys.ES256.jwk] } };
     const fapi = { client_id: "fapi", profile: "fapi2", ...common };
     const keyed = { client_id: "keyed", token_endpoint_auth_method: "private_key_jwt", ...common };
@@ -96,8 +96,6 @@ describe("private_key_jwt", () => {
         [lenient, "fapi"],
       ] as const) {
         for (const path of endpoints) {
-          const list = await assertionOf(keys.ES256, clientId, url, { aud: [url] });
-          expect(await ask(list, {}, url)).toBe("invalid_client");
           const assertion = await assertionOf(keys.ES256, clientId, url, { aud: url + path });
           const form = { grant_type: "client_credentials", client_assertion_type: assertionType };
           const answer = await postForm(`${url}/oauth2/token`, { ...form, client_assertion: assertion });
@@ -115,18 +113,13 @@ describe("private_key_jwt", () => {
     }
   });
 
-  it("S-099 takes a list of one audience, as golang-jwt writes it", async () => {
-    expect(await asked({ aud: [app.url] })).toBe("ok");
-    expect(await asked({ aud: [`${app.url}/oauth2/token`] })).toBe("ok");
-  });
-
-  it("S-099 refuses every other audience, and lists of several", async () => {
+  it("S-099 refuses every other audience, and lists", async () => {
     const wrong = [
       `${app.url}/oauth2/introspect`,
       `${app.url}/oauth2/token/`,
+      [`${app.url}/oauth2/token`],
       `${app.url}/`,
-      [],
-      [[app.url]],
+      [app.url],
       [app.url, "https://other.example"],
       "https://other.example",
       undefined,

@@ -127,12 +127,12 @@ function head<Type extends string>(eventType: Type, now: number): EventHead<Type
   return { eventId: `evt-${day}-${randomBytes(12).toString("hex")}`, eventType, timestamp: now };
 }
 
-/** Of what the owner of an account is told of: in their language, whoever did it. */
+/** For events that tell an owner about the account: their language comes before that of the browser that caused the event. */
 function owner({ uuid, email, claims, language }: EventUser, asker = ""): Whom {
   return { uuid, email, locale: claims.locale ?? language ?? asker };
 }
 
-/** Of what somebody asked for just now, and waits for: in the language in which they asked. */
+/** For mails that somebody just asked for: the language in which they asked comes before the one that the account keeps. */
 function whoAsked({ uuid, email, claims, language }: EventUser, asker: string): Whom {
   return { uuid, email, locale: claims.locale ?? (asker || (language ?? "")) };
 }

@@ -57,7 +57,7 @@ const longestIntervalMs = 3_600_000;
 /** Not decided, not revoked, not expired. */
 const isPending = "allowed_at IS NULL AND denied_at IS NULL AND revoked_at IS NULL AND expires_at > ?";
 
-/** Codes that a user opened and left undecided, to somebody else who signed in with the same browser, may be opened again. */
+/** Lets codes that a user opened and left undecided be opened again, as by another account in the same browser. */
 export async function releaseDeviceCodes(sql: Sql, sessionHash: string): Promise<void> {
   await sql.change(
     `UPDATE oauth2_device_code SET session_hash = NULL, user_id = NULL, auth_time = NULL, amr = NULL

@@ -159,10 +159,10 @@ export async function hasFactor(sql: Sql, userId: string): Promise<boolean> {
   return one !== undefined;
 }
 
-/** Ends what was remembered of the factors that a user had. @returns false: the user is gone */
-export async function raiseGeneration(sql: Sql, userId: string): Promise<boolean> {
+/** Ends what was remembered of the factors that a user had. */
+export async function raiseGeneration(sql: Sql, userId: string): Promise<void> {
   const raise = "UPDATE users SET factors_generation = COALESCE(factors_generation, 0) + 1 WHERE uuid = ?";
-  return (await sql.change(raise, [userId])) === 1;
+  await sql.change(raise, [userId]);
 }
 
 /** @returns the new epoch; null: the user is gone */

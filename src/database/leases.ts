@@ -66,8 +66,9 @@ async function renewLeases(database: Database, leases: readonly Lease[], ttlMs: 
   return new Set(rows.map(({ name }) => name));
 }
 
+const ownLease = "SELECT 1 AS held FROM lease WHERE name = ? AND owner = ? AND epoch = ?";
 /** A condition: the lease is still ours. Its values are those of `leaseValues`. */
-export const HOLDS_LEASE = "EXISTS (SELECT 1 FROM lease WHERE name = ? AND owner = ? AND epoch = ?)";
+export const HOLDS_LEASE = `EXISTS (${ownLease})`;
 
 export function leaseValues({ name, owner, epoch }: Lease): Scalar[] {
   return [name, owner, epoch];
@@ -75,9 +76,5 @@ export function leaseValues({ name, owner, epoch }: Lease): Scalar[] {
 
 /** Whether the lease is still ours. */
 export async function holdsLease(sql: Sql, lease: Lease): Promise<boolean> {
-  const rows = await sql.rows(
-    `SELECT 1 AS held FROM lease WHERE name = ? AND owner = ? AND epoch = ?`,
-    leaseValues(lease),
-  );
-  return rows.length === 1;
+  return (await sql.rows(ownLease, leaseValues(lease))).length === 1;
 }

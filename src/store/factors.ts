@@ -33,8 +33,8 @@ export interface PasskeyUse {
 }
 
 /**
- * What became of a code. The first half of an attempt names what is sent, the second one its form: `used`: by this attempt, now or before;
- * `repeated`: by the same thing sent with another form; `refused`: by another one, or there is no such code.
+ * What became of a code. The first half of an attempt names what is sent, the second one its form: `used`: now; `again`: before, by the same
+ * attempt; `repeated`: by the same thing sent with another form; `refused`: by another one, or there is no such code.
  */
 export type CodeUse = "used" | "again" | "repeated" | "refused";
 

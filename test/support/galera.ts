@@ -231,17 +231,25 @@ class Node implements GaleraNode {
     run("mariadbd", [...common(this.folder), "--bootstrap"], statements.map((sql) => `${sql};\n`).join(""));
   }
 
+  /** A server ends when its first copy of the data failed, for want of a port or of time: it is started again, as a service manager would. */
   async start(more: readonly string[] = []): Promise<void> {
     const options = { cwd: this.folder, env: environment(), stdio: "ignore" } as const;
-    this.child = spawn("mariadbd", [...this.#options, ...more], options);
-    await this.synced();
+    for (let starts = 1; ; starts++) {
+      this.child = spawn("mariadbd", [...this.#options, ...more], options);
+      try {
+        return await this.synced();
+      } catch (error) {
+        if (this.#runs() || starts === 3) throw error;
+      }
+    }
   }
 
   async synced(): Promise<void> {
     for (const deadline = Date.now() + 180_000; !(await this.#isSynced()); await sleep(100)) {
       if (this.#runs() && Date.now() < deadline) continue;
       const log = readFileSync(join(this.folder, "error.log"), "utf8");
-      throw new Error(`the node did not join the others:\n${log.slice(-4_000)}`);
+      const errors = log.split("\n").filter((line) => line.includes("ERROR"));
+      throw new Error(`the node did not join the others:\n${errors.slice(0, 20).join("\n").slice(0, 4_000)}`);
     }
   }
 

@@ -13,7 +13,7 @@ import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, hasFactor, raiseGeneration } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
-import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
+import { keyOf, type PasskeyRow, passkeyOf, rowOf, spendPasskey } from "./passkey-rows.ts";
 import { actIn } from "./sessions.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 import { nextEventSeq, takeEventSeqToReturn } from "./users.ts";
@@ -187,33 +187,16 @@ export class FactorTables implements FactorStore {
   }
 
   async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "again" | "refused" | "repeated"> {
-    const outcome = await this.#usePasskey(use, now);
+    const outcome = await this.#database.transaction(async (sql) => {
+      const spent = await spendPasskey(sql, use, now);
+      return spent === "used" ? spent : rollback(spent);
+    });
     if (outcome === "used") return "used";
     const again = await this.#database.rows(
       "SELECT 1 AS again FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?",
       [use.challengeHash, use.attempt, now - repeatMs],
     );
     return again.length > 0 ? "again" : outcome;
-  }
-
-  async #usePasskey({ credentialId, signCount, ...use }: PasskeyUse, now: number) {
-    try {
-      return await this.#database.transaction(async (sql) => {
-        const used = await sql.change(
-          `UPDATE passkey SET sign_count = ?, last_used_at = ?
-           WHERE id_hash = ? AND (sign_count < ? OR (sign_count = 0 AND ? = 0))`,
-          [signCount, now, keyOf(credentialId), signCount, signCount],
-        );
-        if (used === 0) return rollback("refused" as const);
-        const { challengeHash, expiresAt, attempt } = use;
-        const row = { value_hash: challengeHash, expires_at: expiresAt, used_by: attempt, used_at: now };
-        await insert(sql, "used_once", row);
-        return "used" as const;
-      });
-    } catch (error) {
-      if (isUniqueViolation(error)) return "repeated" as const;
-      throw error;
-    }
   }
 
   removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean> {

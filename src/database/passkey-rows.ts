@@ -1,5 +1,8 @@
 import { hashOf } from "../crypto/hashes.ts";
-import type { Passkey } from "../store/factors.ts";
+import type { Passkey, PasskeyUse } from "../store/factors.ts";
+import { insert } from "./authorization-records.ts";
+import { isUniqueViolation } from "./faults.ts";
+import type { TransactionSql } from "./transaction.ts";
 
 export interface PasskeyRow {
   credential_id: string;
@@ -45,4 +48,30 @@ export function rowOf(passkey: Passkey): Record<string, string | number | null> 
 /** Credential ids have up to 1,023 bytes: too long for a key. */
 export function keyOf(credentialId: string): string {
   return hashOf(credentialId);
+}
+
+/**
+ * Uses up the challenge that a passkey answered, of which the primary key decides who was first.
+ * @returns `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: it was used before. Either
+ * way the transaction is to be rolled back
+ */
+export async function spendPasskey(
+  sql: TransactionSql,
+  { credentialId, signCount, challengeHash, expiresAt, attempt }: PasskeyUse,
+  now: number,
+): Promise<"used" | "refused" | "repeated"> {
+  const used = await sql.change(
+    `UPDATE passkey SET sign_count = ?, last_used_at = ?
+     WHERE id_hash = ? AND (sign_count < ? OR (sign_count = 0 AND ? = 0))`,
+    [signCount, now, keyOf(credentialId), signCount, signCount],
+  );
+  if (used === 0) return "refused";
+  try {
+    const row = { value_hash: challengeHash, expires_at: expiresAt, used_by: attempt, used_at: now };
+    await insert(sql, "used_once", row);
+    return "used";
+  } catch (error) {
+    if (isUniqueViolation(error)) return "repeated";
+    throw error;
+  }
 }

@@ -1,12 +1,13 @@
 import type { ActingSession, Session } from "../store/session.ts";
-import type { FirstCode, LoginProof, SessionStore, StoredRequest } from "../store/sessions.ts";
+import type { FirstCode, LoginProof, SessionStore, SignedIn, StoredRequest } from "../store/sessions.ts";
 import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
 import { releaseDeviceCodes } from "./device-codes.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession, holdSession } from "./held-sessions.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Database, placeholders, type Scalar, type Sql } from "./transaction.ts";
+import { spendPasskey } from "./passkey-rows.ts";
+import { type Database, placeholders, rollback, type Scalar, type Sql } from "./transaction.ts";
 import { nextEventSeq } from "./users.ts";
 
 interface SessionRow {
@@ -172,14 +173,14 @@ export class Sessions implements SessionStore {
     ]);
   }
 
-  async signIn(
-    session: Session,
-    proof: LoginProof,
-    first: FirstCode | null = null,
-  ): Promise<"signed_in" | "without_code" | "refused"> {
-    return this.#database.transaction(async (sql) => {
+  async signIn(session: Session, proof: LoginProof, first: FirstCode | null = null): Promise<SignedIn> {
+    return this.#database.transaction<SignedIn>(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
       if (!(await holdProven(sql, session, proof))) return "refused";
+      const { passkey } = proof;
+      if (passkey !== undefined && (await spendPasskey(sql, passkey, session.createdAt)) !== "used") {
+        return rollback("passkey_refused");
+      }
       const isNew = await insertOrHold(sql, session);
       const { raises } = proof;
       if (isNew && raises !== undefined && session.userId !== null) {

@@ -10,7 +10,7 @@ import { isUniqueViolation } from "./faults.ts";
 import { demandSession } from "./held-sessions.ts";
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
-import { rowOf } from "./passkey-rows.ts";
+import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 import { insertVerification } from "./verification-links.ts";
 
@@ -219,6 +219,17 @@ export class Users implements UserStore {
   async findWithPassword(uuid: string): Promise<UserToSignIn | null> {
     const row = await this.#row("u.uuid", uuid);
     return row === undefined ? null : userToSignInOf(row);
+  }
+
+  async findByPasskey(credentialId: string): Promise<{ user: UserToSignIn; passkey: Passkey } | null> {
+    const [row] = await this.#database.rows<UserRow & PasskeyRow & { passkey_created_at: number }>(
+      `SELECT ${userColumns}, k.credential_id, k.user_id, k.public_key, k.sign_count, k.transports, k.synced, k.name,
+         k.created_at AS passkey_created_at, k.last_used_at
+       FROM passkey k JOIN users u ON u.uuid = k.user_id JOIN user_profiles p ON p.user_id = u.uuid WHERE k.id_hash = ?`,
+      [keyOf(credentialId)],
+    );
+    if (row === undefined) return null;
+    return { user: userToSignInOf(row), passkey: passkeyOf({ ...row, created_at: row.passkey_created_at }) };
   }
 
   async findToCheck(

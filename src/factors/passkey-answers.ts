@@ -52,6 +52,10 @@ export const ATTESTATION = z.object({
   }),
 });
 
+/** What is read of an answer before it is known what it answers. */
+const CLIENT_DATA = z.object({ challenge: z.string() });
+const NAMED = z.object({ id: credential.id });
+
 /** An answer to a challenge that this service made and that has not ended. Its signature is not checked yet. */
 export interface Read<T> {
   readonly response: T & { readonly clientExtensionResults: object };
@@ -70,7 +74,7 @@ export function readAnswer<T extends { readonly response: { readonly clientDataJ
   const data = shape.safeParse(parsed(json)).data;
   if (data === undefined) return null;
   const client = parsed(Buffer.from(data.response.clientDataJSON, "base64url").toString());
-  const challenge = z.object({ challenge: z.string() }).safeParse(client).data?.challenge ?? "";
+  const challenge = CLIENT_DATA.safeParse(client).data?.challenge ?? "";
   const expiresAt = endOfChallenge(ctx, challenge, bound);
   // no extension is asked for
   return expiresAt === null ? null : { response: { ...data, clientExtensionResults: {} }, challenge, expiresAt };
@@ -78,7 +82,7 @@ export function readAnswer<T extends { readonly response: { readonly clientDataJ
 
 /** The id of the passkey that an answer names; null: it is malformed. */
 export function idOfAnswer(json: string): string | null {
-  return z.object({ id: credential.id }).safeParse(parsed(json)).data?.id ?? null;
+  return NAMED.safeParse(parsed(json)).data?.id ?? null;
 }
 
 function parsed(json: string): unknown {

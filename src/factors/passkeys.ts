@@ -2,7 +2,7 @@ import type { PublicKeyCredentialRequestOptionsJSON } from "@simplewebauthn/serv
 import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
-import type { Passkey } from "../store/factors.ts";
+import type { Passkey, PasskeyUse } from "../store/factors.ts";
 import type { User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { hasSignedInSince, isClosed } from "../users/users.ts";
@@ -52,47 +52,83 @@ export class ClosedAccount extends AuthError {
   }
 }
 
-/** What `checkPasskey` found. */
+/** A right answer of a passkey whose challenge is used up by what it is for. */
+export interface ProvenPasskey {
+  readonly user: UserToSignIn;
+  /** `amr` values. */
+  readonly methods: readonly string[];
+  readonly use: PasskeyUse;
+}
+
+/** A right answer of a passkey whose challenge is used up. */
 export interface CheckedPasskey {
   readonly user: UserToSignIn;
   /** `amr` values. */
   readonly methods: readonly string[];
   /** `again`: the same form brought this answer before. */
   readonly use: "used" | "again";
-  /** When its challenge was made (epoch milliseconds, at most a second too early). */
-  readonly askedAt: number;
+}
+
+/** What a passkey is asked for: whose it must be (null: the user is found by it), and the known device of the account that asks. */
+export interface PasskeyAsker {
+  readonly user: Pick<User, "uuid"> | null;
+  /** A known device has a count of its own. */
+  readonly deviceOf: (user: UserToSignIn) => string | null;
 }
 
 /**
  * Checks a passkey's answer, and uses its challenge up. Wrong ones count for that passkey alone: strangers do not know its id.
- * @param user whose passkey it must be; null: the user is found by it
- * @param deviceOf the known device of the account that asks, which has a count of its own
  * @throws AuthError invalid_credentials, rate_limited, unavailable; ClosedAccount
  */
-export async function checkPasskey(
+export function checkPasskey(ctx: Context, answer: PasskeyAnswer, asker: PasskeyAsker): Promise<CheckedPasskey> {
+  return guessPasskey(ctx, answer, asker, (proven) => usePasskey(ctx, proven));
+}
+
+/**
+ * As `checkPasskey`, for what uses the challenge up by its own change: that the two happen together or not at all. Only the answer of a closed
+ * account is used up here.
+ */
+export function provePasskey(ctx: Context, answer: PasskeyAnswer, asker: PasskeyAsker): Promise<ProvenPasskey> {
+  return guessPasskey(ctx, answer, asker, async (proven) => {
+    if (isClosed(proven.user)) await usePasskey(ctx, proven);
+    return proven;
+  });
+}
+
+/**
+ * Uses the challenge of a right answer up.
+ * @throws AuthError invalid_credentials: another form brought the answer before, or the passkey was copied or is gone; ClosedAccount
+ */
+export async function usePasskey(ctx: Context, { user, methods, use }: ProvenPasskey): Promise<CheckedPasskey> {
+  const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
+  if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
+  if (outcome === "refused" || outcome === "repeated") throw passkeyRefused(ctx, user.uuid, outcome);
+  // what signed in before the account was closed does not open it again
+  const isReplay = outcome === "again" && hasSignedInSince(user, startOfChallenge(use.expiresAt));
+  if (isClosed(user)) throw isReplay ? passkeyRefused(ctx, user.uuid, "repeated") : new ClosedAccount(user.uuid);
+  return { user, methods, use: outcome };
+}
+
+async function guessPasskey<T>(
   ctx: Context,
   answer: PasskeyAnswer,
-  user: Pick<User, "uuid"> | null,
-  deviceOf: (user: UserToSignIn) => string | null,
-): Promise<CheckedPasskey> {
+  { user, deviceOf }: PasskeyAsker,
+  then: (proven: ProvenPasskey) => Promise<T>,
+): Promise<T> {
   demandParty(ctx);
   const read = readAnswer(ctx, ASSERTION, answer.credential, boundOf("get", answer.form, user?.uuid));
   if (read === null) throw passkeyRefused(ctx, user?.uuid, "challenge");
-  const passkey = await ctx.store.factors.findPasskey(read.response.id);
-  const owner = passkey === null ? null : await ctx.store.users.findWithPassword(passkey.userId);
-  if (passkey === null || owner === null) throw passkeyRefused(ctx, user?.uuid, "unknown");
+  const found = await ctx.store.users.findByPasskey(read.response.id);
+  if (found === null) throw passkeyRefused(ctx, user?.uuid, "unknown");
+  const { passkey, user: owner } = found;
   if (user !== null && owner.uuid !== user.uuid) throw passkeyRefused(ctx, user.uuid, "foreign");
   const device = deviceOf(owner);
   const subject = device === null ? passkey.credentialId : `${passkey.credentialId}\n${device}`;
   const attempt = hashOf(answer.attempt);
-  return ctx.limits.guess<UserToSignIn | null, CheckedPasskey>(
+  return ctx.limits.guess<UserToSignIn | null, T>(
     "passkey",
     subject,
-    async (found) => ({
-      ...(await checkAnswer(ctx, { read, passkey, attempt }, found)),
-      methods: methodsOf(passkey),
-      askedAt: startOfChallenge(read.expiresAt),
-    }),
+    async (found) => then(await proofOf(ctx, { read, passkey, attempt }, found)),
     {
       isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
       look: (limit) => ctx.store.users.findToCheck({ uuid: owner.uuid }, limit),
@@ -119,14 +155,13 @@ export async function ownerOfPasskey(ctx: Context, credential: string): Promise<
 type Assertion = NonNullable<ReturnType<typeof readAnswer<Zod>>>;
 type Zod = (typeof ASSERTION)["_output"];
 
-async function checkAnswer(
+async function proofOf(
   ctx: Context,
   { read, passkey, attempt }: { readonly read: Assertion; readonly passkey: Passkey; readonly attempt: string },
   user: UserToSignIn | null,
-): Promise<Pick<CheckedPasskey, "user" | "use">> {
+): Promise<ProvenPasskey> {
   const verified = await verify(ctx, passkey, read);
-  const closed = isClosed(user);
-  if (user === null || verified === null || (user.disabledAt !== null && !closed)) {
+  if (user === null || verified === null || (user.disabledAt !== null && !isClosed(user))) {
     throw passkeyRefused(ctx, user?.uuid, user?.disabledAt === null ? "answer" : "disabled_account");
   }
   const { signCount, isVerified } = verified;
@@ -134,13 +169,7 @@ async function checkAnswer(
   const challengeHash = hashOf(read.challenge);
   const { credentialId } = passkey;
   const use = { credentialId, signCount, challengeHash, expiresAt: read.expiresAt, attempt };
-  const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
-  if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
-  if (outcome === "refused" || outcome === "repeated") throw passkeyRefused(ctx, user.uuid, outcome);
-  // what signed in before the account was closed does not open it again
-  const isReplay = outcome === "again" && hasSignedInSince(user, startOfChallenge(read.expiresAt));
-  if (closed) throw isReplay ? passkeyRefused(ctx, user.uuid, "repeated") : new ClosedAccount(user.uuid);
-  return { user, use: outcome };
+  return { user, methods: methodsOf(passkey), use };
 }
 
 /**

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { listFactors } from "../factors/factors.ts";
 import { PASSKEY_WAYS } from "../factors/passkey-answers.ts";
+import { checkPasskey } from "../factors/passkeys.ts";
 import { counted, hasSecondFactor, PASSWORD_AND_CODE } from "../factors/second-step.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { rememberDevice } from "../sessions/known-devices.ts";
@@ -15,7 +16,7 @@ import { type Owner, ownerOf, ownerOfForm } from "./fresh-sign-in.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
-import { checkPasskeyOf, ownPasskeyButton } from "./passkey-button.ts";
+import { askerOfPasskey, ownPasskeyButton, passkeyAnswerOf } from "./passkey-button.ts";
 import {
   checkSecondFactor,
   guesserOf,
@@ -133,7 +134,9 @@ async function checkAgain(
 ): Promise<{ user: UserToSignIn; methods: readonly string[]; press: string | null }> {
   const { ctx } = visit;
   const press = formIdOf(form);
-  if (form["credential"] !== undefined) return { ...(await checkPasskeyOf(visit, form, user)), press };
+  if (form["credential"] !== undefined) {
+    return { ...(await checkPasskey(ctx, passkeyAnswerOf(form), askerOfPasskey(visit, user))), press };
+  }
   const checked = await checkCurrentPassword(ctx, user.uuid, form["password"] ?? "");
   if (!(await hasSecondFactor(ctx, checked))) return { user: checked, methods: ["pwd"], press };
   const factor = await checkSecondFactor(visit, { user: checked, sessionHash: null }, form, CONFIRM_PATH);

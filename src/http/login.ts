@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { ClosedAccount, ownerOfPasskey } from "../factors/passkeys.ts";
+import { passkeyRefused } from "../factors/passkey-answers.ts";
+import { ClosedAccount, ownerOfPasskey, type ProvenPasskey, provePasskey, usePasskey } from "../factors/passkeys.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withDeclined } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { type BrowserSession, checkLogin } from "../sessions/sessions.ts";
+import { type BrowserSession, checkLogin, loginOf, PasskeyNotUsed } from "../sessions/sessions.ts";
 import { showRestore } from "./account-restore.ts";
 import { refusalOn } from "./error-table.ts";
 import { checkOpenForm, formIdOf, loginFormFields } from "./forms.ts";
@@ -14,13 +15,14 @@ import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm, readQuery } from "./parameters.ts";
 import {
   askButton,
-  checkPasskeyOf,
+  askerOfPasskey,
   PASSKEY_SCRIPTS,
   type PasskeySignal,
+  passkeyAnswerOf,
   passkeyProblemOf,
   signalRefused,
 } from "./passkey-button.ts";
-import { goOnClosed, goOnWithPassword, loginOnce } from "./second-step.ts";
+import { goOnClosed, goOnWithPassword, openedBy, type Signing } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { forgetLatest, rememberLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
@@ -94,14 +96,8 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
   const session = await checkOpenForm(visit, "login", form);
   const pending = await requestOfForm(visit, session, form);
   try {
-    const { user, askedAt, ...checked } = await checkPasskeyOf(visit, form, null);
-    const login = await loginOnce(
-      visit,
-      user,
-      { ...checked, press: formIdOf(form) },
-      { replaces: session, since: askedAt },
-    );
-    return await goOnSignedIn(visit, login, pending);
+    const proven = await provePasskey(visit.ctx, passkeyAnswerOf(form), askerOfPasskey(visit, null));
+    return await goOnWithPasskey(visit, proven, { session, pending, formId: formIdOf(form) });
   } catch (thrown) {
     if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
     const error = refusalOn(reply, thrown, ["invalid_credentials", "rate_limited"]);
@@ -116,6 +112,30 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
       signal: await signalRefused(visit, form),
       isRefusedPasskey: true,
     });
+  }
+}
+
+/**
+ * Signs in, and uses the passkey's answer up by that. An answer that was used before signs nobody in: its form goes on with the session that it
+ * opened, as long as that lives.
+ */
+async function goOnWithPasskey(
+  visit: Visit,
+  proven: ProvenPasskey,
+  { session, pending, formId }: Signing,
+): Promise<FastifyReply> {
+  const { ctx } = visit;
+  const { user, methods, use } = proven;
+  const login = loginOf(ctx, user, { browser: browserOf(visit), replaces: session, formId, methods, passkey: use });
+  try {
+    return await goOnSignedIn(visit, login, pending);
+  } catch (thrown) {
+    if (!(thrown instanceof PasskeyNotUsed)) throw thrown;
+    await usePasskey(ctx, proven);
+    // the same form brought it a moment ago
+    const opened = formId === null ? null : await openedBy(ctx, formId, user, [methods]);
+    if (opened === null) throw passkeyRefused(ctx, user.uuid, "repeated");
+    return goOnSignedIn(visit, { ...login, session: opened, isStored: true }, pending);
   }
 }
 

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import type { AuthError } from "../errors.ts";
 import { newChallenge } from "../factors/challenge.ts";
 import { boundOf, handleOf, type PasskeyAnswer, PasskeyRefused } from "../factors/passkey-answers.ts";
-import { askForPasskey, type CheckedPasskey, checkPasskey, unknownPasskey } from "../factors/passkeys.ts";
+import { askForPasskey, type PasskeyAsker, unknownPasskey } from "../factors/passkeys.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { knownDevice } from "../sessions/known-devices.ts";
 import type { Passkey } from "../store/factors.ts";
@@ -125,14 +125,10 @@ export function ownPasskeyButton(
   return { passkey: askButton(ctx, csrf, owner, path), scripts: PASSKEY_SCRIPTS };
 }
 
-/** Checks the answer that such a form brings. @param user whose passkey it must be; null: anybody's @throws as `checkPasskey` */
-export function checkPasskeyOf(
-  visit: Visit,
-  form: Parameters,
-  user: Pick<User, "uuid"> | null,
-): Promise<CheckedPasskey> {
+/** Who brings the answer of a passkey. @param user whose passkey it must be; null: anybody's */
+export function askerOfPasskey(visit: Visit, user: Pick<User, "uuid"> | null): PasskeyAsker {
   const { deviceProof } = browserOf(visit);
-  return checkPasskey(visit.ctx, passkeyAnswerOf(form), user, (owner) => knownDevice(visit.ctx, deviceProof, owner));
+  return { user, deviceOf: (owner) => knownDevice(visit.ctx, deviceProof, owner) };
 }
 
 /** The answer that the button's script put into its form. */

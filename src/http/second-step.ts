@@ -4,7 +4,7 @@ import { hashOf, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { listFactors } from "../factors/factors.ts";
 import { PASSKEY_WAYS } from "../factors/passkey-answers.ts";
-import { ClosedAccount } from "../factors/passkeys.ts";
+import { ClosedAccount, checkPasskey } from "../factors/passkeys.ts";
 import { plainCode } from "../factors/recovery-codes.ts";
 import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
@@ -36,14 +36,15 @@ import { pageRoutes } from "./page-routes.ts";
 import type { PasskeyProblem } from "./pages/factor-messages/factor-messages.ts";
 import { renderPage } from "./pages/render.ts";
 import { type Parameters, readForm } from "./parameters.ts";
-import { checkPasskeyOf, ownPasskeyButton, passkeyProblemOf } from "./passkey-button.ts";
+import { askerOfPasskey, ownPasskeyButton, passkeyAnswerOf, passkeyProblemOf } from "./passkey-button.ts";
 import { browserOf, cookieOf, setCookie, type Visit } from "./visit.ts";
 import { pathWithRequest, requestOfForm, shownOf } from "./waiting-request.ts";
 
 const path = "/login/second-factor";
 const purpose = "second-factor";
 
-interface Signing {
+/** What a form that signs in comes with. */
+export interface Signing {
   /** The browser's session before. */
   readonly session: BrowserSession | null;
   readonly pending: PendingRequest | null;
@@ -249,7 +250,7 @@ export async function checkSecondFactor(
   const { ctx, request } = visit;
   const press = pressOf(visit, user, form, purpose);
   if (form["credential"] !== undefined) {
-    const { methods, use } = await checkPasskeyOf(visit, form, user);
+    const { methods, use } = await checkPasskey(ctx, passkeyAnswerOf(form), askerOfPasskey(visit, user));
     return { methods: ["pwd", ...methods], press, use };
   }
   const guesser = guesserOf(visit, { user, sessionHash });

@@ -4,6 +4,7 @@ import { hashOf, isSameSecret, randomToken } from "../crypto/hashes.ts";
 import { AuthError } from "../errors.ts";
 import { type UserSecurity, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
+import type { PasskeyUse } from "../store/factors.ts";
 import type { Session } from "../store/session.ts";
 import { type FirstCode, LONGEST_SESSION_MS, type LoginProof } from "../store/sessions.ts";
 import type { UserToSignIn, UserWithPassword } from "../store/users.ts";
@@ -63,6 +64,13 @@ export interface Login {
   isStored: boolean;
 }
 
+/** The answer of the login's passkey cannot be used up, as it was before: nobody is signed in. */
+export class PasskeyNotUsed extends AuthError {
+  constructor() {
+    super("invalid_credentials", "the answer of the passkey was used before");
+  }
+}
+
 /** Checks a password at the login. Nothing is stored yet. @throws AuthError invalid_credentials, rate_limited, unavailable */
 export async function checkLogin(
   ctx: Context,
@@ -95,6 +103,8 @@ export function loginOf(
     readonly raises?: string | null;
     /** How the user proved who they are, as `amr` values; a password unless given. */
     readonly methods?: readonly string[];
+    /** The answer of the passkey that proved it, which this login uses up. */
+    readonly passkey?: PasskeyUse;
     /** True: the user was signed in with this browser already. */
     readonly isKnown?: boolean;
   },
@@ -102,7 +112,7 @@ export function loginOf(
   const isKnown = login.isKnown === true || knownDevice(ctx, login.browser.deviceProof, user) !== null;
   const notice = isKnown ? null : newDeviceNotice(ctx, login.browser, user);
   const language = languageToKeep(login.browser, user, { isKnown, notice });
-  const { formId, methods = ["pwd"], raises = null } = login;
+  const { formId, methods = ["pwd"], raises = null, passkey } = login;
   const { factorsGeneration } = user;
   const cookie = formId === null ? randomToken() : cookieOfForm(ctx, minuteOf(ctx), formId, user, methods);
   return {
@@ -115,6 +125,7 @@ export function loginOf(
       ...(raises === null ? {} : { raises }),
       ...(notice === null ? {} : { notice }),
       ...(language === null ? {} : { language }),
+      ...(passkey === undefined ? {} : { passkey }),
     },
     isStored: false,
   };
@@ -216,11 +227,12 @@ export async function isSessionOf(ctx: Context, idHash: string, userId: string):
  * @param first a code that the session gives a client at once
  * @returns whether the code was stored too; its pushed request may be used up
  * @throws AuthError invalid_credentials: the password or the factors were changed since they were checked; login_required: the session that
- * stood for a part of the proof has ended; unavailable
+ * stood for a part of the proof has ended; unavailable; PasskeyNotUsed
  */
 export async function storeLogin(ctx: Context, login: Login, first: FirstCode | null = null): Promise<boolean> {
   const outcome = await ctx.store.sessions.signIn(withoutCookie(login.session), login.proof, first);
   if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  if (outcome === "passkey_refused") throw new PasskeyNotUsed();
   login.isStored = true;
   securityEvent(ctx, "login", { sub: login.session.userId ?? undefined, client_id: first?.code.clientId });
   return outcome === "signed_in";

@@ -1,5 +1,6 @@
 import type { AuthEvent } from "../events.ts";
 import type { AnsweredPush, NewAuthorizationCode } from "./authorizations.ts";
+import type { PasskeyUse } from "./factors.ts";
 import type { Session } from "./session.ts";
 
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
@@ -34,7 +35,15 @@ export interface LoginProof {
   readonly language?: string;
   /** Written with a session that is new. */
   readonly notice?: AuthEvent;
+  /** Used up by this login: it was not before (`FactorStore.usePasskey`). Absent: no passkey's answer is, or one that was used up already. */
+  readonly passkey?: PasskeyUse;
 }
+
+/**
+ * `without_code`: signed in, but the pushed request of its code was used before. `refused`: the user is gone, disabled, or has another password
+ * or other factors by now. `passkey_refused`: the answer of the proof's passkey cannot be used up, for which `FactorStore.usePasskey` has the reason.
+ */
+export type SignedIn = "signed_in" | "without_code" | "refused" | "passkey_refused";
 
 /** A code that a new session gives a client at once. */
 export interface FirstCode {
@@ -50,15 +59,9 @@ export interface SessionStore {
   /**
    * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction. A session that this
    * user has already stays as it is.
-   * `refused`: the user is gone, disabled, or has another password or other factors by now. `without_code`: signed in, but the pushed
-   * request of its code was used before.
    * @throws AuthError login_required: the session that stood for a part of the proof has ended
    */
-  signIn(
-    session: Session,
-    proof: LoginProof,
-    first?: FirstCode | null,
-  ): Promise<"signed_in" | "without_code" | "refused">;
+  signIn(session: Session, proof: LoginProof, first?: FirstCode | null): Promise<SignedIn>;
   /** Logs out: the session, its requests and codes go, every authorization that came of it is revoked. */
   end(idHash: string, now: number): Promise<void>;
   /** Signed-in, unexpired ones, newest first. */

@@ -102,6 +102,8 @@ export interface UserStore {
   find(uuid: string): Promise<User | null>;
   findByEmail(email: string): Promise<UserToSignIn | null>;
   findWithPassword(uuid: string): Promise<UserToSignIn | null>;
+  /** The user whose passkey has this id. */
+  findByPasskey(credentialId: string): Promise<{ user: UserToSignIn; passkey: Passkey } | null>;
   /** By e-mail address or id, with a look at a limit: one statement. */
   findToCheck(
     account: { readonly email: string } | { readonly uuid: string },

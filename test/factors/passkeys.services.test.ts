@@ -111,7 +111,8 @@ describe("signing in with a passkey alone", () => {
     );
     const statuses = answers.map(({ status }) => status);
     expect(statuses.filter((status) => status === 303)).toHaveLength(1);
-    expect(new Set(statuses.filter((status) => status !== 303))).toEqual(new Set([401, 429]));
+    // more than wait for their turn hear to come again
+    expect(statuses.filter((status) => ![303, 401, 429].includes(status))).toEqual([]);
   });
 
   it("ends where the first press ended when its form is sent twice, and takes it a minute later no more", async () => {

@@ -1,4 +1,5 @@
-import { afterEach, describe, expect, it } from "@jest/globals";
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
+import { AuthError } from "../../src/errors.ts";
 import { resetFactors } from "../../src/factors/factors.ts";
 import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { listSessions } from "../../src/sessions/sessions.ts";
@@ -62,6 +63,21 @@ describe("where passkeys are used", () => {
     for (const [name, value] of browser.cookies) if (name !== "auth_session") thief.cookies.set(name, value);
     expect((await again(thief)).status).toBe(401);
     expect(thief.cookies.has("auth_session")).toBe(false);
+  });
+
+  it("takes an answer again whose sign-in failed, though its owner signed in elsewhere meanwhile", async () => {
+    app = await startApp();
+    const bases = [app.url, app.url] as const;
+    const authenticator = new Authenticator(app.url);
+    await newPasskeyOwner(bases, authenticator);
+    const { sessions } = app.context.store;
+    jest.spyOn(sessions, "signIn").mockRejectedValueOnce(new AuthError("unavailable", "try again"));
+    const { response, browser, sent } = await signInWithPasskey(bases, authenticator);
+    expect(response.status).toBe(503);
+    app.clock.shift += 2_000;
+    expect((await signInWithPasskey(bases, authenticator)).response.status).toBe(303);
+    const again = await browser.post(`${app.url}/login/passkey`, sent);
+    expect([again.status, again.headers.get("location")]).toEqual([303, "/"]);
   });
 
   it("opens one session for an answer whose form has lost its name, however often it is sent at once", async () => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, type TestApp } from "../support/app.ts";
+import { Authenticator } from "../support/authenticator.ts";
 import {
   authorizeUrl,
   getCode,
@@ -15,6 +16,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
+import { optionsOf, signUpWithPasskey } from "../support/passkeys.ts";
 import { type LoggingMariaDb, startLoggingMariaDb, type Unit } from "../support/statements.ts";
 
 const rotating = {
@@ -100,6 +102,25 @@ describe("what a flow asks the database, which must not grow", () => {
       transactions: 1,
       reads: ["oauth2_authorization_code"],
       writes: ["oauth2_authorization", "oauth2_authorization_code", "outbox", "session_application", "users"],
+    });
+  });
+
+  it("a login with a passkey takes one transaction up to its code, which uses the passkey's answer up", async () => {
+    const authenticator = new Authenticator(app.url);
+    const { browser: own } = await signUpWithPasskey([app.url, app.url], authenticator);
+    const browser = new TestBrowser();
+    browser.cookies.set("auth_device", own.cookies.get("auth_device") ?? "");
+    const answer = await browser.get(authorizeUrl(app.url));
+    const page = await (await browser.get(new URL(answer.headers.get("location") ?? "", app.url).href)).text();
+    const fields = { ...hiddenFields(page), credential: authenticator.get(optionsOf(page)) };
+    const login = await database.unitsOf(async () => {
+      const signedIn = await browser.post(`${app.url}/login/passkey`, fields);
+      expect(signedIn.headers.get("location")).toContain("code=");
+    });
+    expect(workOf(login)).toEqual({
+      transactions: 1,
+      reads: ["passkey", "rate_limit"],
+      writes: ["browser_session", "oauth2_authorization_code", "passkey", "used_once", "users"],
     });
   });
 

@@ -10,6 +10,7 @@ import {
   changedEvent,
   deletedEvent,
   hash,
+  makeSession,
   NOW,
   type OpenedStore,
   resetEvent,
@@ -223,6 +224,9 @@ export function factorsContract(opened: () => OpenedStore): void {
       const { passkey } = await withPasskey({ signCount: 5, credentialId: "x".repeat(1300) });
       expect(await store.factors.findPasskey(passkey.credentialId)).toEqual(passkey);
       expect(await store.factors.findPasskey("unknown")).toBeNull();
+      const owner = await store.users.findWithPassword(passkey.userId);
+      expect(await store.users.findByPasskey(passkey.credentialId)).toEqual({ user: owner, passkey });
+      expect(await store.users.findByPasskey("unknown")).toBeNull();
       const use = (signCount: number) => store.factors.usePasskey(useOf(passkey, { signCount }), NOW + 1);
       expect(await use(5)).toBe("refused");
       expect(await use(0)).toBe("refused");
@@ -249,6 +253,30 @@ export function factorsContract(opened: () => OpenedStore): void {
         expect(await use("another", NOW)).not.toBe("used");
         expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount, lastUsedAt: NOW });
       }
+    });
+
+    it("signs in with an answer of a passkey once, and leaves both as they were where either fails", async () => {
+      const { user, passkey } = await withPasskey({ signCount: 5 });
+      const login = async (use: PasskeyUse, passwordHash = "hash-1") => {
+        const session = makeSession(user.uuid);
+        const outcome = await store.sessions.signIn(session, { replaces: null, passwordHash, passkey: use });
+        return [outcome, (await store.sessions.find(session.idHash, NOW)) !== null];
+      };
+      const use = useOf(passkey, { signCount: 6 });
+      expect(await login(use, "another hash")).toEqual(["refused", false]);
+      expect(await login({ ...use, signCount: 5 })).toEqual(["passkey_refused", false]);
+      expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 5, lastUsedAt: null });
+      expect(await login(use)).toEqual(["signed_in", true]);
+      expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 6, lastUsedAt: NOW });
+      expect(await login({ ...use, signCount: 7 })).toEqual(["passkey_refused", false]);
+      expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 6 });
+      const uncounted = await withPasskey();
+      const one = useOf(uncounted.passkey);
+      const proof = { replaces: null, passwordHash: "hash-1", passkey: one };
+      const outcomes = await times(50, () => store.sessions.signIn(makeSession(uncounted.user.uuid), proof));
+      expect(outcomes.filter((outcome) => outcome === "signed_in")).toHaveLength(1);
+      expect(outcomes.filter((outcome) => outcome === "passkey_refused")).toHaveLength(49);
+      expect(await store.sessions.listOfUser(uncounted.user.uuid, NOW)).toHaveLength(1);
     });
 
     it("makes an account with a passkey and no password, once", async () => {

@@ -137,6 +137,7 @@ async function useFactors(store: Store, user: User): Promise<void> {
   await store.factors.resealTotp(user.uuid, { from: "a", to: "b" });
   await store.factors.useRecoveryCode(user.uuid, hash(), "form", factorEvent(user));
   await store.factors.findPasskey(passkey);
+  await store.users.findByPasskey(passkey);
   const use = { credentialId: passkey, signCount: 0, challengeHash: hash(), expiresAt: NOW + 60_000 };
   await store.factors.usePasskey({ ...use, attempt: "a form" }, NOW);
   await store.factors.usePasskey({ ...use, attempt: "another form" }, NOW);

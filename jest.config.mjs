@@ -13,8 +13,8 @@ const project = {
 
 /** @type {import('jest').Config} */
 export default {
-  // a machine where twenty other processes are busy
-  testTimeout: 120_000,
+  // of tests and hooks that need no longer: a machine where twenty other processes are busy is ten times slower
+  testTimeout: 300_000,
   maxWorkers: 2,
   cacheDirectory: "node_modules/.cache/jest",
   projects: [

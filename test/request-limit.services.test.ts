@@ -11,7 +11,7 @@ describe("the requests of one network at two replicas on MariaDB", () => {
     database = await startLoggingMariaDb();
     const url = await database.createDatabase();
     replicas = await startReplicas(2, { DATABASE_URL: url, RATE_LIMIT_PER_MINUTE: String(perMinute) });
-  }, 120_000);
+  });
   afterAll(async () => {
     for (const replica of replicas ?? []) await replica.close();
     await database?.stop();
@@ -54,5 +54,5 @@ describe("the requests of one network at two replicas on MariaDB", () => {
     expect(await toldWhileRefusing()).toEqual([]);
     // the other replica learns of it with the first share that it tells
     expect(await ask(1, perMinute)).toBeLessThan(perMinute / 2);
-  }, 120_000);
+  });
 });

@@ -38,11 +38,11 @@ describe("an independent reader of the events, in Python", () => {
       run(buf, ["build", "--path", "proto/auth/events", "-o", descriptors], { cwd: root }),
     ]);
     app = await startApp({ KAFKA_BROKERS: kafka.brokers });
-  }, 300_000);
+  });
   afterAll(async () => {
     await app?.close();
     await kafka?.stop();
-  }, 30_000);
+  });
 
   const title = "decodes events of four kinds, with every field of its payload, its key and its CloudEvents headers";
   if (python === null) return skip(title, `Python 3${needs}`);
@@ -128,5 +128,5 @@ describe("an independent reader of the events, in Python", () => {
         "content-type": "application/protobuf",
       });
     }
-  }, 60_000);
+  });
 });

@@ -67,7 +67,7 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
 
     const refused = await program.run(["key", "list"], { env: { KEY_ENCRYPTION_KEY: older } });
     expect([refused.status, refused.stderr]).toEqual([78, expect.stringContaining("KEY_ENCRYPTION_KEY")]);
-  }, 120_000);
+  });
 
   it("says how much no key opens, and seals the rest", async () => {
     const env = await testEnvironment({ ...noBroker, KEY_ENCRYPTION_KEY: older });
@@ -86,5 +86,5 @@ describe("F-57 a new KEY_ENCRYPTION_KEY", () => {
     const said =
       "no key in it opens 1 others: add the one that sealed them and run this again. Of the rest, 3 signing keys, 3 events";
     expect([partly.status, partly.stderr]).toEqual([78, expect.stringContaining(said)]);
-  }, 60_000);
+  });
 });

@@ -66,5 +66,5 @@ describe("C-20 F-30 after an older backup was restored", () => {
     const anew = await getTokens(app.url, user);
     expect((await introspect(app.url, anew.access_token))["active"]).toBe(true);
     expect((await refresh(app.url, anew.refresh_token ?? "")).status).toBe(200);
-  }, 120_000);
+  });
 });

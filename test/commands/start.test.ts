@@ -47,4 +47,4 @@ it("a first start in an empty folder prints a greeting of four lines, serves, an
   }
   child.kill("SIGTERM");
   expect(await closed).toEqual([0, null]);
-}, 120_000);
+});

@@ -21,7 +21,7 @@ describe("the contents of the database's files", () => {
     secrets = await everySecret([app], key, logins);
     const file = app.secrets.databaseUrl.slice("sqlite:".length);
     files = Buffer.concat([file, `${file}-wal`].filter((each) => existsSync(each)).map((each) => readFileSync(each)));
-  }, 120_000);
+  });
   afterAll(() => app.close());
 
   const named = (name: string) => [...secrets].filter(([key]) => key.startsWith(name)).map(([, value]) => value);

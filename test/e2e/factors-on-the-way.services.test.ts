@@ -39,7 +39,7 @@ beforeAll(async () => {
     },
   ]);
   browser = await launchChromium();
-}, 120_000);
+});
 afterEach(() => {
   app.clock.shift = 0;
 });

@@ -30,7 +30,7 @@ beforeAll(async () => {
     { client_id: clientId, redirect_uris: [`${client.origin}/cb`], scope: "openid", first_party: true },
   ]);
   browser = await launchChromium();
-}, 120_000);
+});
 afterAll(async () => {
   await browser?.close();
   await client?.close();

@@ -10,7 +10,7 @@ let browser: Browser | null;
 beforeAll(async () => {
   app = await startApp();
   browser = await launchChromium();
-}, 120_000);
+});
 afterAll(async () => {
   await browser?.close();
   await app?.close();

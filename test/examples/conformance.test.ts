@@ -71,7 +71,7 @@ describe("examples/conformance", () => {
     const commands = plan("oidcc-basic").browser[0]?.tasks[0]?.commands ?? [];
     const typed = (name: string) => String(commands.find((command) => command[2] === name)?.[3]);
     account = { email: typed("email"), password: typed("password"), nickname: "sue" };
-  }, 150_000);
+  });
   it("says that its port is taken, and leaves no process behind", async () => {
     const start = join(import.meta.dirname, "../../examples/conformance/start.ts");
     const other = mkdtempSync(join(tmpdir(), "conformance-"));
@@ -85,7 +85,7 @@ describe("examples/conformance", () => {
     expect(said).not.toMatch(/^\s+at /m);
     const left = readFileSync(join(other, "service.env"), "utf8").match(/INTERNAL_HTTP_PORT='(\d+)'/)?.[1];
     await expect(fetch(`http://127.0.0.1:${left}/healthz`)).rejects.toThrow();
-  }, 120_000);
+  });
 
   afterAll(async () => {
     tls.setDefaultCACertificates(trusted);
@@ -93,7 +93,7 @@ describe("examples/conformance", () => {
     if (example.exitCode === null) await once(example, "exit");
     suite.closeAllConnections();
     await new Promise((resolve) => suite.close(resolve));
-  }, 30_000);
+  });
 
   const plan = (name: string) => JSON.parse(readFileSync(join(folder, "plans", `${name}.json`), "utf8")) as PlanFile;
   const suiteClient = (given: PlanClient, method: SuiteClient["method"] = "client_secret_basic"): SuiteClient => ({

@@ -45,7 +45,7 @@ beforeAll(async () => {
   const [first, second] = replicas as [TestApp, TestApp];
   app = first;
   bases = [first.url, second.url];
-}, 300_000);
+});
 afterEach(() => {
   for (const { clock } of replicas) clock.shift = 0;
 });

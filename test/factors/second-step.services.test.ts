@@ -24,7 +24,7 @@ beforeAll(async () => {
     LOG_LEVEL: "info",
   });
   [app, other] = replicas as [TestApp, TestApp];
-}, 300_000);
+});
 afterEach(() => {
   for (const { clock } of replicas) clock.shift = 0;
 });

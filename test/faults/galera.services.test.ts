@@ -45,13 +45,13 @@ describe("over three Galera nodes", () => {
     galera = await startGalera();
     const urls = await galera.createDatabase();
     apps = await startReplicas(3, { DATABASE_URL: urls[0] ?? "" }, clients, (n) => ({ DATABASE_URL: urls[n] ?? "" }));
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await galera?.stop();
-  }, 60_000);
+  });
 
-  const onGalera = (name: string, work: () => Promise<void>, ms: number) =>
+  const onGalera = (name: string, work: () => Promise<void>, ms?: number) =>
     here ? it(name, work, ms) : skip(name, "Galera: apt-get and the packages of Debian");
   const urlOf = (n: number) => apps[n % apps.length]?.url ?? "";
   const storm = <T>(call: (base: string) => Promise<T>): Promise<T[]> =>
@@ -152,7 +152,6 @@ describe("over three Galera nodes", () => {
           await node.synced();
         }
       },
-      120_000,
     );
   }
 

@@ -14,8 +14,8 @@ import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 let cluster: KafkaCluster;
 beforeAll(async () => {
   cluster = await startKafkaCluster();
-}, 240_000);
-afterAll(() => cluster?.stop(), 60_000);
+});
+afterAll(() => cluster?.stop());
 
 test("C-01 no event of an acknowledged batch is missing after the brokers were restarted one after the other", async () => {
   const publisher = kafkaPublisher({ brokers: cluster.brokers, log: captureLog(), topicReplication: 3 });
@@ -54,7 +54,7 @@ test("C-01 no event of an acknowledged batch is missing after the brokers were r
   } finally {
     await publisher.close();
   }
-}, 300_000);
+});
 
 test("C-10 a partition without a leader holds back its own events alone, repeats few, and gets them when it is back", async () => {
   const admin = await openAdmin();
@@ -103,7 +103,7 @@ test("C-10 a partition without a leader holds back its own events alone, repeats
     await relay.close();
     await publisher.close();
   }
-}, 300_000);
+});
 
 async function openAdmin(): Promise<Admin> {
   const admin = new kafkajs.Kafka({ brokers: [...cluster.brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();

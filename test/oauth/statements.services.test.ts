@@ -33,7 +33,7 @@ let app: TestApp;
 beforeAll(async () => {
   database = await startLoggingMariaDb();
   app = await startApp({ DATABASE_URL: await database.createDatabase() }, [rotating]);
-}, 120_000);
+});
 afterAll(async () => {
   await app?.close();
   await database?.stop();
@@ -142,5 +142,5 @@ describe("what a flow asks the database, which must not grow", () => {
     const asked = await database.countDuring(() => sleep(seconds * 1_000));
     expect(asked).toBeGreaterThan(seconds);
     expect(asked / seconds).toBeLessThanOrEqual(5);
-  }, 120_000);
+  });
 });

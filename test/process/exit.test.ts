@@ -30,4 +30,4 @@ it("ends the process though its code is being compiled", async () => {
     expect(await once(child, "exit")).toEqual([0, null]);
     clearTimeout(guard);
   }
-}, 300_000);
+});

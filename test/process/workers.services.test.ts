@@ -13,7 +13,7 @@ import { freeze } from "../support/process.ts";
 let database: MariaDb;
 beforeAll(async () => {
   database = await startMariaDb();
-}, 300_000);
+});
 afterAll(() => database?.stop());
 
 async function startWorkers(more: Record<string, string> = {}) {
@@ -75,7 +75,7 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   } finally {
     child.kill("SIGKILL");
   }
-}, 120_000);
+});
 
 it("any worker answers /metrics for all of them", async () => {
   const { url, metricsUrl, child, closed, output, workers } = await startWorkers();
@@ -114,7 +114,7 @@ it("any worker answers /metrics for all of them", async () => {
     child.kill("SIGTERM");
     await closed;
   }
-}, 120_000);
+});
 
 it("ends on SIGTERM though its workers wait for the database", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
@@ -129,7 +129,7 @@ it("ends on SIGTERM though its workers wait for the database", async () => {
     process.kill(database.pid, "SIGCONT");
     child.kill("SIGKILL");
   }
-}, 60_000);
+});
 
 it("C-83 ends with status 78 where a port of its workers is taken", async () => {
   const taken = net.createServer().listen(0, "127.0.0.1");
@@ -143,7 +143,7 @@ it("C-83 ends with status 78 where a port of its workers is taken", async () => 
     child.kill("SIGKILL");
     taken.close();
   }
-}, 120_000);
+});
 
 it("workers whose primary was killed answer what they began, and end", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
@@ -164,4 +164,4 @@ it("workers whose primary was killed answer what they began, and end", async () 
     process.kill(database.pid, "SIGCONT");
     child.kill("SIGKILL");
   }
-}, 60_000);
+});

@@ -41,4 +41,4 @@ test("a closing service ends watchers with UNAVAILABLE and connections with GOAW
   expect((await Promise.all(ends)).map(({ code }) => Code[code])).toEqual(protocols.map(() => "Unavailable"));
   expect(await session.goneAway).toBe(0);
   session.close();
-}, 60_000);
+});

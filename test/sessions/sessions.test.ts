@@ -424,7 +424,7 @@ describe("what a login may do", () => {
       expect((await login(new TestBrowser(), { ...ada, password: "not the password" })).status).toBe(401);
     }
     expect((await login(new TestBrowser(), ada)).status).toBe(429);
-  }, 120_000);
+  });
 
   it("S-047 knows one account and one count by every spelling of an address", async () => {
     const name = `bob.k${Date.now()}`;

@@ -10,7 +10,7 @@ const found = findChromium();
  * A test in a browser; without one it is reported as skipped, by its name and with the reason.
  * @param timeoutMs of a test that does much
  */
-export function inBrowser(name: string, work: () => Promise<void>, timeoutMs = 120_000): void {
+export function inBrowser(name: string, work: () => Promise<void>, timeoutMs = 300_000): void {
   if (found !== null) it(name, work, timeoutMs);
   else skip(name, "Chromium, on the PATH or at CHROMIUM_PATH");
 }

@@ -113,7 +113,7 @@ describe("what the log says of security events", () => {
     expect(lines.map((line) => JSON.parse(line) as Line)).toContainEqual(
       expect.objectContaining({ event: "user_changed", by: "command", sub: user.uuid, members: ["roles"] }),
     );
-  }, 60_000);
+  });
 
   it("C-85 the reference names every event", () => {
     const root = path.resolve(import.meta.dirname, "../..");

@@ -121,7 +121,7 @@ beforeAll(async () => {
     refresh: user.refresh_token,
     id: user.id_token ?? "",
   };
-}, 60_000);
+});
 afterAll(async () => {
   await Promise.all(Object.values(verifiers).map((verifier) => verifier.close()));
   await app.close();

@@ -85,7 +85,7 @@ describe("an address with an internationalised domain", () => {
     expect((await add(stored)).status).not.toBe(0);
     const shown = await program.run(["user", "show", others[1] ?? "", "--json"]);
     expect(shown.json<{ user: { uuid: string } }>().user.uuid).toBe(user.uuid);
-  }, 60_000);
+  });
 
   it("C-39 takes addresses as they are where there is nothing to convert, and refuses what is none", async () => {
     for (const [given, stored] of [

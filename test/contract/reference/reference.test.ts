@@ -12,7 +12,7 @@ describe("the same requests to this service and to node-oidc-provider", () => {
     const args = ["--disable-warning=TimeoutNegativeWarning", join(import.meta.dirname, "main.ts"), "--print"];
     const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 10_000_000 });
     fresh = new Map(JSON.parse(stdout) as [string, Recording][]);
-  }, 120_000);
+  });
 
   it.each(Object.keys(groups))("%s: both answer as recorded, and every difference is explained", (group) => {
     expect(problems(group, fresh.get(group) ?? {})).toEqual([]);

@@ -93,6 +93,6 @@ export function schemaContract(opened: () => OpenedStore): void {
       expect(await migrate(first)).toEqual(names);
       await first.close();
       expect(await schemaDrift(location)).toEqual([]);
-    }, 120_000);
+    });
   });
 }

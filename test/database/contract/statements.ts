@@ -50,7 +50,7 @@ export function statementsContract(opened: () => OpenedStore): void {
       }
       expect(scans).toEqual([]);
       expect(statements.length).toBeGreaterThan(50);
-    }, 120_000);
+    });
   });
 }
 

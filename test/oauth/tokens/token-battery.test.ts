@@ -65,7 +65,7 @@ beforeAll(async () => {
     };
   };
   models = Object.fromEntries(modelled.map((kind) => [kind, modelOf(kind)])) as Record<Modelled, Model>;
-}, 60_000);
+});
 afterAll(async () => {
   listener.close();
   await app.close();

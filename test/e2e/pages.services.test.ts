@@ -16,6 +16,7 @@ import {
   startClientServer,
 } from "../support/browser.ts";
 import { type Account, authorizeUrl, pkce, postJson, redeem, signUp, uniqueEmail } from "../support/flow.ts";
+import { resetEvents, until } from "../support/resets.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((one) => one?.some(({ address }) => address === "::1"));
 
@@ -103,25 +104,8 @@ async function focused(page: Page): Promise<string> {
 
 /** The newest reset link that was mailed to this address, as the events tell it. */
 async function resetUrlOf(email: string): Promise<string> {
-  const file = app.env["EVENTS_FILE"] ?? "";
-  for (let tries = 0; tries < 250; tries++) {
-    const events = readText(file)
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => JSON.parse(line) as { topic: string; event: { payload: { email: string; resetUrl: string } } });
-    const found = events.findLast(({ topic, event }) => topic === "password-reset" && event.payload.email === email);
-    if (found !== undefined) return found.event.payload.resetUrl;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("no password-reset event came");
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
+  const event = await until(() => resetEvents(app, email).at(-1));
+  return event.payload["resetUrl"] ?? "";
 }
 
 describe.each<Language>(["en", "ko"])("the pages in Chromium without script, language %s", (language) => {

@@ -5,6 +5,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService, type WatchRevocationsResponse } from "../../../gen/auth/v1/introspection_pb.ts";
+import { PATIENCE_MS } from "../../../src/rpc/connection-guard.ts";
 import { createVerifier } from "../../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp, testEnvironment } from "../../support/app.ts";
 import { getTokens, internalBasic, introspect, portal, postForm, signUp } from "../../support/flow.ts";
@@ -196,9 +197,16 @@ describe("the stream of revocations on two replicas", () => {
         const decision = await verifier.verify(token);
         return decision.allowed ? "allowed" : decision.error;
       };
+      /** @returns what was answered until then */
       const until = async (token: string, answer: string) => {
-        for (let tries = 0; tries < 600 && (await answerOf(token)) !== answer; tries++) await sleep(50);
-        expect(await answerOf(token)).toBe(answer);
+        const before: string[] = [];
+        for (let tries = 0; tries < 600; tries++) {
+          const found = await answerOf(token);
+          if (found === answer) return before;
+          before.push(found);
+          await sleep(50);
+        }
+        throw new Error(`not ${answer} but ${[...new Set(before)]}`);
       };
       await until(kept, "allowed");
       await until(revoked, "allowed");
@@ -208,7 +216,8 @@ describe("the stream of revocations on two replicas", () => {
       expect(await answerOf(revoked)).not.toBe("allowed");
       wire.mend();
       await until(kept, "allowed");
-      expect(await answerOf(revoked)).toBe("Invalid Token");
+      // a busy machine may lose the stream again for a moment
+      expect((await until(revoked, "Invalid Token")).filter((answer) => answer !== "Unavailable")).toEqual([]);
     } finally {
       await verifier.close();
       wire.close();
@@ -221,6 +230,7 @@ describe("the stream of revocations on two replicas", () => {
     const first = await stream.next();
     expect(first.done).toBe(false);
     const before = heapInUse();
+    const stoppedAt = performance.now();
     // many more bytes than the connection takes while nobody reads
     const now = a.clock.now();
     const { context } = a;
@@ -238,6 +248,7 @@ describe("the stream of revocations on two replicas", () => {
     await sleep(7_000);
     // the rows themselves, once, for all watchers of two replicas
     expect(heapInUse() - before).toBeLessThan(100 * 1024 * 1024);
+    const stoodStillMs = performance.now() - stoppedAt;
     let token = first.value?.resumeToken ?? "";
     const received = new Set<string>();
     let refusal: ConnectError | null = null;
@@ -249,10 +260,13 @@ describe("the stream of revocations on two replicas", () => {
     } catch (error) {
       refusal = ConnectError.from(error);
     }
-    expect(refusal?.code).toBe(Code.ResourceExhausted);
-    const resumeToken = refusal?.metadata.get("resume-token") ?? "";
-    expect(resumeToken).toBe(token);
-    const again = new Watcher(b.grpc, resumeToken);
+    // on a busy machine the stream may have stood still for so long that it was cut: then the last response has the token
+    const isCut = stoodStillMs > PATIENCE_MS && refusal?.code === Code.Canceled;
+    if (!isCut) {
+      expect(refusal?.code).toBe(Code.ResourceExhausted);
+      expect(refusal?.metadata.get("resume-token")).toBe(token);
+    }
+    const again = new Watcher(b.grpc, token);
     await again.until((watcher) => values.every((value) => received.has(value) || watcher.values.has(value)), 60_000);
     await again.close();
   }, 120_000);

@@ -42,7 +42,7 @@ describe("an independent reader of the events, in Python", () => {
   afterAll(async () => {
     await app?.close();
     await kafka?.stop();
-  }, 30_000);
+  });
 
   const title = "decodes events of four kinds, with every field of its payload, its key and its CloudEvents headers";
   if (python === null) return skip(title, `Python 3${needs}`);
@@ -55,7 +55,7 @@ describe("an independent reader of the events, in Python", () => {
 
     const { stdout } = await run(python, [join(example, "read_events.py"), descriptors, "4"], {
       env: { ...process.env, KAFKA_BROKERS: kafka.brokers },
-      timeout: 30_000,
+      timeout: 90_000,
     });
     const lines = stdout
       .trim()
@@ -128,5 +128,5 @@ describe("an independent reader of the events, in Python", () => {
         "content-type": "application/protobuf",
       });
     }
-  }, 60_000);
+  });
 });

@@ -15,7 +15,7 @@ beforeAll(async () => {
   const registered = await registerAt(app, guide);
   expect(registered.secret).toBe("");
   clientId = registered.clientId;
-}, 60_000);
+});
 afterAll(() => app?.close());
 
 /** The parameters of AppAuth's authorization request, and no others. */

@@ -10,7 +10,7 @@ const log = { warn: () => undefined };
 let server: MariaDb;
 beforeAll(async () => {
   server = await startMariaDb();
-}, 120_000);
+}, 300_000);
 afterAll(() => server?.stop(), 30_000);
 
 describeStore("the store on MariaDB", () => server.createDatabase());

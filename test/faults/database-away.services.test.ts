@@ -30,7 +30,7 @@ describe("while the database is frozen", () => {
     const [first] = await startReplicas(1, { DATABASE_URL: await database.createDatabase() });
     if (first === undefined) throw new Error("no replica");
     app = first;
-  }, 120_000);
+  }, 300_000);
   afterEach(() => {
     if (database.pid !== null) process.kill(database.pid, "SIGCONT");
   });

@@ -50,7 +50,7 @@ describe("over three Galera nodes", () => {
   afterAll(async () => {
     for (const app of apps) await app.close();
     await galera?.stop();
-  }, 60_000);
+  });
 
   const onGalera = (name: string, work: () => Promise<void>, ms: number) =>
     here ? it(name, work, ms) : skip(name, "Galera: apt-get and the packages of Debian");

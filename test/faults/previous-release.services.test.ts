@@ -65,12 +65,12 @@ const release = checkOut(previous);
     before = { account, browser, tokens };
     // the deploy: migrates while the previous release serves
     newer = await spawnService(newEnv);
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => {
     await newer?.kill("SIGKILL");
     await older?.kill("SIGKILL");
     await database?.stop();
-  }, 60_000);
+  });
 
   const inactiveEverywhere = async (token: string) => {
     for (const base of bases) {
@@ -162,7 +162,7 @@ const release = checkOut(previous);
     older = await spawnService(oldEnv, path.join(release ?? "", "src/main.ts"));
     const account = await signUp(bases[0]);
     await activeEverywhere((await getTokens(bases, account)).access_token);
-  }, 60_000);
+  });
 
   async function changePassword(base: string, account: Account): Promise<void> {
     const { access_token } = await getTokens(base, account);

@@ -30,7 +30,7 @@ describe("F-33 fifty at once over two replicas", () => {
   let d: Deployment;
   beforeAll(async () => {
     d = await onMariaDbAndKafka(2, {}, clients);
-  }, 120_000);
+  }, 300_000);
   afterAll(() => d.close());
 
   const storm = <T>(call: (base: string) => Promise<T>, count = parallel): Promise<T[]> =>
@@ -140,7 +140,7 @@ describe("F-33 fifty at once over two replicas", () => {
     const used = count(statuses, 204);
     if (used > 0 || busy === 0) expect(used).toBe(1);
     expect(count(statuses, 400)).toBe(parallel - used);
-  }, 60_000);
+  });
 
   it("S-045 evaluates ten of forty wrong passwords over both replicas, and one more at most at each", async () => {
     const account = await signUp(d.url);
@@ -157,5 +157,5 @@ describe("F-33 fifty at once over two replicas", () => {
     expect(count(outcomes, 401)).toBeGreaterThanOrEqual(10);
     expect(count(outcomes, 401)).toBeLessThanOrEqual(10 + d.bases.length);
     expect(count(outcomes, 401) + count(outcomes, 429)).toBe(40);
-  }, 60_000);
+  });
 });

@@ -48,5 +48,5 @@ itWithNginx(
       await app.close();
     }
   },
-  60_000,
+  120_000,
 );

@@ -66,7 +66,7 @@ it.each(["HTTP", "GRPC", "INTERNAL_HTTP"])(
     );
     taken.close();
   },
-  60_000,
+  120_000,
 );
 
 const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
@@ -83,7 +83,7 @@ const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ 
     const second = await start({ ...hosts, HTTP_PORT: String(http) });
     await expectRefused(second, new RegExp(`^HTTP_PORT: \\[::1\\]:${http} is in use`));
   },
-  60_000,
+  120_000,
 );
 
 it("C-83 names every port that is taken at once", async () => {
@@ -102,7 +102,7 @@ it("C-83 names every port that is taken at once", async () => {
   }
   expect(service.output).not.toMatch(/^\s+at /m);
   for (const { server } of taken) server.close();
-}, 60_000);
+});
 
 const asDirectory = (folder: string) => {
   mkdirSync(path.join(folder, "db"));
@@ -129,7 +129,7 @@ it.each<[string, (folder: string) => string, RegExp]>([
     await expectRefused(service, says);
     expect(service.output).toMatch(/^DATABASE_URL: .*DATABASE_URL=sqlite:/);
   },
-  60_000,
+  120_000,
 );
 
 it("C-83 says that ./data cannot be written", async () => {
@@ -137,14 +137,14 @@ it("C-83 says that ./data cannot be written", async () => {
   writeFileSync(path.join(folder, "data"), "");
   const service = await start({}, folder);
   await expectRefused(service, /KEY_ENCRYPTION_KEY: cannot be made in \.\/data\/key-encryption-key/);
-}, 60_000);
+});
 
 it("C-83 says that EVENTS_FILE cannot be written, before an event is promised", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
   writeFileSync(path.join(folder, "file"), "");
   const service = await start({ EVENTS_FILE: "file/events.ndjson" }, folder);
   await expectRefused(service, /^EVENTS_FILE: file\/events\.ndjson cannot be written \(E[A-Z]+\)\. Name a file/m);
-}, 60_000);
+});
 
 it("C-83 lets one process at a time serve a SQLite file, and another one after it has ended, however that was", async () => {
   const first = await start({});
@@ -181,7 +181,7 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   expect([readiness?.status, readiness?.headers.get("retry-after")]).toEqual([503, "2"]);
   service.child.kill("SIGTERM");
   expect((await service.ended)[0]).toBe(0);
-}, 60_000);
+});
 
 it("C-07 with several WORKERS too answers /healthz and obeys SIGTERM while the database is away, and says first what is misspelt", async () => {
   const [nobody] = await freePorts(1);
@@ -199,7 +199,7 @@ it("C-07 with several WORKERS too answers /healthz and obeys SIGTERM while the d
   expect((await fetch(`http://127.0.0.1:${service.internal}/healthz`)).status).toBe(200);
   service.child.kill("SIGTERM");
   expect(await service.ended).toEqual([0, null]);
-}, 60_000);
+});
 
 it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-up is answered, half requests and silence are cut", async () => {
   const service = await start({});
@@ -233,7 +233,7 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
   expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
   expect((await service.ended)[0]).toBe(0);
   for (const { ended } of [half, halfInternal, ...silent]) await ended;
-}, 60_000);
+});
 
 describe("C-19 certificates that are replaced", () => {
   const pair = (folder: string) => ({ cert: path.join(folder, "tls.crt"), key: path.join(folder, "tls.key") });
@@ -281,7 +281,7 @@ describe("C-19 certificates that are replaced", () => {
     await eventually(service, "orders");
     service.child.kill("SIGTERM");
     expect((await service.ended)[0]).toBe(0);
-  }, 60_000);
+  });
 
   it("are looked at on SIGHUP, which ends nothing, and the metrics tell when they end", async () => {
     const { service, cert, key } = await startWithTls();
@@ -303,7 +303,7 @@ describe("C-19 certificates that are replaced", () => {
     expect(seconds).toBe(Date.parse(new X509Certificate(clientCertificate).validTo) / 1000);
     service.child.kill("SIGTERM");
     expect((await service.ended)[0]).toBe(0);
-  }, 60_000);
+  });
 
   it("that are no pair at start are refused, naming the settings", async () => {
     const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
@@ -311,5 +311,5 @@ describe("C-19 certificates that are replaced", () => {
     writeFileSync(cert, serverCertificate);
     writeFileSync(key, clientKey);
     await expectRefused(await start({ GRPC_TLS_CERT: cert, GRPC_TLS_KEY: key }, folder), /^GRPC_TLS_CERT.*not usable/);
-  }, 60_000);
+  });
 });

@@ -79,7 +79,7 @@ describe("nginx with the settings of docs/how-to/forward-auth.md", () => {
         await nginx.stop();
       }
     },
-    60_000,
+    120_000,
   );
 
   itWithNginx(
@@ -95,6 +95,6 @@ describe("nginx with the settings of docs/how-to/forward-auth.md", () => {
         await nginx.stop();
       }
     },
-    60_000,
+    120_000,
   );
 });

@@ -15,11 +15,11 @@ describe("an account at two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-  }, 120_000);
+  }, 300_000);
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database?.stop();
-  }, 60_000);
+  });
 
   const at = (index: number) => apps[index % apps.length] as TestApp;
   const told = (uuid: string): ToldEvent[] => apps.flatMap(eventsOf).filter(({ key }) => key === uuid);

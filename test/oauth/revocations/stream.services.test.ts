@@ -90,13 +90,13 @@ describe("the stream of revocations on two replicas", () => {
     delete process.env["TEST_DATABASE_URL"];
     database = await startMariaDb();
     [a, b] = (await startReplicas(2, { DATABASE_URL: await database.createDatabase() }, clients)) as [TestApp, TestApp];
-  }, 120_000);
+  }, 300_000);
   afterAll(async () => {
     if (database?.pid) process.kill(database.pid, "SIGCONT");
     await a?.close();
     await b?.close();
     await database?.stop();
-  }, 60_000);
+  });
 
   it("loses nothing when the watched replica is killed and the watcher resumes on another one", async () => {
     const env = await testEnvironment(
@@ -121,7 +121,7 @@ describe("the stream of revocations on two replicas", () => {
       await third.kill("SIGKILL").catch(() => {});
       await first.close();
     }
-  }, 60_000);
+  });
 
   it("serves fifty watchers, each of whom hears of a revocation on the other replica within the bound", async () => {
     const watchers = Array.from({ length: 50 }, (_, n) => new Watcher(n % 2 === 0 ? a.grpc : b.grpc));
@@ -136,7 +136,7 @@ describe("the stream of revocations on two replicas", () => {
     // watchers and replicas are one process, which a busy machine may stop for a moment, but not each time
     expect(latencies.sort((x, y) => x - y)[2]).toBeLessThan(1_000);
     await Promise.all(watchers.map((watcher) => watcher.close()));
-  }, 60_000);
+  });
 
   it("refuses callers without the scope, and a resume token that the service did not issue", async () => {
     const outsider = `Basic ${Buffer.from(`outsider:${encodeURIComponent(outsiderSecret)}`).toString("base64")}`;
@@ -156,7 +156,7 @@ describe("the stream of revocations on two replicas", () => {
       await watcher.ended;
       expect([watcher.error?.code, watcher.responses]).toEqual([code, 0]);
     }
-  }, 30_000);
+  });
 
   it("forgets nothing and invents nothing while the clock of one replica is an hour off", async () => {
     const account = await signUp(a.url);
@@ -176,7 +176,7 @@ describe("the stream of revocations on two replicas", () => {
       expect(await introspect(b.url, tokens.access_token)).toEqual({ active: false });
     }
     expect(await introspect(b.url, good.access_token)).toMatchObject({ active: true });
-  }, 30_000);
+  });
 
   it("what is revoked while the network between a verifier and the service is cut is refused as soon as it is whole again", async () => {
     const wire = await startWire(a.grpc);
@@ -222,7 +222,7 @@ describe("the stream of revocations on two replicas", () => {
       await verifier.close();
       wire.close();
     }
-  }, 60_000);
+  });
 
   it("sends a watcher that stopped reading away with a resume token, and keeps nothing for it", async () => {
     const calls = createClient(IntrospectionService, createGrpcTransport({ baseUrl: `http://${a.grpc}` }));

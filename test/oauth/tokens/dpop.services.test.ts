@@ -21,7 +21,7 @@ describe("DPoP on two replicas", () => {
     ];
     env = { DATABASE_URL: await database.createDatabase() };
     apps = await startReplicas(2, env, clients);
-  }, 120_000);
+  }, 300_000);
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database.stop();
@@ -59,7 +59,7 @@ describe("DPoP on two replicas", () => {
         await restarted.close();
       }
     }
-  }, 60_000);
+  });
 
   it("S-143 a nonce of one replica is good at the other", async () => {
     const fapi = async (n: number, nonce?: string) => {
@@ -70,5 +70,5 @@ describe("DPoP on two replicas", () => {
     expect([first.status, await first.json()]).toMatchObject([400, { error: "use_dpop_nonce" }]);
     const nonce = first.headers.get("dpop-nonce") ?? "";
     expect([(await fapi(1, nonce)).status, (await fapi(0, nonce)).status]).toEqual([200, 200]);
-  }, 60_000);
+  });
 });

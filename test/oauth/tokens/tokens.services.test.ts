@@ -52,7 +52,7 @@ describe("two replicas on one database", () => {
     own.username = "service";
     env = { DATABASE_URL: own.href };
     apps = await startReplicas(2, env, clients);
-  }, 120_000);
+  }, 300_000);
   afterAll(async () => {
     for (const app of apps) await app.close();
     await server?.stop();
@@ -132,7 +132,7 @@ describe("two replicas on one database", () => {
     const [codes, injected] = counts.map((rows) => Number((rows as { n: number }[])[0]?.n));
     expect(codes).toBeGreaterThan(0);
     expect(injected).toBe(0);
-  }, 60_000);
+  });
 
   describe("S-133 the other replica tells within a second, over HTTP and gRPC, that a token is not active after", () => {
     type Held = { user: Account & { uuid: string }; tokens: Tokens };
@@ -198,7 +198,7 @@ describe("two replicas on one database", () => {
     }
     expect((await revoke(tokens.refresh_token)).status).toBe(200);
     for (const { url } of apps) expect(await introspectSettled(url, tokens.access_token)).toEqual({ active: false });
-  }, 60_000);
+  });
 
   it("S-086 S-098 holds no secret in any column, after a thousand logins over both replicas", async () => {
     const secrets = await everySecret(apps, key, 1_000);
@@ -234,5 +234,5 @@ describe("two replicas on one database", () => {
       expect(await introspect(app.url, reused.access_token)).toEqual({ active: false });
     }
     expect((await renew(b(), kept.refresh_token)).status).toBe(200);
-  }, 60_000);
+  });
 });

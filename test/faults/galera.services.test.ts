@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startReplicas, type TestApp } from "../support/app.ts";
@@ -146,13 +147,17 @@ describe("over three Galera nodes", () => {
         const node = galera?.nodes[n];
         if (node === undefined) throw new Error("no node");
         await lose(node);
+        const stall = monitorEventLoopDelay();
+        stall.enable();
         const from = performance.now();
         const failures = await Promise.all(
           clients.map((tokens) => refreshUntil(urlOf(n), tokens.refresh_token, from + boundMs)),
         );
+        stall.disable();
         const all = failures.flat();
         expect(all.filter(({ status }) => status !== 503)).toEqual([]);
-        expect(Math.max(0, ...all.map(({ at }) => at - from))).toBeLessThan(boundMs);
+        // while this process stood still, which the replicas are in too, nothing could be answered
+        expect(Math.max(0, ...all.map(({ at }) => at - from))).toBeLessThan(boundMs + stall.max / 1e6);
         if (loss !== "dies") {
           await node.isolate(false);
           await node.synced();

@@ -55,7 +55,7 @@ describe("an independent reader of the events, in Python", () => {
 
     const { stdout } = await run(python, [join(example, "read_events.py"), descriptors, "4"], {
       env: { ...process.env, KAFKA_BROKERS: kafka.brokers },
-      timeout: 30_000,
+      timeout: 90_000,
     });
     const lines = stdout
       .trim()

@@ -86,6 +86,7 @@ describe.each<Language>(["en", "ko"])("the account page in Chromium without scri
       expect(names.sort()).toEqual([...expected, t.signOutEverywhere].sort());
       await page.getByRole("button", { name: t.signOutOf(safari) }).click();
       await page.getByText(safari).waitFor({ state: "detached" });
+      await page.waitForLoadState();
       expect(await entries.count()).toBe(2);
       await other.page.goto(app.url);
       expect(await other.page.locator("h1").textContent()).toBe(t.homeSignedOut);
@@ -118,6 +119,7 @@ describe.each<Language>(["en", "ko"])("the account page in Chromium without scri
       expect(await photos.getByRole("listitem").allTextContents()).toEqual([t.scopes["openid"], t.scopes["read"]]);
       await page.getByRole("button", { name: t.removeAccessOf("Photo Album") }).click();
       await page.getByText("Photo Album").waitFor({ state: "detached" });
+      await page.waitForLoadState();
       expect(await page.getByRole("button", { name: t.removeAccessOf("Notes") }).count()).toBe(1);
       await page.goto(
         authorizeUrl(app.url, { clientId: "photos", redirectUri: `${client.origin}/photos`, scope: "openid read" }),

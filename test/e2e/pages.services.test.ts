@@ -16,6 +16,7 @@ import {
   startClientServer,
 } from "../support/browser.ts";
 import { type Account, authorizeUrl, pkce, postJson, redeem, signUp, uniqueEmail } from "../support/flow.ts";
+import { resetEvents, until } from "../support/resets.ts";
 
 const hasIpv6 = Object.values(networkInterfaces()).some((one) => one?.some(({ address }) => address === "::1"));
 
@@ -97,31 +98,15 @@ async function atClient(page: Page, path = "/callback"): Promise<URL> {
   return new URL(page.url());
 }
 
-async function focused(page: Page): Promise<string> {
-  return page.evaluate<string>('document.activeElement?.id ?? ""');
+/** Waits for the focus, which a browser gives after it has drawn a page. @param id of the element that gets it */
+async function focused(page: Page, id: string): Promise<void> {
+  await page.locator(`#${id}:focus`).waitFor();
 }
 
 /** The newest reset link that was mailed to this address, as the events tell it. */
 async function resetUrlOf(email: string): Promise<string> {
-  const file = app.env["EVENTS_FILE"] ?? "";
-  for (let tries = 0; tries < 250; tries++) {
-    const events = readText(file)
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => JSON.parse(line) as { topic: string; event: { payload: { email: string; resetUrl: string } } });
-    const found = events.findLast(({ topic, event }) => topic === "password-reset" && event.payload.email === email);
-    if (found !== undefined) return found.event.payload.resetUrl;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("no password-reset event came");
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
+  const event = await until(() => resetEvents(app, email).at(-1));
+  return event.payload["resetUrl"] ?? "";
 }
 
 describe.each<Language>(["en", "ko"])("the pages in Chromium without script, language %s", (language) => {
@@ -168,19 +153,20 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
       await send(uniqueEmail(), "   ", "password123");
       expect(await page.locator("#nickname-wrong").textContent()).toBe(texts.nickname.wrong_length);
       expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_common);
-      expect(await focused(page)).toBe("nickname");
+      await focused(page, "nickname");
       expect(await page.getByLabel(t.password).inputValue()).toBe("");
       expect(await page.title()).toContain(t.titleOfError);
 
       // four characters, eight UTF-16 units: the browser lets them pass
       await send(uniqueEmail(), "nick", "😀😁😂😃");
       expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_short);
-      expect(await focused(page)).toBe("password");
+      await focused(page, "password");
       await send(uniqueEmail(), "nick", "x".repeat(129));
       expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_long);
 
       await send(taken.email.toUpperCase(), "nick", "another horse battery");
       expect(await page.locator("#email-wrong").textContent()).toBe(texts.email.taken);
+      await focused(page, "email");
       const field = (await accessibilityTree(page)).find(({ role, name }) => role === "textbox" && name === t.email);
       expect(field).toMatchObject({ invalid: true, focused: true, description: texts.email.taken });
     }),
@@ -197,7 +183,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
         expect(await page.getByRole("alert").textContent()).toBe(t.errors["invalid_credentials"]);
         expect(await page.getByLabel(t.email).inputValue()).toBe(email);
       }
-      expect(await focused(page)).toBe("password");
+      await focused(page, "password");
       const field = (await accessibilityTree(page)).find(({ role, name }) => role === "textbox" && name === t.password);
       expect(field).toMatchObject({ invalid: true, focused: true, description: t.errors["invalid_credentials"] });
       await signInOn(page, language, account);
@@ -270,7 +256,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
       await page.getByRole("button", { name: t.resetSave }).click();
       await page.locator("#password-wrong").waitFor();
       expect(await page.locator("#password-wrong").textContent()).toBe(texts.password.too_common);
-      expect(await focused(page)).toBe("password");
+      await focused(page, "password");
       await page.getByLabel(t.newPassword).fill("another horse battery");
       await page.getByRole("button", { name: t.resetSave }).click();
       await page.getByRole("heading", { name: t.resetDoneTitle }).waitFor();
@@ -279,7 +265,7 @@ describe.each<Language>(["en", "ko"])("the pages in Chromium without script, lan
       await page.getByRole("alert").waitFor();
       expect(await page.getByLabel(t.newPassword).count()).toBe(0);
       expect(await page.getByRole("alert").textContent()).toBe(t.errors["reset_token_invalid"]);
-      expect(await focused(page)).toBe("problem");
+      await focused(page, "problem");
       await page.getByRole("link", { name: t.resetAgain }).click();
       await page.getByRole("link", { name: t.backToSignIn }).click();
 

@@ -230,8 +230,10 @@ describe("the example portal in Chromium", () => {
       const at = Date.parse((await page.locator("#auth-time").getAttribute("datetime")) ?? "");
       expect(Math.abs(at - Date.now())).toBeLessThan(60_000);
 
+      // they are asked for once the page is there, and shown all at once
       const devices = page.locator("#devices li");
-      await expect(devices.count()).resolves.toBe(1);
+      await devices.first().waitFor();
+      expect(await devices.count()).toBe(1);
       const other = await openProfile(browser, {
         userAgent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1",
       });

@@ -69,7 +69,7 @@ const leftBy = ({ button, stays }: Entry) => (stays === true ? undefined : butto
 /** Waits until the page is at one of these. The form's own page may look like the end: its button is gone then. */
 async function reach(page: Page, ends: readonly End[], what: string, pressed?: string): Promise<void> {
   let last: Place | string = "";
-  for (const until = Date.now() + 20_000; Date.now() < until; ) {
+  for (const until = Date.now() + 60_000; Date.now() < until; ) {
     try {
       const place = await placeOf(page);
       last = place;

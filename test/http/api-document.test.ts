@@ -31,7 +31,7 @@ describe("the OpenAPI document", () => {
   formats.default(ajv);
 
   beforeAll(async () => {
-    app = await startApp({});
+    app = await startApp({ ACCESS_TOKEN_TTL: "3600" });
     document = (await (await fetch(`${app.url}/api/openapi.json`)).json()) as Document;
     ajv.addSchema({ $id: "doc", ...document });
     account = await signUp(app.url);

@@ -48,4 +48,5 @@ itWithNginx(
       await app.close();
     }
   },
+  120_000,
 );

@@ -31,7 +31,7 @@ describe("a service that is sent values of the wrong type", () => {
   let tokens: Tokens & { browser: TestBrowser };
   let resetToken: string;
   beforeAll(async () => {
-    app = await startApp();
+    app = await startApp({ ACCESS_TOKEN_TTL: "3600" });
     account = await signUp(app.url);
     tokens = await getTokens(app.url, account);
     resetToken = await resetTokenFor(app, account.email);

@@ -131,7 +131,7 @@ export function countingMetrics() {
   };
 }
 
-export async function until(condition: () => boolean | Promise<boolean>, withinMs = 25_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   for (const giveUpAt = Date.now() + withinMs; !(await condition()); ) {
     if (Date.now() > giveUpAt) throw new Error(`not within ${withinMs} ms: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -42,8 +42,8 @@ let metrics: ReturnType<typeof countingMetrics>;
 
 beforeAll(async () => {
   kafka = await startKafka();
-});
-afterAll(() => kafka?.stop());
+}, 300_000);
+afterAll(() => kafka?.stop(), 60_000);
 beforeEach(() => {
   memory = memoryOutbox();
   relays = [];

@@ -9,6 +9,7 @@ import {
   getTokens,
   hiddenFields,
   introspect,
+  patiently,
   postJson,
   redeem,
   refresh,
@@ -17,6 +18,7 @@ import {
   type Tokens,
 } from "../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { eventsOf, type ToldEvent, until } from "../support/resets.ts";
 
 describe("sessions on two replicas", () => {
   let database: MariaDb;
@@ -24,7 +26,7 @@ describe("sessions on two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-  });
+  }, 300_000);
   afterEach(() => {
     jest.restoreAllMocks();
   });
@@ -37,7 +39,7 @@ describe("sessions on two replicas", () => {
   const base = (n: number) => apps[n % 2]?.url ?? "";
   const contextOf = (n: number) => (apps[n % 2] as TestApp).context;
   const isSignedIn = async (browser: TestBrowser, url: string) => {
-    const response = await browser.get(authorizeUrl(url, { extra: { prompt: "none" } }));
+    const response = await patiently(() => browser.get(authorizeUrl(url, { extra: { prompt: "none" } })));
     return (response.headers.get("location") ?? "").includes("code=");
   };
   /** A browser with its tokens, and a code that nobody redeemed yet. */
@@ -52,8 +54,8 @@ describe("sessions on two replicas", () => {
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, endedAt + 1_000 - performance.now())));
     for (const url of bases()) {
       expect(await introspect(url, tokens.access_token)).toEqual({ active: false });
-      expect((await refresh(url, tokens.refresh_token)).status).toBe(401);
-      const redeemed = await redeem(url, pending.code, pending.verifier);
+      expect((await patiently(() => refresh(url, tokens.refresh_token))).status).toBe(401);
+      const redeemed = await patiently(() => redeem(url, pending.code, pending.verifier));
       expect([redeemed.status, ((await redeemed.json()) as { error: string }).error]).toEqual([400, "invalid_grant"]);
       expect(await isSignedIn(browser, url)).toBe(false);
     }
@@ -126,7 +128,7 @@ describe("sessions on two replicas", () => {
     expect(ended.status).toBe(303);
     for (const url of bases()) {
       expect([await isSignedIn(there.browser, url), await isSignedIn(here.browser, url)]).toEqual([false, true]);
-      expect((await refresh(url, (there as Tokens).refresh_token)).status).toBe(401);
+      expect((await patiently(() => refresh(url, (there as Tokens).refresh_token))).status).toBe(401);
     }
   });
 
@@ -139,6 +141,8 @@ describe("sessions on two replicas", () => {
         return { browser, fields: hiddenFields(await (await browser.get(`${base(n)}/login`)).text()) };
       }),
     );
+    /** How often a replica was too busy to answer: it may have looked at the password before that. */
+    let busy = 0;
     let told = () => {};
     const firstRefusal = new Promise<void>((resolve) => {
       told = resolve;
@@ -148,7 +152,11 @@ describe("sessions on two replicas", () => {
       const right = n === 150;
       if (right) await firstRefusal;
       const form = { ...fields, email: account.email, password: right ? account.password : `wrong ${n}` };
-      const { status } = await browser.post(`${base(n)}/login`, form);
+      const { status } = await patiently(async () => {
+        const answer = await browser.post(`${base(n)}/login`, form);
+        if (answer.status === 503) busy++;
+        return answer;
+      });
       if (status === 429) told();
       return status;
     });
@@ -159,7 +167,9 @@ describe("sessions on two replicas", () => {
     expect(wrong).toBeGreaterThanOrEqual(10);
     expect(wrong).toBeLessThanOrEqual(10 + apps.length);
     expect(statuses.filter((status) => status === 429)).toHaveLength(200 - wrong);
-    expect(verify.map((each) => each.mock.calls.length).reduce((sum, calls) => sum + calls, 0)).toBe(wrong);
+    const evaluated = verify.map((each) => each.mock.calls.length).reduce((sum, calls) => sum + calls, 0);
+    expect(evaluated).toBeGreaterThanOrEqual(wrong);
+    expect(evaluated).toBeLessThanOrEqual(wrong + Math.min(busy, apps.length));
     // in the database: a replica that never saw one of them refuses too
     const third = await startApp({ ...apps[0]?.env, ...(await freshPorts()) });
     try {
@@ -209,16 +219,7 @@ async function freshPorts(): Promise<Record<string, string>> {
 
 /** The newest reset token, from whichever replica delivered the event. */
 async function resetTokenOf(apps: readonly TestApp[], uuid: string): Promise<string> {
-  const { existsSync, readFileSync } = await import("node:fs");
-  for (let tries = 0; tries < 250; tries++) {
-    for (const { config } of apps) {
-      const lines = existsSync(config.eventsFile) ? readFileSync(config.eventsFile, "utf8").split("\n") : [];
-      const found = lines.findLast((line) => line.includes('"password-reset"') && line.includes(uuid));
-      if (found !== undefined) {
-        return (JSON.parse(found) as { event: { payload: { resetToken: string } } }).event.payload.resetToken;
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("no password-reset event came");
+  const isMine = ({ topic, key }: ToldEvent) => topic === "password-reset" && key === uuid;
+  const { event } = await until(() => apps.flatMap(eventsOf).findLast(isMine));
+  return event.payload["resetToken"] ?? "";
 }

@@ -15,6 +15,7 @@ import {
   signUp,
   TestBrowser,
 } from "../support/flow.ts";
+import { eventsOf, type ToldEvent, until } from "../support/resets.ts";
 import { countOf, rowsOf } from "../support/sqlite.ts";
 
 const clients = [
@@ -516,17 +517,7 @@ describe("what a login may do", () => {
 });
 
 async function resetTokenOf(uuid: string): Promise<string> {
-  const { readFileSync } = await import("node:fs");
-  for (let tries = 0; tries < 250; tries++) {
-    const lines = readFileSync(app.config.eventsFile, "utf8").split("\n").filter(Boolean);
-    const events = lines.map((line) => JSON.parse(line) as { topic: string; key: string; event: ResetEvent });
-    const found = events.findLast(({ topic, key }) => topic === "password-reset" && key === uuid);
-    if (found !== undefined) return found.event.payload.resetToken;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error("no password-reset event came");
-}
-
-interface ResetEvent {
-  readonly payload: { readonly resetToken: string };
+  const isMine = ({ topic, key }: ToldEvent) => topic === "password-reset" && key === uuid;
+  const { event } = await until(() => eventsOf(app).findLast(isMine));
+  return event.payload["resetToken"] ?? "";
 }

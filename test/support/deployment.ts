@@ -1,15 +1,13 @@
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type DescMessage, fromBinary, toJson } from "@bufbuild/protobuf";
 import * as messages from "../../gen/auth/events/v1/events_pb.ts";
 import { startApp, startReplicas, type TestApp } from "./app.ts";
 import { readTopics, startKafka } from "./kafka.ts";
 import { startMariaDb } from "./mariadb.ts";
+import { eventsOf, type ToldEvent } from "./resets.ts";
 
 /** An event as its consumers see it: ProtoJSON, whatever carried it. */
-export interface SeenEvent {
-  topic: string;
-  key: string;
+export interface SeenEvent extends ToldEvent {
   event: { eventId: string; eventType: string; timestamp: string; payload: Record<string, string> };
 }
 
@@ -41,10 +39,7 @@ export async function onSqlite(env: Record<string, string> = {}, clients?: objec
   const app = await startApp(env, clients);
   return deployment(
     [app],
-    async () => {
-      const lines = readFileSync(app.config.eventsFile, "utf8").split("\n");
-      return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as SeenEvent);
-    },
+    async () => eventsOf(app) as SeenEvent[],
     async () => {},
   );
 }

@@ -1,7 +1,7 @@
 import { Secret, TOTP } from "otpauth";
 import { UNKNOWN_ASKER, userSecurity } from "../../src/events.ts";
 import type { TestApp } from "./app.ts";
-import { type Account, hiddenFields, TestBrowser } from "./flow.ts";
+import { type Account, hiddenFields, patiently, TestBrowser } from "./flow.ts";
 
 /** What a person with an authenticator app does, over HTTP. */
 export interface AppOwner {
@@ -54,7 +54,7 @@ export async function firstStep(
   { email, password }: Account,
   browser = new TestBrowser(),
 ): Promise<{ readonly browser: TestBrowser; readonly form: Record<string, string>; readonly status: number }> {
-  const response = await browser.submit(`${base}/login`, { email, password });
+  const response = await patiently(() => browser.submit(`${base}/login`, { email, password }));
   return { browser, form: await formOf(response), status: response.status };
 }
 

@@ -63,7 +63,7 @@ export async function signUp(
   headers: Record<string, string> = {},
 ): Promise<Account & { uuid: string }> {
   const whole = { email: uniqueEmail(), password: "correct horse battery", nickname: "nick", ...account };
-  const response = await postJson(`${base}/api/users/signup`, whole, headers);
+  const response = await patiently(() => postJson(`${base}/api/users/signup`, whole, headers));
   if (response.status !== 201) throw new Error(`sign-up answered ${response.status} ${await response.text()}`);
   const { data } = (await response.json()) as { data: { uuid: string } };
   return { ...whole, uuid: data.uuid };
@@ -102,7 +102,7 @@ export class TestBrowser {
 
   /** Opens a page, fills its form and sends it. */
   async submit(url: string, fields: Record<string, string>, headers: Record<string, string> = {}): Promise<Response> {
-    const page = await this.get(url);
+    const page = await patiently(() => this.get(url));
     const html = await page.text();
     const action = /<form[^>]* action="([^"]+)"/.exec(html)?.[1];
     if (action === undefined) throw new Error(`no form at ${url} (${page.status}): ${html.slice(0, 500)}`);
@@ -155,12 +155,12 @@ export async function getCode(
   const turn = takeTurns(bases);
   const pair = pkce();
   const browser = options.browser ?? new TestBrowser({ "user-agent": "test browser" });
-  let response = await browser.get(authorizeUrl(turn(), { challenge: pair.challenge, ...options }));
+  let response = await patiently(() => browser.get(authorizeUrl(turn(), { challenge: pair.challenge, ...options })));
   const step = response.headers.get("location") ?? "";
   if (step.startsWith("/login") || new URL(step, "http://x").pathname === "/login") {
-    const page = await browser.get(new URL(step, turn()).href);
-    const fields = hiddenFields(await page.text());
-    response = await browser.post(`${turn()}/login`, { ...fields, email: account.email, password: account.password });
+    const page = await patiently(() => browser.get(new URL(step, turn()).href));
+    const fields = { ...hiddenFields(await page.text()), email: account.email, password: account.password };
+    response = await patiently(() => browser.post(`${turn()}/login`, fields));
   }
   const location = response.headers.get("location");
   if (location === null) throw new Error(`no redirect: ${response.status} ${(await response.text()).slice(0, 500)}`);
@@ -197,7 +197,7 @@ export async function getTokens(
     ...(options.redirectUri === undefined ? {} : { redirect_uri: options.redirectUri }),
     ...options.tokenParameters,
   };
-  const response = await redeem(turn(), code, verifier, parameters);
+  const response = await patiently(() => redeem(turn(), code, verifier, parameters));
   if (response.status !== 200) throw new Error(`token answered ${response.status} ${await response.text()}`);
   return { ...((await response.json()) as Tokens), browser };
 }
@@ -212,7 +212,8 @@ export function refresh(base: string, refreshToken: string, extra: Record<string
 }
 
 export async function introspect(base: string, token: string, basic = internalBasic): Promise<Record<string, unknown>> {
-  const response = await postForm(`${base}/oauth2/introspect`, { token }, { authorization: basic });
+  const asking = () => postForm(`${base}/oauth2/introspect`, { token }, { authorization: basic });
+  const response = await patiently(asking);
   if (response.status !== 200) throw new Error(`introspection answered ${response.status} ${await response.text()}`);
   return (await response.json()) as Record<string, unknown>;
 }

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -42,8 +42,9 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
   process.once("exit", killAll);
 
   const propertiesOf = (index: number) => path.join(folder, `server-${index}.properties`);
+  const logOf = (index: number) => path.join(folder, `broker-${index}.log`);
   const launch = (index: number) => {
-    const log = openSync(path.join(folder, `broker-${index}.log`), "a");
+    const log = openSync(logOf(index), "a");
     const flags = ["-Xmx300m", "-XX:TieredStopAtLevel=1", ...classpath];
     children[index] = spawn("java", [...flags, "kafka.Kafka", propertiesOf(index)], { stdio: ["ignore", log, log] });
     closeSync(log);
@@ -53,6 +54,15 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
       if (child === null || child === undefined || child.exitCode !== null || child.signalCode !== null) resolve();
       else child.once("exit", () => resolve());
     });
+  /** Waits until a broker that was launched answers. One that ends before that is launched again, as a service manager would. */
+  const up = async (index: number) => {
+    for (let starts = 1; ; starts++) {
+      const answered = answers(brokers[index] ?? "", 120_000).then(() => true);
+      if (await Promise.race([answered, ended(children[index]).then(() => false)])) return;
+      if (starts === 3) throw new Error(`broker ${index} ended: ${await readFile(logOf(index), "utf8")}`.slice(-2_000));
+      launch(index);
+    }
+  };
   const stop = async () => {
     killAll();
     await Promise.all(children.map(ended));
@@ -89,7 +99,7 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
       await run("java", [...classpath, ...format]);
     }
     for (const index of brokers.keys()) launch(index);
-    for (const broker of brokers) await answers(broker, 120_000);
+    for (const index of brokers.keys()) await up(index);
   } catch (error) {
     await stop();
     throw error;
@@ -101,7 +111,7 @@ export async function startKafkaCluster(): Promise<KafkaCluster> {
       child?.kill("SIGTERM");
       await ended(child);
       launch(index);
-      await answers(brokers[index] ?? "", 120_000);
+      await up(index);
     },
     async kill(index) {
       const child = children[index];

@@ -141,8 +141,18 @@ export async function startOnJava(
 
   const brokers = `127.0.0.1:${port}`;
   const logFile = path.join(folder, "broker.log");
-  let broker = await launch();
+  let broker = await launchAgain();
 
+  /** As a service manager would: a broker ends when a port or a file is in use for a moment. */
+  async function launchAgain() {
+    for (let starts = 0; starts < 3; starts++) {
+      const launched = await launch();
+      if (launched !== null) return launched;
+    }
+    throw new Error(`the broker ended: ${(await readFile(logFile, "utf8")).slice(-2_000)}`);
+  }
+
+  /** @returns null: it ended before it answered */
   async function launch() {
     const log = openSync(logFile, "a");
     const options = ["-Xmx400m", "-XX:TieredStopAtLevel=1", ...javaOptions, ...classpath];
@@ -155,12 +165,13 @@ export async function startOnJava(
     const dieWithUs = () => child.kill("SIGKILL");
     process.once("exit", dieWithUs);
     void exit.then(() => process.off("exit", dieWithUs));
-    const died = exit.then(async () => {
-      throw new Error(`the broker ended: ${(await readFile(logFile, "utf8")).slice(-2_000)}`);
-    });
-    died.catch(() => {});
-    await Promise.race([answers(brokers, 60_000), died]);
-    return { child, exit };
+    try {
+      const isUp = await Promise.race([answers(brokers, 120_000).then(() => true), exit.then(() => false)]);
+      return isUp ? { child, exit } : null;
+    } catch (error) {
+      dieWithUs();
+      throw error;
+    }
   }
   const end = async (signal: NodeJS.Signals) => {
     broker.child.kill(signal);
@@ -184,7 +195,7 @@ export async function startOnJava(
     kill: () => end("SIGKILL"),
     async restart() {
       if (broker.child.exitCode === null && broker.child.signalCode === null) await end("SIGTERM");
-      broker = await launch();
+      broker = await launchAgain();
     },
   };
 }

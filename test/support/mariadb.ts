@@ -1,6 +1,16 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -161,7 +171,7 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
       ...(process.getuid?.() === 0 ? ["--user=root"] : []),
     ];
     const initialise = [...common, "--auth-root-authentication-method=normal", "--skip-test-db"];
-    execFileSync(installer, initialise, { cwd: folder, stdio: ["ignore", "ignore", "pipe"], timeout: 60_000 });
+    execFileSync(installer, initialise, { cwd: folder, stdio: ["ignore", "ignore", "pipe"], timeout: 180_000 });
 
     const initFile = join(folder, "init.sql");
     writeFileSync(
@@ -171,7 +181,9 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
     );
     const [port = 0] = await freePorts(1);
     const url = `mysql://test:${password}@127.0.0.1:${port}/`;
-    const launch = async () => {
+    const errorLog = join(folder, "error.log");
+    /** @returns false: the server ended before it answered */
+    const launchOnce = async () => {
       const started = spawn(
         server,
         [
@@ -181,7 +193,7 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
           `--socket=${join(folder, "s.sock")}`,
           `--pid-file=${join(folder, "server.pid")}`,
           `--init-file=${initFile}`,
-          `--log-error=${join(folder, "error.log")}`,
+          `--log-error=${errorLog}`,
           "--skip-name-resolve",
           "--innodb-buffer-pool-size=64M",
           "--innodb-log-file-size=32M",
@@ -199,9 +211,16 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
       const deadline = Date.now() + 120_000;
       while (!(await answers(url))) {
         if (failure !== undefined) throw failure;
-        if (started.exitCode !== null || Date.now() > deadline) throw new Error("MariaDB did not come up");
+        if (started.exitCode !== null || started.signalCode !== null) return false;
+        if (Date.now() > deadline) throw new Error(`MariaDB did not come up: ${tailOf(errorLog)}`);
         await sleep(100);
       }
+      return true;
+    };
+    const launch = async () => {
+      // as a service manager would: what a killed one left behind may be in the way for a moment
+      for (let starts = 0; starts < 3; starts++) if (await launchOnce()) return;
+      throw new Error(`MariaDB ended: ${tailOf(errorLog)}`);
     };
     await launch();
     const kill = async () => {
@@ -219,6 +238,10 @@ async function startProgram({ server, installer, basedir }: Programs, options: r
     await stop();
     throw error;
   }
+}
+
+function tailOf(log: string): string {
+  return existsSync(log) ? readFileSync(log, "utf8").slice(-2_000) : "";
 }
 
 async function startContainer(): Promise<MariaDb> {
@@ -273,9 +296,14 @@ function handle(url: string, port: number, { pid, stop, kill, restart }: Server)
 }
 
 /** Runs statements on a connection of their own, for what a test does behind the service's back. */
-export async function execute(url: string, ...statements: string[]): Promise<unknown[]> {
+export function execute(url: string, ...statements: string[]): Promise<unknown[]> {
+  return executeWithin(30_000, url, ...statements);
+}
+
+/** @param connectTimeout milliseconds, until the server has let the connection in */
+async function executeWithin(connectTimeout: number, url: string, ...statements: string[]): Promise<unknown[]> {
   const { createConnection } = await import("mysql2/promise");
-  const connection = await createConnection({ uri: url, connectTimeout: 2_000 });
+  const connection = await createConnection({ uri: url, connectTimeout });
   try {
     const results: unknown[] = [];
     for (const sql of statements) results.push((await connection.query(sql))[0]);
@@ -287,7 +315,7 @@ export async function execute(url: string, ...statements: string[]): Promise<unk
 
 async function answers(url: string): Promise<boolean> {
   try {
-    await execute(url, "SELECT 1");
+    await executeWithin(2_000, url, "SELECT 1");
     return true;
   } catch {
     return false;

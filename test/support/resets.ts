@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { TestApp } from "./app.ts";
 import { postJson } from "./flow.ts";
+import { rowsOf } from "./sqlite.ts";
 
 export interface ToldEvent {
   topic: string;
@@ -20,6 +21,12 @@ export function resetEvents(app: TestApp, email: string): ToldEvent["event"][] {
     ({ topic, event }) => topic === "password-reset" && event.payload["email"] === email,
   );
   return mine.map(({ event }) => event);
+}
+
+/** Waits until every event so far is in the file: each topic and each lane has a queue of its own, in no promised order. Only with SQLite. */
+export async function allTold(app: TestApp): Promise<void> {
+  const pending = () => rowsOf(app, "SELECT 1 FROM outbox WHERE status = 'pending' LIMIT 1").length;
+  await until(() => (pending() === 0 ? true : undefined));
 }
 
 export async function until<T>(find: () => T | undefined): Promise<T> {

@@ -1,9 +1,20 @@
-import { readFileSync } from "node:fs";
 import { rotateClientSecret } from "../../src/oauth/clients/clients.ts";
 import { createInitialAccessToken } from "../../src/oauth/clients/registration.ts";
 import type { TestApp } from "./app.ts";
-import { authorizeUrl, getCode, pkce, postForm, postJson, refresh, signUp, TestBrowser, type Tokens } from "./flow.ts";
+import {
+  authorizeUrl,
+  getCode,
+  patiently,
+  pkce,
+  postForm,
+  postJson,
+  refresh,
+  signUp,
+  TestBrowser,
+  type Tokens,
+} from "./flow.ts";
 import { type TestKey, withAssertion } from "./keys.ts";
+import { resetEvents, until } from "./resets.ts";
 
 /** Clients that between them are given every kind of secret there is. */
 export const secretClients = (key: TestKey) => [
@@ -49,8 +60,8 @@ export async function everySecret(
       add(`signature of ${name}`, token.split(".")[2]);
     }
   };
-  const json = async (answering: Promise<Response>) => {
-    const response = await answering;
+  const json = async (asking: () => Promise<Response>) => {
+    const response = await patiently(asking);
     if (!response.ok) throw new Error(`${response.url} answered ${response.status} ${await response.text()}`);
     return (await response.json()) as Record<string, string>;
   };
@@ -66,9 +77,9 @@ export async function everySecret(
     add("code", code);
     add("verifier", verifier);
     const form = { grant_type: "authorization_code", client_id: "rotating", code, code_verifier: verifier };
-    const tokens = (await json(postForm(`${base(n)}/oauth2/token`, form))) as unknown as Tokens;
+    const tokens = (await json(() => postForm(`${base(n)}/oauth2/token`, form))) as unknown as Tokens;
     addTokens(tokens);
-    if (n % 10 === 0) addTokens(await json(refresh(base(n), tokens.refresh_token, { client_id: "rotating" })));
+    if (n % 10 === 0) addTokens(await json(() => refresh(base(n), tokens.refresh_token, { client_id: "rotating" })));
     for (const cookie of browser.cookies.values()) add("cookie", cookie);
   }
   const pending = new TestBrowser();
@@ -78,11 +89,11 @@ export async function everySecret(
   add("client secret", "the secret of posting");
   add("client secret", "internal-service-secret");
   const posting = { client_id: "posting", client_secret: "the secret of posting" };
-  addTokens(await json(postForm(`${base(0)}/oauth2/token`, { grant_type: "client_credentials", ...posting })));
+  addTokens(await json(() => postForm(`${base(0)}/oauth2/token`, { grant_type: "client_credentials", ...posting })));
   const assertion = await withAssertion(key, "keyed", app.env["ISSUER"] ?? "");
   add("client assertion", assertion["client_assertion"]);
-  addTokens(await json(postForm(`${base(0)}/oauth2/token`, { grant_type: "client_credentials", ...assertion })));
-  const pushed = await json(
+  addTokens(await json(() => postForm(`${base(0)}/oauth2/token`, { grant_type: "client_credentials", ...assertion })));
+  const pushed = await json(() =>
     postForm(`${base(0)}/oauth2/par`, {
       ...posting,
       response_type: "code",
@@ -92,7 +103,7 @@ export async function everySecret(
     }),
   );
   add("request_uri", pushed["request_uri"]);
-  const device = await json(postForm(`${base(0)}/oauth2/device_authorization`, { client_id: "tv" }));
+  const device = await json(() => postForm(`${base(0)}/oauth2/device_authorization`, { client_id: "tv" }));
   add("device code", device["device_code"]);
   add("user code", device["user_code"]);
   add("user code as it is compared", device["user_code"]?.replace("-", ""));
@@ -100,7 +111,7 @@ export async function everySecret(
   const initial = await createInitialAccessToken(app.context, { uses: 2, expiresIn: 3_600 });
   add("initial access token", initial.token);
   const authorization = `Bearer ${initial.token}`;
-  const registered = await json(
+  const registered = await json(() =>
     postJson(
       `${base(0)}/oauth2/register`,
       { redirect_uris: ["https://x.example/cb"], token_endpoint_auth_method: "client_secret_basic" },
@@ -115,15 +126,7 @@ export async function everySecret(
 }
 
 async function resetTokenOf(apps: readonly TestApp[], email: string): Promise<string> {
-  await postJson(`${apps[0]?.url}/api/users/password-reset`, { email });
-  for (let tries = 0; tries < 500; tries++) {
-    for (const { config } of apps) {
-      const lines = readFileSync(config.eventsFile, { encoding: "utf8", flag: "a+" }).split("\n");
-      const line = lines.find((each) => each.includes('"password-reset"') && each.includes(email));
-      if (line !== undefined)
-        return (JSON.parse(line) as { event: { payload: { resetToken: string } } }).event.payload.resetToken;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error("no reset token was told");
+  await patiently(() => postJson(`${apps[0]?.url}/api/users/password-reset`, { email }));
+  const event = await until(() => apps.flatMap((app) => resetEvents(app, email))[0]);
+  return event.payload["resetToken"] ?? "";
 }

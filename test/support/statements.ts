@@ -17,6 +17,9 @@ const background = [
   /\blease\b/,
   /^SELECT CAST\(ROUND\(UNIX_TIMESTAMP/,
   /\b(FROM|UPDATE) outbox\b/,
+  // half a minute after the start, and then every half a minute
+  /FROM mail WHERE status IN/,
+  /WHERE u\.closed_at <=/,
   /FROM signing_key ORDER BY/,
   /FROM logout_notice/,
   /oauth2_client_secret s JOIN/,

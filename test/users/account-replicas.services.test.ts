@@ -4,7 +4,7 @@ import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import { Authenticator } from "../support/authenticator.ts";
-import { getTokens, postJson, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
+import { getTokens, patiently, postJson, signUp, TestBrowser, uniqueEmail } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { eventsOf, type ToldEvent, until } from "../support/resets.ts";
@@ -15,7 +15,7 @@ describe("an account at two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-  });
+  }, 300_000);
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database?.stop();
@@ -35,7 +35,7 @@ describe("an account at two replicas", () => {
     const sent = () => told(account.uuid).find(({ event }) => event.payload["email"] === email);
     const token = (await until(sent)).event.payload["verificationToken"];
     const presses = Array.from({ length: 50 }, (_, index) =>
-      postJson(`${at(index).url}/api/users/email-verification/confirm`, { token }),
+      patiently(() => postJson(`${at(index).url}/api/users/email-verification/confirm`, { token })),
     );
     const statuses = (await Promise.all(presses)).map(({ status }) => status);
     expect(statuses.filter((status) => status !== 204)).toEqual([]);

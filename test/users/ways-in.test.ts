@@ -4,7 +4,7 @@ import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { type Account, getTokens, postJson, signUp, TestBrowser } from "../support/flow.ts";
 import { internalTransport } from "../support/grpc.ts";
-import { resetEvents, resetTokenFor, until } from "../support/resets.ts";
+import { allTold, resetEvents, resetTokenFor, until } from "../support/resets.ts";
 
 const minute = 60_000;
 const newPassword = "the owner's new password";
@@ -165,16 +165,11 @@ describe("the owner's ways in while strangers try", () => {
 
 describe("the owner's mail while strangers ask for it", () => {
   const mailsTo = ({ email }: Account) => resetEvents(app, email);
-  /** Events are written in the order of their requests: once another account's has come, all before it have. */
-  async function settled(): Promise<void> {
-    await resetTokenFor(app, (await signUp(app.url)).email);
-  }
-
   it("C-42 a network that used its resets up leaves others theirs, on the page and by the API", async () => {
     const account = await signUp(app.url);
     const attacker = stranger();
     for (let n = 0; n < 8; n++) expect((await ask(attacker, account)).status).toBe(202);
-    await settled();
+    await allTold(app);
     expect(mailsTo(account)).toHaveLength(5);
     await ask(stranger(), account);
     await until(() => mailsTo(account)[5]);
@@ -192,7 +187,7 @@ describe("the owner's mail while strangers ask for it", () => {
       app.clock.shift = passed;
       await Promise.all([1, 2, 3, 4, 5].map(() => ask(stranger(), account)));
       await ask(stranger(), account);
-      await settled();
+      await allTold(app);
       expect([passed, await works()]).toEqual([passed, true]);
     }
     expect(mailsTo(account).length).toBeLessThanOrEqual(21);
@@ -201,7 +196,7 @@ describe("the owner's mail while strangers ask for it", () => {
   it("C-42 after a reset the owner can ask again at once, whatever strangers used up", async () => {
     const account = await signUp(app.url);
     await Promise.all(Array.from({ length: 30 }, () => ask(stranger(), account)));
-    await settled();
+    await allTold(app);
     const token = mailsTo(account).at(-1)?.payload["resetToken"];
     expect(mailsTo(account)).toHaveLength(15);
     const owner = stranger();

@@ -73,7 +73,7 @@ describe("a good proof", () => {
     ];
     for (const htu of urls)
       expect([htu, outcome(await send(await prove({ claims: { htu } })))]).toEqual([htu, "allowed"]);
-    for (const iat of [inSeconds(8), inSeconds(-58)]) {
+    for (const iat of [inSeconds(-58), inSeconds(8)]) {
       expect(outcome(await send(await prove({ claims: { iat } })))).toBe("allowed");
     }
   });
@@ -130,6 +130,9 @@ async function signedBy(
 describe("a proof is refused", () => {
   test("for another request, of another time, for another token, and incomplete", async () => {
     const claims: Record<string, unknown>[] = [
+      // first: with time, the second one would be good
+      { iat: inSeconds(-62) },
+      { iat: inSeconds(12) },
       { htm: "GET" },
       { htm: "post" },
       { htm: undefined },
@@ -142,8 +145,6 @@ describe("a proof is refused", () => {
       { htu: "/v1/orders" },
       { htu: [url] },
       { htu: undefined },
-      { iat: inSeconds(-62) },
-      { iat: inSeconds(12) },
       { iat: Date.now() },
       { iat: String(seconds()) },
       { iat: undefined },

@@ -3,6 +3,7 @@ import { hashOf } from "../../../src/crypto/hashes.ts";
 import { disableClient } from "../../../src/oauth/clients/clients.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
+import { inOneMoment } from "../../support/clocks.ts";
 import {
   type Account,
   authorizeUrl,
@@ -194,8 +195,11 @@ describe("a code", () => {
       const { code, verifier } = await getCode(app.url, account, web);
       const form = { client_id: "web", redirect_uri: web.redirectUri };
       const valid = { grant_type: "authorization_code", code, code_verifier: verifier, ...form };
-      const tokens = (await (await postForm(endpoint(), valid, webBasic)).json()) as Tokens;
-      expect(await outcome(postForm(endpoint(), valid, webBasic))).toEqual(invalidGrant);
+      const tokens = await inOneMoment([app], async () => {
+        const first = (await (await postForm(endpoint(), valid, webBasic)).json()) as Tokens;
+        expect(await outcome(postForm(endpoint(), valid, webBasic))).toEqual(invalidGrant);
+        return first;
+      });
       app.clock.shift = later;
       const { client_id: _, ...unnamed } = valid;
       const wrongVerifier = { ...valid, code_verifier: pkce().verifier };

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
@@ -26,6 +25,7 @@ import {
   TestBrowser,
   type Tokens,
 } from "../../support/flow.ts";
+import { resetTokenFor } from "../../support/resets.ts";
 
 const spa = { clientId: "spa", redirectUri: "https://spa.example/cb", scope: "openid profile read" };
 const other = { clientId: "other", redirectUri: "https://other.example/cb", scope: "openid profile" };
@@ -313,24 +313,9 @@ describe("S-087 a refresh token is refused after", () => {
   const operator = { headers: { authorization: internalBasic } };
   type Holder = { user: Account & { uuid: string }; tokens: Awaited<ReturnType<typeof getTokens>> };
 
-  async function resetPassword({ email, uuid }: Account & { uuid: string }): Promise<void> {
-    await postJson(`${app.url}/api/users/password-reset`, { email });
-    for (let tries = 0; tries < 500; tries++) {
-      const lines = readFileSync(app.config.eventsFile, "utf8").trim().split("\n");
-      const events = lines.map(
-        (line) => JSON.parse(line) as { topic: string; key: string; event: { payload: object } },
-      );
-      const found = events.find(({ topic, key }) => topic === "password-reset" && key === uuid);
-      if (found === undefined) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        continue;
-      }
-      const { resetToken: token } = found.event.payload as { resetToken: string };
-      const body = { token, newPassword: "another good password" };
-      expect((await postJson(`${app.url}/api/users/password-reset/confirm`, body)).status).toBe(204);
-      return;
-    }
-    throw new Error("no reset token was told");
+  async function resetPassword({ email }: Account): Promise<void> {
+    const body = { token: await resetTokenFor(app, email), newPassword: "another good password" };
+    expect((await postJson(`${app.url}/api/users/password-reset/confirm`, body)).status).toBe(204);
   }
 
   const acts: [string, typeof spa, (holder: Holder) => Promise<unknown>][] = [

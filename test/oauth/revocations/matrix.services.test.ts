@@ -16,6 +16,7 @@ import {
   getCode,
   hiddenFields,
   introspect,
+  patiently,
   postForm,
   postJson,
   redeem,
@@ -98,8 +99,9 @@ const basic = (id: string) => `Basic ${Buffer.from(`${id}:${encodeURIComponent(s
 const transportTo = (app: TestApp) => createGrpcTransport({ baseUrl: `http://${app.grpc}` });
 const observer = { headers: { authorization: basic("observer") } };
 
-async function acknowledged(answering: Promise<Response>, ...statuses: number[]): Promise<void> {
-  const response = await answering;
+/** What a cause was answered with. A replica that is too busy has done nothing, or what it did can be asked for again. */
+async function acknowledged(asking: () => Promise<Response>, ...statuses: number[]): Promise<void> {
+  const response = await patiently(asking);
   await response.arrayBuffer();
   if (!statuses.includes(response.status)) throw new Error(`the cause was answered with ${response.status}`);
 }
@@ -109,19 +111,19 @@ const causes: Cause[] = [
     name: "logout",
     ends: ofUser,
     act: ({ browser, tokens }) =>
-      acknowledged(browser.get(`${a.url}/connect/logout?id_token_hint=${tokens.id_token}`), 200, 303),
+      acknowledged(() => browser.get(`${a.url}/connect/logout?id_token_hint=${tokens.id_token}`), 200, 303),
   },
   {
     name: "/oauth2/revoke of the access token",
     ends: ofToken,
     act: ({ tokens, clientId }) =>
-      acknowledged(postForm(`${a.url}/oauth2/revoke`, { token: tokens.access_token, client_id: clientId }), 200),
+      acknowledged(() => postForm(`${a.url}/oauth2/revoke`, { token: tokens.access_token, client_id: clientId }), 200),
   },
   {
     name: "/oauth2/revoke of the refresh token",
     ends: ofAuthorization,
     act: ({ tokens, clientId }) =>
-      acknowledged(postForm(`${a.url}/oauth2/revoke`, { token: tokens.refresh_token, client_id: clientId }), 200),
+      acknowledged(() => postForm(`${a.url}/oauth2/revoke`, { token: tokens.refresh_token, client_id: clientId }), 200),
   },
   {
     name: "RevokeToken of the client's own token",
@@ -162,22 +164,25 @@ const causes: Cause[] = [
     // sooner it counts as a double click
     prepare: () => sleep(2_100),
     act: ({ used, clientId, redirectUri }) =>
-      acknowledged(redeem(a.url, used.code, used.verifier, { client_id: clientId, redirect_uri: redirectUri }), 400),
+      acknowledged(
+        () => redeem(a.url, used.code, used.verifier, { client_id: clientId, redirect_uri: redirectUri }),
+        400,
+      ),
   },
   {
     name: "reuse of a refresh token",
     ends: ofAuthorization,
     notApplicable: { "refresh token": "the one that was reused had been replaced; its successor is refused" },
     prepare: async ({ tokens, clientId }) => {
-      const rotated = await refresh(a.url, tokens.refresh_token, { client_id: clientId });
+      const rotated = await patiently(() => refresh(a.url, tokens.refresh_token, { client_id: clientId }));
       // the window within which a repeated refresh is answered with the same token
       await sleep(1_100);
       return rotated.json();
     },
     act: async ({ tokens, clientId }, rotated) => {
-      await acknowledged(refresh(a.url, tokens.refresh_token, { client_id: clientId }), 401);
+      await acknowledged(() => refresh(a.url, tokens.refresh_token, { client_id: clientId }), 401);
       const { refresh_token } = rotated as Tokens;
-      await acknowledged(refresh(b.url, refresh_token, { client_id: clientId }), 401);
+      await acknowledged(() => refresh(b.url, refresh_token, { client_id: clientId }), 401);
     },
   },
   {
@@ -193,13 +198,13 @@ const causes: Cause[] = [
     name: "password reset",
     ends: ofUser,
     prepare: async ({ account }) => {
-      await acknowledged(postJson(`${a.url}/api/users/password-reset`, { email: account.email }), 202);
+      await acknowledged(() => postJson(`${a.url}/api/users/password-reset`, { email: account.email }), 202);
       const { event } = await waitForEvent(d, (e) => e.topic === "password-reset" && e.key === account.uuid);
       return event.payload["resetToken"];
     },
     act: (_, token) =>
       acknowledged(
-        postJson(`${a.url}/api/users/password-reset/confirm`, { token, newPassword: "another good password" }),
+        () => postJson(`${a.url}/api/users/password-reset/confirm`, { token, newPassword: "another good password" }),
         204,
       ),
   },
@@ -290,7 +295,8 @@ async function subjectOf(n: number): Promise<Subject> {
   const account = await signUp(a.url);
   const used = await getCode([a.url, b.url], account, options);
   const fields = { client_id: clientId, redirect_uri: redirectUri };
-  const tokens = (await (await redeem(a.url, used.code, used.verifier, fields)).json()) as Tokens;
+  const redeemed = await patiently(() => redeem(a.url, used.code, used.verifier, fields));
+  const tokens = (await redeemed.json()) as Tokens;
   const pendingCode = await getCode([a.url, b.url], account, { ...options, browser: used.browser });
   const deviceCode = await allowedDeviceCode(used.browser, clientId);
   const exchange = {
@@ -299,10 +305,11 @@ async function subjectOf(n: number): Promise<Subject> {
     subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
     audience: "observer",
   };
-  const exchanging = await postForm(`${b.url}/oauth2/token`, exchange, { authorization: basic("gateway") });
+  const atToken = (form: Record<string, string>, client: string) =>
+    patiently(() => postForm(`${b.url}/oauth2/token`, form, { authorization: basic(client) }));
+  const exchanging = await atToken(exchange, "gateway");
   const { access_token: exchanged } = (await exchanging.json()) as Tokens;
-  const form = { grant_type: "client_credentials" };
-  const answer = await postForm(`${b.url}/oauth2/token`, form, { authorization: basic(worker) });
+  const answer = await atToken({ grant_type: "client_credentials" }, worker);
   const { access_token: ownToken } = (await answer.json()) as Tokens;
   return {
     account,
@@ -321,11 +328,11 @@ async function subjectOf(n: number): Promise<Subject> {
 
 async function allowedDeviceCode(browser: TestBrowser, clientId: string): Promise<string> {
   const form = { client_id: clientId, scope: "openid" };
-  const asked = await postForm(`${a.url}/oauth2/device_authorization`, form);
+  const asked = await patiently(() => postForm(`${a.url}/oauth2/device_authorization`, form));
   const { device_code: code, user_code: userCode } = (await asked.json()) as { device_code: string; user_code: string };
-  const page = await browser.submit(`${b.url}/device`, { user_code: userCode });
+  const page = await patiently(() => browser.submit(`${b.url}/device`, { user_code: userCode }));
   const decision = { ...hiddenFields(await page.text()), decision: "allow" };
-  await acknowledged(browser.post(`${a.url}/device/decision`, decision), 200);
+  await acknowledged(() => browser.post(`${a.url}/device/decision`, decision), 200);
   return code;
 }
 
@@ -333,38 +340,40 @@ async function allowedDeviceCode(browser: TestBrowser, clientId: string): Promis
 const checks: Record<Credential, (subject: Subject) => Promise<boolean>> = {
   "browser session": async ({ browser, clientId, redirectUri }) => {
     const url = authorizeUrl(b.url, { clientId, redirectUri, scope: "openid profile", extra: { prompt: "none" } });
-    const answer = await browser.request(url);
+    const answer = await patiently(() => browser.get(url));
     const location = answer.headers.get("location") ?? "";
     if (location.includes("error=login_required")) return false;
     // a client that is disabled gets a page; the session is seen by another one
     if (answer.status === 400) {
-      const other = await browser.get(authorizeUrl(b.url, { extra: { prompt: "none" } }));
+      const other = await patiently(() => browser.get(authorizeUrl(b.url, { extra: { prompt: "none" } })));
       return (other.headers.get("location") ?? "").includes("code=");
     }
     return location.includes("code=");
   },
   "authorization code": async ({ pending: { code, verifier }, clientId, redirectUri }) => {
-    const answer = await redeem(b.url, code, verifier, { client_id: clientId, redirect_uri: redirectUri });
+    const fields = { client_id: clientId, redirect_uri: redirectUri };
+    const answer = await patiently(() => redeem(b.url, code, verifier, fields));
     if (![200, 400, 401].includes(answer.status)) throw new Error(`the code was answered with ${answer.status}`);
     return answer.status === 200;
   },
   "device code": async ({ deviceCode, clientId }) => {
     const form = { grant_type: deviceGrant, device_code: deviceCode, client_id: clientId };
-    const answer = await postForm(`${b.url}/oauth2/token`, form);
+    const answer = await patiently(() => postForm(`${b.url}/oauth2/token`, form));
     if (![200, 400, 401].includes(answer.status)) throw new Error(`the device code was answered with ${answer.status}`);
     return answer.status === 200;
   },
   "exchanged token": async ({ exchanged }) =>
     (await introspect(b.url, exchanged, basic("observer")))["active"] === true,
   "access token": async ({ tokens }) => {
-    const answer = await fetch(`${b.url}/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } });
+    const headers = { authorization: `Bearer ${tokens.access_token}` };
+    const answer = await patiently(() => fetch(`${b.url}/userinfo`, { headers }));
     if (![200, 401].includes(answer.status)) throw new Error(`the token was answered with ${answer.status}`);
     return answer.status === 200;
   },
   "cached decision": async ({ tokens }) =>
     (await introspect(b.url, tokens.access_token, basic("observer")))["active"] === true,
   "refresh token": async ({ tokens, clientId }) => {
-    const refreshed = await refresh(b.url, tokens.refresh_token, { client_id: clientId });
+    const refreshed = await patiently(() => refresh(b.url, tokens.refresh_token, { client_id: clientId }));
     if (![200, 400, 401, 429].includes(refreshed.status))
       throw new Error(`refresh was answered with ${refreshed.status}`);
     return refreshed.status === 200;
@@ -373,12 +382,16 @@ const checks: Record<Credential, (subject: Subject) => Promise<boolean>> = {
     (await introspect(b.url, ownToken, basic("observer")))["active"] === true,
   "Bearer caller of gRPC": async ({ ownToken }) => {
     const calls = createClient(IntrospectionService, transportTo(b));
-    try {
-      await calls.introspect({ token: "x" }, { headers: { authorization: `Bearer ${ownToken}` } });
-      return true;
-    } catch (error) {
-      if (ConnectError.from(error).code !== Code.Unauthenticated) throw error;
-      return false;
+    for (let tries = 0; ; tries++) {
+      try {
+        await calls.introspect({ token: "x" }, { headers: { authorization: `Bearer ${ownToken}` } });
+        return true;
+      } catch (error) {
+        const { code } = ConnectError.from(error);
+        if (code === Code.Unauthenticated) return false;
+        if (code !== Code.Unavailable || tries > 60) throw error;
+        await sleep(1_000);
+      }
     }
   },
 };
@@ -411,7 +424,7 @@ describe("every cause of revocation and every credential, from one replica to th
   beforeAll(async () => {
     d = await onMariaDbAndKafka(2, {}, clients);
     [a, b] = d.apps as [TestApp, TestApp];
-  });
+  }, 300_000);
   afterAll(async () => {
     await d?.close();
     console.log(
@@ -471,5 +484,6 @@ describe("every cause of revocation and every credential, from one replica to th
         [],
       );
     },
+    120_000,
   );
 });

@@ -5,6 +5,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService, type WatchRevocationsResponse } from "../../../gen/auth/v1/introspection_pb.ts";
+import { PATIENCE_MS } from "../../../src/rpc/connection-guard.ts";
 import { createVerifier } from "../../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp, testEnvironment } from "../../support/app.ts";
 import { getTokens, internalBasic, introspect, patiently, portal, postForm, signUp } from "../../support/flow.ts";
@@ -89,7 +90,7 @@ describe("the stream of revocations on two replicas", () => {
     delete process.env["TEST_DATABASE_URL"];
     database = await startMariaDb();
     [a, b] = (await startReplicas(2, { DATABASE_URL: await database.createDatabase() }, clients)) as [TestApp, TestApp];
-  });
+  }, 300_000);
   afterAll(async () => {
     if (database?.pid) process.kill(database.pid, "SIGCONT");
     await a?.close();
@@ -196,9 +197,16 @@ describe("the stream of revocations on two replicas", () => {
         const decision = await verifier.verify(token);
         return decision.allowed ? "allowed" : decision.error;
       };
+      /** @returns what was answered until then */
       const until = async (token: string, answer: string) => {
-        for (let tries = 0; tries < 600 && (await answerOf(token)) !== answer; tries++) await sleep(50);
-        expect(await answerOf(token)).toBe(answer);
+        const before: string[] = [];
+        for (let tries = 0; tries < 600; tries++) {
+          const found = await answerOf(token);
+          if (found === answer) return before;
+          before.push(found);
+          await sleep(50);
+        }
+        throw new Error(`not ${answer} but ${[...new Set(before)]}`);
       };
       await until(kept, "allowed");
       await until(revoked, "allowed");
@@ -208,7 +216,8 @@ describe("the stream of revocations on two replicas", () => {
       expect(await answerOf(revoked)).not.toBe("allowed");
       wire.mend();
       await until(kept, "allowed");
-      expect(await answerOf(revoked)).toBe("Invalid Token");
+      // a busy machine may lose the stream again for a moment
+      expect((await until(revoked, "Invalid Token")).filter((answer) => answer !== "Unavailable")).toEqual([]);
     } finally {
       await verifier.close();
       wire.close();
@@ -217,33 +226,36 @@ describe("the stream of revocations on two replicas", () => {
 
   it("sends a watcher that stopped reading away with a resume token, and keeps nothing for it", async () => {
     const calls = createClient(IntrospectionService, createGrpcTransport({ baseUrl: `http://${a.grpc}` }));
-    /** Reads a first response, then nothing for longer than a watcher may take, while more comes than the connection holds. */
-    const stopReading = async () => {
-      const stream = calls.watchRevocations({}, { headers: asService })[Symbol.asyncIterator]();
-      let token = (await stream.next()).value?.resumeToken ?? "";
-      const before = heapInUse();
-      const { known } = a.context.feed;
-      const aim = known.end + 20_000;
-      const now = a.clock.now();
-      const values = Array.from({ length: 20_000 }, () => randomUUID());
-      const rows = values.map((value) => `('token', '${value}', 'test', ${now}, ${now + 720_000})`).join(", ");
-      const insert = `INSERT INTO revocation (kind, value, reason, revoked_at, expires_at) VALUES ${rows}`;
+    const stream = calls.watchRevocations({}, { headers: asService })[Symbol.asyncIterator]();
+    const first = await stream.next();
+    expect(first.done).toBe(false);
+    const before = heapInUse();
+    const stoppedAt = performance.now();
+    // many more bytes than the connection takes while nobody reads
+    const now = a.clock.now();
+    const { context } = a;
+    const values = Array.from({ length: 40_000 }, () => randomUUID());
+    const rows = values.map((value) => `('token', '${value}', 'test', ${now}, ${now + 720_000})`);
+    for (let at = 0; at < rows.length; at += 5_000) {
+      const some = rows.slice(at, at + 5_000).join(", ");
+      const insert = `INSERT INTO revocation (kind, value, reason, revoked_at, expires_at) VALUES ${some}`;
       await execute(a.env["DATABASE_URL"] ?? "", insert);
-      const from = performance.now();
-      for (let tries = 0; tries < 600 && known.end < aim; tries++) await sleep(50);
-      expect(known.end).toBeGreaterThanOrEqual(aim);
-      await sleep(Math.max(0, from + 7_000 - performance.now()));
-      // the rows themselves, once, for all watchers of two replicas
-      expect(heapInUse() - before).toBeLessThan(100 * 1024 * 1024);
-      const received = new Set<string>();
-      try {
-        for (let next = await stream.next(); !next.done; next = await stream.next()) {
-          for (const { value } of next.value.revocations) received.add(value);
-          token = next.value.resumeToken;
-        }
-        return { refusal: null, token, values, received };
-      } catch (error) {
-        return { refusal: ConnectError.from(error), token, values, received };
+    }
+    const known = () => context.feed.known.end - context.feed.known.start;
+    for (let tries = 0; tries < 600 && known() <= 40_000; tries++) await sleep(50);
+    expect(known()).toBeGreaterThan(40_000);
+    // longer than a watcher may take for one response
+    await sleep(7_000);
+    // the rows themselves, once, for all watchers of two replicas
+    expect(heapInUse() - before).toBeLessThan(100 * 1024 * 1024);
+    const stoodStillMs = performance.now() - stoppedAt;
+    let token = first.value?.resumeToken ?? "";
+    const received = new Set<string>();
+    let refusal: ConnectError | null = null;
+    try {
+      for (let next = await stream.next(); !next.done; next = await stream.next()) {
+        for (const { value } of next.value.revocations) received.add(value);
+        token = next.value.resumeToken;
       }
     };
     let stopped = await stopReading();
@@ -252,11 +264,13 @@ describe("the stream of revocations on two replicas", () => {
       await patiently(() => postForm(`${a.url}/oauth2/introspect`, { token: "unknown" }, asService));
       stopped = await stopReading();
     }
-    const { refusal, token, values, received } = stopped;
-    expect(refusal?.code).toBe(Code.ResourceExhausted);
-    const resumeToken = refusal?.metadata.get("resume-token") ?? "";
-    expect(resumeToken).toBe(token);
-    const again = new Watcher(b.grpc, resumeToken);
+    // on a busy machine the stream may have stood still for so long that it was cut: then the last response has the token
+    const isCut = stoodStillMs > PATIENCE_MS && refusal?.code === Code.Canceled;
+    if (!isCut) {
+      expect(refusal?.code).toBe(Code.ResourceExhausted);
+      expect(refusal?.metadata.get("resume-token")).toBe(token);
+    }
+    const again = new Watcher(b.grpc, token);
     await again.until((watcher) => values.every((value) => received.has(value) || watcher.values.has(value)), 60_000);
     await again.close();
   });

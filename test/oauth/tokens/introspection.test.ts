@@ -258,11 +258,14 @@ describe("introspection", () => {
         createGrpcTransport({ baseUrl: `http://${limited.grpc}`, idleConnectionTimeoutMs: 100 }),
       );
       const by = (id: string) => ({ headers: { authorization: basicOf(id) } });
+      // 20, and 20 more for each second that the calls take
+      let from = performance.now();
+      const fewest = () => 200 - 20 * Math.ceil(1 + (performance.now() - from) / 1_000);
       const answers = await Promise.allSettled(
         Array.from({ length: 200 }, () => overGrpc({ token: randomBytes(24).toString("base64url") }, by("limited"))),
       );
       const refused = answers.filter(({ status }) => status === "rejected") as PromiseRejectedResult[];
-      expect(refused.length).toBeGreaterThan(100);
+      expect(refused.length).toBeGreaterThanOrEqual(fewest());
       for (const { reason } of refused) expect(reason).toMatchObject({ code: Code.ResourceExhausted });
       expect((await overGrpc({ token: "x" }, by("orders"))).active).toBe(false);
       const overHttp = (id: string) =>
@@ -271,9 +274,10 @@ describe("introspection", () => {
           { authorization: basicOf(id) },
           `${limited.url}/oauth2/introspect`,
         );
+      from = performance.now();
       const overLimit = await Promise.all(Array.from({ length: 200 }, () => overHttp("limited")));
       const tooMany = overLimit.filter(({ status }) => status === 429);
-      expect(tooMany.length).toBeGreaterThan(100);
+      expect(tooMany.length).toBeGreaterThanOrEqual(fewest());
       expect(tooMany[0]?.headers.get("retry-after")).toBe("1");
       expect(await tooMany[0]?.json()).toMatchObject({ error: "temporarily_unavailable" });
       expect((await overHttp("orders")).status).toBe(200);

@@ -1,19 +1,10 @@
 import { KeyObject, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, type TestApp } from "../../support/app.ts";
-import {
-  type Account,
-  claimsOf,
-  getCode,
-  introspect,
-  postForm,
-  postJson,
-  signUp,
-  TestBrowser,
-} from "../../support/flow.ts";
+import { type Account, claimsOf, getCode, introspect, postForm, signUp, TestBrowser } from "../../support/flow.ts";
 import { hostileTokens, type Model, type Signer, signed, signersOf } from "../../support/hostile.ts";
 import { assertionOf, inSeconds, listen, makeKey, proofOf, type TestKey } from "../../support/keys.ts";
+import { resetTokenFor } from "../../support/resets.ts";
 import { appClient, app as client, type Kind, kinds, type Verifier, verifiersOf } from "../../support/verifiers.ts";
 
 const basic = { authorization: `Basic ${btoa("app:the+secret+of+app")}` };
@@ -97,16 +88,7 @@ const make: Record<Kind, () => Promise<string>> = {
   },
   async reset() {
     const { email } = await signUp(app.url);
-    await postJson(`${app.url}/api/users/password-reset`, { email });
-    for (let tries = 0; tries < 500; tries++) {
-      const lines = readFileSync(app.config.eventsFile, "utf8").split("\n");
-      const line = lines.find((each) => each.includes('"password-reset"') && each.includes(email));
-      if (line !== undefined) {
-        return (JSON.parse(line) as { event: { payload: { resetToken: string } } }).event.payload.resetToken;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error("no reset token was told");
+    return resetTokenFor(app, email);
   },
   async "device code"() {
     const response = await postForm(`${app.url}/oauth2/device_authorization`, { scope: "openid" }, basic);

@@ -163,7 +163,7 @@ describe("what docker-compose.yml runs, as processes", () => {
     const own = { KAFKA_BROKERS: kafka.brokers, SMTP_URL: `smtp://127.0.0.1:${smtp}`, STATE_FILE: state };
     for (const probe of probes) await untilOk(probe);
     run(consumer, { ...environmentOf("notification-service"), ...own });
-  }, 300_000);
+  });
 
   afterAll(async () => {
     const ended = running.map((child) => (child.exitCode === null ? once(child, "exit") : null));

@@ -10,7 +10,7 @@ let replicas: TestApp[];
 beforeAll(async () => {
   database = await startMariaDb();
   replicas = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-}, 300_000);
+});
 afterAll(async () => {
   await Promise.all(replicas.map((replica) => replica.close()));
   await database.stop();

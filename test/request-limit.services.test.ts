@@ -11,7 +11,7 @@ describe("the requests of one network at two replicas on MariaDB", () => {
     database = await startLoggingMariaDb();
     const url = await database.createDatabase();
     replicas = await startReplicas(2, { DATABASE_URL: url, RATE_LIMIT_PER_MINUTE: String(perMinute) });
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const replica of replicas ?? []) await replica.close();
     await database?.stop();

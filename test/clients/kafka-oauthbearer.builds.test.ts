@@ -48,7 +48,7 @@ describe("Kafka with SASL OAUTHBEARER", () => {
   afterAll(async () => {
     await kafka?.stop();
     await app?.close();
-  }, 300_000);
+  });
 
   /** What the client in Java prints, whether it ends well or not. @param change of its settings */
   const sendAndRead = async (change: Record<string, string>): Promise<string> => {

@@ -68,7 +68,7 @@ export function describeContract(name: string, start: () => Promise<Deployment>)
 
     beforeAll(async () => {
       d = await start();
-    }, 300_000);
+    });
     afterEach(() => {
       d.shift(0);
       jest.restoreAllMocks();

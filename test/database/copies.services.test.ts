@@ -22,7 +22,7 @@ describe("DATABASE_URL with servers that are not copies of one another", () => {
       // not of this minute, in which a replica may still be empty
       await execute(server.url, "UPDATE auth.signing_key SET created_at = created_at - 3600000");
     }
-  }, 300_000);
+  });
   afterAll(async () => {
     await Promise.all(servers.map((server) => server.stop()));
   });

@@ -10,8 +10,8 @@ const log = { warn: () => undefined };
 let server: MariaDb;
 beforeAll(async () => {
   server = await startMariaDb();
-}, 300_000);
-afterAll(() => server?.stop(), 30_000);
+});
+afterAll(() => server?.stop());
 
 describeStore("the store on MariaDB", () => server.createDatabase());
 

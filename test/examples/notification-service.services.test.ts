@@ -28,7 +28,7 @@ let running: ChildProcess[];
 beforeAll(async () => {
   kafka = await startKafka();
   publisher = kafkaPublisher({ brokers: kafka.brokers.split(","), log: captureLog() });
-}, 300_000);
+});
 afterAll(async () => {
   await publisher?.close();
   await kafka?.stop();

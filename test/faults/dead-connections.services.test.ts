@@ -17,7 +17,7 @@ describe("connections to the database that die without a word", () => {
     database = await startMariaDb();
     const target = { host: "127.0.0.1", port: database.port };
     relays = [await TcpRelay.start(target), await TcpRelay.start(target)];
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     for (const relay of relays ?? []) await relay.close();

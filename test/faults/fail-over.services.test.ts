@@ -30,7 +30,7 @@ describe("F-21 with two database servers in DATABASE_URL", () => {
     });
     if (started === undefined) throw new Error("no replica");
     app = started;
-  }, 300_000);
+  });
   afterAll(async () => {
     await app?.close();
     await Promise.all([first?.stop(), second?.stop()]);

@@ -30,7 +30,7 @@ describe("killed with -9", () => {
       clients,
     );
     url = env["ISSUER"] ?? "";
-  }, 300_000);
+  });
   afterAll(async () => {
     await kafka?.stop();
     await database?.stop();

@@ -65,7 +65,7 @@ const release = checkOut(previous);
     before = { account, browser, tokens };
     // the deploy: migrates while the previous release serves
     newer = await spawnService(newEnv);
-  }, 300_000);
+  });
   afterAll(async () => {
     await newer?.kill("SIGKILL");
     await older?.kill("SIGKILL");

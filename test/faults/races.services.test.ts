@@ -30,7 +30,7 @@ describe("F-33 fifty at once over two replicas", () => {
   let d: Deployment;
   beforeAll(async () => {
     d = await onMariaDbAndKafka(2, {}, clients);
-  }, 300_000);
+  });
   afterAll(() => d.close());
 
   const storm = <T>(call: (base: string) => Promise<T>, count = parallel): Promise<T[]> =>

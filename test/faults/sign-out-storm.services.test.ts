@@ -26,7 +26,7 @@ beforeAll(async () => {
   const [first] = await startReplicas(1, { DATABASE_URL: url, ACCESS_TOKEN_TTL: "3600" });
   if (first === undefined) throw new Error("no replica");
   app = first;
-}, 300_000);
+});
 afterAll(async () => {
   await app?.close();
   await database?.stop();

@@ -48,5 +48,4 @@ itWithNginx(
       await app.close();
     }
   },
-  120_000,
 );

@@ -42,8 +42,8 @@ let metrics: ReturnType<typeof countingMetrics>;
 
 beforeAll(async () => {
   kafka = await startKafka();
-}, 300_000);
-afterAll(() => kafka?.stop(), 60_000);
+});
+afterAll(() => kafka?.stop());
 beforeEach(() => {
   memory = memoryOutbox();
   relays = [];

@@ -33,7 +33,7 @@ let app: TestApp;
 beforeAll(async () => {
   database = await startLoggingMariaDb();
   app = await startApp({ DATABASE_URL: await database.createDatabase() }, [rotating]);
-}, 300_000);
+});
 afterAll(async () => {
   await app?.close();
   await database?.stop();

@@ -66,7 +66,6 @@ it.each(["HTTP", "GRPC", "INTERNAL_HTTP"])(
     );
     taken.close();
   },
-  120_000,
 );
 
 const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
@@ -83,7 +82,6 @@ const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ 
     const second = await start({ ...hosts, HTTP_PORT: String(http) });
     await expectRefused(second, new RegExp(`^HTTP_PORT: \\[::1\\]:${http} is in use`));
   },
-  120_000,
 );
 
 it("C-83 names every port that is taken at once", async () => {
@@ -121,16 +119,12 @@ it.each<[string, (folder: string) => string, RegExp]>([
   ["is a directory", asDirectory, /cannot use the file .*db/],
   ["lies below a file", belowFile, /is a file, not a directory/],
   ["is no database", asText, /is no SQLite database/],
-])(
-  "C-83 says what is wrong with a SQLite path that %s",
-  async (_, make, says) => {
-    const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
-    const service = await start({ DATABASE_URL: `sqlite:${make(folder)}` }, folder);
-    await expectRefused(service, says);
-    expect(service.output).toMatch(/^DATABASE_URL: .*DATABASE_URL=sqlite:/);
-  },
-  120_000,
-);
+])("C-83 says what is wrong with a SQLite path that %s", async (_, make, says) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
+  const service = await start({ DATABASE_URL: `sqlite:${make(folder)}` }, folder);
+  await expectRefused(service, says);
+  expect(service.output).toMatch(/^DATABASE_URL: .*DATABASE_URL=sqlite:/);
+});
 
 it("C-83 says that ./data cannot be written", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));

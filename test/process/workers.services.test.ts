@@ -77,7 +77,7 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   } finally {
     child.kill("SIGKILL");
   }
-}, 300_000);
+});
 
 it("any worker answers /metrics for all of them", async () => {
   const { url, metricsUrl, child, closed, output, workers } = await startWorkers();
@@ -125,7 +125,7 @@ it("any worker answers /metrics for all of them", async () => {
     child.kill("SIGTERM");
     await closed;
   }
-}, 300_000);
+});
 
 it("ends on SIGTERM though its workers wait for the database", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
@@ -140,7 +140,7 @@ it("ends on SIGTERM though its workers wait for the database", async () => {
     process.kill(database.pid, "SIGCONT");
     child.kill("SIGKILL");
   }
-}, 300_000);
+});
 
 it("C-83 ends with status 78 where a port of its workers is taken", async () => {
   const taken = net.createServer().listen(0, "127.0.0.1");
@@ -154,7 +154,7 @@ it("C-83 ends with status 78 where a port of its workers is taken", async () => 
     child.kill("SIGKILL");
     taken.close();
   }
-}, 300_000);
+});
 
 it("workers whose primary was killed answer what they began, and end", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
@@ -177,4 +177,4 @@ it("workers whose primary was killed answer what they began, and end", async () 
     process.kill(database.pid, "SIGCONT");
     child.kill("SIGKILL");
   }
-}, 300_000);
+});

@@ -26,7 +26,7 @@ describe("sessions on two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-  }, 300_000);
+  });
   afterEach(() => {
     jest.restoreAllMocks();
   });

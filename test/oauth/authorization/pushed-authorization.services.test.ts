@@ -9,7 +9,7 @@ describe("pushed authorization requests on two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() });
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database.stop();

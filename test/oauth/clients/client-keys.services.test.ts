@@ -20,7 +20,7 @@ describe("client assertions on two replicas", () => {
     clients = [{ ...client, token_endpoint_auth_method: "private_key_jwt" }];
     env = { DATABASE_URL: await database.createDatabase() };
     apps = await startReplicas(2, env, clients);
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database.stop();

@@ -13,7 +13,7 @@ describe("devices and registrations on two replicas", () => {
   beforeAll(async () => {
     database = await startMariaDb();
     apps = await startReplicas(2, { DATABASE_URL: await database.createDatabase() }, clients);
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database.stop();

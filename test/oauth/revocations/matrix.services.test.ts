@@ -424,7 +424,7 @@ describe("every cause of revocation and every credential, from one replica to th
   beforeAll(async () => {
     d = await onMariaDbAndKafka(2, {}, clients);
     [a, b] = d.apps as [TestApp, TestApp];
-  }, 300_000);
+  });
   afterAll(async () => {
     await d?.close();
     console.log(
@@ -484,6 +484,5 @@ describe("every cause of revocation and every credential, from one replica to th
         [],
       );
     },
-    120_000,
   );
 });

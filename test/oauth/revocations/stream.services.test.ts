@@ -8,7 +8,7 @@ import { IntrospectionService, type WatchRevocationsResponse } from "../../../ge
 import { PATIENCE_MS } from "../../../src/rpc/connection-guard.ts";
 import { createVerifier } from "../../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp, testEnvironment } from "../../support/app.ts";
-import { getTokens, internalBasic, introspect, patiently, portal, postForm, signUp } from "../../support/flow.ts";
+import { getTokens, internalBasic, introspect, portal, postForm, signUp } from "../../support/flow.ts";
 import { heapInUse } from "../../support/heap.ts";
 import { execute, type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 import { freeze, type ServiceProcess, spawnService } from "../../support/process.ts";
@@ -90,7 +90,7 @@ describe("the stream of revocations on two replicas", () => {
     delete process.env["TEST_DATABASE_URL"];
     database = await startMariaDb();
     [a, b] = (await startReplicas(2, { DATABASE_URL: await database.createDatabase() }, clients)) as [TestApp, TestApp];
-  }, 300_000);
+  });
   afterAll(async () => {
     if (database?.pid) process.kill(database.pid, "SIGCONT");
     await a?.close();
@@ -257,12 +257,8 @@ describe("the stream of revocations on two replicas", () => {
         for (const { value } of next.value.revocations) received.add(value);
         token = next.value.resumeToken;
       }
-    };
-    let stopped = await stopReading();
-    // on a machine that is slower than that ten seconds are over: by then the stream is cut, without a word
-    for (let tries = 0; tries < 4 && stopped.refusal?.code === Code.Canceled; tries++) {
-      await patiently(() => postForm(`${a.url}/oauth2/introspect`, { token: "unknown" }, asService));
-      stopped = await stopReading();
+    } catch (error) {
+      refusal = ConnectError.from(error);
     }
     // on a busy machine the stream may have stood still for so long that it was cut: then the last response has the token
     const isCut = stoodStillMs > PATIENCE_MS && refusal?.code === Code.Canceled;

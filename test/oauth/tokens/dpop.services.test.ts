@@ -21,7 +21,7 @@ describe("DPoP on two replicas", () => {
     ];
     env = { DATABASE_URL: await database.createDatabase() };
     apps = await startReplicas(2, env, clients);
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await database.stop();

@@ -52,7 +52,7 @@ describe("two replicas on one database", () => {
     own.username = "service";
     env = { DATABASE_URL: own.href };
     apps = await startReplicas(2, env, clients);
-  }, 300_000);
+  });
   afterAll(async () => {
     for (const app of apps) await app.close();
     await server?.stop();

@@ -87,7 +87,7 @@ export async function startApache(settings: string, port: number, env: Record<st
       () => false,
     );
   for (let tries = 0; !(await answers()); tries++) {
-    if (child.exitCode !== null || tries > 300) throw new Error(`Apache did not come up: ${output()}`);
+    if (child.exitCode !== null || tries > 1_200) throw new Error(`Apache did not come up: ${output()}`);
     await sleep(50);
   }
   return { output, stop };

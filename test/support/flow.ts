@@ -48,6 +48,22 @@ export async function patiently(call: () => Promise<Response>): Promise<Response
   }
 }
 
+/**
+ * `patiently`, and how often the service was too busy to answer: it may have done its work before that, and then no call of many that
+ * race hears that it won.
+ */
+export class PatientCalls {
+  busy = 0;
+
+  ask(call: () => Promise<Response>): Promise<Response> {
+    return patiently(async () => {
+      const response = await call();
+      if (response.status === 503) this.busy++;
+      return response;
+    });
+  }
+}
+
 export function postForm(
   url: string,
   form: Record<string, string>,

@@ -115,7 +115,7 @@ export async function runHaproxy(haproxy: Haproxy, text: string, port: number): 
     rmSync(folder, { recursive: true, force: true });
   };
   for (let tries = 0; !(await accepts(port)); tries++) {
-    if (child.exitCode !== null || tries > 300) {
+    if (child.exitCode !== null || tries > 1_200) {
       await stop();
       throw new Error(`haproxy did not come up: ${output}`);
     }

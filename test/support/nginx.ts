@@ -54,7 +54,7 @@ export async function startNginx(servers: string, port: number): Promise<{ stop(
   child.stderr.on("data", (chunk) => (output += chunk));
   const ended = once(child, "exit");
   for (let tries = 0; !(await answers(port)); tries++) {
-    if (child.exitCode !== null || tries > 300) throw new Error(`nginx did not come up: ${output}`);
+    if (child.exitCode !== null || tries > 1_200) throw new Error(`nginx did not come up: ${output}`);
     await sleep(50);
   }
   return {

@@ -65,7 +65,7 @@ test("plain JavaScript in another folder decides with it", async () => {
   const input = [{ issuer: issuer.url, audience: "portal-client", stream }, issuer.token(), issuer.token({ aud: "x" })];
   // ends by itself once closed
   const { stdout } = await run(process.execPath, [join(folder, "main.mjs"), JSON.stringify(input)], {
-    timeout: 10_000,
+    timeout: 60_000,
   });
   expect(JSON.parse(stdout)).toMatchObject({
     decisions: [{ allowed: true }, { error: "Invalid Token" }],

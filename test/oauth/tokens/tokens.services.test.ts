@@ -15,6 +15,7 @@ import {
   internalBasic,
   introspect,
   introspectSettled,
+  patiently,
   postForm,
   postJson,
   refresh,
@@ -63,7 +64,7 @@ describe("two replicas on one database", () => {
   const bases = () => apps.map(({ url }) => url);
   const transportTo = (app: TestApp) =>
     createGrpcTransport({ baseUrl: `http://${app.grpc}`, idleConnectionTimeoutMs: 100 });
-  const renew = (app: TestApp, token: string) => refresh(app.url, token, { client_id: "rotating" });
+  const renew = (app: TestApp, token: string) => patiently(() => refresh(app.url, token, { client_id: "rotating" }));
   const outcome = async (answering: Promise<Response>) => {
     const response = await answering;
     return [response.status, ((await response.json()) as { error?: string }).error];
@@ -92,7 +93,8 @@ describe("two replicas on one database", () => {
     for (const [path, form] of forms) {
       for (const name of inside) {
         const headers = { "content-type": "application/x-www-form-urlencoded" };
-        const response = await fetch(a().url + path, { method: "POST", headers, body: `${form}${name}=x` });
+        const init = { method: "POST", headers, body: `${form}${name}=x` };
+        const response = await patiently(() => fetch(a().url + path, init));
         expect([path, name, response.status >= 400 && response.status < 500]).toEqual([path, name, true]);
       }
     }
@@ -120,7 +122,8 @@ describe("two replicas on one database", () => {
       code: "x",
       code_verifier: "x".repeat(43),
     };
-    expect(await outcome(postForm(`${a().url}/oauth2/token`, lookedUp))).toEqual([400, "invalid_grant"]);
+    const looking = () => postForm(`${a().url}/oauth2/token`, lookedUp);
+    expect(await outcome(patiently(looking))).toEqual([400, "invalid_grant"]);
     const logged = (text: string) =>
       `SELECT COUNT(*) AS n FROM mysql.general_log WHERE command_type <> 'Connect' AND argument LIKE '%${text}%' AND argument NOT LIKE '%general_log%'`;
     const counts = await execute(

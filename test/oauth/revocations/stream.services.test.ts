@@ -42,13 +42,20 @@ class Watcher {
 
   async #follow(grpc: string, headers: Record<string, string>): Promise<void> {
     const calls = createClient(IntrospectionService, createGrpcTransport({ baseUrl: `http://${grpc}` }));
-    const request = { resumeToken: this.resumeToken };
-    try {
-      for await (const response of calls.watchRevocations(request, { headers, signal: this.#end.signal })) {
-        this.#take(response);
+    for (;;) {
+      const request = { resumeToken: this.resumeToken };
+      try {
+        for await (const response of calls.watchRevocations(request, { headers, signal: this.#end.signal })) {
+          this.#take(response);
+        }
+        return;
+      } catch (error) {
+        this.error = ConnectError.from(error);
+        // a busy replica says when to come again
+        const hint = this.error.metadata.get("retry-after");
+        if (this.error.code !== Code.Unavailable || hint === null || this.#end.signal.aborted) return;
+        await sleep(Number(hint) * 1_000);
       }
-    } catch (error) {
-      this.error = ConnectError.from(error);
     }
   }
 

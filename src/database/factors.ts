@@ -6,6 +6,7 @@ import {
   HALF_OF_ATTEMPT,
   type NewRecoveryCodes,
   type Passkey,
+  type PasskeyOutcome,
   type PasskeyUse,
 } from "../store/factors.ts";
 import type { ActingSession } from "../store/session.ts";
@@ -186,12 +187,12 @@ export class FactorTables implements FactorStore {
     });
   }
 
-  async usePasskey(use: PasskeyUse, now: number): Promise<"used" | "again" | "refused" | "repeated"> {
-    const outcome = await this.#database.transaction(async (sql) => {
+  async usePasskey(use: PasskeyUse, now: number): Promise<PasskeyOutcome> {
+    const outcome = await this.#database.transaction<PasskeyOutcome>(async (sql) => {
       const spent = await spendPasskey(sql, use, now);
       return spent === "used" ? spent : rollback(spent);
     });
-    if (outcome === "used") return "used";
+    if (outcome !== "repeated") return outcome;
     const again = await this.#database.rows(
       "SELECT 1 AS again FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?",
       [use.challengeHash, use.attempt, now - repeatMs],

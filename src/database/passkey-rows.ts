@@ -1,8 +1,8 @@
 import { hashOf } from "../crypto/hashes.ts";
-import type { Passkey, PasskeyUse } from "../store/factors.ts";
+import type { Passkey, PasskeyOutcome, PasskeyUse } from "../store/factors.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
-import type { TransactionSql } from "./transaction.ts";
+import type { Sql, TransactionSql } from "./transaction.ts";
 
 export interface PasskeyRow {
   credential_id: string;
@@ -52,26 +52,33 @@ export function keyOf(credentialId: string): string {
 
 /**
  * Uses up the challenge that a passkey answered, of which the primary key decides who was first.
- * @returns `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: it was used before. Either
- * way the transaction is to be rolled back
+ * @returns `repeated`: it was used before; `refused`: the counter did not rise, though the authenticator counts; `gone`: there is no such passkey.
+ * Each time the transaction is to be rolled back
  */
 export async function spendPasskey(
   sql: TransactionSql,
   { credentialId, signCount, challengeHash, expiresAt, attempt }: PasskeyUse,
   now: number,
-): Promise<"used" | "refused" | "repeated"> {
+): Promise<Exclude<PasskeyOutcome, "again">> {
+  try {
+    const row = { value_hash: challengeHash, expires_at: expiresAt, used_by: attempt, used_at: now };
+    await insert(sql, "used_once", row);
+  } catch (error) {
+    if (isUniqueViolation(error)) return "repeated";
+    throw error;
+  }
   const used = await sql.change(
     `UPDATE passkey SET sign_count = ?, last_used_at = ?
      WHERE id_hash = ? AND (sign_count < ? OR (sign_count = 0 AND ? = 0))`,
     [signCount, now, keyOf(credentialId), signCount, signCount],
   );
-  if (used === 0) return "refused";
-  try {
-    const row = { value_hash: challengeHash, expires_at: expiresAt, used_by: attempt, used_at: now };
-    await insert(sql, "used_once", row);
-    return "used";
-  } catch (error) {
-    if (isUniqueViolation(error)) return "repeated";
-    throw error;
-  }
+  if (used === 1) return "used";
+  const [known] = await sql.rows("SELECT 1 AS known FROM passkey WHERE id_hash = ?", [keyOf(credentialId)]);
+  return known === undefined ? "gone" : "refused";
+}
+
+/** Did this very form use the challenge up? */
+export async function isSpentBy(sql: Sql, { challengeHash, attempt }: PasskeyUse): Promise<boolean> {
+  const look = "SELECT 1 AS spent FROM used_once WHERE value_hash = ? AND used_by = ?";
+  return (await sql.rows(look, [challengeHash, attempt])).length > 0;
 }

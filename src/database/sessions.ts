@@ -6,8 +6,8 @@ import { deleteSession, endEverythingOf, endSession, type Tellers } from "./endi
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession, holdSession } from "./held-sessions.ts";
 import type { Outbox } from "./outbox.ts";
-import { spendPasskey } from "./passkey-rows.ts";
-import { type Database, placeholders, rollback, type Scalar, type Sql } from "./transaction.ts";
+import { isSpentBy, spendPasskey } from "./passkey-rows.ts";
+import { type Database, placeholders, rollback, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 import { nextEventSeq } from "./users.ts";
 
 interface SessionRow {
@@ -97,6 +97,14 @@ async function holdProven(sql: Sql, session: Session, proof: LoginProof): Promis
   return held === 1;
 }
 
+/** Uses up the answer of the proof's passkey. The same sign-in again, as by a second press, finds it used and its session there. */
+async function spendProof(sql: TransactionSql, session: Session, { passkey }: LoginProof): Promise<boolean> {
+  if (passkey === undefined || (await spendPasskey(sql, passkey, session.createdAt)) === "used") return true;
+  const { idHash, userId, createdAt } = session;
+  if (userId === null || !(await isSpentBy(sql, passkey))) return false;
+  return holdSession(sql, { idHash, userId }, createdAt);
+}
+
 async function takeOver(sql: Sql, old: string, session: Session): Promise<void> {
   await sql.change("UPDATE oauth2_authorization_request SET session_hash = ? WHERE session_hash = ?", [
     session.idHash,
@@ -177,10 +185,7 @@ export class Sessions implements SessionStore {
     return this.#database.transaction<SignedIn>(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
       if (!(await holdProven(sql, session, proof))) return "refused";
-      const { passkey } = proof;
-      if (passkey !== undefined && (await spendPasskey(sql, passkey, session.createdAt)) !== "used") {
-        return rollback("passkey_refused");
-      }
+      if (!(await spendProof(sql, session, proof))) return rollback("passkey_refused");
       const isNew = await insertOrHold(sql, session);
       const { raises } = proof;
       if (isNew && raises !== undefined && session.userId !== null) {

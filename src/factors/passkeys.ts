@@ -95,14 +95,11 @@ export function provePasskey(ctx: Context, answer: PasskeyAnswer, asker: Passkey
   });
 }
 
-/**
- * Uses the challenge of a right answer up.
- * @throws AuthError invalid_credentials: another form brought the answer before, or the passkey was copied or is gone; ClosedAccount
- */
-export async function usePasskey(ctx: Context, { user, methods, use }: ProvenPasskey): Promise<CheckedPasskey> {
+async function usePasskey(ctx: Context, { user, methods, use }: ProvenPasskey): Promise<CheckedPasskey> {
   const outcome = await ctx.store.factors.usePasskey(use, ctx.clock.now());
   if (outcome === "refused") securityEvent(ctx, "passkey_cloned", { sub: user.uuid });
   if (outcome === "refused" || outcome === "repeated") throw passkeyRefused(ctx, user.uuid, outcome);
+  if (outcome === "gone") throw passkeyRefused(ctx, user.uuid, "unknown");
   // what signed in before the account was closed does not open it again
   const isReplay = outcome === "again" && hasSignedInSince(user, startOfChallenge(use.expiresAt));
   if (isClosed(user)) throw isReplay ? passkeyRefused(ctx, user.uuid, "repeated") : new ClosedAccount(user.uuid);

@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { AuthError } from "../errors.ts";
-import { passkeyRefused } from "../factors/passkey-answers.ts";
-import { ClosedAccount, ownerOfPasskey, type ProvenPasskey, provePasskey, usePasskey } from "../factors/passkeys.ts";
+import { startOfChallenge } from "../factors/challenge.ts";
+import type { PasskeyAnswer } from "../factors/passkey-answers.ts";
+import { ClosedAccount, checkPasskey, ownerOfPasskey, provePasskey } from "../factors/passkeys.ts";
 import { continueRequest } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withDeclined } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -22,7 +23,7 @@ import {
   passkeyProblemOf,
   signalRefused,
 } from "./passkey-button.ts";
-import { goOnClosed, goOnWithPassword, openedBy, type Signing } from "./second-step.ts";
+import { goOnClosed, goOnWithPassword, loginOnce, type Signing } from "./second-step.ts";
 import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
 import { forgetLatest, rememberLatest, requestOfForm, requestOfPage, shownOf } from "./waiting-request.ts";
 
@@ -96,8 +97,7 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
   const session = await checkOpenForm(visit, "login", form);
   const pending = await requestOfForm(visit, session, form);
   try {
-    const proven = await provePasskey(visit.ctx, passkeyAnswerOf(form), askerOfPasskey(visit, null));
-    return await goOnWithPasskey(visit, proven, { session, pending, formId: formIdOf(form) });
+    return await goOnWithPasskey(visit, passkeyAnswerOf(form), { session, pending, formId: formIdOf(form) });
   } catch (thrown) {
     if (thrown instanceof ClosedAccount) return showRestore(visit, pending, thrown);
     const error = refusalOn(reply, thrown, ["invalid_credentials", "rate_limited"]);
@@ -116,26 +116,26 @@ async function signInWithPasskey(visit: Visit): Promise<FastifyReply> {
 }
 
 /**
- * Signs in, and uses the passkey's answer up by that. An answer that was used before signs nobody in: its form goes on with the session that it
- * opened, as long as that lives.
+ * Signs in, and uses the passkey's answer up by that. An answer that cannot be is looked at again as a guess, which counts; one that its form
+ * brought before leads to the session that it opened, as long as that lives.
  */
 async function goOnWithPasskey(
   visit: Visit,
-  proven: ProvenPasskey,
+  answer: PasskeyAnswer,
   { session, pending, formId }: Signing,
 ): Promise<FastifyReply> {
   const { ctx } = visit;
-  const { user, methods, use } = proven;
+  const asker = askerOfPasskey(visit, null);
+  const { user, methods, use } = await provePasskey(ctx, answer, asker);
   const login = loginOf(ctx, user, { browser: browserOf(visit), replaces: session, formId, methods, passkey: use });
   try {
     return await goOnSignedIn(visit, login, pending);
   } catch (thrown) {
     if (!(thrown instanceof PasskeyNotUsed)) throw thrown;
-    await usePasskey(ctx, proven);
-    // the same form brought it a moment ago
-    const opened = formId === null ? null : await openedBy(ctx, formId, user, [methods]);
-    if (opened === null) throw passkeyRefused(ctx, user.uuid, "repeated");
-    return goOnSignedIn(visit, { ...login, session: opened, isStored: true }, pending);
+    const checked = await checkPasskey(ctx, answer, asker);
+    const since = startOfChallenge(use.expiresAt);
+    const before = await loginOnce(visit, checked.user, { ...checked, press: formId }, { replaces: session, since });
+    return goOnSignedIn(visit, before, pending);
   }
 }
 

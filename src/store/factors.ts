@@ -33,6 +33,12 @@ export interface PasskeyUse {
 }
 
 /**
+ * What became of a passkey's answer. `used`: now; `again`: within the last minute, by the same form; `repeated`: before that, or by another form;
+ * `refused`: the counter did not rise, though the authenticator counts; `gone`: there is no such passkey.
+ */
+export type PasskeyOutcome = "used" | "again" | "repeated" | "refused" | "gone";
+
+/**
  * What became of a code. The first half of an attempt names what is sent, the second one its form: `used`: now; `again`: before, by the same
  * attempt; `repeated`: by the same thing sent with another form; `refused`: by another one, or there is no such code.
  */
@@ -103,11 +109,8 @@ export interface FactorStore {
     now: number,
     acting?: ActingSession,
   ): Promise<boolean>;
-  /**
-   * Uses up the challenge that a passkey answered. Of N callers one gets `used`, and who sends the same form again within a minute `again`.
-   * `refused`: the counter did not rise, though the authenticator counts, or the passkey is gone; `repeated`: another form brought the answer
-   */
-  usePasskey(use: PasskeyUse, now: number): Promise<"used" | "again" | "refused" | "repeated">;
+  /** Uses up the challenge that a passkey answered. Of N callers one gets `used`. */
+  usePasskey(use: PasskeyUse, now: number): Promise<PasskeyOutcome>;
   /** Recovery codes end with the last other factor. @returns false: there was none */
   removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   /** As `removeTotp`; false as well: the account has no password and no other passkey. */

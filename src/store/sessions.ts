@@ -35,7 +35,7 @@ export interface LoginProof {
   readonly language?: string;
   /** Written with a session that is new. */
   readonly notice?: AuthEvent;
-  /** Used up by this login: it was not before (`FactorStore.usePasskey`). Absent: no passkey's answer is, or one that was used up already. */
+  /** Used up by this login, and not before, but by the one whose session this is. Absent: no passkey's answer is, or it was used up already. */
   readonly passkey?: PasskeyUse;
 }
 

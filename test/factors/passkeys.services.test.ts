@@ -11,6 +11,7 @@ import {
   claimsOf,
   hiddenFields,
   PatientCalls,
+  patiently,
   pkce,
   redeem,
   signUp,
@@ -142,6 +143,36 @@ describe("signing in with a passkey alone", () => {
       expect((await browser.get(`${bases[1]}/account/security`)).status).toBe(302);
       const again = await browser.post(`${bases[0]}/login/passkey`, sent);
       expect([again.status, isSignedIn(browser)]).toEqual([401, false]);
+    }
+  });
+
+  it("counts what was used before as a wrong answer, calls it no copy, and logs no second press", async () => {
+    const of = (uuid: string) =>
+      [...logged("passkey_refused"), ...logged("passkey_cloned")].filter((line) => line.includes(uuid));
+    for (const counts of [false, true]) {
+      const authenticator = device({ counts });
+      const { account } = await newPasskeyOwner(bases, authenticator);
+      const { browser, sent } = await signInWithPasskey(bases, authenticator);
+      const presses = await Promise.all([0, 1, 0, 1].map((n) => browser.post(`${bases[n]}/login/passkey`, sent)));
+      expect(presses.map(({ status }) => status)).toEqual([303, 303, 303, 303]);
+      expect(of(account.uuid)).toEqual([]);
+      const stranger = new TestBrowser();
+      for (const [name, value] of browser.cookies) {
+        if (name !== "auth_session" && name !== "auth_device") stranger.cookies.set(name, value);
+      }
+      const statuses: number[] = [];
+      for (let n = 0; n < 12; n++) {
+        const form = `${String(n).padStart(2, "0")}${sent["form"]?.slice(2)}`;
+        const again = await patiently(() => stranger.post(`${bases[n % 2]}/login/passkey`, { ...sent, form }));
+        statuses.push(again.status);
+      }
+      expect(statuses).toEqual([...Array(10).fill(401), 429, 429]);
+      expect(of(account.uuid)).toHaveLength(10);
+      for (const line of of(account.uuid)) expect(line).toContain('"repeated"');
+      // the owner's own browser has answers of its own
+      const own = new TestBrowser();
+      own.cookies.set("auth_device", browser.cookies.get("auth_device") ?? "");
+      expect((await signInWithPasskey(bases, authenticator, { browser: own })).response.status).toBe(303);
     }
   });
 

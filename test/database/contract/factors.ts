@@ -235,6 +235,12 @@ export function factorsContract(opened: () => OpenedStore): void {
         signCount: 6,
         lastUsedAt: NOW + 1,
       });
+      const answer = useOf(passkey, { signCount: 7 });
+      expect(await store.factors.usePasskey(answer, NOW)).toBe("used");
+      expect(await store.factors.usePasskey({ ...answer, attempt: "another form" }, NOW)).toBe("repeated");
+      expect(await store.factors.usePasskey({ ...answer, credentialId: "unknown", challengeHash: hash() }, NOW)).toBe(
+        "gone",
+      );
       const uncounted = await withPasskey();
       expect(await store.factors.usePasskey(useOf(uncounted.passkey), NOW)).toBe("used");
       expect(await store.factors.usePasskey(useOf(uncounted.passkey), NOW)).toBe("used");
@@ -257,8 +263,7 @@ export function factorsContract(opened: () => OpenedStore): void {
 
     it("signs in with an answer of a passkey once, and leaves both as they were where either fails", async () => {
       const { user, passkey } = await withPasskey({ signCount: 5 });
-      const login = async (use: PasskeyUse, passwordHash = "hash-1") => {
-        const session = makeSession(user.uuid);
+      const login = async (use: PasskeyUse, passwordHash = "hash-1", session = makeSession(user.uuid)) => {
         const outcome = await store.sessions.signIn(session, { replaces: null, passwordHash, passkey: use });
         return [outcome, (await store.sessions.find(session.idHash, NOW)) !== null];
       };
@@ -266,8 +271,14 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect(await login(use, "another hash")).toEqual(["refused", false]);
       expect(await login({ ...use, signCount: 5 })).toEqual(["passkey_refused", false]);
       expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 5, lastUsedAt: null });
-      expect(await login(use)).toEqual(["signed_in", true]);
+      const session = makeSession(user.uuid);
+      expect(await login(use, "hash-1", session)).toEqual(["signed_in", true]);
       expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 6, lastUsedAt: NOW });
+      // the same form, again and as another one; and after a sign-out
+      expect(await login(use, "hash-1", session)).toEqual(["signed_in", true]);
+      expect(await login({ ...use, attempt: "another form" }, "hash-1", session)).toEqual(["passkey_refused", true]);
+      await store.sessions.end(session.idHash, NOW);
+      expect(await login(use, "hash-1", session)).toEqual(["passkey_refused", false]);
       expect(await login({ ...use, signCount: 7 })).toEqual(["passkey_refused", false]);
       expect(await store.factors.findPasskey(passkey.credentialId)).toMatchObject({ signCount: 6 });
       const uncounted = await withPasskey();

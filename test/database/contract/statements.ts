@@ -141,6 +141,12 @@ async function useFactors(store: Store, user: User): Promise<void> {
   const use = { credentialId: passkey, signCount: 0, challengeHash: hash(), expiresAt: NOW + 60_000 };
   await store.factors.usePasskey({ ...use, attempt: "a form" }, NOW);
   await store.factors.usePasskey({ ...use, attempt: "another form" }, NOW);
+  const proof = { replaces: null, passwordHash: "hash-1", passkey: { ...use, attempt: "another form" } };
+  await store.sessions.signIn(makeSession(user.uuid), proof);
+  await store.sessions.signIn(makeSession(user.uuid), {
+    ...proof,
+    passkey: { ...proof.passkey, credentialId: "gone", challengeHash: hash() },
+  });
   await store.factors.renamePasskey(user.uuid, { credentialId: passkey, name: "Key ring" }, NOW);
   await store.factors.removePasskey(user.uuid, passkey, factorEvent(user));
   await store.factors.removeTotp(user.uuid, factorEvent(user));

@@ -14,7 +14,7 @@ import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, hasFactor, raiseGeneration } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Outbox } from "./outbox.ts";
-import { keyOf, type PasskeyRow, passkeyOf, rowOf, spendPasskey } from "./passkey-rows.ts";
+import { isSpentBy, keyOf, type PasskeyRow, passkeyOf, rowOf, spendPasskey } from "./passkey-rows.ts";
 import { actIn } from "./sessions.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 import { nextEventSeq, takeEventSeqToReturn } from "./users.ts";
@@ -193,11 +193,7 @@ export class FactorTables implements FactorStore {
       return spent === "used" ? spent : rollback(spent);
     });
     if (outcome !== "repeated") return outcome;
-    const again = await this.#database.rows(
-      "SELECT 1 AS again FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?",
-      [use.challengeHash, use.attempt, now - repeatMs],
-    );
-    return again.length > 0 ? "again" : outcome;
+    return (await isSpentBy(this.#database, use, now - repeatMs)) ? "again" : outcome;
   }
 
   removeTotp(userId: string, event: AuthEvent, acting?: ActingSession): Promise<boolean> {

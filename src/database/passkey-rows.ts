@@ -77,8 +77,8 @@ export async function spendPasskey(
   return known === undefined ? "gone" : "refused";
 }
 
-/** Did this very form use the challenge up? */
-export async function isSpentBy(sql: Sql, { challengeHash, attempt }: PasskeyUse): Promise<boolean> {
-  const look = "SELECT 1 AS spent FROM used_once WHERE value_hash = ? AND used_by = ?";
-  return (await sql.rows(look, [challengeHash, attempt])).length > 0;
+/** Did this very form use the challenge up? @param since later than that (epoch milliseconds); 0: ever */
+export async function isSpentBy(sql: Sql, { challengeHash, attempt }: PasskeyUse, since: number): Promise<boolean> {
+  const look = "SELECT 1 AS spent FROM used_once WHERE value_hash = ? AND used_by = ? AND used_at > ?";
+  return (await sql.rows(look, [challengeHash, attempt, since])).length > 0;
 }

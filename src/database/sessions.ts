@@ -101,7 +101,7 @@ async function holdProven(sql: Sql, session: Session, proof: LoginProof): Promis
 async function spendProof(sql: TransactionSql, session: Session, { passkey }: LoginProof): Promise<boolean> {
   if (passkey === undefined || (await spendPasskey(sql, passkey, session.createdAt)) === "used") return true;
   const { idHash, userId, createdAt } = session;
-  if (userId === null || !(await isSpentBy(sql, passkey))) return false;
+  if (userId === null || !(await isSpentBy(sql, passkey, 0))) return false;
   return holdSession(sql, { idHash, userId }, createdAt);
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, startReplicas, type TestApp } from "../../support/app.ts";
-import { patiently, postForm } from "../../support/flow.ts";
+import { PatientCalls, postForm } from "../../support/flow.ts";
 import { assertionOf, assertionType, makeKey, type TestKey } from "../../support/keys.ts";
 import { type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 
@@ -27,33 +27,27 @@ describe("client assertions on two replicas", () => {
   });
 
   const issuer = () => apps[0]?.url ?? "";
-  /** How often a replica was too busy to answer: a call may have used its assertion up before that. */
-  let busy = 0;
-  const ask = async (base: string, assertion: string) => {
+  const ask = async (base: string, assertion: string, calls = new PatientCalls()) => {
     const form = {
       grant_type: "client_credentials",
       client_assertion_type: assertionType,
       client_assertion: assertion,
     };
-    const response = await patiently(async () => {
-      const answer = await postForm(`${base}/oauth2/token`, form);
-      if (answer.status === 503) busy++;
-      return answer;
-    });
+    const response = await calls.ask(() => postForm(`${base}/oauth2/token`, form));
     const body = (await response.json()) as { error?: string; access_token?: string };
     return body.error ?? body.access_token ?? "";
   };
 
   it("S-100 accepts one of fifty equal assertions, and none after a restart", async () => {
     for (let round = 0; round < 4; round++) {
-      busy = 0;
+      const calls = new PatientCalls();
       const assertion = await assertionOf(key, "keyed", issuer());
       const answers = await Promise.all(
-        Array.from({ length: parallel }, (_, n) => ask(apps[n % 2]?.url ?? "", assertion)),
+        Array.from({ length: parallel }, (_, n) => ask(apps[n % 2]?.url ?? "", assertion, calls)),
       );
       const taken = answers.filter((answer) => answer !== "invalid_client");
       expect(taken.every((answer) => answer.startsWith("ey"))).toBe(true);
-      if (taken.length > 0 || busy === 0) expect(taken).toHaveLength(1);
+      if (taken.length > 0 || calls.busy === 0) expect(taken).toHaveLength(1);
       if (round > 0) continue;
       const restarted = await startApp({ ...env, ISSUER: issuer() }, clients);
       apps.push(restarted);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp, startReplicas, type TestApp } from "../../support/app.ts";
-import { patiently, postForm } from "../../support/flow.ts";
+import { PatientCalls, postForm } from "../../support/flow.ts";
 import { makeKey, proofOf, type TestKey, withAssertion } from "../../support/keys.ts";
 import { type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 
@@ -32,23 +32,16 @@ describe("DPoP on two replicas", () => {
   const prove = (nonce?: string) =>
     proofOf(key, "POST", `${base(0)}/oauth2/token`, nonce === undefined ? {} : { nonce });
   const authorization = `Basic ${Buffer.from("machine:the secret of machine").toString("base64")}`;
-  /** How often a replica was too busy to answer: a call may have used its proof up before that. */
-  let busy = 0;
-  const ask = (url: string, dpop: string) =>
-    patiently(async () => {
-      const form = { grant_type: "client_credentials" };
-      const answer = await postForm(`${url}/oauth2/token`, form, { authorization, dpop });
-      if (answer.status === 503) busy++;
-      return answer;
-    });
+  const ask = (url: string, dpop: string, calls = new PatientCalls()) =>
+    calls.ask(() => postForm(`${url}/oauth2/token`, { grant_type: "client_credentials" }, { authorization, dpop }));
 
   it("S-144 accepts one of fifty equal proofs, and none after a restart", async () => {
     for (let round = 0; round < 4; round++) {
-      busy = 0;
+      const calls = new PatientCalls();
       const proof = await prove();
-      const answers = await Promise.all(Array.from({ length: 50 }, (_, n) => ask(base(n), proof)));
+      const answers = await Promise.all(Array.from({ length: 50 }, (_, n) => ask(base(n), proof, calls)));
       const taken = answers.filter(({ status }) => status === 200);
-      if (taken.length > 0 || busy === 0) expect(taken).toHaveLength(1);
+      if (taken.length > 0 || calls.busy === 0) expect(taken).toHaveLength(1);
       expect(answers.filter(({ status }) => status === 400)).toHaveLength(50 - taken.length);
       if (round > 0) continue;
       const restarted = await startApp({ ...env, ISSUER: base(0) }, clients);

@@ -1,5 +1,6 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import type Sqlite from "better-sqlite3";
 import { DataSource } from "typeorm";
 import { within } from "../deadline.ts";
 import { StartRefused } from "../errors.ts";
@@ -18,6 +19,7 @@ import { Factors1790600000000 } from "./migrations/1790600000000-factors.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-language.ts";
 import { type Dialect, entities } from "./schema.ts";
+import { SqliteConnection } from "./sqlite-connection.ts";
 
 export interface DatabaseLocation {
   /** `sqlite:./path`, `sqlite::memory:` or `mysql://user:password@host:port,host:port/database`. */
@@ -56,6 +58,7 @@ export interface OpenedDataSource {
   readonly poolSize: number;
   /** The servers of MySQL. */
   readonly hosts?: Hosts;
+  readonly sqlite?: SqliteConnection;
 }
 
 /** @param shared of another pool to the same servers: both are always on the same one */
@@ -80,6 +83,7 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
   if (path === "") throw new Error("a SQLite URL names a file, as in sqlite:./data/auth.sqlite");
   const database = path === ":memory:" ? path : resolve(path);
   if (database !== ":memory:") prepareFile(database);
+  let sqlite: SqliteConnection | undefined;
   const dataSource = new DataSource({
     ...common,
     type: "better-sqlite3",
@@ -88,11 +92,11 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
     enableWAL: database !== ":memory:",
     // The wait blocks the event loop, so it is short; the whole transaction is tried again instead.
     timeout: 100,
-    statementCacheSize: 400,
-    prepareDatabase: (connection: { pragma(text: string): unknown }) => {
+    prepareDatabase: (connection: Sqlite) => {
       // with WAL a commit survives the end of the process; only a power cut may take the last ones
       connection.pragma("synchronous = NORMAL");
       connection.pragma("temp_store = MEMORY");
+      sqlite = new SqliteConnection(connection);
     },
   });
   try {
@@ -100,7 +104,8 @@ async function openSqlite(url: string): Promise<OpenedDataSource> {
   } catch (error) {
     throw fileProblem(database, error) ?? error;
   }
-  return { dataSource, dialect: "sqlite", sessionSql: [], poolSize: 1 };
+  if (sqlite === undefined) throw new Error("SQLite gave no connection");
+  return { dataSource, dialect: "sqlite", sessionSql: [], poolSize: 1, sqlite };
 }
 
 function prepareFile(file: string): void {

@@ -11,6 +11,7 @@ import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } fr
 import type { Hosts } from "./hosts.ts";
 import { IdleConnections, type PooledConnection } from "./idle-connections.ts";
 import type { Dialect } from "./schema.ts";
+import type { Answer, SqliteConnection } from "./sqlite-connection.ts";
 import { Turns } from "./turns.ts";
 
 export type Scalar = string | number | null;
@@ -70,11 +71,13 @@ export class Database {
   readonly #prepared = new WeakSet<object>();
   readonly #idle = new IdleConnections();
   readonly #turns: Turns;
+  readonly #sqlite: SqliteConnection | undefined;
   readonly #current = new AsyncLocalStorage<Session>();
   #closed = false;
 
-  constructor({ dataSource, dialect, sessionSql, poolSize, hosts }: OpenedDataSource) {
+  constructor({ dataSource, dialect, sessionSql, poolSize, hosts, sqlite }: OpenedDataSource) {
     this.hosts = hosts;
+    this.#sqlite = sqlite;
     this.dataSource = dataSource;
     this.dialect = dialect;
     this.#sessionSql = sessionSql;
@@ -165,8 +168,8 @@ export class Database {
   async #session(start: number): Promise<Session> {
     for (;;) {
       const runner = this.dataSource.createQueryRunner();
-      const session = new Session(this.dialect, runner, start);
-      if (this.dialect === "sqlite") return session;
+      const session = new Session(this.dialect, runner, start, this.#sqlite);
+      if (this.#sqlite !== undefined) return session;
       const connecting: Promise<PooledConnection> = runner.connect();
       try {
         const connection = await within(session.left(), connecting);
@@ -196,13 +199,15 @@ class Session implements TransactionSql {
   open = true;
   readonly #runner: QueryRunner;
   readonly #start: number;
+  readonly #sqlite: SqliteConnection | undefined;
   #broken = false;
   #committed: (() => void)[] = [];
 
-  constructor(dialect: Dialect, runner: QueryRunner, start: number) {
+  constructor(dialect: Dialect, runner: QueryRunner, start: number, sqlite: SqliteConnection | undefined) {
     this.dialect = dialect;
     this.#runner = runner;
     this.#start = start;
+    this.#sqlite = sqlite;
   }
 
   left(): number {
@@ -292,12 +297,13 @@ class Session implements TransactionSql {
     }
   }
 
-  /** On MySQL by the driver itself: TypeORM adds a tenth to a statement's cost, a stack trace for each one above all. */
-  #send(sql: string, parameters: readonly Scalar[]): Promise<Answer> {
-    const { connection } = this;
-    if (connection === undefined) return this.#runner.query(sql, parameters as Scalar[], true);
+  /** By the driver itself: TypeORM adds a tenth to a statement's cost, a stack trace for each one above all. */
+  async #send(sql: string, parameters: readonly Scalar[]): Promise<Answer> {
     const { dataSource } = this.#runner;
     dataSource.logger.logQuery(sql, parameters as Scalar[], this.#runner);
+    if (this.#sqlite !== undefined) return this.#sqlite.ask(sql, parameters);
+    const { connection } = this;
+    if (connection === undefined) throw new Error("a statement came before its connection");
     return new Promise((resolve, reject) => {
       connection.query(sql, parameters, (error, result) => {
         if (error !== null) reject(error);
@@ -309,13 +315,6 @@ class Session implements TransactionSql {
       });
     });
   }
-}
-
-/** What a statement found or changed. */
-interface Answer {
-  readonly records?: unknown[];
-  readonly affected?: number;
-  readonly id?: number;
 }
 
 class Late extends Error {

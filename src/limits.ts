@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { isIPv6 } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
@@ -260,7 +260,7 @@ function tooMany(leftMs: number): AuthError {
 }
 
 function keyOf(rule: LimitRule, subject: string): string {
-  return createHash("sha256").update(`${rule}\n${subject}`).digest("hex");
+  return hash("sha256", `${rule}\n${subject}`, "hex");
 }
 
 /** What limits count as one network, however it is spelt: an IPv4 address, or the /64 of an IPv6 address. */

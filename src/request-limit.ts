@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
@@ -124,5 +124,5 @@ export class RequestLimit {
 }
 
 function keyOf(network: string): string {
-  return createHash("sha256").update(`request\n${network}`).digest("hex");
+  return hash("sha256", `request\n${network}`, "hex");
 }

@@ -20,6 +20,12 @@ export class Mac {
   verifies(text: string, mac: string): boolean {
     return this.#keys.some((key) => isSameSecret(mac, macOf(key, text)));
   }
+
+  /** The MAC of the text under each of the keys; the first is the one of `of`. */
+  ofAll(text: string): readonly [string, ...string[]] {
+    const [first, ...others] = this.#keys;
+    return [macOf(first, text), ...others.map((key) => macOf(key, text))];
+  }
 }
 
 function macOf(key: KeyObject, text: string): string {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Sealer } from "../crypto/sealing.ts";
 import { type AuthEvent, EVENT_TYPES } from "../events.ts";
 import type { Lease } from "../store/leases.ts";
@@ -60,7 +60,7 @@ function entryOf(row: Omit<OutboxRow, "payload">): OutboxEntry {
 
 /** The same for a user for ever: another lane would let events overtake each other. */
 export function laneOf(userId: string): number {
-  return createHash("sha256").update(userId).digest().readUInt16BE(0) % OUTBOX_LANES;
+  return hash("sha256", userId, "buffer").readUInt16BE(0) % OUTBOX_LANES;
 }
 
 export class Outbox implements OutboxStore {

@@ -9,6 +9,8 @@ export type Parameters = Record<string, string>;
 interface RawBody {
   readonly type: "form" | "json" | "other";
   readonly text: string;
+  /** Of a form that was read. */
+  pairs?: readonly (readonly [string, string])[];
 }
 
 /** The percent-encoded text of a form is the same in all three charsets (RFC 9110 section 8.3.1 has the parameters). */
@@ -76,7 +78,12 @@ function unsupported(description: string): AuthError {
 export function readForm(request: FastifyRequest, repeatable: readonly string[] = []): Parameters {
   const body = rawBody(request);
   if (body.type !== "form") throw unsupported("send application/x-www-form-urlencoded");
-  return readPairs(pairsOf(body.text), repeatable);
+  return readPairs(formPairs(body), repeatable);
+}
+
+function formPairs(body: RawBody): readonly (readonly [string, string])[] {
+  body.pairs ??= pairsOf(body.text);
+  return body.pairs;
 }
 
 /** Is the body of a form's type? */
@@ -86,7 +93,7 @@ export function isForm(request: FastifyRequest): boolean {
 
 /** Does the form have this field, with or without a value? */
 export function hasField(request: FastifyRequest, name: string): boolean {
-  return pairsOf(rawBody(request).text).some(([each]) => each === name);
+  return formPairs(rawBody(request)).some(([each]) => each === name);
 }
 
 /** The token endpoint's body: a form, or the same as a JSON object of strings, and of lists of strings where they are repeatable. */
@@ -163,7 +170,7 @@ function formDecode(text: string): string {
 }
 
 /** RFC 6749 section 3.1: no parameter twice unless an extension says so, `p[]` not either, which other readers take for `p`; one without a value is absent. */
-function readPairs(pairs: readonly [string, string][], repeatable: readonly string[]): Parameters {
+function readPairs(pairs: readonly (readonly [string, string])[], repeatable: readonly string[]): Parameters {
   const parameters = Object.create(null) as Parameters;
   if (pairs.length > maxMembers) throw new UnreadableRequest(`more than ${maxMembers} parameters`);
   const seen = new Set<string>();

@@ -21,19 +21,34 @@ export interface Reader {
   readonly tag: string;
 }
 
+/** What was found of who sent a request, and from what. */
+const readers = new WeakMap<
+  FastifyRequest,
+  { readonly wanted: unknown; readonly cookies: unknown; readonly reader: Reader }
+>();
+
 /**
  * The language of who sent a request: what they chose on this page or on an earlier one, else what the application asks for (`ui_locales`),
  * else the best of the browser's that the pages have.
  */
 export function readerOf(
   request: FastifyRequest,
-  wanted: readonly string[] = wantedLanguages.get(request) ?? [],
+  wanted: readonly string[] | undefined = wantedLanguages.get(request),
 ): Reader {
+  const { cookies } = request;
+  const before = readers.get(request);
+  if (before !== undefined && before.wanted === wanted && before.cookies === cookies) return before.reader;
+  const reader = chosenBy(request) ?? known(wanted ?? []) ?? preferredOf(request);
+  readers.set(request, { wanted, cookies, reader });
+  return reader;
+}
+
+/** Who chose a language here or on an earlier page. */
+function chosenBy(request: FastifyRequest): Reader | undefined {
   // a request that was refused before its cookies were read, or that no route answers, has none
   const cookies: Readonly<Record<string, string | undefined>> = request.cookies ?? {};
-  const chosen = choiceIn(request) ?? known(languageCookies.map((name) => cookies[name] ?? ""))?.language;
-  if (chosen !== undefined) return { language: chosen, tag: chosen };
-  return known(wanted) ?? preferredOf(request);
+  const language = choiceIn(request) ?? known(languageCookies.map((name) => cookies[name] ?? ""))?.language;
+  return language === undefined ? undefined : { language, tag: language };
 }
 
 /** What the page's own address chooses. */

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
+import { isSameSecret } from "../crypto/hashes.ts";
 import type { UserWithPassword } from "../store/users.ts";
 
 /**
@@ -38,7 +39,7 @@ export function knownDevice(
   if (!isDeviceProof(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
   const text = textOf(id, user, given);
-  return seals.some((seal) => ctx.derivedKeys.knownDevices.verifies(text, seal)) ? id : null;
+  return isAmong(seals, ctx.derivedKeys.knownDevices.ofAll(text)) ? id : null;
 }
 
 /**
@@ -52,11 +53,15 @@ export function rememberDevice(
   methods: readonly string[] = [],
 ): string {
   const [id = "", ...seals] = isDeviceProof(proof) ? proof.split(".") : [randomId()];
-  const { knownDevices } = ctx.derivedKeys;
   const given: Given[] = methods.includes("mfa") ? ["password", "second factor"] : ["password"];
-  const texts = given.map((each) => textOf(id, user, each));
-  const others = seals.filter((seal) => !texts.some((text) => knownDevices.verifies(text, seal)));
-  return [id, ...[...texts.map((text) => knownDevices.of(text)), ...others].slice(0, sealsPerDevice)].join(".");
+  const made = given.map((each) => ctx.derivedKeys.knownDevices.ofAll(textOf(id, user, each)));
+  const others = seals.filter((seal) => !isAmong([seal], made.flat()));
+  return [id, ...[...made.map(([first]) => first), ...others].slice(0, sealsPerDevice)].join(".");
+}
+
+/** Is one of the seals right? */
+function isAmong(seals: readonly string[], right: readonly string[]): boolean {
+  return seals.some((seal) => right.some((mac) => isSameSecret(seal, mac)));
 }
 
 function randomId(): string {

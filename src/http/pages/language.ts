@@ -53,8 +53,6 @@ export function languageLinks(request: FastifyRequest, carried: unknown): Langua
     query.set(name, value);
   }
   if ([...given.keys()].some((name) => name !== "language" && !query.has(name))) return [];
-  return LANGUAGES.map((language) => {
-    query.set("language", language);
-    return { language, name: names[language], query: `?${query}` };
-  });
+  const others = query.size === 0 ? "" : `${query}&`;
+  return LANGUAGES.map((language) => ({ language, name: names[language], query: `?${others}language=${language}` }));
 }

@@ -109,8 +109,16 @@ export async function openPendingRequest(
 
 function seal(ctx: OAuthContext, given: Content): PendingRequest {
   const { carried: _, storedId: __, ...content } = given as Content & Partial<PendingRequest>;
-  const carried = ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
-  return { ...content, carried, storedId: null };
+  let carried: string | undefined;
+  return {
+    ...content,
+    storedId: null,
+    // a request that ends here is never carried on
+    get carried() {
+      carried ??= ctx.derivedKeys.pendingRequests.seal(JSON.stringify(content), purpose);
+      return carried;
+    },
+  };
 }
 
 /** Stores a request as the previous release does, whose replicas cannot open a sealed one. */

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
@@ -68,7 +68,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
 
 /** RFC 7636 section 4.6. */
 function hashOfVerifier(verifier: string | undefined): string | null {
-  return verifier === undefined ? null : createHash("sha256").update(verifier).digest("base64url");
+  return verifier === undefined ? null : hash("sha256", verifier, "base64url");
 }
 
 /** RFC 6749 section 4.1.2: the second use of a code revokes the tokens of the first, in a transaction of its own, and is refused. */

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { hash, randomUUID } from "node:crypto";
 import type { Authorization, RefreshTokenState } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import type { User } from "../../store/users.ts";
@@ -121,7 +121,7 @@ export function issueIdToken(
     iat: now,
     ...signInClaims(authorization),
     ...(options.nonce === null ? {} : { nonce: options.nonce }),
-    at_hash: createHash("sha256").update(options.accessToken).digest().subarray(0, 16).toString("base64url"),
+    at_hash: hash("sha256", options.accessToken, "buffer").subarray(0, 16).toString("base64url"),
     sid: authorization.id,
     ...idTokenClaims(ctx, client, authorization, user),
   };

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { continueRequest, describeRequest } from "../oauth/authorization/authorize.ts";
+import { continueRequest, describeRequest, scopesToConsent } from "../oauth/authorization/authorize.ts";
 import { type PendingRequest, withShownScopes } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
@@ -45,11 +45,13 @@ async function showConsent(
   const { ctx } = visit;
   const about = await describeRequest(ctx, pending);
   if (about === null) throw new FormRefused();
-  const { carried } = withShownScopes(ctx, pending, about.scopes);
+  const scopes = await scopesToConsent(ctx, pending);
+  const { carried } = withShownScopes(ctx, pending, scopes);
   return renderPage(visit, "consent", {
     fields: formFields(session, "consent", { request: carried }),
     carried: pending.carried,
     account: (await getUser(ctx, session.userId)).email,
     ...about,
+    scopes,
   });
 }

@@ -1,16 +1,23 @@
-import type { FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { LANGUAGE_TAG, LANGUAGES, type Language } from "../config/languages.ts";
 import { queryOf } from "./parameters.ts";
 
 /** The cookie of a choice on the pages, over https and over http. */
 const languageCookies = ["__Host-auth_language", "auth_language"] as const;
 
-/** What the application of a request asks for (`ui_locales`), once that request was opened. */
-const wantedLanguages = new WeakMap<FastifyRequest, readonly string[]>();
+declare module "fastify" {
+  interface FastifyRequest {
+    /** What its application asks for (`ui_locales`), once that was opened: tags, most wanted first. */
+    wantedLanguages: readonly string[] | null;
+    /** What was found of who sent it, and from what. */
+    reader: { readonly wanted: unknown; readonly cookies: unknown; readonly found: Reader } | null;
+  }
+}
 
-/** @param languages tags, most wanted first */
-export function wantLanguages(request: FastifyRequest, languages: readonly string[]): void {
-  wantedLanguages.set(request, languages);
+/** Gives each request a place for who reads its answer. */
+export function nameReaders(app: FastifyInstance): void {
+  app.decorateRequest("wantedLanguages", null);
+  app.decorateRequest("reader", null);
 }
 
 export interface Reader {
@@ -21,26 +28,16 @@ export interface Reader {
   readonly tag: string;
 }
 
-/** What was found of who sent a request, and from what. */
-const readers = new WeakMap<
-  FastifyRequest,
-  { readonly wanted: unknown; readonly cookies: unknown; readonly reader: Reader }
->();
-
 /**
  * The language of who sent a request: what they chose on this page or on an earlier one, else what the application asks for (`ui_locales`),
  * else the best of the browser's that the pages have.
  */
-export function readerOf(
-  request: FastifyRequest,
-  wanted: readonly string[] | undefined = wantedLanguages.get(request),
-): Reader {
-  const { cookies } = request;
-  const before = readers.get(request);
-  if (before !== undefined && before.wanted === wanted && before.cookies === cookies) return before.reader;
-  const reader = chosenBy(request) ?? known(wanted ?? []) ?? preferredOf(request);
-  readers.set(request, { wanted, cookies, reader });
-  return reader;
+export function readerOf(request: FastifyRequest, wanted: readonly string[] | null = request.wantedLanguages): Reader {
+  const { cookies, reader: before } = request;
+  if (before !== null && before.wanted === wanted && before.cookies === cookies) return before.found;
+  const found = chosenBy(request) ?? known(wanted ?? []) ?? preferredOf(request);
+  request.reader = { wanted, cookies, found };
+  return found;
 }
 
 /** Who chose a language here or on an earlier page. */

@@ -36,6 +36,7 @@ import { addBodyParser, queryOf } from "./parameters.ts";
 import { passkeyChallenge } from "./passkey-button.ts";
 import { passwordResetPages } from "./password-reset.ts";
 import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
+import { nameReaders } from "./reader.ts";
 import { registrationEndpoints } from "./registration.ts";
 import { removeFactorPages } from "./remove-factor.ts";
 import { infoOf, nameRequests } from "./request-info.ts";
@@ -155,6 +156,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     });
   });
   nameRequests(app);
+  nameReaders(app);
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
   refuseTwins(app);

@@ -10,7 +10,6 @@ import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { FormRefused } from "./forms.ts";
 import { hasField, type Parameters, readQuery } from "./parameters.ts";
-import { wantLanguages } from "./reader.ts";
 import { aboutRequest, clearCookie, cookieOf, pathOf, sessionOf, setCookie, type Visit } from "./visit.ts";
 
 /** A request waits for its login for an hour (seconds). */
@@ -26,7 +25,7 @@ export async function requestOf(
 ): Promise<PendingRequest | null> {
   if (carried === undefined) return null;
   const pending = await openPendingRequest(visit.ctx, session, carried);
-  if (pending !== null) wantLanguages(visit.request, languagesOf(pending));
+  if (pending !== null) visit.request.wantedLanguages = languagesOf(pending);
   return pending;
 }
 
@@ -63,13 +62,13 @@ async function latest(visit: Visit, session: BrowserSession | null): Promise<Pen
   if (found === null) return null;
   try {
     await describeRequest(ctx, found);
-    wantLanguages(visit.request, languagesOf(found));
+    visit.request.wantedLanguages = languagesOf(found);
     return found;
   } catch (error) {
     if (!(error instanceof AuthError) || error.code === "unavailable") throw error;
     // its client is gone or has changed: the page is shown without it
     clearCookie(visit, "auth_request");
-    wantLanguages(visit.request, []);
+    visit.request.wantedLanguages = [];
     return null;
   }
 }

@@ -4,7 +4,7 @@ import { queryOf } from "../parameters.ts";
 import { choiceIn, readerOf } from "../reader.ts";
 import { setCookie, type Visit } from "../visit.ts";
 
-const names: Record<Language, string> = {
+const names: Readonly<Record<Language, string>> = {
   en: "English",
   ko: "한국어",
   de: "Deutsch",
@@ -12,6 +12,13 @@ const names: Record<Language, string> = {
   es: "Español",
   fr: "Français",
 };
+/** As HTML: a page of a Latin script that has no other letters in it costs a quarter less to send. */
+const namesInHtml = new Map(
+  LANGUAGES.map((language) => [
+    language,
+    names[language].replaceAll(/[^\0-\xff]/g, (letter) => `&#${letter.charCodeAt(0)};`),
+  ]),
+);
 /** Seconds. */
 const yearAge = 31_536_000;
 
@@ -28,6 +35,7 @@ export function languageOf(visit: Visit, wanted: readonly string[]): Language {
 export interface LanguageLink {
   readonly language: Language;
   readonly name: string;
+  readonly nameInHtml: string;
   /** Of this page's address. */
   readonly query: string;
 }
@@ -54,5 +62,10 @@ export function languageLinks(request: FastifyRequest, carried: unknown): Langua
   }
   if ([...given.keys()].some((name) => name !== "language" && !query.has(name))) return [];
   const others = query.size === 0 ? "" : `${query}&`;
-  return LANGUAGES.map((language) => ({ language, name: names[language], query: `?${others}language=${language}` }));
+  return LANGUAGES.map((language) => ({
+    language,
+    name: names[language],
+    nameInHtml: namesInHtml.get(language) ?? names[language],
+    query: `?${others}language=${language}`,
+  }));
 }

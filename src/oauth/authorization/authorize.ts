@@ -274,7 +274,6 @@ export interface RequestDescription {
   /** The client gave itself its name. */
   readonly unverified: boolean;
   readonly redirectOrigin: string;
-  readonly scopes: readonly string[];
   readonly loginHint: string;
   /** Preferred languages of the pages (`ui_locales`), most wanted first. */
   readonly languages: readonly string[];
@@ -290,10 +289,6 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
   if (isOfDevicePage(pending)) return null;
   const destination = await readDestination(ctx, pending.parameters);
   const { client } = destination;
-  const scopes = await readRequest(ctx, destination, pending.parameters).then(
-    ({ consentScopes }) => consentScopes,
-    () => [],
-  );
   const redirectOrigin = originOf(destination.redirectUri);
   return {
     clientId: client.clientId,
@@ -303,10 +298,18 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
     clientTerms: shownLink(client, client.metadata.tos_uri, redirectOrigin),
     unverified: isUnverified(client),
     redirectOrigin,
-    scopes,
     loginHint: pending.parameters["login_hint"] ?? "",
     languages: languagesOf(pending),
   };
+}
+
+/** The scopes that the user of a client's pending request is asked for; none where it can no longer be read. @throws AuthError as `authorize` */
+export async function scopesToConsent(ctx: OAuthContext, { parameters }: PendingRequest): Promise<readonly string[]> {
+  const destination = await readDestination(ctx, parameters);
+  return readRequest(ctx, destination, parameters).then(
+    ({ consentScopes }) => consentScopes,
+    () => [],
+  );
 }
 
 function asksForLogin({ prompt }: AuthorizationRequest): boolean {

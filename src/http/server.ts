@@ -143,7 +143,8 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     // a request that failed before its endpoint is not under way yet
     return duringRequest(infoOf(request), () => sendError(ctx, request, reply, error));
   });
-  // decorates requests of every path: a page may answer any of them
+  // these decorate requests of every path: a page may answer any of them
+  nameReaders(app);
   await app.register(accepts);
   await app.register(async (scope) => {
     // the request of an application that waits is in a cookie
@@ -156,7 +157,6 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     });
   });
   nameRequests(app);
-  nameReaders(app);
   observe(app, ctx);
   sendHeaders(app, headersOf(config));
   refuseTwins(app);

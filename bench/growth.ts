@@ -21,6 +21,7 @@ import {
   authorizationOf,
   type Common,
   emailOf,
+  POPULATION_AGE_MS,
   populate,
   sessionHash,
   settle,
@@ -189,7 +190,12 @@ export async function growth(size = LARGE_SIZE): Promise<readonly Figure[]> {
 }
 
 async function openSide(url: string, users: number): Promise<Side> {
-  const app = await startApp({ DATABASE_URL: url, ACCESS_TOKEN_TTL: "3600", LOG_LEVEL: "error" }, clients);
+  const settings = { DATABASE_URL: url, ACCESS_TOKEN_TTL: "3600", LOG_LEVEL: "error" };
+  await (await startApp(settings, clients)).close();
+  const connection = await createConnection({ uri: url });
+  // what an older client of the same id was given counts no longer
+  await connection.query("UPDATE oauth2_registered_client SET created_at = created_at - ?", [POPULATION_AGE_MS]);
+  const app = await startApp(settings, clients);
   const ctx = app.context;
   const now = ctx.clock.now();
   const [client, internal] = await Promise.all([findClient(ctx, portal.clientId), findClient(ctx, "internal-service")]);
@@ -205,7 +211,7 @@ async function openSide(url: string, users: number): Promise<Side> {
   await populate(url, users, common, showProgress(users * AUTHORIZATIONS_PER_USER));
   await settle(url);
   const caller = { client: internal, scopes: new Set(internal.metadata.scope.split(" ")) };
-  return { app, ctx, url, users, common, connection: await createConnection({ uri: url }), client, caller };
+  return { app, ctx, url, users, common, connection, client, caller };
 }
 
 /** On a terminal one line that fills up, elsewhere a line for each tenth. */

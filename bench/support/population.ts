@@ -5,6 +5,8 @@ import type { Authorization, RefreshTokenState } from "../../src/store/authoriza
 /** Rows of one statement: few enough for a progress bar, enough to be fast. */
 const chunk = 50_000;
 const dayMs = 86_400_000;
+/** No row is older. */
+export const POPULATION_AGE_MS = 30 * dayMs;
 export const AUTHORIZATIONS_PER_USER = 5;
 
 /** What all rows of a population have in common. */
@@ -55,7 +57,7 @@ interface Bulk {
 function bulks(users: number, { clientId, scope, passwordHash, refresh, now }: Common): Bulk[] {
   const text = (value: string) => `'${value.replaceAll("'", "''")}'`;
   const owner = `seq % ${users}`;
-  const spread = `(seq * 7919 % ${30 * dayMs})`;
+  const spread = `(seq * 7919 % ${POPULATION_AGE_MS})`;
   const created = `${now} - ${spread}`;
   const browser = { ip_address: text(ipAddress), user_agent: text(userAgent) };
   const end = `${now + dayMs} + ${spread}`;

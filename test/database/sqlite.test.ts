@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "@jest/globals";
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
 import { Clock } from "../../src/clock.ts";
 import { openStore } from "../../src/database/open-store.ts";
 import { sealer, signUp } from "./contract/fixtures.ts";
@@ -45,6 +45,24 @@ describe("the SQLite file", () => {
     expect(() => execFileSync(process.execPath, ["--input-type=module", "-e", script], { stdio: "ignore" })).toThrow();
     const store = await openStore({ url, sealer, clock: new Clock(), log });
     expect(await store.limits.take("killed", 1, 1000, 5)).toBe(1005);
+    await store.close();
+  });
+
+  it("makes the plan of a read and the function of its rows once, whatever is asked for", async () => {
+    const store = await openStore({ url: await freshUrl(), sealer, clock: new Clock(), log });
+    const users = [await signUp(store), await signUp(store)];
+    const clock = new Clock();
+    const read = async (user: { uuid: string; email: string }) => {
+      await store.users.findByEmail(user.email);
+      await store.users.findToCheck({ uuid: user.uuid }, { key: user.uuid, limit: 1, now: clock.now() });
+      await store.outbox.queues();
+    };
+    await read(await signUp(store));
+    // by which the driver makes the functions
+    const made = jest.spyOn(globalThis, "Function");
+    for (const user of users) await read(user);
+    expect(made).not.toHaveBeenCalled();
+    made.mockRestore();
     await store.close();
   });
 

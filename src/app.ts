@@ -40,7 +40,7 @@ import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
 import { createLogger, type Logger } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
-import { eraseClosedAccounts } from "./users/deletion.ts";
+import { eraseClosedAccounts, forgetDeleted } from "./users/deletion.ts";
 
 export interface Overrides {
   readonly clock?: Clock;
@@ -263,6 +263,7 @@ function startJobs(context: OAuthContext, closers: Closers): void {
   const housekeeping = startHousekeeping(context, async () => {
     await rotateWhenDue(context);
     await removeOutlivedKeys(context);
+    await forgetDeleted(context);
     if (performance.now() < erasureDueAt) return;
     erasureDueAt = performance.now() + erasureEveryMs;
     while ((await eraseClosedAccounts(context)) > 0);

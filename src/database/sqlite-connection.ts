@@ -47,6 +47,6 @@ const hasPlans = /^SELECT.*( JOIN | ORDER BY |\bMIN\()/s;
  * better, and the driver then makes the function anew that builds its rows: together six to twelve times the work of the statement. Values in
  * subqueries it leaves alone.
  */
-function plannedOnce(sql: string): string {
+export function plannedOnce(sql: string): string {
   return hasPlans.test(sql) ? sql.replaceAll("?", "(SELECT ?)") : sql;
 }

@@ -408,6 +408,14 @@ export class Users implements UserStore {
     );
   }
 
+  async listDeleted(after: string, limit: number): Promise<string[]> {
+    const rows = await this.#database.rows<{ value: string }>(
+      "SELECT value FROM revocation WHERE kind = 'subject' AND value > ? ORDER BY value LIMIT ?",
+      [after, limit],
+    );
+    return rows.map(({ value }) => value);
+  }
+
   async delete(uuid: string, event: AuthEvent, closedBefore?: number): Promise<boolean> {
     const now = event.timestamp;
     return this.#database.transaction(async (sql) => {

@@ -142,6 +142,8 @@ export interface UserStore {
   listClosed(before: number, limit: number): Promise<User[]>;
   /** Forgets from where the user's authorizations came, of `batch` of them. Returns of how many; call again while that is a batch. */
   forgetTraces(uuid: string, batch: number): Promise<number>;
+  /** Users who were deleted a while ago at most, as long as their tokens would have lived: those whose uuid comes after this one, in that order. */
+  listDeleted(after: string, limit: number): Promise<string[]>;
   /** Deletes account, profile, consents, sessions and codes, revokes every authorization, at the event's time. False: no such user.
    * @param closedBefore only if it was closed up to this time, and still is */
   delete(uuid: string, event: AuthEvent, closedBefore?: number): Promise<boolean>;

@@ -94,13 +94,29 @@ export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
 }
 
 /**
- * What is left says that there was a user: revoked authorizations until their tokens have expired, without address and browser, and the
- * tombstone that revokes whatever names the user.
+ * What is left says that there was a user: revoked authorizations until their tokens have expired, without address and browser (of more than
+ * a thousand a little later), and the tombstone that revokes whatever names the user.
  */
 async function erase(ctx: Context, user: User, closedBefore?: number): Promise<boolean> {
   const event = userDeleted(user, UNKNOWN_ASKER, ctx.clock.now());
   if (!(await ctx.store.users.delete(user.uuid, event, closedBefore))) return false;
-  while ((await ctx.store.users.forgetTraces(user.uuid, tracesAtOnce)) === tracesAtOnce);
   securityEvent(ctx, "user_deleted", { sub: user.uuid });
+  // the user is deleted whatever comes of this: `forgetDeleted` has the rest of many thousands
+  await ctx.store.users.forgetTraces(user.uuid, tracesAtOnce).catch((error: unknown) => {
+    ctx.log.warn(
+      { err: error, sub: user.uuid },
+      "traces of a deleted user are left; they are forgotten within a minute or two",
+    );
+  });
   return true;
+}
+
+/** Forgets what deleted users' authorizations still say of where they came from, as after a crash, or of users who had thousands. */
+export async function forgetDeleted(ctx: Context): Promise<void> {
+  const { users } = ctx.store;
+  let deleted: readonly string[] = [];
+  do {
+    deleted = await users.listDeleted(deleted.at(-1) ?? "", accountsAtOnce);
+    for (const uuid of deleted) while ((await users.forgetTraces(uuid, tracesAtOnce)) === tracesAtOnce);
+  } while (deleted.length === accountsAtOnce);
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import { plannedOnce } from "../../../src/database/sqlite-connection.ts";
 import { type Database, rollback, type Sql } from "../../../src/database/transaction.ts";
 import { EVENT_TYPES, UNKNOWN_ASKER, userSecurity } from "../../../src/events.ts";
 import { OUTBOX_LANES, type OutboxPage } from "../../../src/store/outbox.ts";
@@ -125,6 +126,8 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.outbox.list("pending", 5);
   await store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user));
   await store.users.delete(busy.user.uuid, deletedEvent(busy.user));
+  await store.users.listDeleted("", 5);
+  await store.users.forgetTraces(busy.user.uuid, 5);
   await store.cleanUp(NOW, 10);
 }
 
@@ -271,7 +274,7 @@ async function fill(database: Database, store: Store): Promise<void> {
 
 async function scansTable(database: Database, sql: string, parameters: Statement["parameters"]): Promise<boolean> {
   if (database.dialect === "sqlite") {
-    const plan = await database.rows<{ detail: string }>(`EXPLAIN QUERY PLAN ${sql}`, parameters);
+    const plan = await database.rows<{ detail: string }>(`EXPLAIN QUERY PLAN ${plannedOnce(sql)}`, parameters);
     return plan.some(({ detail }) => /^SCAN (?!CONSTANT)/.test(detail) && !/USING (COVERING )?INDEX/.test(detail));
   }
   const queues = sql.includes(" AS q47");

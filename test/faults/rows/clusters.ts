@@ -158,7 +158,7 @@ function member<T>(all: readonly T[], turn: number): T {
 async function delayOfEvents(system: System): Promise<number> {
   const from = performance.now();
   for (let worst = 0; ; await sleep(100)) {
-    const sql = "SELECT MIN(created_at) AS oldest FROM outbox WHERE status = 'pending'";
+    const sql = "SELECT MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'waiting')";
     const [row] = await system.rows<{ oldest: number | null }>(sql);
     const passed = performance.now() - from;
     if (row?.oldest != null) worst = Math.max(worst, Date.now() - row.oldest);

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { createConnection } from "mysql2/promise";
 import { main } from "../commands/program.ts";
 import { testEnvironment } from "../support/app.ts";
 import { getTokens, internalBasic, introspect, patiently, postForm, refresh, signUp } from "../support/flow.ts";
@@ -153,6 +154,27 @@ it("C-83 ends with status 78 where a port of its workers is taken", async () => 
   } finally {
     child.kill("SIGKILL");
     taken.close();
+  }
+});
+
+it("F-06 a start that meets a row which stays locked tries again, and is up once it is not", async () => {
+  const url = await database.createDatabase();
+  const first = await startWorkers({ DATABASE_URL: url, WORKERS: "1" });
+  await until(() => first.output().includes("Next:"));
+  first.child.kill("SIGTERM");
+  await first.closed;
+  const other = await createConnection(url);
+  await other.query("START TRANSACTION");
+  await other.query("SELECT lifetime_ms FROM access_token_lifetime FOR UPDATE");
+  const { child, output } = await startWorkers({ DATABASE_URL: url, WORKERS: "1" });
+  try {
+    await until(() => output().includes("trying again") || child.exitCode !== null);
+    await other.query("ROLLBACK");
+    await until(() => output().includes("Next:") || child.exitCode !== null);
+    expect([child.exitCode, output()]).toEqual([null, expect.stringContaining("Next:")]);
+  } finally {
+    other.destroy();
+    child.kill("SIGKILL");
   }
 });
 

@@ -10,6 +10,8 @@ const holdMs = 10_000;
 /** A replica writes again, and an event waits no longer than this (milliseconds). A broker that stands still is given up by the others after 9 s. */
 const databaseBoundMs = 5_000;
 const eventsBoundMs = 60_000;
+/** The relay's replica died: another one takes its lanes (milliseconds). */
+const relayBoundMs = 12_000;
 const giveUpMs = 120_000;
 
 /** One fault and its end. `turn` says which of the three it is done to. @returns milliseconds until what it hit worked again */
@@ -43,7 +45,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: "kill -9 a replica",
-    boundMs: eventsBoundMs,
+    boundMs: relayBoundMs,
     async inject(system, _writers, turn) {
       const replica = member(system.replicas, turn);
       await replica.kill();

@@ -47,6 +47,8 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
+  /** False: another process answers at the internal port meanwhile, and is ready. */
+  readonly waitingRoom?: boolean;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
   /** True: no other process may serve the same SQLite file meanwhile. The service says so unless this is false. */
@@ -146,7 +148,10 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const log = overrides.log ?? createLogger(config.logLevel);
   // with several workers, their primary has said it for all of them
   if (cluster.worker === undefined) warnOfMisspelt(config, log);
-  const room = await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config));
+  const room =
+    (overrides.waitingRoom ?? true)
+      ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
+      : { reason: "", close: async () => undefined };
   const closers = new Closers();
   closers.push(room.close);
   const state = { draining: false };

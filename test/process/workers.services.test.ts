@@ -157,6 +157,26 @@ it("C-83 ends with status 78 where a port of its workers is taken", async () => 
   }
 });
 
+it("a worker that takes the place of a dead one gets no request before it is ready: the other one answers them", async () => {
+  const { metricsUrl, child, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const before = workers();
+    process.kill(before[0] ?? 0, "SIGKILL");
+    await until(() => output().includes("a worker died") && workers().some((pid) => !before.includes(pid)));
+    const statuses = new Set<number>();
+    // some seconds: the new one starts meanwhile
+    for (let asked = 0; asked < 400; asked++) {
+      const { status } = await fetch(metricsUrl.replace("/metrics", "/readyz"), { headers: { connection: "close" } });
+      statuses.add(status);
+      await sleep(10);
+    }
+    expect([...statuses]).toEqual([200]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
 it("F-06 a start that meets a row which stays locked tries again, and is up once it is not", async () => {
   const url = await database.createDatabase();
   const first = await startWorkers({ DATABASE_URL: url, WORKERS: "1" });

@@ -47,6 +47,8 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
+  /** False: another process answers at the internal port meanwhile, and is ready. */
+  readonly waitingRoom?: boolean;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
   /** True: no other process may serve the same SQLite file meanwhile. The service says so unless this is false. */
@@ -146,17 +148,21 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const log = overrides.log ?? createLogger(config.logLevel);
   // with several workers, their primary has said it for all of them
   if (cluster.worker === undefined) warnOfMisspelt(config, log);
-  const room = await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config));
+  const room =
+    (overrides.waitingRoom ?? true)
+      ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
+      : { reason: "", close: async () => undefined };
   const closers = new Closers();
   closers.push(room.close);
   const state = { draining: false };
   try {
-    const context = await openPatiently(settings, { ...overrides, log }, room);
+    const context = await openPatiently(settings, { ...overrides, log }, room, async (opened) => {
+      await syncClock(opened);
+      // before anything is signed; the command line signs nothing
+      await opened.store.revocations.declareLifetime(config.accessTokenTtl * 1000, opened.clock.now());
+      if (overrides.applyClients ?? true) await applyConfiguredClients(opened, settings.secrets.clients);
+    });
     closers.push(() => context[Symbol.asyncDispose]());
-    await syncClock(context);
-    // before anything is signed; the command line signs nothing
-    await context.store.revocations.declareLifetime(config.accessTokenTtl * 1000, context.clock.now());
-    if (overrides.applyClients ?? true) await applyConfiguredClients(context, settings.secrets.clients);
     await prepareEventsFile(config);
     startEvents(context, settings.secrets, closers);
     await startMail(context, settings.secrets, closers);
@@ -339,28 +345,50 @@ export async function prepare(settings: Settings, overrides: Overrides = {}): Pr
   warnOfMisspelt(settings.config, log);
   const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
   try {
-    await using context = await openPatiently(settings, { ...overrides, log }, room);
-    await syncClock(context);
-    await applyConfiguredClients(context, settings.secrets.clients);
+    await using _ = await openPatiently(settings, { ...overrides, log }, room, async (context) => {
+      await syncClock(context);
+      await applyConfiguredClients(context, settings.secrets.clients);
+    });
   } finally {
     await room.close();
   }
 }
 
-/** Opens the context, and retries while the database is away or its migrations wait. @param room gets the reason */
+/**
+ * Opens the context, and retries while the database is away or its migrations wait.
+ * @param room gets the reason
+ * @param begin what the start does with the database first: a fault of that time passes too
+ */
 async function openPatiently(
   settings: Settings,
   overrides: Overrides & { log: Logger },
   room: WaitingRoom,
+  begin: (context: OAuthContext) => Promise<void>,
 ): Promise<OAuthContext & AsyncDisposable> {
   for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {
     try {
-      return await createContext(settings, { serves: true, ...overrides });
+      return await openOnce(settings, overrides, begin);
     } catch (error) {
       if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
-      room.reason = error instanceof MigrationsWait ? error.description : "the database is away";
+      const isOfDatabase = error.cause !== undefined && !(error instanceof MigrationsWait);
+      room.reason = isOfDatabase ? "the database is away" : error.description;
       overrides.log.warn({ err: error.cause ?? error }, `${room.reason}; trying again in ${pause} ms`);
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
+  }
+}
+
+async function openOnce(
+  settings: Settings,
+  overrides: Overrides,
+  begin: (context: OAuthContext) => Promise<void>,
+): Promise<OAuthContext & AsyncDisposable> {
+  const context = await createContext(settings, { serves: true, ...overrides });
+  try {
+    await begin(context);
+    return context;
+  } catch (error) {
+    await context[Symbol.asyncDispose]();
+    throw error;
   }
 }

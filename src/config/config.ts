@@ -266,6 +266,11 @@ function readKafka(read: Reader, production: boolean): { kafka: KafkaConfig | nu
     topicPartitions: read.integer("KAFKA_TOPIC_PARTITIONS"),
     topicReplication: read.integer("KAFKA_TOPIC_REPLICATION"),
   };
+  if (kafka.topicReplication === 0) read.problem("KAFKA_TOPIC_REPLICATION", "must be -1 or at least 1");
+  const ofBrokers = [...(kafka.ssl ? ["KAFKA_SSL"] : []), ...(mechanism === null ? [] : ["KAFKA_SASL_MECHANISM"])];
+  if (brokers.length === 0 && ofBrokers.length > 0) {
+    read.problem("KAFKA_BROKERS", `is needed with ${ofBrokers.join(" and ")}: without brokers, events go to a file`);
+  }
   return {
     kafka: brokers.length === 0 ? null : kafka,
     kafkaSasl: mechanism === null ? null : { mechanism, username: username ?? "", password: password ?? "" },
@@ -530,6 +535,11 @@ export function readConfig(env: Environment): Settings {
   const rateLimit = read.integer("RATE_LIMIT_PER_MINUTE");
   const callerRateLimit = read.integer("CALLER_RATE_LIMIT");
 
+  const accessTokenTtl = read.integer("ACCESS_TOKEN_TTL");
+  const refreshTokenTtl = read.integer("REFRESH_TOKEN_TTL");
+  if (refreshTokenTtl < accessTokenTtl) {
+    read.problem("REFRESH_TOKEN_TTL", `is ${refreshTokenTtl}, less than ACCESS_TOKEN_TTL (${accessTokenTtl})`);
+  }
   const rejectedStatus = read.choice("REFRESH_REJECTED_STATUS");
   const { kafka, kafkaSasl } = readKafka(read, production);
   const privateUriSchemes = readPrivateUriSchemes(read);
@@ -556,8 +566,8 @@ export function readConfig(env: Environment): Settings {
     kafka,
     eventsFile: readEventsFile(read),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
-    accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
-    refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
+    accessTokenTtl,
+    refreshTokenTtl,
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),

@@ -2,6 +2,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
 import { within } from "../deadline.ts";
+import { messageOf, StartRefused } from "../errors.ts";
 import { addressOf } from "../net/address.ts";
 import type { MysqlHost } from "../net/mysql-url.ts";
 
@@ -26,6 +27,8 @@ const firstAnswerMs = 4_000;
 
 /** Errors of MySQL: no such database, no such table. */
 const absent = new Set([1049, 1146]);
+/** This user has no access to the database, the password is wrong, there is no such database. */
+const refusals = new Set([1044, 1045, 1049]);
 
 export interface HostLog {
   warn(fields: object, message: string): void;
@@ -59,12 +62,12 @@ export class Hosts {
 
   /**
    * Chooses the first server that takes writes; if none does, the first that answers.
-   * @throws the first server's error: none answers
+   * @throws the first server's error: none answers; StartRefused: all refuse the user, the password or the database
    */
   static async open(hosts: readonly MysqlHost[], access: Access, log: HostLog): Promise<Hosts> {
     const found = await Promise.all(hosts.map((host) => ask(host, access, firstAnswerMs)));
     const chosen = found.find(({ state }) => state?.writable) ?? found.find(({ state }) => state !== null);
-    if (chosen?.state == null) throw found[0]?.error;
+    if (chosen?.state == null) throw refusalOf(found) ?? found[0]?.error;
     return new Hosts(hosts, chosen, chosen.state, access, log);
   }
 
@@ -167,6 +170,17 @@ interface Found {
   /** Null: it did not answer. */
   readonly state: ServerState | null;
   readonly error?: unknown;
+}
+
+function refusalOf(found: readonly Found[]): StartRefused | null {
+  const [first] = found;
+  if (first === undefined || !found.every(({ error }) => refusals.has((error as { errno?: number }).errno ?? 0)))
+    return null;
+  const names = found.map(({ host }) => addressOf(host)).join(", ");
+  return new StartRefused(
+    `DATABASE_URL: ${names} refuses the user, the password or the database: ${messageOf(first.error)}`,
+    { cause: first.error },
+  );
 }
 
 async function ask(host: MysqlHost, access: Access, ms: number): Promise<Found> {

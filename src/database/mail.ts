@@ -84,11 +84,17 @@ export class MailQueue implements MailStore {
     );
   }
 
+  /** One that is set aside has `sent_at` too: the clean-up finds it by that, a week after it was written. */
   async failed(eventId: string, reason: string, nextAttemptAt: number | null): Promise<void> {
-    await this.#database.change(
-      "UPDATE mail SET status = ?, reason = ?, next_attempt_at = ? WHERE event_id = ? AND status = 'pending'",
-      [nextAttemptAt === null ? "parked" : "pending", reason.slice(0, 500), nextAttemptAt ?? 0, eventId],
-    );
+    const to =
+      nextAttemptAt === null
+        ? "status = 'parked', next_attempt_at = 0, sent_at = created_at"
+        : "status = 'pending', next_attempt_at = ?";
+    await this.#database.change(`UPDATE mail SET ${to}, reason = ? WHERE event_id = ? AND status = 'pending'`, [
+      ...(nextAttemptAt === null ? [] : [nextAttemptAt]),
+      reason.slice(0, 500),
+      eventId,
+    ]);
   }
 
   async stats(): Promise<{ pending: number; parked: number }> {

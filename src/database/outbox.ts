@@ -21,13 +21,25 @@ interface OutboxRow {
   user_id: string;
   seq: number;
   lane: number;
-  status: OutboxStatus;
+  status: StoredStatus;
   attempts: number;
   payload: string;
   reason: string | null;
   created_at: number;
   sent_at: number | null;
 }
+
+/**
+ * `waiting` is `pending` of a type that the previous release does not know: its relay reads what is `pending`, and sets aside what it
+ * cannot encode.
+ */
+type StoredStatus = OutboxStatus | "waiting";
+const toPreviousUnknown: readonly AuthEvent["eventType"][] = [
+  ...(["USER_EMAIL_VERIFICATION", "USER_PASSWORD_CHANGED", "USER_DELETED", "USER_SECURITY"] as const),
+];
+const unsentStatusOf = (eventType: AuthEvent["eventType"]) =>
+  toPreviousUnknown.includes(eventType) ? "waiting" : "pending";
+const isUnsent = "status IN ('pending', 'waiting')";
 
 const entryColumns = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
 
@@ -38,8 +50,8 @@ const allQueues: readonly OutboxQueue[] = Array.from({ length: OUTBOX_LANES }, (
 /** One look into the index for each queue: grouping would read every pending event. */
 const oldestOfEachQueue = `SELECT ${allQueues
   .map(
-    (_, index) =>
-      `(SELECT MIN(created_at) FROM outbox WHERE status = 'pending' AND lane = ? AND event_type = ?) AS q${index}`,
+    ({ eventType }, index) =>
+      `(SELECT MIN(created_at) FROM outbox WHERE status = '${unsentStatusOf(eventType)}' AND lane = ? AND event_type = ?) AS q${index}`,
   )
   .join(", ")}`;
 
@@ -50,7 +62,7 @@ function entryOf(row: Omit<OutboxRow, "payload">): OutboxEntry {
     userId: row.user_id,
     seq: row.seq,
     lane: row.lane,
-    status: row.status,
+    status: row.status === "waiting" ? "pending" : row.status,
     attempts: row.attempts,
     createdAt: row.created_at,
     sentAt: row.sent_at,
@@ -78,18 +90,16 @@ export class Outbox implements OutboxStore {
   /** Writes an event in the transaction that took `seq` from the user's row. Its commit wakes the relay of the user's lane. */
   async append(sql: TransactionSql, userId: string, seq: number, event: AuthEvent): Promise<void> {
     const lane = laneOf(userId);
-    await sql.change(
-      `INSERT INTO outbox (${entryColumns}, payload) VALUES (?, ?, ?, ?, ?, 'pending', 0, NULL, ?, NULL, ?)`,
-      [
-        event.eventId,
-        event.eventType,
-        userId,
-        seq,
-        lane,
-        event.timestamp,
-        this.#sealer.seal(JSON.stringify(event), event.eventId),
-      ],
-    );
+    await sql.change(`INSERT INTO outbox (${entryColumns}, payload) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, ?, NULL, ?)`, [
+      event.eventId,
+      event.eventType,
+      userId,
+      seq,
+      lane,
+      unsentStatusOf(event.eventType),
+      event.timestamp,
+      this.#sealer.seal(JSON.stringify(event), event.eventId),
+    ]);
     await this.#mail.append(sql, userId, event);
     sql.afterCommit(() => this.#wake(lane, event.eventType));
   }
@@ -130,7 +140,7 @@ export class Outbox implements OutboxStore {
     if (users.size === 0) return { entries: [], end, isLast };
     const eachUser = Array.from(
       users,
-      () => "(user_id = ? AND event_type = ? AND status = 'pending' AND seq <= ?)",
+      () => `(user_id = ? AND event_type = ? AND status = '${unsentStatusOf(queue.eventType)}' AND seq <= ?)`,
     ).join(" OR ");
     const rows = await this.#database.rows<OutboxRow>(
       `SELECT ${entryColumns}, payload FROM outbox${this.#by("ix_outbox_user_type")} WHERE ${eachUser}`,
@@ -149,7 +159,7 @@ export class Outbox implements OutboxStore {
     const behind = after === null ? "" : " AND created_at >= ? AND (created_at > ? OR event_id > ?)";
     return this.#database.rows<Pick<OutboxRow, "user_id" | "seq" | "created_at" | "event_id">>(
       `SELECT user_id, seq, created_at, event_id FROM outbox${this.#by("ix_outbox_queue")}
-       WHERE status = 'pending' AND lane = ? AND event_type = ?${behind} ORDER BY created_at, event_id LIMIT ?`,
+       WHERE status = '${unsentStatusOf(eventType)}' AND lane = ? AND event_type = ?${behind} ORDER BY created_at, event_id LIMIT ?`,
       [lane, eventType, ...(after === null ? [] : [after.createdAt, after.createdAt, after.eventId]), limit],
     );
   }
@@ -203,7 +213,7 @@ export class Outbox implements OutboxStore {
   async countAttempt(eventIds: readonly string[]): Promise<void> {
     if (eventIds.length === 0) return;
     await this.#database.change(
-      `UPDATE outbox SET attempts = attempts + 1 WHERE status = 'pending' AND event_id IN ${placeholders(eventIds.length)}`,
+      `UPDATE outbox SET attempts = attempts + 1 WHERE ${isUnsent} AND event_id IN ${placeholders(eventIds.length)}`,
       eventIds,
     );
   }
@@ -226,14 +236,16 @@ export class Outbox implements OutboxStore {
       `UPDATE outbox SET ${Object.keys(to)
         .map((column) => `${column} = ?`)
         .join(", ")}
-       WHERE status = 'pending' AND ${which} AND ${HOLDS_LEASE}`,
+       WHERE ${isUnsent} AND ${which} AND ${HOLDS_LEASE}`,
       [...Object.values(to), ...eventIds, ...leaseValues(lease)],
     );
     return changed > 0 || holdsLease(this.#database, lease);
   }
 
   async list(status: OutboxStatus | null, limit: number): Promise<OutboxEntry[]> {
-    const statuses = status === null ? ["pending", "parked", "sent"] : [status];
+    const statuses = (status === null ? (["pending", "parked", "sent"] as const) : [status]).flatMap(
+      (each): StoredStatus[] => (each === "pending" ? [each, "waiting"] : [each]),
+    );
     const found: OutboxEntry[] = [];
     for (const each of statuses) {
       if (found.length >= limit) break;
@@ -249,9 +261,10 @@ export class Outbox implements OutboxStore {
   async retry(eventIds: readonly string[] | null): Promise<number> {
     if (eventIds?.length === 0) return 0;
     const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
+    const unsent = `CASE WHEN event_type IN ${placeholders(toPreviousUnknown.length)} THEN 'waiting' ELSE 'pending' END`;
     const changed = await this.#database.change(
-      `UPDATE outbox SET status = 'pending', reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
-      eventIds ?? [],
+      `UPDATE outbox SET status = ${unsent}, reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
+      [...toPreviousUnknown, ...(eventIds ?? [])],
     );
     if (changed > 0) for (const { lane, eventType } of await this.queues()) this.#wake(lane, eventType);
     return changed;
@@ -264,14 +277,15 @@ export class Outbox implements OutboxStore {
   }
 
   async stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }> {
-    const rows = await this.#database.rows<{ status: OutboxStatus; amount: number; oldest: number }>(
-      "SELECT status, COUNT(*) AS amount, MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'parked') GROUP BY status",
+    const rows = await this.#database.rows<{ status: StoredStatus; amount: number; oldest: number }>(
+      "SELECT status, COUNT(*) AS amount, MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'waiting', 'parked') GROUP BY status",
     );
-    const of = (status: OutboxStatus) => rows.find((row) => row.status === status);
+    const of = (status: StoredStatus) => rows.filter((row) => row.status === status);
+    const unsent = [...of("pending"), ...of("waiting")];
     return {
-      pending: Number(of("pending")?.amount ?? 0),
-      parked: Number(of("parked")?.amount ?? 0),
-      oldestPendingAt: of("pending")?.oldest ?? null,
+      pending: unsent.reduce((sum, { amount }) => sum + Number(amount), 0),
+      parked: Number(of("parked")[0]?.amount ?? 0),
+      oldestPendingAt: unsent.length === 0 ? null : Math.min(...unsent.map(({ oldest }) => oldest)),
     };
   }
 }

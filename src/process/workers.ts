@@ -7,6 +7,9 @@ import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 import { freeStartMemory } from "./start-memory.ts";
 import { onStopSignal } from "./stop-signals.ts";
 
+/** In the environment of a worker that starts while others serve. */
+export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
+
 const exitConfig = 78;
 const firstPauseMs = 250;
 const longestPauseMs = 15_000;
@@ -35,19 +38,23 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   answerForAllWorkers();
   let waiting = config.workers;
   let pause = firstPauseMs;
+  const serving = new Set<Worker>();
 
   const start = () => {
     const startedAt = performance.now();
-    const worker = cluster.fork();
+    // the listeners are shared: what one that is not ready yet would answer goes to those that are
+    const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
     let wasUp = false;
     worker.on("message", (message) => {
       if (message !== "up") return;
       wasUp = true;
+      serving.add(worker);
       if (--waiting === 0) up();
     });
     // a message to one that has just died: its exit follows
     worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
     worker.on("exit", (code, signal) => {
+      serving.delete(worker);
       if (stopping) return;
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
@@ -78,8 +85,11 @@ function endsWith(statuses: readonly number[], worker: Worker): Promise<boolean>
   return new Promise((resolve) => worker.once("exit", (code) => resolve(statuses.includes(code))));
 }
 
-/** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
-export async function serveAsWorker(settings: Settings): Promise<void> {
+/**
+ * One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too.
+ * @param besideOthers other workers are ready
+ */
+export async function serveAsWorker(settings: Settings, besideOthers: boolean): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   answerForWorker(() => app?.context.metrics.registry ?? null);
@@ -101,7 +111,7 @@ export async function serveAsWorker(settings: Settings): Promise<void> {
     close();
   });
   try {
-    app = await createApp(settings, { migrate: false, applyClients: false });
+    app = await createApp(settings, { migrate: false, applyClients: false, waitingRoom: !besideOthers });
   } catch (error) {
     // nothing is left to do: the channel to the primary must not keep this process, which the primary waits for
     process.channel?.unref();

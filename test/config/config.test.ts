@@ -40,6 +40,15 @@ describe("configuration", () => {
     expect(wrongOf({ HTTP_PORT: "8095", GRPC_PORT: "8095" })).toEqual(["GRPC_PORT"]);
     expect(wrongOf({ TRUST_PROXY: "0.0.0.0/0" })).toEqual(["TRUST_PROXY"]);
     expect(wrongOf({ EVENTS_FILE: tmpdir() })).toEqual(["EVENTS_FILE"]);
+    // else the events that Kafka was meant to get go to a file, and nothing says so
+    expect(wrongOf({ ...production, KAFKA_SSL: "1" })).toEqual(["KAFKA_BROKERS"]);
+    const sasl = { KAFKA_SASL_MECHANISM: "plain", KAFKA_SASL_USERNAME: "auth", KAFKA_SASL_PASSWORD: "secret" };
+    expect(wrongOf({ ...production, ...sasl })).toEqual(["KAFKA_BROKERS"]);
+    expect(wrongOf({ ...production, ...sasl, KAFKA_BROKERS: "kafka:9092" })).toEqual([]);
+    expect(wrongOf({ ...production, KAFKA_TOPIC_REPLICATION: "0" })).toEqual(["KAFKA_TOPIC_REPLICATION"]);
+    expect(wrongOf({ ...production, ACCESS_TOKEN_TTL: "3600", REFRESH_TOKEN_TTL: "600" })).toEqual([
+      "REFRESH_TOKEN_TTL",
+    ]);
     for (const path of ["/a/../b", "/a b", "/é"]) {
       expect([path, wrongOf({ ISSUER: `http://localhost:8095${path}` })]).toEqual([path, ["ISSUER"]]);
     }

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { createConnection } from "mysql2/promise";
 import { Clock } from "../../src/clock.ts";
+import { MIGRATIONS } from "../../src/database/data-source.ts";
+import { MigrationsWait, migrate, openDatabase } from "../../src/database/migrate.ts";
 import { openStore } from "../../src/database/open-store.ts";
-import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { freeze } from "../support/process.ts";
 import { NOW, sealer, signUp } from "./contract/fixtures.ts";
 import { describeStore } from "./store-contract.ts";
@@ -46,6 +49,67 @@ describe("a MariaDB that fails", () => {
     }
     await served(calls);
     await store.close();
+  });
+
+  it("F-57 is unavailable while the password of its user is being changed, and a start with the wrong one is refused in a sentence", async () => {
+    const url = await server.createDatabase();
+    const withPassword = (password: string) => {
+      const own = new URL(url);
+      own.username = "rotated";
+      own.password = password;
+      return own.href;
+    };
+    const setPassword = (password: string) =>
+      execute(server.url, `ALTER USER 'rotated'@'%' IDENTIFIED BY '${password}'`, "KILL USER rotated");
+    await execute(
+      server.url,
+      "CREATE USER 'rotated'@'%' IDENTIFIED BY 'first'",
+      `GRANT ALL ON \`${new URL(url).pathname.slice(1)}\`.* TO 'rotated'@'%'`,
+    );
+    const open = () => openStore({ url: withPassword("first"), sealer, clock: new Clock(), log });
+    const store = await open();
+    await setPassword("second");
+    const find = () => store.users.find("5b8ee9f1-3d0e-4c6f-8a33-000000000000");
+    await expect(find()).rejects.toMatchObject({ code: "unavailable" });
+    await expect(open()).rejects.toThrow(/^DATABASE_URL: .* refuses .*Access denied/);
+    await setPassword("first");
+    await served(() => [find()]);
+    await store.close();
+  });
+
+  it("C-07 F-54 a migration behind a transaction that stays open lets the others pass, says so, and runs when it has ended", async () => {
+    const url = await server.createDatabase();
+    const database = await openDatabase({ url });
+    await migrate(database);
+    const [last = ""] = MIGRATIONS.map((Migration) => new Migration().name).filter((name) => name.startsWith("Epochs"));
+    await database.change("ALTER TABLE users DROP COLUMN row_version");
+    await database.change("DELETE FROM auth_migrations WHERE name = ?", [last]);
+    const backup = await createConnection(url);
+    await backup.query("START TRANSACTION");
+    await backup.query("SELECT COUNT(*) FROM users");
+    let ended: unknown = null;
+    void migrate(database).then(
+      (names) => {
+        ended = names;
+      },
+      (error: unknown) => {
+        ended = error;
+      },
+    );
+    let slowest = 0;
+    while (ended === null) {
+      const from = performance.now();
+      await database.rows("SELECT COUNT(*) AS count FROM users");
+      slowest = Math.max(slowest, performance.now() - from);
+    }
+    expect(ended).toBeInstanceOf(MigrationsWait);
+    expect(ended).toMatchObject({ code: "unavailable", retryAfter: 5 });
+    // a second of the migration's, and what a busy machine adds
+    expect(slowest).toBeLessThan(4_000);
+    await backup.query("ROLLBACK");
+    backup.destroy();
+    expect(await migrate(database)).toEqual([last]);
+    await database.close();
   });
 
   it("is unavailable at once where no server listens", async () => {

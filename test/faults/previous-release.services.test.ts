@@ -18,7 +18,7 @@ import {
   type TestBrowser,
   type Tokens,
 } from "../support/flow.ts";
-import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 import { type ServiceProcess, spawnService } from "../support/process.ts";
 
 /** The release before this one. */
@@ -150,6 +150,28 @@ const release = checkOut(previous);
       }
       expect(ofUser()).toHaveLength(1);
     }
+  });
+
+  it("events that the previous release does not know wait in its lanes and go out when it ends: it sets none aside", async () => {
+    // as many as fall into lanes of both
+    const accounts = await Promise.all(Array.from({ length: 12 }, () => signUp(bases[1])));
+    const toldOf = (eventType: string) => {
+      const files = [oldEnv, newEnv].map(({ EVENTS_FILE: file = "" }) => file).filter((file) => existsSync(file));
+      const lines = files.flatMap((file) => readFileSync(file, "utf8").split("\n"));
+      return accounts.filter(({ uuid }) => lines.some((line) => line.includes(uuid) && line.includes(eventType)));
+    };
+    const allTold = async (eventType: string) => {
+      for (let tries = 0; toldOf(eventType).length < accounts.length; tries++) {
+        if (tries > 400) throw new Error(`${toldOf(eventType).length} of ${accounts.length}`);
+        await sleep(50);
+      }
+    };
+    await allTold("USER_SIGNUP");
+    await older.kill("SIGTERM");
+    await allTold("USER_EMAIL_VERIFICATION");
+    const parked = await execute(oldEnv["DATABASE_URL"] ?? "", "SELECT reason FROM outbox WHERE status = 'parked'");
+    expect(parked).toEqual([[]]);
+    older = await spawnService(oldEnv, path.join(release ?? "", "src/main.ts"));
   });
 
   it("the previous release can be started again on the new schema", async () => {

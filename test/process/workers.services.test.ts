@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { createConnection } from "mysql2/promise";
 import { main } from "../commands/program.ts";
 import { testEnvironment } from "../support/app.ts";
 import { getTokens, internalBasic, introspect, patiently, postForm, refresh, signUp } from "../support/flow.ts";
@@ -153,6 +154,47 @@ it("C-83 ends with status 78 where a port of its workers is taken", async () => 
   } finally {
     child.kill("SIGKILL");
     taken.close();
+  }
+});
+
+it("a worker that takes the place of a dead one gets no request before it is ready: the other one answers them", async () => {
+  const { metricsUrl, child, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const before = workers();
+    process.kill(before[0] ?? 0, "SIGKILL");
+    await until(() => output().includes("a worker died") && workers().some((pid) => !before.includes(pid)));
+    const statuses = new Set<number>();
+    // some seconds: the new one starts meanwhile
+    for (let asked = 0; asked < 400; asked++) {
+      const { status } = await fetch(metricsUrl.replace("/metrics", "/readyz"), { headers: { connection: "close" } });
+      statuses.add(status);
+      await sleep(10);
+    }
+    expect([...statuses]).toEqual([200]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+it("F-06 a start that meets a row which stays locked tries again, and is up once it is not", async () => {
+  const url = await database.createDatabase();
+  const first = await startWorkers({ DATABASE_URL: url, WORKERS: "1" });
+  await until(() => first.output().includes("Next:"));
+  first.child.kill("SIGTERM");
+  await first.closed;
+  const other = await createConnection(url);
+  await other.query("START TRANSACTION");
+  await other.query("SELECT lifetime_ms FROM access_token_lifetime FOR UPDATE");
+  const { child, output } = await startWorkers({ DATABASE_URL: url, WORKERS: "1" });
+  try {
+    await until(() => output().includes("trying again") || child.exitCode !== null);
+    await other.query("ROLLBACK");
+    await until(() => output().includes("Next:") || child.exitCode !== null);
+    expect([child.exitCode, output()]).toEqual([null, expect.stringContaining("Next:")]);
+  } finally {
+    other.destroy();
+    child.kill("SIGKILL");
   }
 });
 

@@ -25,7 +25,7 @@ export function resetEvents(app: TestApp, email: string): ToldEvent["event"][] {
 
 /** Waits until every event so far is in the file: each topic and each lane has a queue of its own, in no promised order. Only with SQLite. */
 export async function allTold(app: TestApp): Promise<void> {
-  const pending = () => rowsOf(app, "SELECT 1 FROM outbox WHERE status = 'pending' LIMIT 1").length;
+  const pending = () => rowsOf(app, "SELECT 1 FROM outbox WHERE status IN ('pending', 'waiting') LIMIT 1").length;
   await until(() => (pending() === 0 ? true : undefined));
 }
 

@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { calculateJwkThumbprint, type JWK } from "jose";
 import type { Clock } from "../../clock.ts";
 import type { Sealer } from "../../crypto/sealing.ts";
-import { StartRefused } from "../../errors.ts";
+import { AuthError, StartRefused } from "../../errors.ts";
 import type { KeyStore, KeyUse, StoredKey } from "../../store/keys.ts";
 import { LONGEST_SESSION_MS } from "../../store/sessions.ts";
 import type { Logger } from "../../telemetry/log.ts";
@@ -134,7 +134,10 @@ export class KeyRing {
   /** Each key retires when the next one that is trusted begins to sign. */
   #retire(): void {
     for (const key of this.#keys.values()) {
-      key.retiredAt = successorOf(this.#keys, key)?.activeFrom ?? Number.POSITIVE_INFINITY;
+      key.retiredAt = Math.min(
+        Number.POSITIVE_INFINITY,
+        ...successorsOf(this.#keys, key).map(({ activeFrom }) => activeFrom),
+      );
     }
   }
 
@@ -175,7 +178,10 @@ export class KeyRing {
     };
   }
 
-  /** Signs with the active key. @param typ `typ` of the JWS header @returns the token and the kid of its key */
+  /**
+   * Signs with the active key. @param typ `typ` of the JWS header @returns the token and the kid of its key
+   * @throws AuthError unavailable: the active key was distrusted a moment ago, and the one that replaces it is not loaded yet
+   */
   sign(use: KeyUse, alg: Alg, typ: string, claims: object): { token: string; kid: string } {
     const now = this.#clock.now();
     let key: RingKey | undefined;
@@ -183,7 +189,9 @@ export class KeyRing {
       if (each.use !== use || each.alg !== alg || each.activeFrom > now || each.distrustedAt !== null) continue;
       if (key === undefined || each.generation > key.generation) key = each;
     }
-    if (key === undefined) throw new Error(`no active ${alg} key for ${use} tokens`);
+    if (key === undefined) {
+      throw new AuthError("unavailable", `no ${alg} key signs ${use} tokens at the moment`, { retryAfter: 1 });
+    }
     return { token: this.#signWith(key, typ, claims), kid: key.kid };
   }
 
@@ -326,12 +334,12 @@ function generationsOf(keys: ReadonlyMap<string, RingKey>, use: KeyUse, alg: Alg
   return same.sort((a, b) => a.generation - b.generation);
 }
 
-/** The next generation that may sign. Distrusted keys are skipped: the key before them goes on signing. */
-function successorOf(
+/** The later generations that may sign. Distrusted keys are left out: the key before them goes on signing. */
+function successorsOf(
   keys: ReadonlyMap<string, RingKey>,
   { use, alg, generation }: Pick<StoredKey, "use" | "alg" | "generation">,
-): RingKey | undefined {
-  return generationsOf(keys, use, alg).find((other) => other.generation > generation && other.distrustedAt === null);
+): RingKey[] {
+  return generationsOf(keys, use, alg).filter((other) => other.generation > generation && other.distrustedAt === null);
 }
 
 function open(key: StoredKey): RingKey {

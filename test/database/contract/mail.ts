@@ -8,8 +8,9 @@ export function mailContract(opened: () => OpenedStore): void {
   describe("mail", () => {
     let store: Store;
     let silent: Store;
+    let database: OpenedStore["database"];
     beforeAll(() => {
-      const { database } = opened();
+      ({ database } = opened());
       silent = storeOn(database, { sealer });
       store = storeOn(database, { sealer, sendsMail: true });
     });
@@ -47,6 +48,9 @@ export function mailContract(opened: () => OpenedStore): void {
       const { parked } = await store.mail.stats();
       await store.mail.failed(never, "no such user", null);
       expect((await store.mail.stats()).parked).toBe(parked + 1);
+      // what the clean-up deletes a week later
+      const due = await database.rows("SELECT event_id FROM mail WHERE sent_at < ? AND event_id = ?", [NOW + 1, never]);
+      expect(due).toHaveLength(1);
       expect((await store.mail.claim(NOW + 5_000, NOW + 60_000, 12)).map(({ eventId }) => eventId)).toEqual([later]);
       await store.mail.sent(later, NOW);
     });

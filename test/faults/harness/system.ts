@@ -228,7 +228,7 @@ export class System {
   }
 
   pending(): Promise<number> {
-    return this.count("outbox WHERE status = 'pending'");
+    return this.count("outbox WHERE status IN ('pending', 'waiting')");
   }
 
   /** @returns milliseconds until every event was sent @throws when some are left */

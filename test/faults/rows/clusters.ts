@@ -10,6 +10,8 @@ const holdMs = 10_000;
 /** A replica writes again, and an event waits no longer than this (milliseconds). A broker that stands still is given up by the others after 9 s. */
 const databaseBoundMs = 5_000;
 const eventsBoundMs = 60_000;
+/** The relay's replica died: another one takes its lanes (milliseconds). */
+const relayBoundMs = 12_000;
 const giveUpMs = 120_000;
 
 /** One fault and its end. `turn` says which of the three it is done to. @returns milliseconds until what it hit worked again */
@@ -43,7 +45,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: "kill -9 a replica",
-    boundMs: eventsBoundMs,
+    boundMs: relayBoundMs,
     async inject(system, _writers, turn) {
       const replica = member(system.replicas, turn);
       await replica.kill();
@@ -158,7 +160,7 @@ function member<T>(all: readonly T[], turn: number): T {
 async function delayOfEvents(system: System): Promise<number> {
   const from = performance.now();
   for (let worst = 0; ; await sleep(100)) {
-    const sql = "SELECT MIN(created_at) AS oldest FROM outbox WHERE status = 'pending'";
+    const sql = "SELECT MIN(created_at) AS oldest FROM outbox WHERE status IN ('pending', 'waiting')";
     const [row] = await system.rows<{ oldest: number | null }>(sql);
     const passed = performance.now() - from;
     if (row?.oldest != null) worst = Math.max(worst, Date.now() - row.oldest);

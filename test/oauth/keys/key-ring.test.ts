@@ -90,6 +90,34 @@ it("C-05 a distrusted pending key succeeds no key: the one before it stays activ
   expect(jws !== null && (await ring.verify("access", jws))).toBe(true);
 });
 
+it("C-05 where the active key is distrusted while another one is pending, the replacement alone is active", async () => {
+  const { store, ring } = await openRing();
+  const now = Date.now();
+  const first = ring.list().find(({ alg }) => alg === "ES256")?.kid ?? "";
+  const add = async (key: StoredKey) => {
+    store.keys.push(key);
+    await ring.reload();
+    return key;
+  };
+  const active = await add(await ring.generate("access", "ES256", now - 1));
+  const pending = await add(await ring.generate("access", "ES256", now + 600_000));
+  Object.assign(active, { distrustedAt: now });
+  const replacement = await add(await ring.generate("access", "ES256", now));
+  const states = Object.fromEntries(ring.list().map(({ kid, state }) => [kid, state]));
+  expect(states).toMatchObject({ [first]: "retired", [pending.kid]: "pending", [replacement.kid]: "active" });
+  expect(ring.sign("access", "ES256", "at+jwt", {}).kid).toBe(replacement.kid);
+});
+
+it("F-53 until the key that replaces a distrusted one is loaded, nothing is signed, for a moment", async () => {
+  const { ring } = await openRing();
+  const { kid } = ring.sign("access", "ES256", "at+jwt", {});
+  // as the feed reports it from another replica
+  ring.distrust(kid);
+  expect(() => ring.sign("access", "ES256", "at+jwt", {})).toThrow(
+    expect.objectContaining({ code: "unavailable", retryAfter: 1 }),
+  );
+});
+
 it("refresh tokens of a key that cannot be unsealed are verified all the same", async () => {
   const store = new SlowStore();
   const { ring } = await openRing(store, new Sealer(keysFor("sealing", [randomBytes(32)])));

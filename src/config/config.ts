@@ -535,11 +535,6 @@ export function readConfig(env: Environment): Settings {
   const rateLimit = read.integer("RATE_LIMIT_PER_MINUTE");
   const callerRateLimit = read.integer("CALLER_RATE_LIMIT");
 
-  const accessTokenTtl = read.integer("ACCESS_TOKEN_TTL");
-  const refreshTokenTtl = read.integer("REFRESH_TOKEN_TTL");
-  if (refreshTokenTtl < accessTokenTtl) {
-    read.problem("REFRESH_TOKEN_TTL", `is ${refreshTokenTtl}, less than ACCESS_TOKEN_TTL (${accessTokenTtl})`);
-  }
   const rejectedStatus = read.choice("REFRESH_REJECTED_STATUS");
   const { kafka, kafkaSasl } = readKafka(read, production);
   const privateUriSchemes = readPrivateUriSchemes(read);
@@ -566,8 +561,8 @@ export function readConfig(env: Environment): Settings {
     kafka,
     eventsFile: readEventsFile(read),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
-    accessTokenTtl,
-    refreshTokenTtl,
+    accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
+    refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),

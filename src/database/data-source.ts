@@ -18,6 +18,7 @@ import { ClientSource1790500600000 } from "./migrations/1790500600000-client-sou
 import { Factors1790600000000 } from "./migrations/1790600000000-factors.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-language.ts";
+import { WaitingEvents1790900000000 } from "./migrations/1790900000000-waiting-events.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -47,6 +48,7 @@ export const MIGRATIONS = [
   Factors1790600000000,
   Accounts1790700000000,
   UserLanguage1790800000000,
+  WaitingEvents1790900000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

@@ -13,10 +13,10 @@ const uniqueNumbers = new Set([1062, 1586]);
 const uniqueCodes = new Set(["SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"]);
 
 /**
- * Too many connections (1040, 1129, 1203, 1226), user or password refused (1044, 1045: while they are changed), shutting down (1053), read-only (1290, 1792, 1836), disk or table full (1021, 1026, 1030,
- * 1114), out of memory (1037, 1038, 1041, 1206), connection refused or dropped by the server (1042, 1152, 1158-1161, 1927, 4031), statement killed or past its
- * deadline (1317, 1969, 3024), a Galera node that is not in the primary component (1047) or left it during a commit (1180), refused by an
- * operator's trigger (1644).
+ * Too many connections (1040, 1129, 1203, 1226), user or password refused (1044, 1045: while they are changed), shutting down (1053),
+ * read-only (1290, 1792, 1836), disk or table full (1021, 1026, 1030, 1114), out of memory (1037, 1038, 1041, 1206), connection refused or
+ * dropped by the server (1042, 1152, 1158-1161, 1927, 4031), statement killed or past its deadline (1317, 1969, 3024), a Galera node that is
+ * not in the primary component (1047) or left it during a commit (1180), refused by an operator's trigger (1644).
  */
 const awayNumbers = new Set([
   1021, 1026, 1030, 1037, 1038, 1040, 1041, 1042, 1044, 1045, 1047, 1053, 1114, 1129, 1152, 1158, 1159, 1160, 1161,

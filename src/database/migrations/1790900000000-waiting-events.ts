@@ -1,0 +1,18 @@
+import type { MigrationInterface, QueryRunner } from "typeorm";
+
+const types = "'USER_EMAIL_VERIFICATION', 'USER_PASSWORD_CHANGED', 'USER_DELETED', 'USER_SECURITY'";
+
+/** Events of the types that the release before epochs does not know have a status of their own, so that its relay leaves them alone. */
+export class WaitingEvents1790900000000 implements MigrationInterface {
+  readonly name = "WaitingEvents1790900000000";
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query(
+      `UPDATE outbox SET status = 'waiting' WHERE status = 'pending' AND event_type IN (${types})`,
+    );
+  }
+
+  async down(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query("UPDATE outbox SET status = 'pending' WHERE status = 'waiting'");
+  }
+}

@@ -136,7 +136,7 @@ export async function migrate(database: Database): Promise<readonly string[]> {
       const lost = new Promise<never>((_, fail) => {
         const renew = () =>
           renewLease(database, lease, leaseMs).then(
-            (ours) => ours || fail(new Error("another process took over the migrations")),
+            (ours) => ours || fail(new MigrationsWait("unavailable", "another process took over the migrations")),
             fail,
           );
         renewal = setInterval(renew, leaseMs / 3);
@@ -149,7 +149,8 @@ export async function migrate(database: Database): Promise<readonly string[]> {
       }
     }
     if ((await pendingMigrations(database)).length === 0) return [];
-    if (performance.now() > giveUp) throw new Error("another process has held the migrations for two minutes");
+    if (performance.now() > giveUp)
+      throw new MigrationsWait("unavailable", "another process has held the migrations for two minutes");
     await sleep(100 + Math.random() * 200);
   }
 }

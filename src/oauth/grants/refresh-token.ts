@@ -84,18 +84,20 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const isCurrent = claims.gen === authorization.generation;
   // a replaced token stays replaced, whatever the client's rotation setting is by now
   const keeps = isCurrent && (constrained || !client.metadata.refresh_token_rotation);
+  // signed first: where no key signs, nothing has been replaced
+  const accessToken = issueAccessToken(ctx, client, { ...authorization, resource }, user, scope, dpopJkt);
+  // OpenID Connect Core section 12.2: the original auth_time, no nonce
+  const idToken = scopesOf(scope).includes("openid")
+    ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: null }) }
+    : {};
   const refreshToken = keeps ? presented : await rotate(ctx, client, authorization, claims.gen);
   if (client.metadata.refresh_token_idle_ttl !== undefined) {
     await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
   }
-  const accessToken = issueAccessToken(ctx, client, { ...authorization, resource }, user, scope, dpopJkt);
   const response: TokenResponse = {
     access_token: accessToken,
     refresh_token: refreshToken,
-    // OpenID Connect Core section 12.2: the original auth_time, no nonce
-    ...(scopesOf(scope).includes("openid")
-      ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: null }) }
-      : {}),
+    ...idToken,
     expires_in: ctx.config.accessTokenTtl,
     token_type: tokenTypeOf(dpopJkt),
     scope,

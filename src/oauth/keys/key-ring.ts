@@ -301,10 +301,19 @@ export class KeyRing {
 
   #privateKeyOf(key: RingKey): KeyObject {
     if (key.privateKey === null) {
-      const jwk = JSON.parse(this.#sealer.open(key.sealedPrivateJwk, key.kid).toString()) as JsonWebKey;
+      const jwk = JSON.parse(this.#opened(key)) as JsonWebKey;
       key.privateKey = createPrivateKey({ key: jwk, format: "jwk" });
     }
     return key.privateKey;
+  }
+
+  /** @throws AuthError unavailable: a replica with a newer KEY_ENCRYPTION_KEY made the key, and other replicas can sign */
+  #opened({ sealedPrivateJwk, kid }: RingKey): string {
+    try {
+      return this.#sealer.open(sealedPrivateJwk, kid).toString();
+    } catch (cause) {
+      throw new AuthError("unavailable", "this replica cannot sign at the moment", { cause, retryAfter: 5 });
+    }
   }
 
   /** @returns null: it is sealed under a KEY_ENCRYPTION_KEY that this replica does not have */

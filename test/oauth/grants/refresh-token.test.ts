@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { TokenService } from "../../../gen/auth/v1/token_pb.ts";
+import { AuthError } from "../../../src/errors.ts";
 import { disableClient, rotateClientSecret } from "../../../src/oauth/clients/clients.ts";
 import { distrustKey } from "../../../src/oauth/keys/rotation.ts";
 import type { ClientMetadata } from "../../../src/store/client-metadata.ts";
@@ -84,6 +85,21 @@ describe("a chain of refresh tokens", () => {
     for (const { access_token } of [first, second]) {
       expect(await introspectSettled(app.url, access_token)).toEqual({ active: false });
     }
+  });
+
+  it.each(["ES256", "RS256"])("goes on where a moment no %s key signed: nothing was replaced", async (alg) => {
+    const { refresh_token: token } = await getTokens(app.url, account, strict);
+    const { keys } = app.context;
+    const sign = keys.sign.bind(keys);
+    jest.spyOn(keys, "sign").mockImplementation((use, wanted, ...rest) => {
+      if (use === "access" && wanted === alg) throw new AuthError("unavailable", "no key", { retryAfter: 1 });
+      return sign(use, wanted, ...rest);
+    });
+    const again = () => refresh(app.url, token, { client_id: "strict" });
+    const refused = await again();
+    jest.restoreAllMocks();
+    expect([refused.status, refused.headers.has("retry-after")]).toEqual([503, true]);
+    expect((await again()).status).toBe(200);
   });
 
   it("S-076 dies in all four generations when the first of them comes again", async () => {

@@ -160,3 +160,11 @@ it("unknown kids cause one reload for all callers and at most one a second; call
   await expect(forged("another")).rejects.toThrow("away");
   expect(store.lists - before).toBe(1);
 });
+
+it("C-04 a key that this replica cannot open is no key for the moment: another replica signs", async () => {
+  const { store, ring } = await openRing();
+  const { ring: newer } = await openRing(new SlowStore(), new Sealer(keysFor("sealing", [randomBytes(32)])));
+  store.keys.push(await newer.generate("access", "ES256", Date.now() - 1));
+  await ring.reload();
+  expect(() => ring.sign("access", "ES256", "at+jwt", {})).toThrow(expect.objectContaining({ code: "unavailable" }));
+});

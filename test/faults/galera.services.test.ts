@@ -4,19 +4,9 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startReplicas, type TestApp } from "../support/app.ts";
 import { skip } from "../support/browser.ts";
 import { inOneMoment } from "../support/clocks.ts";
-import {
-  type Account,
-  claimsOf,
-  getCode,
-  getTokens,
-  patiently,
-  postJson,
-  redeem,
-  refresh,
-  signUp,
-  type Tokens,
-} from "../support/flow.ts";
+import { claimsOf, getCode, getTokens, patiently, redeem, refresh, signUp, type Tokens } from "../support/flow.ts";
 import { findGalera, type Galera, type GaleraNode, startGalera } from "../support/galera.ts";
+import { sessionsOfOldPasswords } from "./old-password.ts";
 
 const long = process.env["LONG"] === "1";
 const passwordRounds = long ? 200 : 30;
@@ -62,24 +52,8 @@ describe("over three Galera nodes", () => {
   onGalera(
     `C-11 a login on one node while another one changes the password leaves no session of the old password, ${passwordRounds} rounds`,
     async () => {
-      let account = await signUp(urlOf(0));
-      const left: number[] = [];
-      let head = 0;
-      for (let round = 1; round <= passwordRounds; round++) {
-        // so that the limit of wrong passwords is not reached
-        if (round % 5 === 0) account = await signUp(urlOf(0));
-        const { access_token } = await getTokens(urlOf(0), account);
-        const password = `password of round ${round}`;
-        const [changed, { login, at }] = await Promise.all([
-          changePassword(urlOf(round), access_token, account.password, password),
-          sleep(head).then(() => logIn(urlOf(round + 1), account)),
-        ]);
-        // whichever is answered first begins later the next time, so that both commit at about the same time
-        head = Math.max(0, head + ((at < changed ? 1 : -1) * (round < 8 ? 40 : 12) * (1 + Math.random())) / 2);
-        if (login !== null && (await isAlive(login))) left.push(round);
-        account = { ...account, password };
-      }
-      expect(left).toEqual([]);
+      const urls = apps.map(({ url }) => url);
+      expect(await sessionsOfOldPasswords(urls, passwordRounds)).toEqual([]);
     },
     passwordRounds * 10_000,
   );
@@ -178,29 +152,5 @@ describe("over three Galera nodes", () => {
       else token = ((await answer.json()) as Tokens).refresh_token;
       if (at > end + 20_000) return failures;
     }
-  }
-
-  /** As a client does that takes 503 for "not now". @returns when it was answered */
-  async function changePassword(base: string, token: string, currentPassword: string, newPassword: string) {
-    for (let refused = 0; ; refused++) {
-      const headers = { authorization: `Bearer ${token}` };
-      const { status } = await postJson(`${base}/api/users/me/password`, { currentPassword, newPassword }, headers);
-      // the answer to the one before may have been lost
-      if (status === 204 || (refused > 0 && status === 401)) return performance.now();
-      expect(status).toBe(503);
-      await sleep(200);
-    }
-  }
-
-  /** @returns the signed-in browser and its code, null where it was refused; and when */
-  async function logIn(base: string, account: Account) {
-    const login = await getCode(base, account).catch(() => null);
-    return { login: login?.code === "" ? null : login, at: performance.now() };
-  }
-
-  async function isAlive({ browser, code, verifier }: Awaited<ReturnType<typeof getCode>>): Promise<boolean> {
-    const pages = await Promise.all(apps.map(({ url }) => patiently(() => browser.get(`${url}/account`))));
-    const redeemed = await patiently(() => redeem(urlOf(0), code, verifier));
-    return pages.some(({ status }) => status === 200) || redeemed.status === 200;
   }
 });

@@ -145,3 +145,20 @@ export function violations(found: Audit): string[] {
 export function summary({ calls, unknown, events, repeats }: Audit): string {
   return `${calls} calls, ${unknown} unknown; ${events} events, ${repeats} repeats`;
 }
+
+/** What all audits of a run found together, in one sentence. */
+export function totals(audits: readonly Audit[]): string {
+  const sum = (of: (audit: Audit) => number) => audits.reduce((all, audit) => all + of(audit), 0);
+  const [events, repeats] = [sum((audit) => audit.events), sum((audit) => audit.repeats)];
+  const share = events === 0 ? "0" : ((100 * repeats) / events).toFixed(2);
+  return [
+    `${audits.length} audits of ${sum(({ calls }) => calls)} calls: events lost ${sum(({ lostEvents }) => lostEvents.length)}`,
+    `phantom ${sum(({ phantomEvents }) => phantomEvents.length)}`,
+    `order violations ${sum(({ orderViolations }) => orderViolations.length)}`,
+    `repeats ${share} % of ${events}`,
+    `acknowledged writes lost ${sum(({ lostWrites }) => lostWrites.length)}`,
+    `phantom ${sum(({ phantomWrites }) => phantomWrites.length)}`,
+    `honest sessions lost ${sum(({ lostSessions }) => lostSessions)}`,
+    `codes redeemed twice ${sum(({ codesRedeemedTwice }) => codesRedeemedTwice.length)}`,
+  ].join(", ");
+}

@@ -53,6 +53,8 @@ export interface Shown {
 }
 
 export interface Outcome extends Shown {
+  /** Of its ledger, tables and topics; absent where the row counts by itself. */
+  readonly audit?: Audit;
   /** Empty: the row held. */
   readonly failures: readonly string[];
 }
@@ -111,7 +113,7 @@ export async function runRow(
     options.progress("auditing");
     const found: Audit = await audit(system, trial.load);
     const counted = [shown.counted, summary(found)].filter((text) => text !== "").join("; ");
-    return { ...shown, counted, failures: [...trial.failures, ...violations(found)] };
+    return { ...shown, counted, audit: found, failures: [...trial.failures, ...violations(found)] };
   } catch (error) {
     const failures = [...trial.failures, `the row itself failed: ${(error as Error).message}`];
     return { did: row.title, counted: "", failures };

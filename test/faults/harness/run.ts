@@ -1,6 +1,7 @@
 // `npm run test:faults`; the usage below says what it runs.
 import { parseArgs } from "node:util";
 import { ROWS } from "../rows/rows.ts";
+import { totals } from "./auditor.ts";
 import { describeRun, writePage } from "./page.ts";
 import { type Outcome, type RunRow, runRow } from "./row.ts";
 import { Servers } from "./system.ts";
@@ -65,5 +66,8 @@ for (const [index, row] of chosen.entries()) {
 await servers.stop();
 const failed = [...outcomes.values()].filter(({ failures }) => failures.length > 0).length;
 const minutes = ((performance.now() - started) / 60_000).toFixed(1);
-console.log(`\n${outcomes.size - failed} held, ${failed} failed, in ${minutes} minutes. The table is docs/faults.md.`);
+const worst = Math.max(0, ...[...outcomes.values()].map(({ recoveryMs = 0 }) => recoveryMs));
+const audits = [...outcomes.values()].flatMap(({ audit }) => (audit === undefined ? [] : [audit]));
+console.log(`\n${totals(audits)}; worst recovery ${(worst / 1_000).toFixed(1)} s.`);
+console.log(`${outcomes.size - failed} held, ${failed} failed, in ${minutes} minutes. The table is docs/faults.md.`);
 process.exit(failed > 0 ? 1 : 0);

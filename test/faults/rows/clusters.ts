@@ -4,6 +4,7 @@ import { freeze } from "../../support/process.ts";
 import type { Client, Session } from "../harness/client.ts";
 import type { Row, Trial } from "../harness/row.ts";
 import type { Replica, System } from "../harness/system.ts";
+import { sessionsOfOldPasswords } from "../old-password.ts";
 
 const minutes = 10;
 const holdMs = 10_000;
@@ -112,6 +113,22 @@ const FAULTS: readonly Fault[] = [
 ];
 
 export const CLUSTERS: readonly Row[] = [
+  {
+    id: "C-11",
+    section: "Clusters",
+    title: "a login at one Galera node while another one changes the password",
+    long: true,
+    system: { galera: true, brokers: 0 },
+    async run(system, trial) {
+      const rounds = trial.long ? 200 : 30;
+      trial.progress(`${rounds} rounds`);
+      // of two nodes: the third one only votes
+      const urls = system.replicas.slice(0, 2).map(({ url }) => url);
+      const left = await sessionsOfOldPasswords(urls, rounds);
+      trial.check(left.length === 0, `${left.length} old-password sessions (rounds ${left.slice(0, 5).join(", ")})`);
+      return { did: `${rounds} rounds over two nodes`, counted: `${left.length} old-password sessions` };
+    },
+  },
   {
     id: "clusters",
     section: "Clusters",

@@ -7,6 +7,7 @@ import { type DatabaseLocation, MIGRATIONS, MIGRATIONS_TABLE, openDataSource, PO
 import { isAway, isConflict, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
 import { INITIAL_TABLES } from "./migrations/1790000000000-initial.ts";
+import { planOf } from "./migrations/steps.ts";
 import { SCHEMA, tableOf } from "./schema.ts";
 import { Database } from "./transaction.ts";
 
@@ -78,11 +79,8 @@ export async function planMigrations(location: DatabaseLocation): Promise<Planne
     for (const migration of await pendingMigrations(database)) {
       const sql = database.dataSource.createQueryRunner();
       try {
-        sql.enableSqlMemory();
-        await migration.up(sql);
-        plan.push({ name: nameOf(migration), sql: sql.getMemorySql().upQueries.map(({ query }) => query) });
+        plan.push({ name: nameOf(migration), sql: await planOf(sql, () => migration.up(sql)) });
       } finally {
-        sql.disableSqlMemory();
         await sql.release();
       }
     }

@@ -1,9 +1,32 @@
 import type { QueryRunner, Table } from "typeorm";
+import { Query } from "typeorm/driver/Query.js";
 import { type Dialect, type TableShape, tableOf } from "../schema.ts";
 import { INITIAL_TABLES } from "./1790000000000-initial.ts";
 
 /** Columns that a migration adds, by table. */
 export type AddedColumns = Readonly<Record<string, TableShape["columns"]>>;
+
+/** Runners that only write down what they would run. */
+const planning = new WeakSet<QueryRunner>();
+
+/** Runs `work` with a runner that writes statements down instead of running them. @returns the statements */
+export async function planOf(queryRunner: QueryRunner, work: () => Promise<void>): Promise<string[]> {
+  queryRunner.enableSqlMemory();
+  planning.add(queryRunner);
+  try {
+    await work();
+    return queryRunner.getMemorySql().upQueries.map(({ query }) => query);
+  } finally {
+    planning.delete(queryRunner);
+    queryRunner.disableSqlMemory();
+  }
+}
+
+/** Changes rows, which TypeORM would do though only a plan is asked for. */
+export async function changeRows(queryRunner: QueryRunner, sql: string): Promise<void> {
+  if (planning.has(queryRunner)) queryRunner.getMemorySql().upQueries.push(new Query(sql));
+  else await queryRunner.query(sql);
+}
 
 export function dialectOf(queryRunner: QueryRunner): Dialect {
   return queryRunner.dataSource.options.type === "better-sqlite3" ? "sqlite" : "mysql";

@@ -25,7 +25,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -42,6 +42,24 @@ export function schemaContract(opened: () => OpenedStore): void {
       await expect(migrate(foreign)).rejects.toThrow(/users.*DATABASE_URL/s);
       await expect(foreign.rows("SELECT name FROM auth_migrations")).rejects.toThrow();
       await foreign.close();
+    });
+
+    it("has waiting events that the previous release does not know wait under a status of their own", async () => {
+      const database = await openDatabase({ url: await freshUrl() });
+      await migrate(database);
+      const statuses = { SIGNUP: "pending", SECURITY: "pending", DELETED: "sent", PASSWORD_CHANGED: "parked" };
+      for (const [seq, [type, status]] of Object.entries(statuses).entries()) {
+        await database.change(
+          `INSERT INTO outbox (event_id, event_type, user_id, seq, lane, status, attempts, created_at, payload)
+           VALUES (?, ?, 'u', ?, 0, ?, 0, 0, '')`,
+          [`e${seq}`, `USER_${type}`, seq, status],
+        );
+      }
+      await database.change("DELETE FROM auth_migrations WHERE name = ?", [names.at(-1) ?? ""]);
+      await migrate(database);
+      const rows = await database.rows<{ status: string }>("SELECT status FROM outbox ORDER BY seq");
+      expect(rows.map(({ status }) => status)).toEqual(["pending", "waiting", "sent", "parked"]);
+      await database.close();
     });
 
     it("finishes a migration that was killed half way", async () => {

@@ -157,7 +157,6 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const state = { draining: false };
   try {
     const context = await openPatiently(settings, { ...overrides, log }, room, async (opened) => {
-      await syncClock(opened);
       // before anything is signed; the command line signs nothing
       await opened.store.revocations.declareLifetime(config.accessTokenTtl * 1000, opened.clock.now());
       if (overrides.applyClients ?? true) await applyConfiguredClients(opened, settings.secrets.clients);
@@ -345,10 +344,9 @@ export async function prepare(settings: Settings, overrides: Overrides = {}): Pr
   warnOfMisspelt(settings.config, log);
   const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
   try {
-    await using _ = await openPatiently(settings, { ...overrides, log }, room, async (context) => {
-      await syncClock(context);
-      await applyConfiguredClients(context, settings.secrets.clients);
-    });
+    await using _ = await openPatiently(settings, { ...overrides, log }, room, (context) =>
+      applyConfiguredClients(context, settings.secrets.clients),
+    );
   } finally {
     await room.close();
   }
@@ -385,6 +383,7 @@ async function openOnce(
 ): Promise<OAuthContext & AsyncDisposable> {
   const context = await createContext(settings, { serves: true, ...overrides });
   try {
+    await syncClock(context);
     await begin(context);
     return context;
   } catch (error) {

@@ -34,11 +34,14 @@ interface OutboxRow {
  * cannot encode.
  */
 type StoredStatus = OutboxStatus | "waiting";
-const toPreviousUnknown: readonly AuthEvent["eventType"][] = [
-  ...(["USER_EMAIL_VERIFICATION", "USER_PASSWORD_CHANGED", "USER_DELETED", "USER_SECURITY"] as const),
+const unknownToPrevious: readonly AuthEvent["eventType"][] = [
+  "USER_EMAIL_VERIFICATION",
+  "USER_PASSWORD_CHANGED",
+  "USER_DELETED",
+  "USER_SECURITY",
 ];
 const unsentStatusOf = (eventType: AuthEvent["eventType"]) =>
-  toPreviousUnknown.includes(eventType) ? "waiting" : "pending";
+  unknownToPrevious.includes(eventType) ? "waiting" : "pending";
 const isUnsent = "status IN ('pending', 'waiting')";
 
 const entryColumns = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
@@ -261,10 +264,10 @@ export class Outbox implements OutboxStore {
   async retry(eventIds: readonly string[] | null): Promise<number> {
     if (eventIds?.length === 0) return 0;
     const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
-    const unsent = `CASE WHEN event_type IN ${placeholders(toPreviousUnknown.length)} THEN 'waiting' ELSE 'pending' END`;
+    const unsent = `CASE WHEN event_type IN ${placeholders(unknownToPrevious.length)} THEN 'waiting' ELSE 'pending' END`;
     const changed = await this.#database.change(
       `UPDATE outbox SET status = ${unsent}, reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
-      [...toPreviousUnknown, ...(eventIds ?? [])],
+      [...unknownToPrevious, ...(eventIds ?? [])],
     );
     if (changed > 0) for (const { lane, eventType } of await this.queues()) this.#wake(lane, eventType);
     return changed;

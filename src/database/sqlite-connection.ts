@@ -39,13 +39,13 @@ export class SqliteConnection {
   }
 }
 
-/** What SQLite has several plans for: of several tables, or the first ones of many rows. */
+/** SQLite can choose between plans for these: reads of several tables, and of the first of many rows. */
 const hasPlans = /^SELECT.*( JOIN | ORDER BY |\bMIN\()/s;
 
 /**
- * A read whose plan stays. Where SQLite has several plans it makes one anew whenever values are bound, because another one might suit these
- * better, and the driver then makes the function anew that builds its rows: together six to twelve times the work of the statement. Values in
- * subqueries it leaves alone.
+ * Keeps SQLite from planning a read at each call. Where it can choose between plans, it chooses again whenever a value is bound, and
+ * better-sqlite3 then compiles the function again that makes objects of the rows: six to twelve times the work of the statement. SQLite does
+ * not choose again for a value in a subquery.
  */
 export function plannedOnce(sql: string): string {
   return hasPlans.test(sql) ? sql.replaceAll("?", "(SELECT ?)") : sql;

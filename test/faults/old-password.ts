@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Account, getCode, getTokens, patiently, postJson, redeem, signUp } from "../support/flow.ts";
+import { APPLICATIONS } from "./harness/client.ts";
 
-/** A client that every system of these tests has. */
-const rotating = { clientId: "rotating", redirectUri: "http://localhost:4100/callback", scope: "openid profile" };
+/** The clusters of the tests and of the harness have this client. */
+const rotating = { clientId: "rotating", ...APPLICATIONS.rotating };
 const named = { client_id: rotating.clientId, redirect_uri: rotating.redirectUri };
 
 type Login = Awaited<ReturnType<typeof getCode>>;

@@ -12,13 +12,11 @@ const names: Readonly<Record<Language, string>> = {
   es: "Español",
   fr: "Français",
 };
-/** As HTML: a page of a Latin script that has no other letters in it costs a quarter less to send. */
-const namesInHtml = new Map(
-  LANGUAGES.map((language) => [
-    language,
-    names[language].replaceAll(/[^\0-\xff]/g, (letter) => `&#${letter.charCodeAt(0)};`),
-  ]),
-);
+/** With names as HTML character references, a page in a Latin script has letters of Latin-1 alone: it costs a quarter less to send. */
+const named = LANGUAGES.map((language) => {
+  const name = names[language];
+  return { language, name, nameInHtml: name.replaceAll(/[^\0-\xff]/g, (letter) => `&#${letter.charCodeAt(0)};`) };
+});
 /** Seconds. */
 const yearAge = 31_536_000;
 
@@ -62,10 +60,5 @@ export function languageLinks(request: FastifyRequest, carried: unknown): Langua
   }
   if ([...given.keys()].some((name) => name !== "language" && !query.has(name))) return [];
   const others = query.size === 0 ? "" : `${query}&`;
-  return LANGUAGES.map((language) => ({
-    language,
-    name: names[language],
-    nameInHtml: namesInHtml.get(language) ?? names[language],
-    query: `?${others}language=${language}`,
-  }));
+  return named.map((each) => ({ ...each, query: `?${others}language=${each.language}` }));
 }

@@ -169,9 +169,10 @@ async function watch(
 /**
  * Without the delay a replica may close a connection at the moment at which the proxy sends a request on it. The proxy then tells the
  * client that nothing was answered, by a closed connection or, where it is the first request on the client's own, by 502. A client repeats
- * what only reads (RFC 9110 section 9.2.2; RFC 9113 section 8.7).
+ * what only reads (RFC 9110 section 9.2.2; RFC 9113 section 8.7). A closed connection has three names: it depends on whether the client
+ * was writing, had written or was reading when it saw that.
  */
-const notAnswered = /socket hang up|NGHTTP2_REFUSED_STREAM|HTTP 502|\[unavailable\]/;
+const notAnswered = /write EPIPE|socket hang up|read ECONNRESET|NGHTTP2_REFUSED_STREAM|HTTP 502|\[unavailable\]/;
 const repeated = (call: () => Promise<string | null>) => async () => {
   for (let tries = 0; ; tries++) {
     try {

@@ -193,7 +193,7 @@ async function openMysql(
   return { dataSource, dialect: "mysql", sessionSql: sessionSql(kind), poolSize, hosts };
 }
 
-const silent = { warn: () => undefined };
+const silent = { warn: () => undefined, error: () => undefined };
 
 /**
  * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts without verification, VERIFY_CA verifies the
@@ -214,7 +214,8 @@ function sessionSql({ mariadb, galera }: Hosts["kind"]): string[] {
     "time_zone = '+00:00'",
     // explicit: under NO_BACKSLASH_ESCAPES the driver's escaping would not hold, and without strict mode values are cut silently
     "sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-    "innodb_lock_wait_timeout = 3",
+    // who waits for a row that stays locked is answered with 503 after this (seconds)
+    "innodb_lock_wait_timeout = 2",
   ];
   // the server's own bounds, for a client that froze inside a transaction
   if (mariadb) settings.push("max_statement_time = 5", "idle_transaction_timeout = 5");

@@ -5,8 +5,10 @@ import { AuthError } from "../errors.ts";
  * Numbers are MySQL's and MariaDB's server errors, names are SQLite's, Node's and mysql2's.
  */
 
-/** Deadlock (also Galera's certification conflict), lock wait timeout, record changed since read. */
-const conflictNumbers = new Set([1213, 1205, 1020]);
+/** Deadlock (also Galera's certification conflict), record changed since read. */
+const conflictNumbers = new Set([1213, 1020]);
+/** Lock wait timeout, of a row and of a table's definition. */
+const lockWaitNumber = 1205;
 const conflictCodes = /^SQLITE_(BUSY|LOCKED)/;
 
 const uniqueNumbers = new Set([1062, 1586]);
@@ -62,6 +64,11 @@ export function isUniqueViolation(error: unknown): boolean {
 export function isConflict(error: unknown): boolean {
   const { code, number } = faultOf(error);
   return conflictNumbers.has(number) || conflictCodes.test(code);
+}
+
+/** Another transaction keeps a row or a table for longer than one waits for it. The connection is good. */
+export function isLockWait(error: unknown): boolean {
+  return faultOf(error).number === lockWaitNumber;
 }
 
 /** The connection went: what was not committed is undone, and what was being committed may be either. */

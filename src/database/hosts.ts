@@ -5,6 +5,7 @@ import { within } from "../deadline.ts";
 import { messageOf, StartRefused } from "../errors.ts";
 import { addressOf } from "../net/address.ts";
 import type { MysqlHost } from "../net/mysql-url.ts";
+import { INSTALLATION_KEYS, type InstallationKey, isOtherInstallation } from "./copies.ts";
 
 /** What one server says of itself. */
 export interface ServerState {
@@ -24,6 +25,8 @@ const answerMs = 750;
 const headStartMs = 300;
 /** At the start, where nothing is lost by waiting. */
 const firstAnswerMs = 4_000;
+/** Between two reads of the signing keys that tell a copy of our data from other data. New ones are rare. */
+const keysEveryMs = 30_000;
 
 /** Errors of MySQL: no such database, no such table. */
 const absent = new Set([1049, 1146]);
@@ -32,18 +35,24 @@ const refusals = new Set([1044, 1045, 1049]);
 
 export interface HostLog {
   warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
 }
 
 /**
  * The servers that DATABASE_URL names. All connections go to one of them; where there are several, it is looked at twice a second. Once
- * it does not answer or has become read-only, and another one takes writes, its connections are cut and new ones go to the other. Which
- * server is promoted is decided elsewhere; there is no way back by itself to a server that returns.
+ * it does not answer or has become read-only, and another one takes writes, its connections are cut and new ones go to the other, if that
+ * holds a copy of the same data. Which server is promoted is decided elsewhere; there is no way back by itself to a server that returns.
  */
 export class Hosts {
   readonly #hosts: readonly MysqlHost[];
   readonly #access: Access;
   readonly #log: HostLog;
   readonly #sockets = new Set<Socket>();
+  /** Servers of other data that were said. */
+  readonly #foreign = new Set<MysqlHost>();
+  /** Of the server in use, as last read. */
+  #keys: readonly InstallationKey[] = [];
+  #keysReadAt = Number.NEGATIVE_INFINITY;
   /** What the server chosen at the start is: the others are of its kind. */
   readonly kind: Omit<ServerState, "writable">;
   #current: MysqlHost;
@@ -79,19 +88,25 @@ export class Hosts {
     return this.#current;
   }
 
-  /** Rows of every server that answers. A server without the database or the table has none. */
-  async rowsOfEach<Row>(sql: string): Promise<{ host: MysqlHost; rows: Row[] }[]> {
-    const answers = this.#hosts.map(async (host) => {
-      const connection = open(host, this.#access);
-      try {
-        return [{ host, rows: await askRows<Row>(connection, firstAnswerMs, sql) }];
-      } catch (error) {
-        return absent.has((error as { errno?: number }).errno ?? 0) ? [{ host, rows: [] }] : [];
-      } finally {
-        cut(connection);
-      }
-    });
-    return (await Promise.all(answers)).flat();
+  /**
+   * Compares the servers that answer; one that does not is compared when it is needed.
+   * @throws StartRefused: they hold the data of different installations
+   */
+  async requireCopies(): Promise<void> {
+    const asked = this.#hosts.map((host) =>
+      withConnection(host, this.#access, (connection) => keysOf(connection, firstAnswerMs)).catch(() => null),
+    );
+    const keys = await Promise.all(asked);
+    const ours = keys[this.#hosts.indexOf(this.#current)];
+    if (ours == null) return;
+    this.#keep(ours);
+    const others = this.#hosts.filter((_, index) => isOtherInstallation(ours, keys[index] ?? ours));
+    if (others.length === 0) return;
+    throw new StartRefused(
+      `DATABASE_URL: ${others.map(addressOf).join(", ")} and ${addressOf(this.#current)} hold different data: they have no signing ` +
+        "key in common. Nothing was changed. Name only servers that are copies of one another: a primary and its replicas, or the " +
+        "nodes of a Galera cluster",
+    );
   }
 
   /** A socket to the server in use, for mysql2's `stream` option. */
@@ -131,7 +146,9 @@ export class Hosts {
   async #isWritable(): Promise<boolean> {
     try {
       this.#watch ??= open(this.#current, this.#access);
-      return (await stateOf(this.#watch, answerMs)).writable;
+      const { writable } = await stateOf(this.#watch, answerMs);
+      if (performance.now() - this.#keysReadAt > keysEveryMs) this.#keep(await keysOf(this.#watch, answerMs));
+      return writable;
     } catch {
       this.#stopWatching();
       return false;
@@ -140,8 +157,10 @@ export class Hosts {
 
   async #findAnother(): Promise<void> {
     const asked = this.#hosts.map(async (host) => {
-      const { state } = await ask(host, this.#access, answerMs);
-      if (state?.writable !== true) throw new Error("takes no writes");
+      await withConnection(host, this.#access, async (connection) => {
+        if (!(await stateOf(connection, answerMs)).writable) throw new Error("takes no writes");
+        if (host !== this.#current) this.#requireCopy(host, await keysOf(connection, answerMs));
+      });
       return host;
     });
     const current = asked[this.#hosts.indexOf(this.#current)];
@@ -154,6 +173,23 @@ export class Hosts {
     const next = await first;
     if (this.#closed || next === null || next === this.#current) return;
     this.#moveTo(next);
+  }
+
+  #keep(keys: readonly InstallationKey[]): void {
+    this.#keys = keys;
+    this.#keysReadAt = performance.now();
+  }
+
+  #requireCopy(host: MysqlHost, keys: readonly InstallationKey[]): void {
+    if (!isOtherInstallation(this.#keys, keys)) return void this.#foreign.delete(host);
+    if (!this.#foreign.has(host)) {
+      this.#log.error(
+        { host: addressOf(host) },
+        "this server of DATABASE_URL is not used: it holds different data, without a signing key in common with the one in use",
+      );
+    }
+    this.#foreign.add(host);
+    throw new Error("holds different data");
   }
 
   #moveTo(next: MysqlHost): void {
@@ -184,11 +220,20 @@ function refusalOf(found: readonly Found[]): StartRefused | null {
 }
 
 async function ask(host: MysqlHost, access: Access, ms: number): Promise<Found> {
+  return withConnection<Found>(host, access, async (connection) => ({
+    host,
+    state: await stateOf(connection, ms),
+  })).catch((error: unknown) => ({ host, state: null, error }));
+}
+
+async function withConnection<T>(
+  host: MysqlHost,
+  access: Access,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
   const connection = open(host, access);
   try {
-    return { host, state: await stateOf(connection, ms) };
-  } catch (error) {
-    return { host, state: null, error };
+    return await work(connection);
   } finally {
     cut(connection);
   }
@@ -220,6 +265,16 @@ async function stateOf(connection: Connection, ms: number): Promise<ServerState>
     galera,
     writable: ready && !isOn("read_only") && !isOn("super_read_only") && !isOn("innodb_read_only"),
   };
+}
+
+/** None where there is no such database or table yet. */
+async function keysOf(connection: Connection, ms: number): Promise<InstallationKey[]> {
+  try {
+    return await askRows<InstallationKey>(connection, ms, INSTALLATION_KEYS);
+  } catch (error) {
+    if (absent.has((error as { errno?: number }).errno ?? 0)) return [];
+    throw error;
+  }
 }
 
 async function askPairs(connection: Connection, ms: number, sql: string): Promise<Map<string, string>> {

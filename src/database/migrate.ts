@@ -2,9 +2,8 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } from "typeorm";
 import { AuthError, StartRefused } from "../errors.ts";
-import { requireCopies } from "./copies.ts";
 import { type DatabaseLocation, MIGRATIONS, MIGRATIONS_TABLE, openDataSource, POOL_SIZE } from "./data-source.ts";
-import { isAway, isConflict, toUnavailable } from "./faults.ts";
+import { isAway, isConflict, isLockWait, toUnavailable } from "./faults.ts";
 import { acquireLease, renewLease } from "./leases.ts";
 import { INITIAL_TABLES } from "./migrations/1790000000000-initial.ts";
 import { planOf } from "./migrations/steps.ts";
@@ -63,7 +62,7 @@ export async function openDatabase(
     const opened = await openDataSource(location, poolSize, sharing?.hosts);
     const database = new Database(opened);
     if (sharing === undefined && opened.hosts?.several) {
-      await requireCopies(opened.hosts).catch((error) => database.close().finally(() => Promise.reject(error)));
+      await opened.hosts.requireCopies().catch((error) => database.close().finally(() => Promise.reject(error)));
     }
     return database;
   } catch (error) {
@@ -159,7 +158,7 @@ async function againOnConflict<T>(work: () => Promise<T>, { attempts = 20, pause
     try {
       return await work();
     } catch (error) {
-      if (!isConflict(error) || attempt === attempts) throw error;
+      if (!(isConflict(error) || isLockWait(error)) || attempt === attempts) throw error;
       await sleep(pauseMs + Math.random() * 100);
     }
   }
@@ -174,7 +173,7 @@ async function runPatiently(database: Database): Promise<string[]> {
   try {
     return await againOnConflict(() => runPending(database), { attempts: 5, pauseMs: 1_000 });
   } catch (error) {
-    if (!isConflict(error)) throw error;
+    if (!(isConflict(error) || isLockWait(error))) throw error;
     const reason = "the migrations wait: a transaction that stays open (a backup?) keeps a table locked";
     throw new MigrationsWait("unavailable", reason, { cause: error, retryAfter: 5 });
   }

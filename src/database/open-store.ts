@@ -10,6 +10,7 @@ import { DeviceCodes } from "./device-codes.ts";
 import { EmailVerifications } from "./email-verifications.ts";
 import { FactorTables } from "./factors.ts";
 import { isAway, toUnavailable } from "./faults.ts";
+import type { HostLog } from "./hosts.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";
@@ -30,7 +31,7 @@ export interface StoreOptions extends DatabaseLocation {
   /** The service sends mails itself: they are written beside the events. */
   readonly sendsMail?: boolean;
   readonly clock: Clock;
-  readonly log: { debug?(fields: object, message: string): void; warn(fields: object, message: string): void };
+  readonly log: HostLog & { debug?(fields: object, message: string): void };
   /** This process serves the store: no second one may serve the same SQLite file. */
   readonly serves?: boolean;
   /** Bring the schema up to date first (default); otherwise an old schema is refused. */

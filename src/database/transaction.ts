@@ -7,7 +7,7 @@ import { AuthError } from "../errors.ts";
 import { LONGEST_TRANSACTION_MS } from "../store/revocations.ts";
 import type { StoreLoad } from "../store/store.ts";
 import { type OpenedDataSource, POOL_QUEUE } from "./data-source.ts";
-import { isAway, isConflict, isConnectionLost, toUnavailable, withoutValues } from "./faults.ts";
+import { isAway, isConflict, isConnectionLost, isLockWait, toUnavailable, withoutValues } from "./faults.ts";
 import type { Hosts } from "./hosts.ts";
 import { IdleConnections, type PooledConnection } from "./idle-connections.ts";
 import type { Dialect } from "./schema.ts";
@@ -142,7 +142,8 @@ export class Database {
           continue;
         }
         if (error instanceof CommitUnknown) throw toUnavailable(error.cause);
-        if (again || isConflict(error) || isAway(error) || this.#closed) throw toUnavailable(error);
+        if (again || isConflict(error) || isLockWait(error) || isAway(error) || this.#closed)
+          throw toUnavailable(error);
         throw error instanceof Error ? withoutValues(error) : error;
       }
     }

@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { startApp } from "../support/app.ts";
+import { patiently, postJson, uniqueEmail } from "../support/flow.ts";
 import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
 
 const account = { user: "service", password: "of-the-service" };
@@ -50,11 +52,22 @@ describe("DATABASE_URL with servers that are not copies of one another", () => {
     expect(await execute(empty?.url ?? "", "SHOW TABLES FROM auth")).toEqual([[]]);
   });
 
-  it("starts where the other server does not answer", async () => {
+  it("starts where the other server does not answer, and never moves to it if it turns out to hold other data", async () => {
     const [first, second] = servers;
-    await second?.stop();
+    if (first === undefined || second === undefined) throw new Error("no servers");
+    await second.kill();
     const app = await startApp({ DATABASE_URL: urlOf(first, second) });
     expect((await fetch(`${app.internalUrl}/readyz`)).status).toBe(200);
+    await second.restart();
+    await first.kill();
+    while (!app.logs.some((line) => line.includes("holds different data"))) await sleep(50);
+    const body = { email: uniqueEmail(), password: "correct horse battery", nickname: "n" };
+    const refused = await postJson(`${app.url}/api/users/signup`, body);
+    expect([refused.status, refused.headers.has("retry-after")]).toEqual([503, true]);
+    await first.restart();
+    expect((await patiently(() => postJson(`${app.url}/api/users/signup`, body))).status).toBe(201);
+    expect(await execute(second.url, "SELECT COUNT(*) AS count FROM auth.users")).toEqual([[{ count: 0 }]]);
+    expect(app.logs.filter((line) => line.includes("holds different data"))).toHaveLength(1);
     await app.close();
   });
 });

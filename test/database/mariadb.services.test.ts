@@ -9,7 +9,7 @@ import { freeze } from "../support/process.ts";
 import { NOW, sealer, signUp } from "./contract/fixtures.ts";
 import { describeStore } from "./store-contract.ts";
 
-const log = { warn: () => undefined };
+const log = { warn: () => undefined, error: () => undefined };
 let server: MariaDb;
 beforeAll(async () => {
   server = await startMariaDb();

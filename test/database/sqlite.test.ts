@@ -13,7 +13,7 @@ import { describeStore } from "./store-contract.ts";
 const folder = mkdtempSync(join(tmpdir(), "auth-sqlite-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const freshUrl = async () => `sqlite:${join(folder, randomUUID(), "auth.sqlite")}`;
-const log = { warn: () => undefined };
+const log = { warn: () => undefined, error: () => undefined };
 
 describeStore("the store on SQLite", freshUrl);
 

@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { createConnection } from "mysql2/promise";
 import { freePorts, startApp, startReplicas, type TestApp } from "../support/app.ts";
 import {
   authorizeUrl,
+  claimsOf,
   getCode,
   getTokens,
   internalBasic,
@@ -117,6 +119,35 @@ describe("while the database is frozen", () => {
     process.kill(pid, "SIGCONT");
     const statuses = (await Promise.all(answers)).map(({ status }) => status).sort();
     expect(statuses).toEqual([201, ...Array(49).fill(409)]);
+  });
+
+  it("F-23 who ends a session whose row another transaction keeps locked is told to ask again, before the call's deadline, and nobody else", async () => {
+    const [locked, other] = await Promise.all([1, 2].map(async () => getTokens(app.url, await signUp(app.url))));
+    const owner = await createConnection(app.env["DATABASE_URL"] ?? "");
+    await owner.query("START TRANSACTION");
+    await owner.query("SELECT id FROM oauth2_authorization WHERE id = ? FOR UPDATE", [
+      claimsOf(locked?.access_token ?? "")["sid"],
+    ]);
+    const waits = async () => {
+      const [[row]] = (await owner.query("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_waits'")) as unknown as [
+        { Value: string }[],
+      ];
+      return Number(row?.Value);
+    };
+    const before = await waits();
+    const order: string[] = [];
+    const end = (token = "") => postForm(`${app.url}/oauth2/revoke`, { token, client_id: portal.clientId });
+    const refused = end(locked?.refresh_token).finally(() => order.push("locked"));
+    const passed = patiently(() => end(other?.refresh_token)).finally(() => order.push("other"));
+    expect((await passed).status).toBe(200);
+    const { status, headers } = await refused;
+    expect([status, Number(headers.get("retry-after"))]).toEqual([503, expect.any(Number)]);
+    expect(order).toEqual(["other", "locked"]);
+    // by the lock's own bound: the call was not made again until its deadline
+    expect(await waits()).toBe(before + 1);
+    await owner.query("ROLLBACK");
+    owner.destroy();
+    expect((await patiently(() => end(locked?.refresh_token))).status).toBe(200);
   });
 
   it("S-029 redirects the error to a verified redirect URI, and otherwise shows a page without details", async () => {

@@ -31,7 +31,12 @@ let store: Store;
 let limits: Limits;
 beforeAll(async () => {
   const clock = new Clock();
-  store = await openStore({ url: `sqlite:${join(folder, "auth.sqlite")}`, sealer, clock, log: { warn: () => {} } });
+  store = await openStore({
+    url: `sqlite:${join(folder, "auth.sqlite")}`,
+    sealer,
+    clock,
+    log: { warn: () => {}, error: () => {} },
+  });
   limits = new Limits(store.limits, clock);
 });
 afterAll(async () => {

@@ -9,6 +9,8 @@ import type { System } from "../harness/system.ts";
 const section = "Database";
 /** The service ends a call after 5 s; the rest is for the machine (milliseconds). */
 const latestAnswer = 6_000;
+/** A call that meets two password hashes instead of one is later by this, and whether it does is chance (milliseconds). */
+const oneMoreHash = 50;
 
 /** Kills the service's connections. @param by a connection that was there before @returns how many */
 async function killConnections(system: System, by: Connection): Promise<number> {
@@ -95,11 +97,14 @@ export const DATABASE: readonly Row[] = [
     title: "a row is locked for 8 s",
     async run(system, { load, ledger, check }) {
       await load.prepare(6);
+      // MariaDB's own bound for a row's lock, and what a call takes beside it
+      const lockedAnswer = 2_000 + 1_000;
       const locked = load.sessions.find(({ clientId }) => clientId === "rotating");
       if (locked === undefined) throw new Error("no session that rotates");
       locked.busy = true;
       load.start();
-      await sleep(4_000);
+      // as long as the row is locked afterwards: both phases have a 99th percentile of as many calls
+      await sleep(8_000);
       const from = performance.now();
       const other = await createConnection(system.parts.databaseUrl);
       await other.query("START TRANSACTION");
@@ -118,15 +123,20 @@ export const DATABASE: readonly Row[] = [
         own.every(({ outcome }) => outcome === "unknown"),
         "a refresh of the locked row was not refused with a hint",
       );
-      check(slowest(own) <= latestAnswer, `an answer took ${slowest(own)} ms`);
+      check(slowest(own) <= lockedAnswer, `an answer took ${slowest(own)} ms`);
       check(
         others.every(({ outcome }) => outcome !== "unknown"),
         "others failed",
       );
       const before = percentile(ledger.between(0, from), 0.99);
+      const meanwhile = percentile(others, 0.99);
+      check(
+        meanwhile <= Math.max(1.2 * before, before + oneMoreHash),
+        `p99 of others ${meanwhile} ms, ${before} ms before`,
+      );
       return {
         did: "SELECT ... FOR UPDATE of one authorization, six refreshes of it under mixed load",
-        counted: `refreshes of the locked row answered after ${slowest(own)} ms; p99 of others ${percentile(others, 0.99)} ms, ${before} ms before`,
+        counted: `refreshes of the locked row answered after ${slowest(own)} ms; p99 of others ${meanwhile} ms, ${before} ms before`,
       };
     },
   },

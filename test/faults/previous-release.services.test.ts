@@ -42,6 +42,48 @@ function checkOut(commit: string): string | null {
   return folder;
 }
 
+/**
+ * What clients do at one replica, until they are stopped: each signs in, refreshes, ends every second session, and asks about its token
+ * after each step. They repeat what is answered with 503 and a hint, and nothing else.
+ */
+class Clients {
+  /** Answers that no client should get. */
+  readonly wrong: string[] = [];
+  /** Their last tokens. */
+  readonly kept: Tokens[] = [];
+  readonly ended: Tokens[] = [];
+  readonly #workers: Promise<void>[];
+  #stopped = false;
+
+  constructor(base: string, accounts: readonly Account[]) {
+    this.#workers = accounts.map(async (account) => {
+      while (!this.#stopped) {
+        await this.#round(base, account).catch((error: unknown) => this.wrong.push(String(error)));
+      }
+    });
+  }
+
+  async #round(base: string, account: Account): Promise<void> {
+    const { browser: _, ...first } = await getTokens(base, account);
+    const refreshed = await patiently(() => refresh(base, first.refresh_token));
+    if (refreshed.status !== 200) throw new Error(`refresh: ${refreshed.status} ${await refreshed.text()}`);
+    const tokens = (await refreshed.json()) as Tokens;
+    if ((await introspect(base, tokens.access_token))["active"] !== true) throw new Error("a new token is inactive");
+    if (this.kept.length <= this.ended.length) return void this.kept.push(tokens);
+    const form = { token: tokens.refresh_token, client_id: "portal-client" };
+    const revoked = await patiently(() => postForm(`${base}/oauth2/revoke`, form));
+    if (revoked.status !== 200) throw new Error(`revoke: ${revoked.status} ${await revoked.text()}`);
+    this.ended.push(tokens);
+  }
+
+  /** Ends after whole rounds only, at least two of each kind. */
+  async stop(): Promise<void> {
+    while (this.ended.length < 2 && this.wrong.length === 0) await sleep(50);
+    this.#stopped = true;
+    await Promise.all(this.#workers);
+  }
+}
+
 const release = checkOut(previous);
 
 (release === null ? describe.skip : describe)(`F-54 F-56 beside the previous release, ${previous}`, () => {
@@ -53,6 +95,7 @@ const release = checkOut(previous);
   /** Listeners of the two, the issuer of both is the first. */
   let bases: [string, string];
   let before: { account: Account & { uuid: string }; browser: TestBrowser; tokens: Tokens };
+  let meanwhile: Clients;
   beforeAll(async () => {
     database = await startMariaDb();
     oldEnv = await testEnvironment({ DATABASE_URL: await database.createDatabase() });
@@ -63,8 +106,11 @@ const release = checkOut(previous);
     const account = await signUp(bases[0]);
     const { browser, ...tokens } = await getTokens(bases[0], account);
     before = { account, browser, tokens };
+    const accounts = await Promise.all([1, 2, 3].map(() => signUp(bases[0])));
     // the deploy: migrates while the previous release serves
+    meanwhile = new Clients(bases[0], accounts);
     newer = await spawnService(newEnv);
+    await meanwhile.stop();
   });
   afterAll(async () => {
     await newer?.kill("SIGKILL");
@@ -91,6 +137,22 @@ const release = checkOut(previous);
   it("the two are the two releases", async () => {
     const answers = await Promise.all(bases.map((base) => fetch(`${base}/api/openapi.json`)));
     expect(answers.map(({ status }) => status)).toEqual([404, 200]);
+  });
+
+  it("no client of the previous release met a wrong answer while the new one migrated, and both know what was kept and what was ended", async () => {
+    expect(meanwhile.wrong).toEqual([]);
+    for (const tokens of meanwhile.kept) {
+      const refreshed = await patiently(() => refresh(bases[1], tokens.refresh_token));
+      expect(refreshed.status).toBe(200);
+      await activeEverywhere(((await refreshed.json()) as Tokens).access_token);
+    }
+    for (const tokens of meanwhile.ended) {
+      await inactiveEverywhere(tokens.access_token);
+      for (const base of bases) {
+        const refused = await patiently(() => refresh(base, tokens.refresh_token));
+        expect([base, refused.status]).toEqual([base, 401]);
+      }
+    }
   });
 
   it("what was issued before the deploy is good on both", async () => {

@@ -39,6 +39,8 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   let waiting = config.workers;
   let pause = firstPauseMs;
   const serving = new Set<Worker>();
+  /** Those that can be told to close. The others are still being loaded and have accepted nothing. */
+  const hearing = new Set<Worker>();
 
   const start = () => {
     const startedAt = performance.now();
@@ -46,6 +48,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
     let wasUp = false;
     worker.on("message", (message) => {
+      if (message === "hears") hearing.add(worker);
       if (message !== "up") return;
       wasUp = true;
       serving.add(worker);
@@ -55,6 +58,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
     worker.on("exit", (code, signal) => {
       serving.delete(worker);
+      hearing.delete(worker);
       if (stopping) return;
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
@@ -72,9 +76,13 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     stopping = true;
     setTimeout(() => process.exit(1), CLOSE_WITHIN_MS + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
-    const ends = alive.map((worker) => endsWith([0, status], worker));
+    const ends = alive.map(async (worker) => {
+      const told = hearing.has(worker);
+      if (told) worker.send("close");
+      else worker.process.kill("SIGKILL");
+      return (await endsWith([0, status], worker)) || !told;
+    });
     void Promise.all(ends).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
-    for (const worker of alive) worker.send("close");
   };
   for (let number = 0; number < config.workers; number++) start();
 }
@@ -105,6 +113,7 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     if (message === "reload") app?.reload();
     if (message === "close") close();
   });
+  process.send?.("hears");
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;

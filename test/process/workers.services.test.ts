@@ -128,6 +128,28 @@ it("any worker answers /metrics for all of them", async () => {
   }
 });
 
+it("C-07 ends on SIGTERM with 0 while a worker is still being loaded, which nobody can tell anything", async () => {
+  const { child, closed, output, workers } = await startWorkers();
+  const seen = new Set<number>();
+  try {
+    await until(() => {
+      for (const pid of workers()) {
+        // stands still before it has read a line of the program
+        if (!seen.has(pid)) process.kill(pid, "SIGSTOP");
+        seen.add(pid);
+      }
+      return seen.size === 2;
+    });
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
+    expect(output()).not.toMatch(/is up/);
+    expect([...seen].filter(isRunning)).toEqual([]);
+  } finally {
+    for (const pid of seen) if (isRunning(pid)) process.kill(pid, "SIGKILL");
+    child.kill("SIGKILL");
+  }
+});
+
 it("ends on SIGTERM though its workers wait for the database", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
   const { child, closed, output, workers } = await startWorkers();

@@ -27,7 +27,7 @@ import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
 import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
-import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
+import { declareMaxAge, removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
 import { Replicas } from "./oauth/replicas.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
@@ -159,6 +159,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     const context = await openPatiently(settings, { ...overrides, log }, room, async (opened) => {
       // before anything is signed; the command line signs nothing
       await opened.store.revocations.declareLifetime(config.accessTokenTtl * 1000, opened.clock.now());
+      await declareMaxAge(opened);
       if (overrides.applyClients ?? true) await applyConfiguredClients(opened, settings.secrets.clients);
     });
     closers.push(() => context[Symbol.asyncDispose]());

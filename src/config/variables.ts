@@ -246,7 +246,7 @@ export const SECTIONS = {
     JWKS_MAX_AGE: seconds(
       300,
       86_400,
-      "How long verifiers may cache the key set (seconds). New keys wait so long before they sign.",
+      "How long verifiers may cache the key set (seconds). New keys wait so long before they sign; where it was lowered, as long as the longer one that was told still counts.",
     ),
     KEY_ROTATION_DAYS: {
       kind: "integer",

@@ -34,7 +34,7 @@ import { FeedTail } from "./oauth/revocations/feed-tail.ts";
 import { VerifiedTokens } from "./oauth/tokens/verified-tokens.ts";
 import { listen } from "./process/listen.ts";
 import { lowerPriority } from "./process/thread-priority.ts";
-import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
+import { type OwnWaitingRoom, openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
 import { RequestLimit } from "./request-limit.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
@@ -47,8 +47,8 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
-  /** False: another process answers at the internal port meanwhile, and is ready. */
-  readonly waitingRoom?: boolean;
+  /** Another process answers at the internal port meanwhile, and goes on beside this one. */
+  readonly room?: WaitingRoom;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
   /** True: no other process may serve the same SQLite file meanwhile. The service says so unless this is false. */
@@ -148,10 +148,9 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const log = overrides.log ?? createLogger(config.logLevel);
   // with several workers, their primary has said it for all of them
   if (cluster.worker === undefined) warnOfMisspelt(config, log);
-  const room =
-    (overrides.waitingRoom ?? true)
-      ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
-      : { reason: "", close: async () => undefined };
+  const own =
+    overrides.room === undefined ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config)) : null;
+  const room = own ?? overrides.room ?? { reason: "", close: async () => undefined };
   const closers = new Closers();
   closers.push(room.close);
   const state = { draining: false };
@@ -168,7 +167,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await startMail(context, settings.secrets, closers);
     startJobs(context, closers);
     watchState(context);
-    const reload = await startListeners(context, closers, readiness(context, state), room);
+    const reload = await startListeners(context, closers, readiness(context, state), own);
     const close = async () => {
       state.draining = true;
       if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
@@ -299,7 +298,7 @@ async function startListeners(
   context: OAuthContext,
   closers: Closers,
   ready: Ready,
-  room: WaitingRoom,
+  room: OwnWaitingRoom | null,
 ): Promise<() => void> {
   const { config, log, metrics } = context;
   const tls = config.internalTls;
@@ -314,9 +313,8 @@ async function startListeners(
   const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
   watch.unref();
   listeners.push(async () => clearInterval(watch));
-  await room.close();
   const internal = await listen("INTERNAL_HTTP", config, () =>
-    startInternalListener(context, { ...config.internalHttp, tls, ready }),
+    startInternalListener(context, { ...config.internalHttp, tls, ready, takesOver: room?.handOver ?? null }),
   );
   listeners.push(internal.close);
   if (tls === null) return () => {};
@@ -337,19 +335,27 @@ function warnOfMisspelt({ misspelt }: Config, log: Logger): void {
 
 /**
  * Prepares the schema and the configured clients, once for all processes that share the listeners.
+ * @param openRoom opens what answers at the internal port meanwhile
+ * @returns the waiting room, still open
  * @throws ConfigError, StartRefused
  */
-export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
+export async function prepare<Room extends WaitingRoom>(
+  settings: Settings,
+  openRoom: () => Promise<Room>,
+  overrides: Overrides = {},
+): Promise<Room> {
   const log = overrides.log ?? createLogger(settings.config.logLevel);
   // before the database is waited for: its setting may be the misspelt one
   warnOfMisspelt(settings.config, log);
-  const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
+  const room = await listen("INTERNAL_HTTP", settings.config, openRoom);
   try {
     await using _ = await openPatiently(settings, { ...overrides, log }, room, (context) =>
       applyConfiguredClients(context, settings.secrets.clients),
     );
-  } finally {
+    return room;
+  } catch (error) {
     await room.close();
+    throw error;
   }
 }
 

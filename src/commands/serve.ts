@@ -19,8 +19,8 @@ export function addServeCommand(program: Command, runtime: Runtime): void {
       const settings = await settingsOf(runtime);
       const { config } = settings;
       if (cluster.isWorker) {
-        const { BESIDE_OTHERS, serveAsWorker } = await import("../process/workers.ts");
-        await serveAsWorker(settings, runtime.env[BESIDE_OTHERS] === "1");
+        const { serveAsWorker } = await import("../process/workers.ts");
+        await serveAsWorker(settings);
       } else if (config.workers > 1) {
         const { serveWithWorkers } = await import("../process/workers.ts");
         await serveWithWorkers(settings, () => runtime.stdout.write(greeting(config)));

@@ -4,11 +4,13 @@ import type { Settings } from "../config/config.ts";
 import { createLogger } from "../telemetry/log.ts";
 import { answerForAllWorkers, answerForWorker } from "../telemetry/worker-metrics.ts";
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
+import { CLOSE, openSharedWaitingRoom, type SharedWaitingRoom } from "./shared-waiting-room.ts";
 import { freeStartMemory } from "./start-memory.ts";
 import { onStopSignal } from "./stop-signals.ts";
+import type { WaitingRoom } from "./waiting-room.ts";
 
-/** In the environment of a worker that starts while others serve. */
-export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
+/** What a worker tells the primary. */
+type FromWorker = "up" | { readonly waitsFor: string };
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -33,23 +35,43 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");
     });
   }
-  await prepare(settings, { log });
+  // open whenever no worker serves
+  let room: SharedWaitingRoom | null = await prepare(settings, () => openSharedWaitingRoom(config), { log });
   preparing = false;
-  answerForAllWorkers();
+  answerForAllWorkers((worker) => worker !== room?.worker);
+  const closeRoom = async () => {
+    await room?.close();
+    room = null;
+  };
+  let reopening = false;
+  const reopenRoom = async () => {
+    if (room !== null || reopening) return;
+    reopening = true;
+    const opened = await openSharedWaitingRoom(config).catch((error: unknown) => {
+      log.warn({ err: error }, "nothing answers /healthz until a worker does");
+      return null;
+    });
+    reopening = false;
+    room = opened;
+    if (serving.size > 0) await closeRoom();
+  };
   let waiting = config.workers;
   let pause = firstPauseMs;
   const serving = new Set<Worker>();
 
   const start = () => {
     const startedAt = performance.now();
-    // the listeners are shared: what one that is not ready yet would answer goes to those that are
-    const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
+    const worker = cluster.fork();
     let wasUp = false;
-    worker.on("message", (message) => {
+    worker.on("message", async (message: FromWorker) => {
+      if (typeof message === "object" && "waitsFor" in message && room !== null) room.reason = message.waitsFor;
       if (message !== "up") return;
       wasUp = true;
       serving.add(worker);
-      if (--waiting === 0) up();
+      waiting--;
+      const isLast = waiting === 0;
+      await closeRoom();
+      if (isLast) up();
     });
     // a message to one that has just died: its exit follows
     worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
@@ -59,6 +81,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
       if (!wasUp && code === 1 && waiting > 0) return stop(1);
+      if (serving.size === 0) void reopenRoom();
       pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);
       log.error({ pid: worker.process.pid, exitCode: code, signal }, `a worker died; starting another in ${pause} ms`);
       setTimeout(() => {
@@ -74,7 +97,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     const ends = alive.map((worker) => endsWith([0, status], worker));
     void Promise.all(ends).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
-    for (const worker of alive) worker.send("close");
+    for (const worker of alive) worker.send(CLOSE);
   };
   for (let number = 0; number < config.workers; number++) start();
 }
@@ -85,11 +108,24 @@ function endsWith(statuses: readonly number[], worker: Worker): Promise<boolean>
   return new Promise((resolve) => worker.once("exit", (code) => resolve(statuses.includes(code))));
 }
 
-/**
- * One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too.
- * @param besideOthers other workers are ready
- */
-export async function serveAsWorker(settings: Settings, besideOthers: boolean): Promise<void> {
+/** The waiting room as a worker has it: what it waits for is said there. */
+class RoomOfPrimary implements WaitingRoom {
+  #reason = "starting";
+
+  get reason(): string {
+    return this.#reason;
+  }
+
+  set reason(waitsFor: string) {
+    this.#reason = waitsFor;
+    process.send?.({ waitsFor } satisfies FromWorker);
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too. */
+export async function serveAsWorker(settings: Settings): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   answerForWorker(() => app?.context.metrics.registry ?? null);
@@ -103,7 +139,7 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
   };
   process.on("message", (message) => {
     if (message === "reload") app?.reload();
-    if (message === "close") close();
+    if (message === CLOSE) close();
   });
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
@@ -111,7 +147,7 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     close();
   });
   try {
-    app = await createApp(settings, { migrate: false, applyClients: false, waitingRoom: !besideOthers });
+    app = await createApp(settings, { migrate: false, applyClients: false, room: new RoomOfPrimary() });
   } catch (error) {
     // nothing is left to do: the channel to the primary must not keep this process, which the primary waits for
     process.channel?.unref();
@@ -119,5 +155,5 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
   }
   freeStartMemory();
   if (closing) closeAndExit(app);
-  else process.send?.("up");
+  else process.send?.("up" satisfies FromWorker);
 }

@@ -1,4 +1,6 @@
-import type { AddressInfo } from "node:net";
+import { once } from "node:events";
+import type { Server } from "node:http";
+import { type AddressInfo, isIP } from "node:net";
 import { TLSSocket, Server as TlsServer } from "node:tls";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
@@ -31,6 +33,8 @@ export interface InternalListenerOptions {
   readonly port: number;
   readonly tls: Config["internalTls"];
   readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
+  /** Gives a server of this process that listens there already, whose port is taken over. */
+  readonly takesOver?: (() => Server) | null;
 }
 
 export interface InternalListener extends TlsListener {
@@ -87,7 +91,7 @@ export async function startInternalListener(
   server.server.maxConnections = maxConnections;
   guardHttp1(server.server);
   refuseExpectations(server.server);
-  await server.listen({ host: options.host, port: options.port });
+  await listenAt(server, options);
   return {
     port: (server.server.address() as AddressInfo).port,
     useCertificate(material) {
@@ -103,6 +107,17 @@ export async function startInternalListener(
       clearTimeout(grace);
     },
   };
+}
+
+async function listenAt(server: FastifyInstance, { host, port, takesOver }: InternalListenerOptions): Promise<void> {
+  // a name may stand for several addresses, each with a server of its own
+  if (!takesOver || isIP(host) === 0) {
+    takesOver?.().close();
+    await server.listen({ host, port });
+    return;
+  }
+  await server.ready();
+  await once(server.server.listen(takesOver()), "listening");
 }
 
 function createServer(tls: Config["internalTls"]): FastifyInstance {

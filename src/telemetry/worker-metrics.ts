@@ -1,4 +1,4 @@
-import cluster from "node:cluster";
+import cluster, { type Worker } from "node:cluster";
 import { AggregatorRegistry, type MetricObject, type Registry } from "prom-client";
 
 /**
@@ -51,8 +51,8 @@ class Collection {
   }
 }
 
-/** Called once in the primary. */
-export function answerForAllWorkers(): void {
+/** Called once in the primary. @param measures false: this process of the cluster has no metrics */
+export function answerForAllWorkers(measures: (worker: Worker) => boolean): void {
   const collections = new Map<number, Collection>();
   let last = 0;
   cluster.on("message", (worker, message: unknown) => {
@@ -61,7 +61,7 @@ export function answerForAllWorkers(): void {
     if (message.type !== "all metrics?") return;
     const { question } = message;
     const id = ++last;
-    const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected());
+    const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected() && measures(each));
     const collection = new Collection(
       asked.map((each) => each?.id ?? 0),
       (text) => {

@@ -9,6 +9,7 @@ import { main } from "../commands/program.ts";
 import { testEnvironment } from "../support/app.ts";
 import { getTokens, internalBasic, introspect, patiently, postForm, refresh, signUp } from "../support/flow.ts";
 import { type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { watchStart } from "../support/probes.ts";
 import { freeze } from "../support/process.ts";
 
 let database: MariaDb;
@@ -77,6 +78,45 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
     expect(output()).toMatch(/a worker died/);
   } finally {
     child.kill("SIGKILL");
+  }
+});
+
+it("C-07 answers /healthz and /readyz without a gap from the first answer until workers are ready, on new connections", async () => {
+  const { child, closed, output, metricsUrl, workers } = await startWorkers();
+  try {
+    const isUp = () => output().includes("Next:") || child.exitCode !== null;
+    expect(await watchStart(metricsUrl.replace("/metrics", ""), isUp)).toEqual([]);
+    expect(workers()).toHaveLength(2);
+  } finally {
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
+  }
+});
+
+it("says what its workers wait for, and answers /healthz again soon when none of them is left", async () => {
+  if (database.pid === null) throw new Error("the server is not ours to freeze");
+  const { child, closed, output, metricsUrl, workers } = await startWorkers();
+  const ask = (path: string) => fetch(metricsUrl.replace("/metrics", path), { headers: { connection: "close" } });
+  try {
+    await until(() => output().includes("Next:"));
+    await freeze(database.pid);
+    for (const pid of workers()) process.kill(pid, "SIGKILL");
+    await until(() => output().includes("the database is away; trying again"));
+    expect((await ask("/healthz")).status).toBe(200);
+    const unready = await ask("/readyz");
+    expect([unready.status, await unready.json()]).toEqual([503, { ready: false, reason: "the database is away" }]);
+    process.kill(database.pid, "SIGCONT");
+    let status = 503;
+    for (let tries = 0; tries < 1_800 && status !== 200; tries++) {
+      ({ status } = await ask("/readyz"));
+      await sleep(50);
+    }
+    expect(status).toBe(200);
+    await until(() => workers().length === 2);
+  } finally {
+    process.kill(database.pid, "SIGCONT");
+    child.kill("SIGTERM");
+    expect(await closed).toEqual([0, null]);
   }
 });
 

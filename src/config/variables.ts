@@ -120,7 +120,7 @@ export const SECTIONS = {
       kind: "file",
       example: "/etc/tls/database-ca.crt",
       meaning:
-        "PEM file: TLS to the database, verified against this authority (`VERIFY_IDENTITY` unless `ssl-mode` says otherwise).",
+        "PEM file: TLS to the database, verified against this authority (`VERIFY_IDENTITY` unless `ssl-mode` says otherwise). Read again for new connections.",
     },
     ALLOW_SQLITE: {
       kind: "flag",

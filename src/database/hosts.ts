@@ -5,6 +5,7 @@ import { within } from "../deadline.ts";
 import { messageOf, StartRefused } from "../errors.ts";
 import { addressOf } from "../net/address.ts";
 import type { MysqlHost } from "../net/mysql-url.ts";
+import type { DatabaseTls } from "./database-tls.ts";
 
 /** What one server says of itself. */
 export interface ServerState {
@@ -42,6 +43,8 @@ export interface HostLog {
 export class Hosts {
   readonly #hosts: readonly MysqlHost[];
   readonly #access: Access;
+  /** Null: connections are not encrypted. */
+  readonly tls: DatabaseTls | null;
   readonly #log: HostLog;
   readonly #sockets = new Set<Socket>();
   /** What the server chosen at the start is: the others are of its kind. */
@@ -51,9 +54,17 @@ export class Hosts {
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  private constructor(hosts: readonly MysqlHost[], current: Found, kind: ServerState, access: Access, log: HostLog) {
+  private constructor(
+    hosts: readonly MysqlHost[],
+    current: Found,
+    kind: ServerState,
+    access: Access,
+    tls: DatabaseTls | null,
+    log: HostLog,
+  ) {
     this.#hosts = hosts;
     this.#access = access;
+    this.tls = tls;
     this.#log = log;
     this.#current = current.host;
     this.kind = kind;
@@ -64,11 +75,16 @@ export class Hosts {
    * Chooses the first server that takes writes; if none does, the first that answers.
    * @throws the first server's error: none answers; StartRefused: all refuse the user, the password or the database
    */
-  static async open(hosts: readonly MysqlHost[], access: Access, log: HostLog): Promise<Hosts> {
+  static async open(
+    hosts: readonly MysqlHost[],
+    access: Access,
+    tls: DatabaseTls | null,
+    log: HostLog,
+  ): Promise<Hosts> {
     const found = await Promise.all(hosts.map((host) => ask(host, access, firstAnswerMs)));
     const chosen = found.find(({ state }) => state?.writable) ?? found.find(({ state }) => state !== null);
     if (chosen?.state == null) throw refusalOf(found) ?? found[0]?.error;
-    return new Hosts(hosts, chosen, chosen.state, access, log);
+    return new Hosts(hosts, chosen, chosen.state, access, tls, log);
   }
 
   get several(): boolean {
@@ -81,6 +97,7 @@ export class Hosts {
 
   /** Rows of every server that answers. A server without the database or the table has none. */
   async rowsOfEach<Row>(sql: string): Promise<{ host: MysqlHost; rows: Row[] }[]> {
+    this.tls?.look();
     const answers = this.#hosts.map(async (host) => {
       const connection = open(host, this.#access);
       try {
@@ -97,6 +114,7 @@ export class Hosts {
   /** A socket to the server in use, for mysql2's `stream` option. */
   readonly connect = ({ config }: { readonly config: { host?: string; port?: number } }): Socket => {
     const { host, port } = this.#current;
+    this.tls?.look();
     // what TLS verifies, and keeps its sessions by
     config.host = host;
     config.port = port;
@@ -130,6 +148,7 @@ export class Hosts {
 
   async #isWritable(): Promise<boolean> {
     try {
+      if (this.#watch === null) this.tls?.look();
       this.#watch ??= open(this.#current, this.#access);
       return (await stateOf(this.#watch, answerMs)).writable;
     } catch {
@@ -139,6 +158,7 @@ export class Hosts {
   }
 
   async #findAnother(): Promise<void> {
+    this.tls?.look();
     const asked = this.#hosts.map(async (host) => {
       const { state } = await ask(host, this.#access, answerMs);
       if (state?.writable !== true) throw new Error("takes no writes");

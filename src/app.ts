@@ -113,10 +113,11 @@ export async function createContext(
       clientLogos: new ClientLogos(),
       clientDocuments: new DocumentMemory(),
       callers: new CallerMemory(),
-      callerLimits: new CallerLimits(config.callerRateLimit),
+      callerLimits: new CallerLimits(config.callerRateLimit, (limit) => metrics.limitsHit.inc({ limit })),
       derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),
       passwords: new Passwords({
         queue: (length) => metrics.passwordQueue.set(length),
+        full: () => metrics.limitsHit.inc({ limit: "password_queue" }),
         firstHash: () => lowerPriority("libuv-worker"),
       }),
       replicas: new Replicas(),

@@ -27,7 +27,7 @@ import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
 import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
-import { removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
+import { declareMaxAge, removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
 import { Replicas } from "./oauth/replicas.ts";
 import { FeedTail } from "./oauth/revocations/feed-tail.ts";
@@ -47,8 +47,12 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
-  /** False: another process answers at the internal port meanwhile, and is ready. */
+  /** False: others answer at the internal port meanwhile, and are ready. */
   readonly waitingRoom?: boolean;
+  /** Another process prepares the database: awaited before it is opened. The waiting room says meanwhile what is waited for. */
+  readonly prepared?: (room: Pick<WaitingRoom, "reason">) => Promise<void>;
+  /** Awaited before the waiting room gives the internal port away. */
+  readonly turn?: () => Promise<void>;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
   /** True: no other process may serve the same SQLite file meanwhile. The service says so unless this is false. */
@@ -113,10 +117,11 @@ export async function createContext(
       clientLogos: new ClientLogos(),
       clientDocuments: new DocumentMemory(),
       callers: new CallerMemory(),
-      callerLimits: new CallerLimits(config.callerRateLimit),
+      callerLimits: new CallerLimits(config.callerRateLimit, (limit) => metrics.limitsHit.inc({ limit })),
       derivedKeys: deriveKeys(...secrets.keyEncryptionKeys),
       passwords: new Passwords({
         queue: (length) => metrics.passwordQueue.set(length),
+        full: () => metrics.limitsHit.inc({ limit: "password_queue" }),
         firstHash: () => lowerPriority("libuv-worker"),
       }),
       replicas: new Replicas(),
@@ -151,14 +156,16 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const room =
     (overrides.waitingRoom ?? true)
       ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
-      : { reason: "", close: async () => undefined };
+      : { reason: "", handOver: null, close: async () => undefined };
   const closers = new Closers();
   closers.push(room.close);
   const state = { draining: false };
   try {
+    await overrides.prepared?.(room);
     const context = await openPatiently(settings, { ...overrides, log }, room, async (opened) => {
       // before anything is signed; the command line signs nothing
       await opened.store.revocations.declareLifetime(config.accessTokenTtl * 1000, opened.clock.now());
+      await declareMaxAge(opened);
       if (overrides.applyClients ?? true) await applyConfiguredClients(opened, settings.secrets.clients);
     });
     closers.push(() => context[Symbol.asyncDispose]());
@@ -167,7 +174,8 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await startMail(context, settings.secrets, closers);
     startJobs(context, closers);
     watchState(context);
-    const reload = await startListeners(context, closers, readiness(context, state), room);
+    const takesOver = { turn: overrides.turn, handOver: room.handOver };
+    const reload = await startListeners(context, closers, readiness(context, state), takesOver);
     const close = async () => {
       state.draining = true;
       if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
@@ -298,7 +306,7 @@ async function startListeners(
   context: OAuthContext,
   closers: Closers,
   ready: Ready,
-  room: WaitingRoom,
+  { turn, handOver }: { turn: Overrides["turn"] | undefined; handOver: WaitingRoom["handOver"] },
 ): Promise<() => void> {
   const { config, log, metrics } = context;
   const tls = config.internalTls;
@@ -313,9 +321,9 @@ async function startListeners(
   const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
   watch.unref();
   listeners.push(async () => clearInterval(watch));
-  await room.close();
+  await turn?.();
   const internal = await listen("INTERNAL_HTTP", config, () =>
-    startInternalListener(context, { ...config.internalHttp, tls, ready }),
+    startInternalListener(context, { ...config.internalHttp, tls, ready, handOver }),
   );
   listeners.push(internal.close);
   if (tls === null) return () => {};
@@ -336,20 +344,20 @@ function warnOfMisspelt({ misspelt }: Config, log: Logger): void {
 
 /**
  * Prepares the schema and the configured clients, once for all processes that share the listeners.
+ * @param room gets what is waited for
  * @throws ConfigError, StartRefused
  */
-export async function prepare(settings: Settings, overrides: Overrides = {}): Promise<void> {
+export async function prepare(
+  settings: Settings,
+  room: Pick<WaitingRoom, "reason">,
+  overrides: Overrides = {},
+): Promise<void> {
   const log = overrides.log ?? createLogger(settings.config.logLevel);
   // before the database is waited for: its setting may be the misspelt one
   warnOfMisspelt(settings.config, log);
-  const room = await listen("INTERNAL_HTTP", settings.config, () => openWaitingRoom(settings.config));
-  try {
-    await using _ = await openPatiently(settings, { ...overrides, log }, room, (context) =>
-      applyConfiguredClients(context, settings.secrets.clients),
-    );
-  } finally {
-    await room.close();
-  }
+  await using _ = await openPatiently(settings, { ...overrides, log }, room, (context) =>
+    applyConfiguredClients(context, settings.secrets.clients),
+  );
 }
 
 /**
@@ -360,7 +368,7 @@ export async function prepare(settings: Settings, overrides: Overrides = {}): Pr
 async function openPatiently(
   settings: Settings,
   overrides: Overrides & { log: Logger },
-  room: WaitingRoom,
+  room: Pick<WaitingRoom, "reason">,
   begin: (context: OAuthContext) => Promise<void>,
 ): Promise<OAuthContext & AsyncDisposable> {
   for (let pause = 250; ; pause = Math.min(pause * 2, 2_000)) {

@@ -40,7 +40,7 @@ export interface Config {
   readonly issuer: string;
   /** True: the database server has its own clock. False: SQLite, which uses the clock of this machine. */
   readonly databaseHasClock: boolean;
-  /** PEM. */
+  /** The path of a PEM file. */
   readonly databaseSslCa: string | null;
   readonly kafka: KafkaConfig | null;
   readonly eventsFile: string;
@@ -557,7 +557,7 @@ export function readConfig(env: Environment): Settings {
     internalTls: cert !== null && key !== null ? { cert, key, clientCa } : null,
     issuer,
     databaseHasClock: !sqlite,
-    databaseSslCa: read.file("DATABASE_SSL_CA"),
+    databaseSslCa: read.readablePath("DATABASE_SSL_CA"),
     kafka,
     eventsFile: readEventsFile(read),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),

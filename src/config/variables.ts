@@ -120,7 +120,7 @@ export const SECTIONS = {
       kind: "file",
       example: "/etc/tls/database-ca.crt",
       meaning:
-        "PEM file: TLS to the database, verified against this authority (`VERIFY_IDENTITY` unless `ssl-mode` says otherwise).",
+        "PEM file: TLS to the database, verified against this authority (`VERIFY_IDENTITY` unless `ssl-mode` says otherwise). Read again for new connections.",
     },
     ALLOW_SQLITE: {
       kind: "flag",
@@ -246,7 +246,7 @@ export const SECTIONS = {
     JWKS_MAX_AGE: seconds(
       300,
       86_400,
-      "How long verifiers may cache the key set (seconds). New keys wait so long before they sign.",
+      "How long verifiers may cache the key set (seconds). New keys wait so long before they sign; where it was lowered, as long as the longer one that was told still counts.",
     ),
     KEY_ROTATION_DAYS: {
       kind: "integer",

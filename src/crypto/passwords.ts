@@ -19,18 +19,26 @@ export class Passwords {
   readonly #waiting: (() => void)[] = [];
   readonly #onQueue: (length: number) => void;
   readonly #onFirstHash: () => void;
+  readonly #onFull: () => void;
   #running = 0;
   #hasHashed = false;
 
-  /** @param on.firstHash called once, when the threads that hash exist: they are libuv's, started by the first hash */
-  constructor(on: { readonly queue?: (length: number) => void; readonly firstHash?: () => void } = {}) {
+  /**
+   * @param on.firstHash called once, when the threads that hash exist: they are libuv's, started by the first hash
+   * @param on.full called at each refusal because too many wait
+   */
+  constructor(
+    on: { readonly queue?: (length: number) => void; readonly firstHash?: () => void; readonly full?: () => void } = {},
+  ) {
     this.#onQueue = on.queue ?? (() => {});
     this.#onFirstHash = on.firstHash ?? (() => {});
+    this.#onFull = on.full ?? (() => {});
   }
 
   /** For callers that would do other work first. @throws AuthError rate_limited when too many wait */
   refuseWhenFull(): void {
     if (this.#running >= this.#slots && this.#waiting.length >= maxQueued) {
+      this.#onFull();
       throw new AuthError("rate_limited", "too many logins at once; try again in 2 seconds", { retryAfter: 2 });
     }
   }

@@ -1,11 +1,11 @@
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type Sqlite from "better-sqlite3";
 import { DataSource } from "typeorm";
 import { within } from "../deadline.ts";
 import { StartRefused } from "../errors.ts";
 import { readMysqlUrl } from "../net/mysql-url.ts";
-import type { SslMode } from "../net/ssl-mode.ts";
+import { databaseTls } from "./database-tls.ts";
 import { type HostLog, Hosts } from "./hosts.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
 import { Protocols1790100000000 } from "./migrations/1790100000000-protocols.ts";
@@ -25,7 +25,7 @@ import { SqliteConnection } from "./sqlite-connection.ts";
 export interface DatabaseLocation {
   /** `sqlite:./path`, `sqlite::memory:` or `mysql://user:password@host:port,host:port/database`. */
   readonly url: string;
-  /** PEM text or the path of a PEM file: TLS to the database, verified. */
+  /** PEM text, or the path of a PEM file, which is read again for each connection: TLS to the database, verified. */
   readonly sslCa?: string | undefined;
   /** Told when the connections move to another server. */
   readonly log?: HostLog | undefined;
@@ -155,13 +155,13 @@ async function openMysql(
   const location = readMysqlUrl(url);
   if (location === null) throw new Error("a MySQL URL names a database, as in mysql://user:password@host:3306/auth");
   const { user, password, database } = location;
-  const ssl = tlsOptions(location.sslMode, sslCa);
+  const ssl = shared === undefined ? databaseTls(location.sslMode, sslCa, log) : shared.ssl;
   const access = {
     password,
     database,
     charset: "utf8mb4_bin",
     connectTimeout: CONNECT_TIMEOUT_MS,
-    ...(ssl === null ? {} : { ssl }),
+    ...(ssl === undefined ? {} : { ssl }),
   };
   const hosts = shared ?? (await Hosts.open(location.hosts, { ...access, user }, log));
   const { kind } = hosts;
@@ -194,20 +194,6 @@ async function openMysql(
 }
 
 const silent = { warn: () => undefined, error: () => undefined };
-
-/**
- * TLS to the database, as MySQL's own clients mean the modes: REQUIRED encrypts without verification, VERIFY_CA verifies the
- * certificate's CA, VERIFY_IDENTITY also the host name. A CA alone means VERIFY_IDENTITY.
- * @returns null: no TLS
- */
-function tlsOptions(mode: SslMode | null, sslCa: string | undefined) {
-  if (mode === "DISABLED" || (mode === null && sslCa === undefined)) return null;
-  const minVersion = "TLSv1.2" as const;
-  const pem = sslCa === undefined || sslCa.includes("-----BEGIN") ? sslCa : readFileSync(sslCa, "utf8");
-  const ca = pem === undefined ? {} : { ca: pem };
-  if (mode === "REQUIRED") return { ...ca, rejectUnauthorized: pem !== undefined, verifyIdentity: false, minVersion };
-  return { ...ca, rejectUnauthorized: true, verifyIdentity: mode !== "VERIFY_CA", minVersion };
-}
 
 function sessionSql({ mariadb, galera }: Hosts["kind"]): string[] {
   const settings = [

@@ -84,6 +84,11 @@ export class Hosts {
     return this.#hosts.length > 1;
   }
 
+  /** As every connection to them has it. */
+  get ssl(): Access["ssl"] {
+    return this.#access.ssl;
+  }
+
   get current(): MysqlHost {
     return this.#current;
   }

@@ -1,8 +1,16 @@
-import type { KeyStore, KeyUse, StoredKey } from "../store/keys.ts";
+import { type KeyStore, type KeyUse, LONGEST_MAX_AGE_MS, type StoredKey } from "../store/keys.ts";
 import { insert } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
+
+/** How long a declared max-age may be told after it was declared last (milliseconds). */
+const declaredMs = 2 * 3_600_000;
+/** A key of this age was published by somebody who was to declare a max-age (milliseconds). */
+const firstStartMs = 60_000;
+/** Leases that nobody owns: one for each declared max-age, which is its epoch, held until the last key set told so may be kept. */
+const maxAges = "key-set-max-age/";
+const oneMaxAge = `name >= '${maxAges}' AND name < '${maxAges}:'`;
 
 interface KeyRow {
   kid: string;
@@ -65,11 +73,49 @@ export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
       const sql = "UPDATE signing_key SET sealed_private_jwk = ? WHERE kid = ? AND sealed_private_jwk = ?";
       return (await database.change(sql, [to, kid, from])) > 0;
     },
+    async postpone(kid, activeFrom) {
+      const sql = "UPDATE signing_key SET active_from = ? WHERE kid = ? AND active_from < ?";
+      await database.change(sql, [activeFrom, kid, activeFrom]);
+    },
+    async declareMaxAge(maxAge, now) {
+      if (await isUndeclared(database, now)) await declare(database, LONGEST_MAX_AGE_MS, now);
+      await declare(database, maxAge, now);
+    },
+    async keptUntil(now) {
+      const told = await database.rows<{ max_age: number; until: number }>(
+        `SELECT epoch AS max_age, expires_at AS until FROM lease WHERE ${oneMaxAge} AND expires_at > ?`,
+        [now],
+      );
+      const undeclared = told.length === 0 && (await isUndeclared(database, now));
+      const ends = told.map(({ max_age, until }) => Math.min(now + Number(max_age), Number(until)));
+      return Math.max(now + (undeclared ? LONGEST_MAX_AGE_MS : 0), ...ends);
+    },
     async remove(kids) {
       if (kids.length === 0) return;
       await database.change(`DELETE FROM signing_key WHERE kid IN ${placeholders(kids.length)}`, kids);
     },
   };
+}
+
+/** Did a release that declares nothing publish the keys? It may have told any max-age, and may still do so. */
+async function isUndeclared(database: Database, now: number): Promise<boolean> {
+  const [declared] = await database.rows(`SELECT 1 AS one FROM lease WHERE ${oneMaxAge} LIMIT 1`);
+  if (declared !== undefined) return false;
+  const [oldest] = await database.rows<{ since: number | null }>("SELECT MIN(created_at) AS since FROM signing_key");
+  return Number(oldest?.since ?? now) < now - firstStartMs;
+}
+
+async function declare(database: Database, maxAge: number, now: number): Promise<void> {
+  const name = `${maxAges}${maxAge}`;
+  const until = now + declaredMs + maxAge;
+  const update = () => database.change("UPDATE lease SET expires_at = ? WHERE name = ?", [until, name]);
+  if ((await update()) > 0) return;
+  try {
+    await insert(database, "lease", { name, owner: "", epoch: maxAge, expires_at: until });
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    await update();
+  }
 }
 
 function insertKey(sql: Sql, key: StoredKey): Promise<void> {

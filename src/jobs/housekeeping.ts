@@ -13,7 +13,8 @@ const batch = 500;
 const batchesPerTurn = 100;
 
 /**
- * Deletes expired rows, in one replica at a time, measures the outbox, and goes on declaring the lifetime of this replica's tokens.
+ * Deletes expired rows, in one replica at a time, measures the outbox, and goes on declaring how long this replica's tokens live and its key
+ * set may be kept.
  * @param tidyKeys rotates and removes signing keys; called by the replica that holds the lease
  */
 export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): { close(): Promise<void> } {
@@ -24,6 +25,7 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
   const turn = async () => {
     if (performance.now() - declaredAt > declareMs) {
       await ctx.store.revocations.declareLifetime(ctx.config.accessTokenTtl * 1000, ctx.clock.now());
+      await ctx.store.keys.declareMaxAge(ctx.config.jwksMaxAge * 1000, ctx.clock.now());
       declaredAt = performance.now();
     }
     const { pending, parked, oldestPendingAt } = await ctx.store.outbox.stats();

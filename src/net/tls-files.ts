@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { messageOf, StartRefused } from "../errors.ts";
+import { checkCertificates } from "./pem.ts";
 
 /** Paths of PEM files, which were readable when the environment was read. */
 export interface TlsFiles {
@@ -43,6 +44,9 @@ function read({ cert, key, clientCa }: TlsFiles): TlsMaterial {
     key: readFileSync(key),
     ...(clientCa === null ? {} : { ca: readFileSync(clientCa) }),
   };
+  for (const certificates of [material.cert, material.ca]) {
+    if (certificates !== undefined) checkCertificates(certificates.toString());
+  }
   createSecureContext(material);
   return material;
 }
@@ -54,7 +58,8 @@ function expiryOf({ cert }: TlsMaterial): number {
 
 /**
  * Gives replaced files to listeners within some seconds; connections that are open keep what they have. Files that are no pair, because
- * one of them is not replaced yet, change nothing.
+ * one of them is not replaced yet, or that are being written, change nothing. The files may have been replaced since the listeners
+ * read them, each at a time of its own: all listeners get what the files hold now.
  * @param told.expires called with the time at which the certificate in use ends (epoch milliseconds)
  * @param told.unusable called once for each content that cannot be used
  */
@@ -63,24 +68,25 @@ export function followTlsFiles(
   listeners: readonly TlsListener[],
   told: { expires(at: number): void; changed(): void; unusable(error: unknown): void },
 ): { reload(): void; close(): void } {
-  let used = readTlsFiles(files);
+  let used: TlsMaterial | null = null;
   let complained = "";
-  told.expires(expiryOf(used));
   const reload = () => {
     try {
       const found = read(files);
       complained = "";
-      if (isSame(found, used)) return;
+      if (used !== null && isSame(found, used)) return;
       for (const listener of listeners) listener.useCertificate(found);
+      const isFirst = used === null;
       used = found;
       told.expires(expiryOf(found));
-      told.changed();
+      if (!isFirst) told.changed();
     } catch (error) {
       if (complained === messageOf(error)) return;
       complained = messageOf(error);
       told.unusable(error);
     }
   };
+  reload();
   const timer = setInterval(reload, lookMs);
   timer.unref();
   return { reload, close: () => clearInterval(timer) };

@@ -1,4 +1,4 @@
-import { createServer as createHttpServer, type RequestListener } from "node:http";
+import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import type { Config } from "../config/config.ts";
 import { readTlsFiles } from "../net/tls-files.ts";
@@ -6,8 +6,16 @@ import { readTlsFiles } from "../net/tls-files.ts";
 export interface WaitingRoom {
   /** The reason that `/readyz` gives. */
   reason: string;
+  /**
+   * Gives the port to another server of this process, whose `listen` takes what this returns: no connection is refused meanwhile. What
+   * came before is answered here. Null: nothing was listened at.
+   */
+  readonly handOver: (() => Server) | null;
   close(): Promise<void>;
 }
+
+/** Answers under way at `close` have this long (milliseconds). */
+const graceMs = 1_000;
 
 /** Answers health requests on the internal HTTP port until the service listens there: alive, not ready. TLS is as configured. */
 export async function openWaitingRoom({
@@ -15,6 +23,7 @@ export async function openWaitingRoom({
   internalTls: tls,
 }: Pick<Config, "internalHttp" | "internalTls">): Promise<WaitingRoom> {
   const room = { reason: "starting" };
+  let handedOver = false;
   const answer: RequestListener = (request, response) => {
     const alive = request.url === "/healthz";
     response.writeHead(alive ? 200 : 503, {
@@ -28,10 +37,15 @@ export async function openWaitingRoom({
   const server = tls === null ? createHttpServer(answer) : createHttpsServer(readTlsFiles(tls), answer);
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
   return Object.assign(room, {
-    close: () =>
-      new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    handOver: () => {
+      handedOver = true;
+      return server;
+    },
+    close: async () => {
+      if (handedOver) return server.closeAllConnections();
+      const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+      await new Promise((resolve) => server.close(resolve));
+      clearTimeout(cut);
+    },
   });
 }

@@ -6,9 +6,18 @@ import { answerForAllWorkers, answerForWorker } from "../telemetry/worker-metric
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 import { freeStartMemory } from "./start-memory.ts";
 import { onStopSignal } from "./stop-signals.ts";
+import type { WaitingRoom } from "./waiting-room.ts";
 
 /** In the environment of a worker that starts while others serve. */
 export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
+
+/**
+ * What a worker tells the primary, in this order. `hears`: it can be told to close. `waits`: it answers health requests; it goes on once the
+ * database is prepared. `turn?`: its listener is about to take the port over. `up`: it serves.
+ */
+type FromWorker = "hears" | "waits" | "turn?" | "up";
+/** What the primary tells a worker. `reason`: what the preparation of the database waits for. */
+type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string };
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -24,31 +33,36 @@ const settledMs = 60_000;
 export async function serveWithWorkers(settings: Settings, up: () => void): Promise<void> {
   const { config } = settings;
   const log = createLogger(config.logLevel);
-  let preparing = true;
   let stopping = false;
-  // before anything is forked, nothing has to be finished
-  onStopSignal(() => (preparing ? process.exit(0) : stop(0)));
-  if (!process.stdin.isTTY) {
-    process.on("SIGHUP", () => {
-      for (const worker of Object.values(cluster.workers ?? {})) if (worker?.isConnected()) worker.send("reload");
-    });
-  }
-  await prepare(settings, { log });
-  preparing = false;
+  onStopSignal(() => stop(0));
+  if (!process.stdin.isTTY) process.on("SIGHUP", () => tellAll("reload"));
   answerForAllWorkers();
+  let prepared = false;
   let waiting = config.workers;
   let pause = firstPauseMs;
   const serving = new Set<Worker>();
   /** Those that can be told to close. The others are still being loaded and have accepted nothing. */
   const hearing = new Set<Worker>();
+  /** Workers take the internal port over one after the other: all of them never let go of it at once. */
+  let turn = Promise.resolve();
+  const firstWaits = Promise.withResolvers<void>();
+
+  const tellAll = (message: ToWorker) => {
+    for (const worker of hearing) if (worker.isConnected()) worker.send(message);
+  };
 
   const start = () => {
     const startedAt = performance.now();
     // the listeners are shared: what one that is not ready yet would answer goes to those that are
     const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
     let wasUp = false;
-    worker.on("message", (message) => {
+    worker.on("message", (message: FromWorker) => {
       if (message === "hears") hearing.add(worker);
+      if (message === "waits") {
+        firstWaits.resolve();
+        if (prepared) worker.send("prepared" satisfies ToWorker);
+      }
+      if (message === "turn?") turn = turn.then(() => giveTurn(worker));
       if (message !== "up") return;
       wasUp = true;
       serving.add(worker);
@@ -74,17 +88,48 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   const stop = (status: number) => {
     if (stopping) return;
     stopping = true;
+    // what waits for nothing else would be taken for an error
+    firstWaits.resolve();
     setTimeout(() => process.exit(1), CLOSE_WITHIN_MS + 500).unref();
     const alive = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     const ends = alive.map(async (worker) => {
       const told = hearing.has(worker);
-      if (told) worker.send("close");
+      if (told) worker.send("close" satisfies ToWorker);
       else worker.process.kill("SIGKILL");
       return (await endsWith([0, status], worker)) || !told;
     });
     void Promise.all(ends).then((clean) => exitAtRest(clean.every(Boolean) ? status : 1));
   };
-  for (let number = 0; number < config.workers; number++) start();
+
+  // the first one alone: what is wrong with the port or the certificate is said once, and before anything is changed
+  start();
+  await firstWaits.promise;
+  if (stopping) return;
+  for (let number = 1; number < config.workers; number++) start();
+  const room = {
+    set reason(reason: string) {
+      tellAll({ reason });
+    },
+  };
+  await prepare(settings, room, { log }).catch((error: unknown) => {
+    stopping = true;
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGKILL");
+    throw error;
+  });
+  prepared = true;
+  tellAll("prepared");
+}
+
+/** @returns when the worker serves, or has ended */
+function giveTurn(worker: Worker): Promise<void> {
+  if (worker.isDead()) return Promise.resolve();
+  return new Promise((resolve) => {
+    worker.once("exit", () => resolve());
+    worker.on("message", (message: FromWorker) => {
+      if (message === "up") resolve();
+    });
+    worker.send("turn" satisfies ToWorker);
+  });
 }
 
 /** @returns whether the worker exits with one of these */
@@ -109,18 +154,38 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     if (app === null) process.exit(0);
     else closeAndExit(app);
   };
-  process.on("message", (message) => {
+  let room: Pick<WaitingRoom, "reason"> = { reason: "" };
+  const prepared = Promise.withResolvers<void>();
+  const turn = Promise.withResolvers<void>();
+  process.on("message", (message: ToWorker) => {
     if (message === "reload") app?.reload();
     if (message === "close") close();
+    if (message === "prepared") prepared.resolve();
+    if (message === "turn") turn.resolve();
+    if (typeof message === "object" && "reason" in message) room.reason = message.reason;
   });
-  process.send?.("hears");
+  const tell = (message: FromWorker) => process.send?.(message);
+  tell("hears");
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     close();
   });
   try {
-    app = await createApp(settings, { migrate: false, applyClients: false, waitingRoom: !besideOthers });
+    app = await createApp(settings, {
+      migrate: false,
+      applyClients: false,
+      waitingRoom: !besideOthers,
+      prepared: (opened) => {
+        room = opened;
+        tell("waits");
+        return prepared.promise;
+      },
+      turn: () => {
+        tell("turn?");
+        return turn.promise;
+      },
+    });
   } catch (error) {
     // nothing is left to do: the channel to the primary must not keep this process, which the primary waits for
     process.channel?.unref();
@@ -128,5 +193,5 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
   }
   freeStartMemory();
   if (closing) closeAndExit(app);
-  else process.send?.("up");
+  else tell("up");
 }

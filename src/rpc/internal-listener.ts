@@ -1,4 +1,7 @@
-import type { AddressInfo } from "node:net";
+import cluster from "node:cluster";
+import { once } from "node:events";
+import type { Server } from "node:http";
+import { type AddressInfo, isIP } from "node:net";
 import { TLSSocket, Server as TlsServer } from "node:tls";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
@@ -31,6 +34,8 @@ export interface InternalListenerOptions {
   readonly port: number;
   readonly tls: Config["internalTls"];
   readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
+  /** Gives the server of this process that listens there already. */
+  readonly handOver?: (() => Server) | null;
 }
 
 export interface InternalListener extends TlsListener {
@@ -87,7 +92,7 @@ export async function startInternalListener(
   server.server.maxConnections = maxConnections;
   guardHttp1(server.server);
   refuseExpectations(server.server);
-  await server.listen({ host: options.host, port: options.port });
+  await listenAt(server, options);
   return {
     port: (server.server.address() as AddressInfo).port,
     useCertificate(material) {
@@ -103,6 +108,17 @@ export async function startInternalListener(
       clearTimeout(grace);
     },
   };
+}
+
+async function listenAt(server: FastifyInstance, { host, port, handOver }: InternalListenerOptions): Promise<void> {
+  // a name may stand for several addresses, each with a server of its own; a worker's port belongs to its primary
+  if (!handOver || isIP(host) === 0 || cluster.isWorker) {
+    handOver?.().close();
+    await server.listen({ host, port });
+    return;
+  }
+  await server.ready();
+  await once(server.server.listen(handOver()), "listening");
 }
 
 function createServer(tls: Config["internalTls"]): FastifyInstance {

@@ -17,6 +17,9 @@ export interface StoredKey {
   readonly distrustedAt: number | null;
 }
 
+/** The most that JWKS_MAX_AGE may be (milliseconds). */
+export const LONGEST_MAX_AGE_MS = 86_400_000;
+
 export interface KeyStore {
   list(): Promise<StoredKey[]>;
   /** `conflict`: another replica made that generation first. */
@@ -28,6 +31,15 @@ export interface KeyStore {
   distrust(kid: string, now: number, replacement: StoredKey | null): Promise<boolean>;
   /** Replaces a key's sealed form. False: it changed meanwhile, or the key is gone. */
   reseal(kid: string, from: string, to: string): Promise<boolean>;
+  /** Lets a key that does not sign yet sign later than was said. */
+  postpone(kid: string, activeFrom: number): Promise<void>;
+  /**
+   * Says that verifiers may be told to keep the key set for so long, from now on, by a process that says so again every hour.
+   * @param maxAge milliseconds
+   */
+  declareMaxAge(maxAge: number, now: number): Promise<void>;
+  /** When no verifier may keep a key set any more that it was given by now, whichever process gave it (epoch milliseconds). */
+  keptUntil(now: number): Promise<number>;
   /** Removes retired keys that are no longer needed. */
   remove(kids: readonly string[]): Promise<void>;
 }

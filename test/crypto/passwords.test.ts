@@ -39,6 +39,42 @@ describe("a login that is refused", () => {
     return { status: answer.status, headers, body, work };
   }
 
+  it("is counted where too many passwords wait to be hashed", async () => {
+    let goOn: (() => void)[] = [];
+    verify.mockImplementation(() => new Promise((resolve) => goOn.push(() => resolve(false))));
+    const { passwords } = app.context;
+    const waiting: Promise<boolean>[] = [];
+    const isFull = () => {
+      try {
+        passwords.refuseWhenFull();
+        return false;
+      } catch {
+        return true;
+      }
+    };
+    while (!isFull()) waiting.push(passwords.verify(null, "x"));
+    const statuses: number[] = [];
+    for (const path of ["/login", "/login", "/api/users/signup"]) {
+      const body = JSON.stringify({ email: uniqueEmail(), password: "correct horse battery", nickname: "Ann" });
+      const headers = { "content-type": "application/json" };
+      statuses.push((await fetch(`${app.url}${path}`, { method: "POST", headers, body })).status);
+    }
+    expect(statuses).toEqual([429, 429, 429]);
+    const text = await (await fetch(`${app.internalUrl}/metrics`)).text();
+    // one of them is this test's own
+    expect(text).toMatch(/^auth_limits_hit_total\{limit="password_queue"\} 4$/m);
+    for (let done = false; !done; ) {
+      const now = goOn;
+      goOn = [];
+      for (const next of now) next();
+      done = await Promise.race([
+        Promise.all(waiting).then(() => true),
+        new Promise<false>((r) => setImmediate(r, false)),
+      ]);
+    }
+    verify.mockImplementation(argon2.verify);
+  });
+
   it("S-048 answers an unknown address as it does a wrong password or a disabled account, after the same work", async () => {
     const [known, disabled] = [await signUp(app.url), await signUp(app.url)];
     await setUserDisabled(app.context, disabled.uuid, true);

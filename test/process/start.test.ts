@@ -12,6 +12,7 @@ import { main } from "../commands/program.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import { freePorts } from "../support/app.ts";
 import { internalBasic } from "../support/flow.ts";
+import { watchStart } from "../support/probes.ts";
 
 const children: ChildProcess[] = [];
 afterEach(() => {
@@ -175,6 +176,14 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   expect([readiness?.status, readiness?.headers.get("retry-after")]).toEqual([503, "2"]);
   service.child.kill("SIGTERM");
   expect((await service.ended)[0]).toBe(0);
+});
+
+it("C-07 answers /healthz and /readyz without a gap from the first answer until it is ready, on new connections", async () => {
+  const service = await start({});
+  const isUp = () => service.output.includes("Next:") || service.child.exitCode !== null;
+  expect(await watchStart(`http://127.0.0.1:${service.internal}`, isUp)).toEqual([]);
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toEqual([0, null]);
 });
 
 it("C-07 with several WORKERS too answers /healthz and obeys SIGTERM while the database is away, and says first what is misspelt", async () => {

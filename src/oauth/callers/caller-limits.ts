@@ -15,12 +15,18 @@ export interface Load {
 export class CallerLimits {
   readonly #maxInFlight: number;
   readonly #perSecond: number | null;
+  readonly #hit: (limit: "caller_rate" | "caller_in_flight") => void;
   // only authenticated clients get in, so it is as long as the list of clients
   readonly #loads = new Map<string, Load>();
 
-  /** @param perSecond null: as many as come */
-  constructor(perSecond: number | null, maxInFlight: number = MAX_IN_FLIGHT) {
+  /** @param perSecond null: as many as come; hit: told of each refusal */
+  constructor(
+    perSecond: number | null,
+    hit: (limit: "caller_rate" | "caller_in_flight") => void = () => {},
+    maxInFlight: number = MAX_IN_FLIGHT,
+  ) {
     this.#perSecond = perSecond;
+    this.#hit = hit;
     this.#maxInFlight = maxInFlight;
   }
 
@@ -32,10 +38,15 @@ export class CallerLimits {
       this.#loads.set(clientId, load);
     }
     if (load.inFlight >= this.#maxInFlight) {
+      this.#hit("caller_in_flight");
       const message = `more than ${this.#maxInFlight} calls under way; try again in a second`;
       throw new AuthError("rate_limited", message, { retryAfter: 1 });
     }
-    if (this.#perSecond !== null) takeToken(load, this.#perSecond);
+    if (this.#perSecond !== null && !takeToken(load, this.#perSecond)) {
+      this.#hit("caller_rate");
+      const message = `more than ${this.#perSecond} calls a second; try again in a second`;
+      throw new AuthError("rate_limited", message, { retryAfter: 1 });
+    }
     load.inFlight++;
     return load;
   }
@@ -45,14 +56,12 @@ export class CallerLimits {
   }
 }
 
-function takeToken(load: Load, perSecond: number): void {
+/** @returns false: there is none */
+function takeToken(load: Load, perSecond: number): boolean {
   const now = performance.now();
   load.tokens = Math.min(perSecond, load.tokens + ((now - load.refilledAt) / 1000) * perSecond);
   load.refilledAt = now;
-  if (load.tokens < 1) {
-    throw new AuthError("rate_limited", `more than ${perSecond} calls a second; try again in a second`, {
-      retryAfter: 1,
-    });
-  }
+  if (load.tokens < 1) return false;
   load.tokens--;
+  return true;
 }

@@ -124,7 +124,8 @@ export class KeyRing {
       const known = this.#keys.get(key.kid);
       // the read may be older than a distrust that the feed reported
       const distrustedAt = key.distrustedAt ?? known?.distrustedAt ?? null;
-      keys.set(key.kid, known === undefined ? open(key) : { ...known, distrustedAt });
+      const { activeFrom } = key;
+      keys.set(key.kid, known === undefined ? open(key) : { ...known, activeFrom, distrustedAt });
     }
     this.#keys = keys;
     this.#retire();

@@ -41,9 +41,13 @@ async function addKeys(ctx: OAuthContext, kinds: readonly Pick<StoredKey, "use" 
   await ctx.keys.reload();
   const added: StoredKey[] = [];
   for (const { use, alg } of kinds) {
-    const key = await ctx.keys.generate(use, alg, signsFrom(ctx, use));
+    const key = await ctx.keys.generate(use, alg, await signsFrom(ctx, use));
     // not added: another replica added that generation at the same time
-    if ((await ctx.store.keys.add(key)) === "added") added.push(key);
+    if ((await ctx.store.keys.add(key)) !== "added") continue;
+    // a process that declared a longer max-age meanwhile may not have seen the key; one that does so from now on reads the keys afterwards
+    const activeFrom = await signsFrom(ctx, use);
+    await ctx.store.keys.postpone(key.kid, activeFrom);
+    added.push({ ...key, activeFrom });
   }
   return announced(ctx, added);
 }
@@ -57,9 +61,21 @@ async function announced(ctx: OAuthContext, added: readonly StoredKey[]): Promis
   return added.map(({ kid, alg, activeFrom }) => ({ kid, alg, activeFrom }));
 }
 
-/** When a new key may sign: every replica knows it then, and if it is published, every verifier's cached key set has it. */
-function signsFrom(ctx: OAuthContext, use: KeyUse): number {
-  return ctx.clock.now() + (use === "access" ? ctx.config.jwksMaxAge * 1000 : 0) + 2 * KEY_RELOAD_MS;
+/**
+ * When a new key may sign: every replica knows it then, and if it is published, so does every verifier that honours the max-age that
+ * it was told, were it by a replica that is configured otherwise or is gone.
+ */
+async function signsFrom(ctx: OAuthContext, use: KeyUse): Promise<number> {
+  const now = ctx.clock.now();
+  const fetched =
+    use === "access" ? Math.max(now + ctx.config.jwksMaxAge * 1000, await ctx.store.keys.keptUntil(now)) : now;
+  return fetched + 2 * KEY_RELOAD_MS;
+}
+
+/** Says how long verifiers may keep the key set, which then is not told before it is up to date. */
+export async function declareMaxAge({ store, keys, config, clock }: OAuthContext): Promise<void> {
+  await store.keys.declareMaxAge(config.jwksMaxAge * 1000, clock.now());
+  await keys.reload();
 }
 
 /**

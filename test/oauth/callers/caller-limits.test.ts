@@ -9,7 +9,8 @@ import { startApp, type TestApp } from "../../support/app.ts";
 
 describe("limits of a caller", () => {
   test("calls under way are counted by client, and each that ends makes room", () => {
-    const limits = new CallerLimits(null, 2);
+    const hits: string[] = [];
+    const limits = new CallerLimits(null, (limit) => hits.push(limit), 2);
     const first = limits.enter("a");
     limits.enter("a");
     expect(() => limits.enter("a")).toThrow(AuthError);
@@ -17,6 +18,7 @@ describe("limits of a caller", () => {
     limits.leave(first);
     limits.enter("a");
     expect(() => limits.enter("a")).toThrow("more than 2 calls under way");
+    expect(hits).toEqual(["caller_in_flight", "caller_in_flight"]);
   });
 
   test("calls a second come back with time, and no more than a second's worth of them", async () => {
@@ -61,12 +63,19 @@ describe("with CALLER_RATE_LIMIT", () => {
   });
   afterAll(() => app.close());
 
+  /** What the metrics say of CALLER_RATE_LIMIT. */
+  const hits = async () => {
+    const text = await (await fetch(`${app.internalUrl}/metrics`)).text();
+    return Number(/^auth_limits_hit_total\{limit="caller_rate"\} (\d+)$/m.exec(text)?.[1] ?? 0);
+  };
+
   test.each(protocols)(
     "a busy client is RESOURCE_EXHAUSTED with a hint over %s, a calm one is served",
     async (protocol) => {
       const jwks = (id: string) =>
         createClient(TokenService, transports[protocol]!).getJwks({}, { headers: { authorization: basic(id) } });
       const from = performance.now();
+      const counted = await hits();
       const outcomes = await Promise.all(Array.from({ length: 300 }, () => jwks("busy").catch(ConnectError.from)));
       const seconds = (performance.now() - from) / 1_000;
       const refused = outcomes.filter((outcome): outcome is ConnectError => outcome instanceof ConnectError);
@@ -79,6 +88,7 @@ describe("with CALLER_RATE_LIMIT", () => {
           { code: "AUTH_RATE_LIMITED", retryAfterSeconds: 1 },
         ]);
       }
+      expect((await hits()) - counted).toBe(refused.length);
       await expect(jwks("calm")).resolves.toMatchObject({ maxAge: 300 });
     },
   );

@@ -31,6 +31,11 @@ class SlowStore implements KeyStore {
   async reseal() {
     return true;
   }
+  async postpone() {}
+  async declareMaxAge() {}
+  async keptUntil(now: number) {
+    return now;
+  }
   async remove() {}
 }
 

@@ -22,6 +22,7 @@ interface ClientRow {
   disabled_at: number | null;
   disabled_by: "file" | "command" | null;
   file_secret_hash: string | null;
+  idle_limit_since: number | null;
   created_at: number;
   secret_id: string | null;
   secret_hash: string;
@@ -31,7 +32,8 @@ interface ClientRow {
 }
 
 /** One row for each secret, one with nulls where there is none. */
-const selectClients = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash, c.created_at,
+const selectClients = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash,
+    c.idle_limit_since, c.created_at,
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
 
@@ -48,6 +50,7 @@ function clientsOf(rows: readonly ClientRow[]): Client[] {
         disabledAt: row.disabled_at,
         disabledBy: row.disabled_by,
         fileSecretHash: row.file_secret_hash,
+        idleLimitSince: row.idle_limit_since,
         secrets: [],
       };
       clients.set(row.client_id, client);
@@ -81,6 +84,17 @@ async function insertClient(
     created_at: client.createdAt,
     updated_at: client.createdAt,
   });
+}
+
+/** When the idle limit was set, once the client has this metadata. */
+function idleLimitSince(
+  before: Pick<ClientRow, "metadata" | "idle_limit_since">,
+  { refresh_token_idle_ttl }: ClientMetadata,
+  now: number,
+): number | null {
+  if (refresh_token_idle_ttl === undefined) return null;
+  const hadLimit = readStoredMetadata(before.metadata).refresh_token_idle_ttl !== undefined;
+  return hadLimit ? before.idle_limit_since : now;
 }
 
 async function insertSecret(sql: Sql, clientId: string, hash: string, now: number): Promise<void> {
@@ -181,11 +195,15 @@ export class Clients implements ClientStore {
 
   async replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void> {
     await this.#database.transaction(async (sql) => {
-      const found = await sql.change(
-        "UPDATE oauth2_registered_client SET metadata = ?, source = ?, updated_at = ? WHERE client_id = ?",
-        [JSON.stringify(metadata), source, now, clientId],
+      const [row] = await sql.rows<Pick<ClientRow, "metadata" | "idle_limit_since">>(
+        `SELECT metadata, idle_limit_since FROM oauth2_registered_client WHERE client_id = ?${forUpdate(sql)}`,
+        [clientId],
       );
-      if (found === 0) throw noSuchClient();
+      if (row === undefined) throw noSuchClient();
+      await sql.change(
+        "UPDATE oauth2_registered_client SET metadata = ?, source = ?, idle_limit_since = ?, updated_at = ? WHERE client_id = ?",
+        [JSON.stringify(metadata), source, idleLimitSince(row, metadata, now), now, clientId],
+      );
       await this.#changed(sql, clientId, now);
     });
   }

@@ -19,6 +19,7 @@ import { Factors1790600000000 } from "./migrations/1790600000000-factors.ts";
 import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-language.ts";
 import { WaitingEvents1790900000000 } from "./migrations/1790900000000-waiting-events.ts";
+import { IdleLimit1791000000000 } from "./migrations/1791000000000-idle-limit.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -49,6 +50,7 @@ export const MIGRATIONS = [
   Accounts1790700000000,
   UserLanguage1790800000000,
   WaitingEvents1790900000000,
+  IdleLimit1791000000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

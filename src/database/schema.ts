@@ -166,6 +166,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       disabled_by: "varchar(16)?",
       file_secret_hash: "char(64)?",
       registration_token_hash: "char(64)?",
+      idle_limit_since: "bigint?",
       created_at: "bigint",
       updated_at: "bigint",
     },

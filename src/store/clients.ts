@@ -27,6 +27,8 @@ export interface Client {
   readonly disabledBy: "file" | "command" | null;
   /** SHA-256 of the secret the clients file last named: tells a changed file from a rotated secret. */
   readonly fileSecretHash: string | null;
+  /** When `refresh_token_idle_ttl` was set where there was none: uses before that may not have been kept. Null: with the client. */
+  readonly idleLimitSince: number | null;
   /** Newest first, expired ones included until they are cleaned up. */
   readonly secrets: readonly ClientSecret[];
 }

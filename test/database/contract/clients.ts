@@ -45,6 +45,25 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(await store.clients.disable("nobody", "file", NOW)).toBe(false);
     });
 
+    it("knows since when a client has an idle limit, whatever else of it changes", async () => {
+      const id = `c-${randomUUID()}`;
+      await store.clients.create(registration(id), hash());
+      const since = async (ttl: number | undefined, now: number, scope = "a") => {
+        const limit = ttl === undefined ? {} : { refresh_token_idle_ttl: ttl };
+        await store.clients.replaceMetadata(id, { ...metadata, ...limit, scope }, "file", now);
+        return (await store.clients.find(id))?.idleLimitSince;
+      };
+      expect(await since(undefined, NOW)).toBeNull();
+      expect(await since(600, NOW + 1)).toBe(NOW + 1);
+      expect(await since(600, NOW + 2, "b")).toBe(NOW + 1);
+      expect(await since(60, NOW + 3)).toBe(NOW + 1);
+      expect(await since(undefined, NOW + 4)).toBeNull();
+      expect(await since(600, NOW + 5)).toBe(NOW + 5);
+      await expect(store.clients.replaceMetadata("nobody", metadata, "file", NOW)).rejects.toMatchObject({
+        code: "not_found",
+      });
+    });
+
     it("C-84 removes a client with its secrets and the consents to it alone, and its id is free again", async () => {
       const [id, other] = [`c-${randomUUID()}`, `c-${randomUUID()}`];
       for (const each of [id, other]) await store.clients.create(registration(each), hash());

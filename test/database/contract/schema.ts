@@ -25,7 +25,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0, 0]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -55,10 +55,36 @@ export function schemaContract(opened: () => OpenedStore): void {
           [`e${seq}`, `USER_${type}`, seq, status],
         );
       }
-      await database.change("DELETE FROM auth_migrations WHERE name = ?", [names.at(-1) ?? ""]);
+      const name = names.find((each) => each.startsWith("WaitingEvents")) ?? "";
+      await database.change("DELETE FROM auth_migrations WHERE name = ?", [name]);
       await migrate(database);
       const rows = await database.rows<{ status: string }>("SELECT status FROM outbox ORDER BY seq");
       expect(rows.map(({ status }) => status)).toEqual(["pending", "waiting", "sent", "parked"]);
+      await database.close();
+    });
+
+    it("takes the last change of a client that has an idle limit already for the time at which it was set", async () => {
+      const database = await openDatabase({ url: await freshUrl() });
+      await migrate(database);
+      for (const [id, member] of [
+        ["limited", "refresh_token_idle_ttl"],
+        ["unlimited", "default_max_age"],
+      ] as const) {
+        await database.change(
+          `INSERT INTO oauth2_registered_client (client_id, metadata, source, created_at, updated_at)
+           VALUES (?, ?, 'command', 1, 5)`,
+          [id, JSON.stringify({ [member]: 600 })],
+        );
+      }
+      await database.change("DELETE FROM auth_migrations WHERE name = ?", [names.at(-1) ?? ""]);
+      await migrate(database);
+      const rows = await database.rows<object>(
+        "SELECT client_id, idle_limit_since FROM oauth2_registered_client ORDER BY client_id",
+      );
+      expect(rows).toEqual([
+        { client_id: "limited", idle_limit_since: 5 },
+        { client_id: "unlimited", idle_limit_since: null },
+      ]);
       await database.close();
     });
 

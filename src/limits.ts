@@ -127,7 +127,8 @@ export class Limits {
     this.refuseWhenUsedUp(rule, subject);
     using _turn = await this.#turnOf(rule, key);
     this.refuseWhenUsedUp(rule, subject);
-    const { found, usedUpUntil } = await options.look({ key, limit: rules[rule].limit, now: this.#clock.now() });
+    const { limit, windowMs } = rules[rule];
+    const { found, usedUpUntil } = await options.look({ key, limit, windowMs, now: this.#clock.now() });
     if (usedUpUntil !== null) {
       this.#remember(rule, key, usedUpUntil);
       throw this.#refused(rule, usedUpUntil - this.#clock.now());
@@ -229,7 +230,9 @@ export class Limits {
     const key = keyOf(rule, subject);
     const endsAt = this.#usedUp.get(key);
     if (endsAt === undefined) return null;
-    if (endsAt > this.#clock.now()) return endsAt;
+    const now = this.#clock.now();
+    // one that ends later than a window that begins now is of before the clock was set back
+    if (endsAt > now && endsAt <= now + rules[rule].windowMs) return endsAt;
     this.#usedUp.delete(key);
     return null;
   }

@@ -7,17 +7,21 @@ export function leaseStore(database: Database): LeaseStore {
     acquire: (name, owner, ttlMs) => acquireLease(database, name, owner, ttlMs),
     renew: (lease, ttlMs) => renewLease(database, lease, ttlMs),
     renewAll: (leases, ttlMs) => renewLeases(database, leases, ttlMs),
-    // the row stays: its epoch must never be given twice
-    release: async (lease) => {
-      await renewLease(database, lease, 0);
-    },
+    release: (lease) => releaseLease(database, lease),
     async holders(prefix) {
-      const sql = `SELECT name, owner FROM lease WHERE name >= ? AND name < ? AND expires_at > ${databaseTime(database)}`;
+      const sql = `SELECT name, owner FROM lease WHERE name >= ? AND name < ? AND owner <> '' AND expires_at > ${databaseTime(database)}`;
       return database.rows<{ name: string; owner: string }>(sql, [prefix, `${prefix}\u{10ffff}`]);
     },
   };
 }
 
+/** Longer than any lease is taken for (milliseconds). */
+const longestMs = 120_000;
+
+/**
+ * A lease is free when its time is over, when it was given back, which no clock decides, and when it ends later than any can: then it was
+ * written before the database's clock was set back.
+ */
 export async function acquireLease(
   database: Database,
   name: string,
@@ -28,8 +32,9 @@ export async function acquireLease(
   try {
     return await database.transaction(async (sql): Promise<Lease | null> => {
       const taken = await sql.change(
-        `UPDATE lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ? WHERE name = ? AND (expires_at <= ${now} OR owner = ?)`,
-        [owner, ttlMs, name, owner],
+        `UPDATE lease SET owner = ?, epoch = epoch + 1, expires_at = ${now} + ?
+         WHERE name = ? AND (expires_at <= ${now} OR expires_at > ${now} + ? OR owner IN ('', ?))`,
+        [owner, ttlMs, name, longestMs, owner],
       );
       const [row] = await sql.rows<{ epoch: number }>("SELECT epoch FROM lease WHERE name = ?", [name]);
       if (row === undefined) {
@@ -51,6 +56,12 @@ export async function acquireLease(
 
 export async function renewLease(database: Database, lease: Lease, ttlMs: number): Promise<boolean> {
   return (await renewLeases(database, [lease], ttlMs)).size === 1;
+}
+
+/** The row stays: its epoch must never be given twice. */
+export async function releaseLease(database: Database, { name, owner, epoch }: Lease): Promise<void> {
+  const sql = `UPDATE lease SET owner = '', expires_at = ${databaseTime(database)} WHERE name = ? AND owner = ? AND epoch = ?`;
+  await database.change(sql, [name, owner, epoch]);
 }
 
 async function renewLeases(database: Database, leases: readonly Lease[], ttlMs: number): Promise<ReadonlySet<string>> {

@@ -5,11 +5,14 @@ import type { Database } from "./transaction.ts";
 
 /** When the window of a limit ends whose uses are used up; no row: they are not. With `usedUpValues`. */
 export const USED_UP_UNTIL =
-  "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND used >= ?";
+  "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND window_ends_at <= ? AND used >= ?";
 
-export function usedUpValues({ key, limit, now }: LimitLook): (string | number)[] {
-  return [hashOf(key), now, limit];
+export function usedUpValues({ key, limit, windowMs, now }: LimitLook): (string | number)[] {
+  return [hashOf(key), now, now + windowMs, limit];
 }
+
+/** Over, or of before the database's clock was set back: no window ends later than one that begins now. With now and that end. */
+const IS_OVER = "(window_ends_at <= ? OR window_ends_at > ?)";
 
 export function limitStore(database: Database): LimitStore {
   return {
@@ -19,17 +22,17 @@ export function limitStore(database: Database): LimitStore {
       const hash = hashOf(key);
       // each way to count is one conditional statement; where another call was faster in all of them, they are tried again
       for (;;) {
-        if (await countOne(database, hash, limit, now)) return null;
+        if (await countOne(database, hash, limit, { now, latest: now + windowMs })) return null;
         const [row] = await database.rows<{ used: number; window_ends_at: number }>(
           "SELECT used, window_ends_at FROM rate_limit WHERE limit_key = ?",
           [hash],
         );
         if (row === undefined) {
           if (await insert(database, hash, now + windowMs, 1)) return null;
-        } else if (Number(row.window_ends_at) <= now) {
+        } else if (Number(row.window_ends_at) <= now || Number(row.window_ends_at) > now + windowMs) {
           const restarted = await database.change(
-            "UPDATE rate_limit SET used = 1, window_ends_at = ? WHERE limit_key = ? AND window_ends_at <= ?",
-            [now + windowMs, hash, now],
+            `UPDATE rate_limit SET used = 1, window_ends_at = ? WHERE limit_key = ? AND ${IS_OVER}`,
+            [now + windowMs, hash, now, now + windowMs],
           );
           if (restarted === 1) return null;
         } else if (row.used >= limit) {
@@ -39,12 +42,12 @@ export function limitStore(database: Database): LimitStore {
     },
     async add(key, uses, windowMs, now) {
       const hash = hashOf(key);
-      const more = "UPDATE rate_limit SET used = used + ? WHERE limit_key = ? AND window_ends_at > ?";
-      const again = "UPDATE rate_limit SET used = ?, window_ends_at = ? WHERE limit_key = ? AND window_ends_at <= ?";
+      const more = `UPDATE rate_limit SET used = used + ? WHERE limit_key = ? AND NOT ${IS_OVER}`;
+      const again = `UPDATE rate_limit SET used = ?, window_ends_at = ? WHERE limit_key = ? AND ${IS_OVER}`;
       // where another call was faster in all of them, they are tried again
       for (;;) {
-        if ((await database.change(more, [uses, hash, now])) === 1) break;
-        if ((await database.change(again, [uses, now + windowMs, hash, now])) === 1) break;
+        if ((await database.change(more, [uses, hash, now, now + windowMs])) === 1) break;
+        if ((await database.change(again, [uses, now + windowMs, hash, now, now + windowMs])) === 1) break;
         if (await insert(database, hash, now + windowMs, uses)) break;
       }
       const [row] = await database.rows<{ used: number; window_ends_at: number }>(
@@ -59,7 +62,7 @@ export function limitStore(database: Database): LimitStore {
       if ((await database.change(restart, [now + windowMs, hash])) === 1) return;
       if (!(await insert(database, hash, now + windowMs, 0))) await database.change(restart, [now + windowMs, hash]);
     },
-    takeOpened: (key, limit, now) => countOne(database, hashOf(key), limit, now),
+    takeOpened: (key, limit, now) => countOne(database, hashOf(key), limit, { now }),
     async giveBack(key) {
       await database.change("UPDATE rate_limit SET used = used - 1 WHERE limit_key = ? AND used > 0", [hashOf(key)]);
     },
@@ -69,10 +72,15 @@ export function limitStore(database: Database): LimitStore {
   };
 }
 
-async function countOne(database: Database, hash: string, limit: number, now: number): Promise<boolean> {
+async function countOne(
+  database: Database,
+  hash: string,
+  limit: number,
+  { now, latest = Number.MAX_SAFE_INTEGER }: { readonly now: number; readonly latest?: number },
+): Promise<boolean> {
   const counted = await database.change(
-    "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND used < ?",
-    [hash, now, limit],
+    "UPDATE rate_limit SET used = used + 1 WHERE limit_key = ? AND window_ends_at > ? AND window_ends_at <= ? AND used < ?",
+    [hash, now, latest, limit],
   );
   return counted === 1;
 }

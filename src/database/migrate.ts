@@ -4,7 +4,7 @@ import { MigrationExecutor, type MigrationInterface, type QueryRunner, Table } f
 import { AuthError, StartRefused } from "../errors.ts";
 import { type DatabaseLocation, MIGRATIONS, MIGRATIONS_TABLE, openDataSource, POOL_SIZE } from "./data-source.ts";
 import { isAway, isConflict, isLockWait, toUnavailable } from "./faults.ts";
-import { acquireLease, renewLease } from "./leases.ts";
+import { acquireLease, releaseLease, renewLease } from "./leases.ts";
 import { INITIAL_TABLES } from "./migrations/1790000000000-initial.ts";
 import { planOf } from "./migrations/steps.ts";
 import { SCHEMA, tableOf } from "./schema.ts";
@@ -142,7 +142,7 @@ export async function migrate(database: Database): Promise<readonly string[]> {
         return await Promise.race([runPatiently(database), lost]);
       } finally {
         clearInterval(renewal);
-        await renewLease(database, lease, 0).catch(() => undefined);
+        await releaseLease(database, lease).catch(() => undefined);
       }
     }
     if ((await pendingMigrations(database)).length === 0) return [];

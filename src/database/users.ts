@@ -311,12 +311,9 @@ export class Users implements UserStore {
     );
   }
 
-  async rehash(uuid: string, from: string, to: string): Promise<void> {
-    await this.#database.change("UPDATE users SET password_hash = ? WHERE uuid = ? AND password_hash = ?", [
-      to,
-      uuid,
-      from,
-    ]);
+  async rehash(uuid: string, from: string, to: string): Promise<boolean> {
+    const sql = "UPDATE users SET password_hash = ? WHERE uuid = ? AND password_hash = ?";
+    return (await this.#database.change(sql, [to, uuid, from])) === 1;
   }
 
   async changePassword(

@@ -14,7 +14,9 @@ export const REMEMBERED_FOR = lifeMs / 1000;
 
 /** @param cookie the browser's, if any */
 export function isRemembered(ctx: Context, cookie: string | undefined, user: UserToSignIn): boolean {
-  return sealsOf(cookie).some((seal) => isOf(ctx, seal, user));
+  const { passwordHash, formerHash = passwordHash } = user;
+  const isOfHash = (hash: string) => sealsOf(cookie).some((seal) => isOf(ctx, seal, { ...user, passwordHash: hash }));
+  return isOfHash(passwordHash) || (formerHash !== passwordHash && isOfHash(formerHash));
 }
 
 /** The new cookie of a browser in which this account has just given its second factor. */

@@ -33,10 +33,11 @@ export async function hasSecondFactor(
  */
 export function sealFirstFactor(
   ctx: Context,
-  { uuid, passwordHash }: UserToSignIn,
+  { uuid, passwordHash, formerHash }: UserToSignIn,
   sessionHash: string | null = null,
 ): string {
-  const content = JSON.stringify([uuid, hashOf(passwordHash), ctx.clock.now(), sessionHash]);
+  const former = formerHash === undefined ? [] : [formerHash];
+  const content = JSON.stringify([uuid, hashOf(passwordHash), ctx.clock.now(), sessionHash, ...former]);
   return ctx.derivedKeys.firstFactors.seal(content, purpose);
 }
 
@@ -60,14 +61,15 @@ export function ownerOfFirstFactor(
  * another password
  */
 export async function openFirstFactor(ctx: Context, sealed: string): Promise<FirstFactor | null> {
-  const [uuid, hash, at, sessionHash = null] = unseal(ctx, sealed) ?? [];
+  const [uuid, hash, at, sessionHash = null, formerHash] = unseal(ctx, sealed) ?? [];
   if (uuid === undefined || at === undefined || at + firstFactorMs < ctx.clock.now()) return null;
   const user = await ctx.store.users.findWithPassword(uuid);
   if (user === null || hashOf(user.passwordHash) !== hash) return null;
-  return user.disabledAt === null || isClosed(user) ? { user, sessionHash } : null;
+  if (user.disabledAt !== null && !isClosed(user)) return null;
+  return { user: formerHash === undefined ? user : { ...user, formerHash }, sessionHash };
 }
 
-function unseal(ctx: Context, sealed: string): [string, string, number, (string | null)?] | null {
+function unseal(ctx: Context, sealed: string): [string, string, number, (string | null)?, string?] | null {
   try {
     return JSON.parse(ctx.derivedKeys.firstFactors.open(sealed, purpose).toString()) as [string, string, number];
   } catch {

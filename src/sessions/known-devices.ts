@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Context } from "../context.ts";
 import { isSameSecret } from "../crypto/hashes.ts";
-import type { UserWithPassword } from "../store/users.ts";
+import type { UserToSignIn } from "../store/users.ts";
 
 /**
  * A browser with which an account has signed in carries a proof of that in a cookie (OWASP device cookies). Its login attempts are
@@ -14,8 +14,8 @@ import type { UserWithPassword } from "../store/users.ts";
 const sealsPerDevice = 8;
 const form = /^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{43}){1,8}$/;
 
-/** Whose device it is: the account, and the hash of the password it has now. */
-type Account = Pick<UserWithPassword, "uuid" | "passwordHash">;
+/** Whose device it is: the account, and the hash of the password it has now; the one before where this sign-in replaced it. */
+type Account = Pick<UserToSignIn, "uuid" | "passwordHash" | "formerHash">;
 
 /** What the account gave in this browser. */
 type Given = "password" | "second factor";
@@ -38,8 +38,10 @@ export function knownDevice(
 ): string | null {
   if (!isDeviceProof(proof)) return null;
   const [id = "", ...seals] = proof.split(".");
-  const text = textOf(id, user, given);
-  return isAmong(seals, ctx.derivedKeys.knownDevices.ofAll(text)) ? id : null;
+  const { uuid, passwordHash, formerHash = passwordHash } = user;
+  const isOf = (hash: string) =>
+    isAmong(seals, ctx.derivedKeys.knownDevices.ofAll(textOf(id, { uuid, passwordHash: hash }, given)));
+  return isOf(passwordHash) || (formerHash !== passwordHash && isOf(formerHash)) ? id : null;
 }
 
 /**
@@ -68,6 +70,6 @@ function randomId(): string {
   return randomBytes(16).toString("base64url");
 }
 
-function textOf(id: string, { uuid, passwordHash }: Account, given: Given): string {
+function textOf(id: string, { uuid, passwordHash }: Omit<Account, "formerHash">, given: Given): string {
   return `${id}\n${uuid}\n${passwordHash}${given === "password" ? "" : `\n${given}`}`;
 }

@@ -94,7 +94,7 @@ export async function checkLogin(
  */
 export function loginOf(
   ctx: Context,
-  user: UserWithPassword & Partial<Pick<UserToSignIn, "factorsGeneration">>,
+  user: UserWithPassword & Partial<Pick<UserToSignIn, "factorsGeneration" | "formerHash">>,
   login: {
     readonly browser: Browser;
     readonly replaces: Session | null;

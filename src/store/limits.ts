@@ -2,6 +2,7 @@
 export interface LimitLook {
   readonly key: string;
   readonly limit: number;
+  readonly windowMs: number;
   readonly now: number;
 }
 

@@ -66,6 +66,8 @@ export interface UserToSignIn extends UserWithPassword {
   readonly hasPassword: boolean;
   /** Rises with each change of the user's factors; 0: never had one. */
   readonly factorsGeneration: number;
+  /** The hash of the same password that this sign-in replaced by a better one: what browsers have is sealed with it. */
+  readonly formerHash?: string;
 }
 
 export interface UserChange {
@@ -114,8 +116,8 @@ export interface UserStore {
   /** By creation, oldest first, after the given position. @param emailPart only addresses that contain this; absent: all */
   list(after: { createdAt: number; uuid: string } | null, limit: number, emailPart?: string): Promise<User[]>;
   update(uuid: string, change: UserChange, now: number): Promise<boolean>;
-  /** A better hash of the same password; does nothing when the password was changed meanwhile. */
-  rehash(uuid: string, from: string, to: string): Promise<void>;
+  /** A better hash of the same password. @returns false: nothing was done, it is no longer the hash it was */
+  rehash(uuid: string, from: string, to: string): Promise<boolean>;
   /**
    * Ends every session, pending code, reset token and authorization of the user; the event is written in the same transaction. It
    * happens at the event's time.

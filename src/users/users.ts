@@ -121,8 +121,12 @@ async function verify(ctx: Context, found: UserToSignIn | null, password: string
   if (closed) throw new AuthError("account_closed", "the user closed this account");
   if (!ctx.passwords.isOutdated(found.passwordHash)) return found;
   const passwordHash = await ctx.passwords.hash(password);
-  await ctx.store.users.rehash(found.uuid, found.passwordHash, passwordHash);
-  return { ...found, passwordHash };
+  if (await ctx.store.users.rehash(found.uuid, found.passwordHash, passwordHash)) {
+    return { ...found, passwordHash, formerHash: found.passwordHash };
+  }
+  // another login at the same moment did that, or the password was changed
+  const changed = await verify(ctx, await ctx.store.users.findWithPassword(found.uuid), password);
+  return { formerHash: found.passwordHash, ...changed };
 }
 
 /** Did its user close it, and no operator disable it since? */

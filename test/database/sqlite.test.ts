@@ -54,7 +54,10 @@ describe("the SQLite file", () => {
     const clock = new Clock();
     const read = async (user: { uuid: string; email: string }) => {
       await store.users.findByEmail(user.email);
-      await store.users.findToCheck({ uuid: user.uuid }, { key: user.uuid, limit: 1, now: clock.now() });
+      await store.users.findToCheck(
+        { uuid: user.uuid },
+        { key: user.uuid, limit: 1, windowMs: 1_000, now: clock.now() },
+      );
       await store.outbox.queues();
     };
     await read(await signUp(store));

@@ -6,6 +6,7 @@ import { readConfig } from "../../src/config/config.ts";
 import { isCommonPassword } from "../../src/users/common-passwords.ts";
 import { setUserDisabled, updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
+import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import {
   type Account,
   claimsOf,
@@ -194,19 +195,86 @@ describe("passwords, sign-up and reset", () => {
     }
   });
 
+  /** Gives the account a hash of weaker parameters, as an earlier release made them. */
+  const weaken = async ({ email, password, uuid }: Awaited<ReturnType<typeof signUp>>) => {
+    const weak = await argon2(password, { memoryCost: 8_192, timeCost: 1, parallelism: 1 });
+    const { passwordHash } = (await app.context.store.users.findByEmail(email)) ?? { passwordHash: "" };
+    await app.context.store.users.rehash(uuid, passwordHash, weak);
+  };
+  const secondStep = async (
+    account: Account,
+    browser: TestBrowser,
+    secret: string,
+    more: Record<string, string> = {},
+  ) => {
+    const { form } = await firstStep(app.url, account, browser);
+    const code = codeOf(secret, app.clock.now());
+    return browser.post(`${app.url}/login/second-factor`, { ...form, code, ...more });
+  };
+
   it("S-161 makes a weaker hash a strong one at the next login, however many log in at once", async () => {
     const account = await signUp(app.url);
-    const weak = await argon2(account.password, { memoryCost: 8_192, timeCost: 1, parallelism: 1 });
-    const { passwordHash } = (await app.context.store.users.findByEmail(account.email)) ?? { passwordHash: "" };
-    await app.context.store.users.rehash(account.uuid, passwordHash, weak);
+    await weaken(account);
     const statuses = await Promise.all(Array.from({ length: 4 }, () => login(account.email, account.password)));
-    expect(statuses.filter((status) => status !== 303 && status !== 401)).toEqual([]);
+    expect(statuses.filter((status) => status !== 303)).toEqual([]);
     const stored = () =>
       rowsOf<{ password_hash: string }>(app, "SELECT password_hash FROM users WHERE uuid = ?", account.uuid)[0]
         ?.password_hash;
     expect(await login(account.email, account.password)).toBe(303);
     expect(stored()).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
     expect(await login(account.email, account.password)).toBe(303);
+  });
+
+  it("S-161 takes no right password for wrong where another replica makes its hash a strong one at that moment", async () => {
+    const account = await signUp(app.url);
+    await weaken(account);
+    const { users } = app.context.store;
+    const rehash = users.rehash.bind(users);
+    const other = await argon2(account.password, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+    const rehashing = jest.spyOn(users, "rehash").mockImplementationOnce(async (uuid, from, to) => {
+      await rehash(uuid, from, other);
+      return rehash(uuid, from, to);
+    });
+    expect(await login(account.email, account.password)).toBe(303);
+    rehashing.mockRestore();
+  });
+
+  it.each([
+    ["no mail about a new one", false],
+    ["no mail about a new one after the second step", true],
+  ])("S-161 knows the browser again whose account gets a strong hash: %s", async (_, hasFactor) => {
+    const account = await signUp(app.url);
+    const secret = hasFactor ? await giveApp(app, account.uuid) : null;
+    const signIn = async (browser: TestBrowser) => {
+      if (secret === null) return login(account.email, account.password, browser);
+      app.clock.shift += 30_000;
+      return (await secondStep(account, browser, secret)).status;
+    };
+    await weaken(account);
+    const outdated = jest.spyOn(app.context.passwords, "isOutdated").mockReturnValue(false);
+    const home = new TestBrowser({ "user-agent": "home" });
+    expect(await signIn(home)).toBe(303);
+    outdated.mockRestore();
+    expect(await signIn(home)).toBe(303);
+    expect(await signIn(new TestBrowser({ "user-agent": "elsewhere" }))).toBe(303);
+    const told = () =>
+      eventsOf(app).flatMap(({ key, event: { payload } }) =>
+        key === account.uuid && payload["kind"] === "NEW_DEVICE" ? [payload["userAgent"]] : [],
+      );
+    await until(() => (told().includes("elsewhere") ? true : undefined));
+    expect(told()).toEqual(["elsewhere"]);
+    app.clock.shift = 0;
+  });
+
+  it("S-161 asks for no second step in a remembered browser whose account gets a strong hash", async () => {
+    const account = await signUp(app.url);
+    const secret = await giveApp(app, account.uuid);
+    await weaken(account);
+    const outdated = jest.spyOn(app.context.passwords, "isOutdated").mockReturnValue(false);
+    const browser = new TestBrowser();
+    expect((await secondStep(account, browser, secret, { remember: "on" })).status).toBe(303);
+    outdated.mockRestore();
+    expect(await login(account.email, account.password, browser)).toBe(303);
   });
 
   it("S-164 lets one of many sign-ups at once win, however each spells the address, and answers the others alike", async () => {

@@ -184,16 +184,28 @@ export class KeyRing {
    * @throws AuthError unavailable: the active key was distrusted a moment ago, and the one that replaces it is not loaded yet
    */
   sign(use: KeyUse, alg: Alg, typ: string, claims: object): { token: string; kid: string } {
-    const now = this.#clock.now();
-    let key: RingKey | undefined;
-    for (const each of this.#keys.values()) {
-      if (each.use !== use || each.alg !== alg || each.activeFrom > now || each.distrustedAt !== null) continue;
-      if (key === undefined || each.generation > key.generation) key = each;
-    }
+    const key = this.#activeOf(use, alg);
     if (key === undefined) {
       throw new AuthError("unavailable", `no ${alg} key signs ${use} tokens at the moment`, { retryAfter: 1 });
     }
     return { token: this.#signWith(key, typ, claims), kid: key.kid };
+  }
+
+  /**
+   * The newest key that has begun to sign. Where none has, because the database's clock was set back or the one that signed was distrusted, it
+   * is the one that begins first: there is always one.
+   */
+  #activeOf(use: KeyUse, alg: Alg): RingKey | undefined {
+    const now = this.#clock.now();
+    let begun: RingKey | undefined;
+    let next: RingKey | undefined;
+    for (const each of this.#keys.values()) {
+      if (each.use !== use || each.alg !== alg || each.distrustedAt !== null) continue;
+      if (each.activeFrom > now) {
+        if (next === undefined || each.activeFrom < next.activeFrom) next = each;
+      } else if (begun === undefined || each.generation > begun.generation) begun = each;
+    }
+    return begun ?? next;
   }
 
   /** Repeats a signature by `kid`: Ed25519 gives the same bytes for the same claims. @returns null when that key is removed or distrusted */
@@ -274,11 +286,12 @@ export class KeyRing {
 
   list(): (Pick<StoredKey, "kid" | "use" | "alg" | "generation" | "createdAt" | "activeFrom"> & { state: KeyState })[] {
     const now = this.#clock.now();
+    const active = new Set(kinds.map(({ use, alg }) => this.#activeOf(use, alg)));
     return [...this.#keys.values()].map((key) => {
-      const { kid, use, alg, generation, createdAt, activeFrom, distrustedAt, retiredAt } = key;
-      const retired = retiredAt <= now;
+      const { kid, use, alg, generation, createdAt, activeFrom, distrustedAt } = key;
+      const isPending = activeFrom > now;
       const state =
-        distrustedAt !== null ? "distrusted" : activeFrom > now ? "pending" : retired ? "retired" : "active";
+        distrustedAt !== null ? "distrusted" : active.has(key) ? "active" : isPending ? "pending" : "retired";
       return { kid, use, alg, generation, createdAt, activeFrom, state };
     });
   }

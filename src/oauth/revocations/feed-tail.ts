@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { within } from "../../deadline.ts";
 import { AuthError } from "../../errors.ts";
-import { LONGEST_TRANSACTION_MS, type RevocationStore } from "../../store/revocations.ts";
+import { LONGEST_TRANSACTION_MS, type RevocationStore, type StoredRevocation } from "../../store/revocations.ts";
 import type { Logger } from "../../telemetry/log.ts";
 import { KnownRevocations } from "./known-revocations.ts";
 import { RevokedSet } from "./revoked-set.ts";
@@ -126,6 +126,11 @@ export class FeedTail {
     return this.#completeUntil;
   }
 
+  #isFloor(row: StoredRevocation | undefined): boolean {
+    const { id } = this.#floor;
+    return row?.id === id && (this.known.has(row) || this.known.markOf(id) === "");
+  }
+
   async #freshen(): Promise<void> {
     let cause: unknown;
     const polled = this.#poll(true).catch((error: unknown) => {
@@ -181,12 +186,18 @@ export class FeedTail {
     const now = this.#clock.now();
     const isFirst = this.#freshAt === Number.NEGATIVE_INFINITY;
     const endBefore = this.known.end;
-    const highest = await this.#load(overlap ? this.#floor.id : this.#floor.highest);
+    let highest = overlap
+      ? await this.#load(this.#floor.id, { includesFloor: this.#floor.id > 0 })
+      : await this.#load(this.#floor.highest);
+    // the database is an earlier one, whose ids come again: after a restore, or a fail-over to a server that was behind
+    const isOther = highest === null;
+    highest ??= await this.#loadOther();
     const readAt = performance.now();
     const pause = readAt - this.#readAt;
     if (pause > this.#maxStalenessMs) this.#floor.delay(pause);
-    if (pause > clientRowsMs && !isFirst) this.revoked.missedClientChanges();
+    if (isOther || (pause > clientRowsMs && !isFirst)) this.revoked.missedClientChanges();
     this.#readAt = readAt;
+    if (isOther) this.#floor.restart(readAt);
     this.#floor.note(readAt, highest);
     if (overlap) {
       if (isFirst) this.#floor.begin(readAt, settledId(this.known, now));
@@ -199,14 +210,36 @@ export class FeedTail {
     if (this.known.end > endBefore) this.known.announce();
   }
 
-  /** Reads every row above an id, page by page. @returns the highest id known now */
-  async #load(above: number): Promise<number> {
-    let { highest } = this.#floor;
-    for (let from = above; ; ) {
+  /** Reads a feed in which other rows may have the ids that are known. @returns its highest id */
+  async #loadOther(): Promise<number> {
+    const ids = new Set<number>();
+    const highest = await this.#load(0, { found: ({ id }) => ids.add(id) });
+    this.known.forgetIdsBut(ids);
+    return highest ?? 0;
+  }
+
+  /**
+   * Reads every row above an id, page by page.
+   * @param options.includesFloor the row of that id too: it shows whether the feed is still the one that was read before
+   * @returns the highest id of the feed; null: the feed is another one, or that row was cleaned up
+   */
+  async #load(
+    above: number,
+    {
+      includesFloor = false,
+      found = () => {},
+    }: { readonly includesFloor?: boolean; readonly found?: (row: StoredRevocation) => void } = {},
+  ): Promise<number | null> {
+    let highest = above === 0 ? 0 : this.#floor.highest;
+    for (let from = includesFloor ? above - 1 : above; ; ) {
       // includes the few expired rows: clocks, here or where a row was written, may be too wrong to tell which those are
       const rows = await this.#store.after(from, page, 0);
       const readAt = performance.now();
-      for (const row of rows) if (this.known.append(row, readAt)) this.revoked.add(row, readAt);
+      if (includesFloor && from < above && !this.#isFloor(rows[0])) return null;
+      for (const row of rows) {
+        found(row);
+        if (this.known.append(row, readAt)) this.revoked.add(row, readAt);
+      }
       const last = rows.at(-1);
       if (last === undefined) return highest;
       highest = Math.max(highest, last.id);
@@ -239,6 +272,11 @@ class Floor {
   /** After the first load: what was settled then counts as seen before the overlap. */
   begin(at: number, settled: number): void {
     this.#heights.unshift({ at: at - overlapMs, id: settled });
+  }
+
+  /** What was seen of another feed says nothing of this one: it is read from its start until the overlap has passed. */
+  restart(at: number): void {
+    this.#heights = [{ at: at - overlapMs, id: 0 }];
   }
 
   /** While the store did not answer nothing was committed: transactions under way then still have their whole time. */

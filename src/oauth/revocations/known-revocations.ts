@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { StoredRevocation } from "../../store/revocations.ts";
 import { forgottenAt } from "./revoked-set.ts";
 
@@ -11,7 +12,7 @@ export class KnownRevocations {
   /** Rows from position `#start` on. */
   #rows: Kept[] = [];
   #start = 0;
-  readonly #ids = new Set<number>();
+  readonly #byId = new Map<number, Kept>();
   readonly #waiting = new Set<() => void>();
   #draining = false;
   /** Streams that follow the list now. */
@@ -31,6 +32,22 @@ export class KnownRevocations {
   positionAfter(id: number): number {
     const at = this.#rows.findIndex((row) => row.id > id);
     return this.#start + (at < 0 ? this.#rows.length : at);
+  }
+
+  /**
+   * What tells the row of an id from another one: after a restore of the database, and after a fail-over to a server that was behind, ids are
+   * given again. Empty: no such row is kept.
+   */
+  markOf(id: number): string {
+    const row = this.#byId.get(id);
+    if (row === undefined) return "";
+    return hash("sha256", `${row.kind}\n${row.value}\n${row.revokedAt}`, "base64url").slice(0, 16);
+  }
+
+  /** Is this the row that is kept under its id? */
+  has(row: StoredRevocation): boolean {
+    const kept = this.#byId.get(row.id);
+    return kept !== undefined && kept.kind === row.kind && kept.value === row.value && kept.revokedAt === row.revokedAt;
   }
 
   /** Rows from a position on. */
@@ -70,17 +87,24 @@ export class KnownRevocations {
 
   /** @param knownAt by `performance.now()` @returns false: the row was known before */
   append(row: StoredRevocation, knownAt: number): boolean {
-    if (this.#ids.has(row.id)) return false;
-    this.#ids.add(row.id);
-    this.#rows.push({ ...row, until: forgottenAt(row, knownAt) });
+    if (this.has(row)) return false;
+    const kept = { ...row, until: forgottenAt(row, knownAt) };
+    this.#byId.set(row.id, kept);
+    this.#rows.push(kept);
     return true;
+  }
+
+  /** Other ids are those of rows that the feed no longer has: what they revoke stays known, and the ids may come again. */
+  forgetIdsBut(ids: ReadonlySet<number>): void {
+    for (const id of this.#byId.keys()) if (!ids.has(id)) this.#byId.delete(id);
   }
 
   /** Forgets the oldest rows as far as they have expired. @param now `performance.now()` */
   forget(now: number): void {
     let expired = 0;
-    while ((this.#rows[expired]?.until ?? Number.POSITIVE_INFINITY) <= now) {
-      this.#ids.delete(this.#rows[expired]?.id ?? 0);
+    for (const row of this.#rows) {
+      if (row.until > now) break;
+      if (this.#byId.get(row.id) === row) this.#byId.delete(row.id);
       expired++;
     }
     if (expired === 0) return;

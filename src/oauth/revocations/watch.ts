@@ -52,7 +52,10 @@ export async function* watchRevocations(
 
   known.watchers++;
   try {
-    let position = known.positionAfter(resumed?.[0] ?? 0);
+    const [after, mark] = resumed ?? [0, ""];
+    // a token that names another row than the one of its id here is of a feed that was before: it starts with the snapshot
+    const isOfThis = mark !== "" && mark === known.markOf(after);
+    let position = isOfThis ? known.positionAfter(after) : known.start;
     const snapshotEnd = known.end;
     let token = resumeToken;
     let completeUntil = 0;
@@ -63,7 +66,7 @@ export async function* watchRevocations(
       const rows = known.read(position, page);
       position = Math.max(position, known.start) + rows.length;
       if (position === known.end) {
-        token = writePageToken(resumeTokens, list, [feed.completeBelow, ""]);
+        token = writePageToken(resumeTokens, list, [feed.completeBelow, known.markOf(feed.completeBelow)]);
         completeUntil = feed.completeUntil;
       }
       const sentAt = performance.now();

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import type { Database } from "../../../src/database/transaction.ts";
 import type { Store } from "../../../src/store/store.ts";
 import { type OpenedStore, times } from "./fixtures.ts";
 
@@ -7,8 +8,9 @@ import { type OpenedStore, times } from "./fixtures.ts";
 export function leasesContract(opened: () => OpenedStore): void {
   describe("leases", () => {
     let store: Store;
+    let database: Database;
     beforeAll(() => {
-      ({ store } = opened());
+      ({ store, database } = opened());
     });
 
     it("gives a lease to one of 20, renews it only for its owner, and counts each take-over", async () => {
@@ -31,6 +33,24 @@ export function leasesContract(opened: () => OpenedStore): void {
         third = await store.leases.acquire(name, "third", 60_000);
       }
       expect(third.epoch).toBe(lease.epoch + 2);
+    });
+
+    it("F-31 gives one that was given back, or whose owner is gone, also after the database's clock was set back", async () => {
+      const [givenBack, left, held] = [`given-back-${randomUUID()}`, `left-${randomUUID()}`, `held-${randomUUID()}`];
+      const first = await store.leases.acquire(givenBack, "first", 60_000);
+      if (first === null) throw new Error("no lease");
+      await store.leases.release(first);
+      await store.leases.acquire(left, "first", 60_000);
+      await store.leases.acquire(held, "first", 60_000);
+      // what the rows say when the clock is ten minutes behind
+      await database.change("UPDATE lease SET expires_at = expires_at + 600000 WHERE name IN (?, ?)", [
+        givenBack,
+        left,
+      ]);
+      expect(await store.leases.holders(givenBack)).toEqual([]);
+      expect((await store.leases.acquire(givenBack, "second", 60_000))?.epoch).toBe(2);
+      expect((await store.leases.acquire(left, "second", 60_000))?.epoch).toBe(2);
+      expect(await store.leases.acquire(held, "second", 60_000)).toBeNull();
     });
 
     it("renews many leases at once and tells which of them were lost", async () => {

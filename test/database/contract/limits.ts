@@ -24,6 +24,19 @@ export function limitsContract(opened: () => OpenedStore): void {
       expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
     });
 
+    it("F-31 begins a new window where the clock was set back to before the one that is counted", async () => {
+      const { limits } = store;
+      const earlier = NOW - 600_000;
+      await times(10, () => limits.take("set back", 10, 1000, NOW));
+      await limits.add("added, set back", 50, 1000, NOW);
+      const look = { key: "set back", limit: 10, windowMs: 1000, now: earlier };
+      expect((await store.users.findToCheck({ uuid: randomUUID() }, look)).usedUpUntil).toBeNull();
+      expect(await limits.take("set back", 10, 1000, earlier)).toBeNull();
+      expect(await limits.add("added, set back", 2, 1000, earlier)).toEqual({ used: 2, endsAt: earlier + 1000 });
+      const results = await times(20, () => limits.take("set back", 10, 1000, earlier));
+      expect(results.filter((result) => result === null)).toHaveLength(9);
+    });
+
     it("C-86 adds uses of many callers at once, and tells what all counted, until the window ends", async () => {
       const { limits } = store;
       for (const now of [NOW, NOW + 1000]) {
@@ -35,7 +48,8 @@ export function limitsContract(opened: () => OpenedStore): void {
 
     it("tells when uses are used up, and counts nothing by that", async () => {
       const usedUp = async (limit: number, now: number) =>
-        (await store.users.findToCheck({ uuid: randomUUID() }, { key: "asked", limit, now })).usedUpUntil;
+        (await store.users.findToCheck({ uuid: randomUUID() }, { key: "asked", limit, windowMs: 1000, now }))
+          .usedUpUntil;
       expect(await usedUp(2, NOW)).toBeNull();
       await times(2, () => store.limits.take("asked", 2, 1000, NOW));
       expect([await usedUp(3, NOW), await usedUp(2, NOW)]).toEqual([null, NOW + 1000]);

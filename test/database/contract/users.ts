@@ -65,7 +65,7 @@ export function usersContract(opened: () => OpenedStore): void {
       const user = await signUp(store);
       const known = { ...user, ...signingIn };
       const key = `guesses ${user.uuid}`;
-      const look = { key, limit: 2, now: NOW };
+      const look = { key, limit: 2, windowMs: 1_000, now: NOW };
       const unknown = { email: `nobody-${randomUUID()}@example.com` };
       for (const account of [{ email: user.email }, { uuid: user.uuid }]) {
         expect(await store.users.findToCheck(account, look)).toEqual({ found: known, usedUpUntil: null });

@@ -113,6 +113,22 @@ it("C-05 where the active key is distrusted while another one is pending, the re
   expect(ring.sign("access", "ES256", "at+jwt", {}).kid).toBe(replacement.kid);
 });
 
+it("C-05 F-31 where the database's clock is set back to before every key began, one of each kind signs all the same", async () => {
+  const { ring } = await openRing();
+  const before = ring.sign("access", "ES256", "at+jwt", {}).kid;
+  clock.shift = -600_000;
+  const { token, kid } = ring.sign("access", "ES256", "at+jwt", {});
+  expect(kid).toBe(before);
+  const jws = parseJws(token);
+  expect(jws !== null && (await ring.verify("access", jws))).toBe(true);
+  expect(ring.list().map(({ state }) => state)).toEqual(["active", "active", "active"]);
+  // the next one waits its time
+  const { store, ring: other } = await openRing();
+  store.keys.push(await other.generate("access", "ES256", clock.now() + 700_000));
+  await other.reload();
+  expect(other.sign("access", "ES256", "at+jwt", {}).kid).toBe(store.keys.find(({ alg }) => alg === "ES256")?.kid);
+});
+
 it("F-53 until the key that replaces a distrusted one is loaded, nothing is signed, for a moment", async () => {
   const { ring } = await openRing();
   const { kid } = ring.sign("access", "ES256", "at+jwt", {});

@@ -1,5 +1,5 @@
 import { hashOf } from "../crypto/hashes.ts";
-import type { LimitLook, LimitStore } from "../store/limits.ts";
+import { type LimitLook, type LimitStore, latestEnd } from "../store/limits.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { Database } from "./transaction.ts";
 
@@ -8,10 +8,10 @@ export const USED_UP_UNTIL =
   "SELECT window_ends_at FROM rate_limit WHERE limit_key = ? AND window_ends_at > ? AND window_ends_at <= ? AND used >= ?";
 
 export function usedUpValues({ key, limit, windowMs, now }: LimitLook): (string | number)[] {
-  return [hashOf(key), now, now + windowMs, limit];
+  return [hashOf(key), now, latestEnd(now, windowMs), limit];
 }
 
-/** Over, or of before the database's clock was set back: no window ends later than one that begins now. With now and that end. */
+/** Over, or of before the database's clock was set back. With now and the latest end. */
 const IS_OVER = "(window_ends_at <= ? OR window_ends_at > ?)";
 
 export function limitStore(database: Database): LimitStore {
@@ -20,19 +20,20 @@ export function limitStore(database: Database): LimitStore {
       if (limit < 1) return now + windowMs;
       // keys name addresses and networks and may be long: only their hashes are kept
       const hash = hashOf(key);
+      const latest = latestEnd(now, windowMs);
       // each way to count is one conditional statement; where another call was faster in all of them, they are tried again
       for (;;) {
-        if (await countOne(database, hash, limit, { now, latest: now + windowMs })) return null;
+        if (await countOne(database, hash, limit, { now, latest })) return null;
         const [row] = await database.rows<{ used: number; window_ends_at: number }>(
           "SELECT used, window_ends_at FROM rate_limit WHERE limit_key = ?",
           [hash],
         );
         if (row === undefined) {
           if (await insert(database, hash, now + windowMs, 1)) return null;
-        } else if (Number(row.window_ends_at) <= now || Number(row.window_ends_at) > now + windowMs) {
+        } else if (Number(row.window_ends_at) <= now || Number(row.window_ends_at) > latest) {
           const restarted = await database.change(
             `UPDATE rate_limit SET used = 1, window_ends_at = ? WHERE limit_key = ? AND ${IS_OVER}`,
-            [now + windowMs, hash, now, now + windowMs],
+            [now + windowMs, hash, now, latest],
           );
           if (restarted === 1) return null;
         } else if (row.used >= limit) {
@@ -42,12 +43,13 @@ export function limitStore(database: Database): LimitStore {
     },
     async add(key, uses, windowMs, now) {
       const hash = hashOf(key);
+      const latest = latestEnd(now, windowMs);
       const more = `UPDATE rate_limit SET used = used + ? WHERE limit_key = ? AND NOT ${IS_OVER}`;
       const again = `UPDATE rate_limit SET used = ?, window_ends_at = ? WHERE limit_key = ? AND ${IS_OVER}`;
       // where another call was faster in all of them, they are tried again
       for (;;) {
-        if ((await database.change(more, [uses, hash, now, now + windowMs])) === 1) break;
-        if ((await database.change(again, [uses, now + windowMs, hash, now, now + windowMs])) === 1) break;
+        if ((await database.change(more, [uses, hash, now, latest])) === 1) break;
+        if ((await database.change(again, [uses, now + windowMs, hash, now, latest])) === 1) break;
         if (await insert(database, hash, now + windowMs, uses)) break;
       }
       const [row] = await database.rows<{ used: number; window_ends_at: number }>(

@@ -29,3 +29,11 @@ export interface LimitStore {
   giveBack(key: string): Promise<void>;
   clear(key: string): Promise<void>;
 }
+
+/** What clocks of replicas, and calls at once, may differ by (milliseconds). */
+const toleratedMs = 60_000;
+
+/** No window ends later than this, unless the database's clock was set back since it began (epoch milliseconds). */
+export function latestEnd(now: number, windowMs: number): number {
+  return now + windowMs + toleratedMs;
+}

@@ -18,6 +18,8 @@ const overlapMs = 2 * LONGEST_TRANSACTION_MS;
 const page = 5_000;
 /** The overlap is read again after this share of the bound. The polls between read only higher ids. */
 const overlapShare = 0.4;
+/** A row that ends later than this (milliseconds) was cleaned up by nobody, however wrong the clocks. */
+const keptForMs = 60_000;
 /** The feed keeps rows about clients for longer than this (milliseconds). */
 const clientRowsMs = 60_000;
 
@@ -126,11 +128,6 @@ export class FeedTail {
     return this.#completeUntil;
   }
 
-  #isFloor(row: StoredRevocation | undefined): boolean {
-    const { id } = this.#floor;
-    return row?.id === id && (this.known.has(row) || this.known.markOf(id) === "");
-  }
-
   async #freshen(): Promise<void> {
     let cause: unknown;
     const polled = this.#poll(true).catch((error: unknown) => {
@@ -186,9 +183,7 @@ export class FeedTail {
     const now = this.#clock.now();
     const isFirst = this.#freshAt === Number.NEGATIVE_INFINITY;
     const endBefore = this.known.end;
-    let highest = overlap
-      ? await this.#load(this.#floor.id, { includesFloor: this.#floor.id > 0 })
-      : await this.#load(this.#floor.highest);
+    let highest = overlap ? await this.#loadFromFloor() : await this.#load(this.#floor.highest);
     // the database is an earlier one, whose ids come again: after a restore, or a fail-over to a server that was behind
     const isOther = highest === null;
     highest ??= await this.#loadOther();
@@ -197,7 +192,6 @@ export class FeedTail {
     if (pause > this.#maxStalenessMs) this.#floor.delay(pause);
     if (isOther || (pause > clientRowsMs && !isFirst)) this.revoked.missedClientChanges();
     this.#readAt = readAt;
-    if (isOther) this.#floor.restart(readAt);
     this.#floor.note(readAt, highest);
     if (overlap) {
       if (isFirst) this.#floor.begin(readAt, settledId(this.known, now));
@@ -210,34 +204,52 @@ export class FeedTail {
     if (this.known.end > endBefore) this.known.announce();
   }
 
+  /** Reads from the row at the floor on. @returns the highest id known now; null: the feed is not the one that was read before */
+  async #loadFromFloor(): Promise<number | null> {
+    const { id } = this.#floor;
+    if (id === 0) return this.#load(0);
+    const first = await this.#store.after(id - 1, page, 0);
+    const isKnown = first[0]?.id === id && this.known.has(first[0]);
+    if (!isKnown && !(await this.#sinksFloor())) return null;
+    return isKnown ? this.#load(id, { first }) : this.#load(this.#floor.id);
+  }
+
+  /** The row at the floor was cleaned up: it sinks to one that must still be there. @returns false: that is gone, or there is none */
+  async #sinksFloor(): Promise<boolean> {
+    const lower = this.known.newestBelow(this.#floor.id, this.#clock.now() + keptForMs);
+    if (lower === null) return false;
+    const [found] = await this.#store.after(lower.id - 1, 1, 0);
+    if (found?.id !== lower.id || !this.known.has(found)) return false;
+    this.#floor.sink(lower.id);
+    return true;
+  }
+
   /** Reads a feed in which other rows may have the ids that are known. @returns its highest id */
   async #loadOther(): Promise<number> {
     const ids = new Set<number>();
     const highest = await this.#load(0, { found: ({ id }) => ids.add(id) });
     this.known.forgetIdsBut(ids);
-    return highest ?? 0;
+    this.#floor.restart(performance.now());
+    return highest;
   }
 
   /**
    * Reads every row above an id, page by page.
-   * @param options.includesFloor the row of that id too: it shows whether the feed is still the one that was read before
-   * @returns the highest id of the feed; null: the feed is another one, or that row was cleaned up
+   * @param options.first the first page, where it was read already
+   * @returns the highest id of the feed
    */
   async #load(
     above: number,
-    {
-      includesFloor = false,
-      found = () => {},
-    }: { readonly includesFloor?: boolean; readonly found?: (row: StoredRevocation) => void } = {},
-  ): Promise<number | null> {
+    options: { readonly first?: readonly StoredRevocation[]; readonly found?: (row: StoredRevocation) => void } = {},
+  ): Promise<number> {
     let highest = above === 0 ? 0 : this.#floor.highest;
-    for (let from = includesFloor ? above - 1 : above; ; ) {
+    let { first } = options;
+    for (let from = above; ; first = undefined) {
       // includes the few expired rows: clocks, here or where a row was written, may be too wrong to tell which those are
-      const rows = await this.#store.after(from, page, 0);
+      const rows = first ?? (await this.#store.after(from, page, 0));
       const readAt = performance.now();
-      if (includesFloor && from < above && !this.#isFloor(rows[0])) return null;
       for (const row of rows) {
-        found(row);
+        options.found?.(row);
         if (this.known.append(row, readAt)) this.revoked.add(row, readAt);
       }
       const last = rows.at(-1);
@@ -277,6 +289,12 @@ class Floor {
   /** What was seen of another feed says nothing of this one: it is read from its start until the overlap has passed. */
   restart(at: number): void {
     this.#heights = [{ at: at - overlapMs, id: 0 }];
+  }
+
+  /** The row at the floor is gone, and with it those above it that were as high. */
+  sink(id: number): void {
+    const gone = this.id;
+    this.#heights = this.#heights.map((height) => (height.id === gone ? { at: height.at, id } : height));
   }
 
   /** While the store did not answer nothing was committed: transactions under way then still have their whole time. */

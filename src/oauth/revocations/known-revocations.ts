@@ -50,6 +50,12 @@ export class KnownRevocations {
     return kept !== undefined && kept.kind === row.kind && kept.value === row.value && kept.revokedAt === row.revokedAt;
   }
 
+  /** The last row below an id that nobody cleans up before a time (epoch milliseconds); null: there is none. */
+  newestBelow(id: number, keptUntil: number): StoredRevocation | null {
+    const isOne = (row: Kept) => row.id < id && row.expiresAt > keptUntil && this.#byId.get(row.id) === row;
+    return this.#rows.findLast(isOne) ?? null;
+  }
+
   /** Rows from a position on. */
   read(position: number, limit: number): readonly StoredRevocation[] {
     const from = Math.max(0, position - this.#start);

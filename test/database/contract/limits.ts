@@ -24,6 +24,12 @@ export function limitsContract(opened: () => OpenedStore): void {
       expect(await store.limits.take("key", 10, 1000, NOW + 1000)).toBeNull();
     });
 
+    it("F-31 counts in one window what callers take whose clocks differ a little", async () => {
+      const ahead = await times(5, () => store.limits.take("skewed", 10, 1000, NOW + 800));
+      const behind = await times(15, () => store.limits.take("skewed", 10, 1000, NOW));
+      expect([...ahead, ...behind].filter((result) => result === null)).toHaveLength(10);
+    });
+
     it("F-31 begins a new window where the clock was set back to before the one that is counted", async () => {
       const { limits } = store;
       const earlier = NOW - 600_000;

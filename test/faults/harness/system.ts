@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { EVENT_TOPICS } from "../../../src/kafka/encode.ts";
 import { readMysqlUrl } from "../../../src/net/mysql-url.ts";
 import { testEnvironment } from "../../support/app.ts";
 import { type Galera, startGalera } from "../../support/galera.ts";
@@ -208,6 +209,13 @@ export class System {
     for (const replica of this.replicas) await replica.start();
   }
 
+  /** A relay to MariaDB for a command alone. @param url of the database; null: the system's */
+  async relayFor(url: string | null = null): Promise<{ relay: TcpRelay; env: Record<string, string> }> {
+    const databaseUrl = url ?? this.parts.databaseUrl;
+    const relay = await TcpRelay.start(addressOf(databaseUrl));
+    return { relay, env: { ...this.replicas[0]?.env, DATABASE_URL: withPort(databaseUrl, relay.port) } };
+  }
+
   get urls(): string[] {
     return this.replicas.map(({ url }) => url);
   }
@@ -252,7 +260,7 @@ export class System {
 
   /** Processes that ended although nobody ended them (I10). */
   dead(): string[] {
-    const { database, kafka } = this.parts;
+    const { database, kafka, cluster, galera } = this.parts;
     const processes: [string, number | null | undefined][] = [
       ...this.replicas.map((replica, index): [string, number | undefined] => [
         `replica ${index}`,
@@ -260,6 +268,11 @@ export class System {
       ]),
       ["MariaDB", database?.pid],
       ["Kafka", kafka?.pid],
+      ...(cluster?.brokers ?? []).map((_, index): [string, number | undefined] => [
+        `broker ${index}`,
+        cluster?.pid(index),
+      ]),
+      ...(galera?.nodes ?? []).map((node, index): [string, number] => [`Galera node ${index}`, node.pid]),
     ];
     return processes.filter(([, pid]) => typeof pid === "number" && !isRunning(pid)).map(([name]) => name);
   }
@@ -270,6 +283,12 @@ export class System {
     await this.parts.databaseRelay?.close();
     if (this.parts.ownsDatabase) await this.database.stop();
   }
+}
+
+/** Records of the topics beyond the first of an event. */
+export async function repeatsOf(system: System): Promise<number> {
+  const records = await system.records(EVENT_TOPICS);
+  return records.length - new Set(records.map(({ headers }) => headers["ce_id"])).size;
 }
 
 function present<T>(part: T | null, name: string): T {

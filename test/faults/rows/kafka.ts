@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { EVENT_TOPICS } from "../../../src/kafka/encode.ts";
 import { percentile } from "../harness/ledger.ts";
 import type { Row } from "../harness/row.ts";
-import type { System } from "../harness/system.ts";
+import { repeatsOf } from "../harness/system.ts";
 import { startWriter } from "../harness/writer.ts";
 
 const section = "Kafka and outbox";
@@ -88,8 +87,3 @@ export const KAFKA: readonly Row[] = [
     },
   },
 ];
-
-async function repeatsOf(system: System): Promise<number> {
-  const records = await system.records(EVENT_TOPICS);
-  return records.length - new Set(records.map(({ headers }) => headers["ce_id"])).size;
-}

@@ -282,6 +282,32 @@ test("F-10 while the broker is away events wait, few sends are tried, and nothin
   expect(said).toEqual(["events cannot be delivered and wait in the outbox", "events are delivered again"]);
 });
 
+test("F-10 while the broker cannot be reached nothing is read from the outbox, however much waits", async () => {
+  let isAway = true;
+  let asked = 0;
+  const refuse = async () => {
+    await delay(1);
+    if (isAway) throw new PublishError("away", "connect ECONNREFUSED");
+  };
+  broker = refuse;
+  const connect = async () => {
+    asked += 1;
+    await refuse();
+  };
+  const here = memory.replica();
+  relay(here, FAST, { ...publisher, connect });
+  fill(users(100), 3);
+  await until(() => asked >= 2);
+  const before = { reads: memory.calls.get("pending") ?? 0, asked };
+  await until(() => asked >= before.asked + 5);
+  expect(memory.calls.get("pending")).toBe(before.reads);
+
+  isAway = false;
+  await until(isDrained);
+  expect(published).toHaveLength(300);
+  expectOrder();
+});
+
 test("F-11 a send that never answers is given up at its deadline and repeated", async () => {
   let isFrozen = true;
   broker = () => (isFrozen ? new Promise(() => {}) : Promise.resolve());

@@ -10,7 +10,7 @@ import type { RelayTiming } from "./timing.ts";
 
 export interface RelayMetrics {
   sent(count: number): void;
-  /** Events of failed sends, counted once for each attempt. */
+  /** Events of failed sends, counted once for each attempt; 1 for a connection that failed. */
   failed(count: number): void;
   parked(count: number): void;
 }
@@ -63,13 +63,18 @@ interface Sending {
  * While the broker is away no queue reads the outbox before it is there again: what waits may be much, and reading it over and over
  * would slow the service down.
  */
-export function connectOnce(publisher: EventPublisher, { broker, timing, cutOff }: Sending): RelayContext["isReached"] {
+export function connectOnce(
+  publisher: EventPublisher,
+  { broker, timing, cutOff, metrics }: Sending & { readonly metrics: RelayMetrics },
+): RelayContext["isReached"] {
   let asking: Promise<boolean> | null = null;
   const ask = async () => {
     try {
       await withDeadline(timing.send, [cutOff], async (signal) => publisher.connect?.(signal));
       return true;
     } catch (error) {
+      // or the counter would stand still while nothing can be sent
+      metrics.failed(1);
       broker.failed(awayOf(error));
       return false;
     }

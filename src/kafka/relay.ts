@@ -54,7 +54,7 @@ export function startRelay(options: RelayOptions): Relay {
     ...{ outbox, clock, log, metrics, issuer, timing, broker, database },
     sealed: new SealedEvents(log),
     send: sendUnderLease(publisher, { broker, timing, cutOff: cutOff.signal }),
-    isReached: connectOnce(publisher, { broker, timing, cutOff: cutOff.signal }),
+    isReached: connectOnce(publisher, { broker, timing, metrics, cutOff: cutOff.signal }),
   };
   const unmarked = new Map<string, Set<string>>();
   const unmarkedOf = (queue: string) => {

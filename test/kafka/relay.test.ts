@@ -298,9 +298,11 @@ test("F-10 while the broker cannot be reached nothing is read from the outbox, h
   relay(here, FAST, { ...publisher, connect });
   fill(users(100), 3);
   await until(() => asked >= 2);
-  const before = { reads: memory.calls.get("pending") ?? 0, asked };
+  const before = { reads: memory.calls.get("pending") ?? 0, asked, failed: metrics.counts.failed };
   await until(() => asked >= before.asked + 5);
   expect(memory.calls.get("pending")).toBe(before.reads);
+  // the metric tells of the outage all the time
+  expect(metrics.counts.failed - before.failed).toBeGreaterThanOrEqual(4);
 
   isAway = false;
   await until(isDrained);

@@ -70,7 +70,7 @@ export const KAFKA: readonly Row[] = [
       const { calls } = ledger;
       const first = performance.now();
       const waiting = await system.rows<{ type: string; n: number }>(
-        `SELECT event_type AS type, COUNT(*) AS n FROM outbox WHERE status = 'pending' AND created_at >= ${downAt} GROUP BY event_type`,
+        `SELECT event_type AS type, COUNT(*) AS n FROM outbox WHERE status IN ('pending', 'waiting') AND created_at >= ${downAt} GROUP BY event_type`,
       );
       const last = performance.now();
       const pending = await system.pending();

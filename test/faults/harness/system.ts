@@ -7,6 +7,7 @@ import { type KafkaRecord, readTopics, startKafka, type TestKafka } from "../../
 import { type KafkaCluster, startKafkaCluster } from "../../support/kafka-cluster.ts";
 import { execute, type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 import { type ServiceProcess, spawnService } from "../../support/process.ts";
+import { SmallDisk } from "./small-disk.ts";
 import { TcpRelay } from "./tcp-relay.ts";
 
 export interface SystemOptions {
@@ -19,6 +20,8 @@ export interface SystemOptions {
   readonly databaseRelay?: boolean;
   /** Options of mariadbd. */
   readonly databaseOptions?: readonly string[];
+  /** MariaDB's data is on a file system of this size (MiB), which the row may fill. */
+  readonly smallDisk?: number;
   /** Servers that are not this system's own, such as the nodes of a cluster: DATABASE_URL of each replica; the first is also audited. */
   readonly databaseUrls?: readonly string[];
   /** Three Galera nodes instead of MariaDB, and a replica for each, which lists this node first. */
@@ -124,6 +127,7 @@ interface Parts {
   readonly cluster: KafkaCluster | null;
   readonly galera: Galera | null;
   readonly databaseRelay: TcpRelay | null;
+  readonly disk: SmallDisk | null;
   /** Past the relay, for the auditor and for faults. */
   readonly databaseUrl: string;
   readonly issuer: string;
@@ -146,7 +150,14 @@ export class System {
     const { databaseOptions, brokers: count = 1 } = options;
     const galera = options.galera ? await servers.galera() : null;
     const databaseUrls = (await galera?.createDatabase()) ?? options.databaseUrls;
-    const own = databaseOptions === undefined ? servers.database() : startMariaDb(databaseOptions);
+    const disk = options.smallDisk === undefined ? null : SmallDisk.mount(options.smallDisk);
+    const ownsDatabase = databaseOptions !== undefined || disk !== null;
+    const startOwn = () =>
+      startMariaDb([...(databaseOptions ?? []), ...(disk?.databaseOptions ?? [])], disk?.folder).catch((error) => {
+        disk?.unmount();
+        throw error;
+      });
+    const own = ownsDatabase ? startOwn() : servers.database();
     const [database, kafka, cluster] = await Promise.all([
       databaseUrls === undefined ? own : null,
       count === 1 ? servers.kafka() : null,
@@ -175,8 +186,7 @@ export class System {
       );
     }
     const issuer = replicas[0]?.env["ISSUER"] ?? "";
-    const ownsDatabase = databaseOptions !== undefined;
-    const processes = { database, kafka, cluster, galera, databaseRelay: relay };
+    const processes = { database, kafka, cluster, galera, databaseRelay: relay, disk };
     return new System({ ...processes, replicas, databaseUrl, issuer, brokers, ownsDatabase });
   }
 
@@ -199,6 +209,10 @@ export class System {
 
   get galera(): Galera {
     return present(this.parts.galera, "Galera nodes");
+  }
+
+  get disk(): SmallDisk {
+    return present(this.parts.disk, "a small disk");
   }
 
   get databaseRelay(): TcpRelay {
@@ -282,6 +296,7 @@ export class System {
     await Promise.all(this.replicas.map((replica) => replica.kill()));
     await this.parts.databaseRelay?.close();
     if (this.parts.ownsDatabase) await this.database.stop();
+    this.parts.disk?.unmount();
   }
 }
 

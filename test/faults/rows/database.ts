@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Connection, createConnection } from "mysql2/promise";
 import { freeze } from "../../support/process.ts";
-import { EVERYTHING, percentile, slowest } from "../harness/ledger.ts";
+import { type Call, EVERYTHING, percentile, slowest } from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
 import type { Row } from "../harness/row.ts";
+import { SlowFsync } from "../harness/slow-fsync.ts";
 import type { System } from "../harness/system.ts";
+import { startWriter } from "../harness/writer.ts";
 
 const section = "Database";
 /** The service ends a call after 5 s; the rest is for the machine (milliseconds). */
@@ -317,6 +319,128 @@ export const DATABASE: readonly Row[] = [
       return {
         did: `SIGSTOP for ${seconds} s under mixed load`,
         counted: `slowest answer ${slowest(during)} ms`,
+        recoveryMs,
+      };
+    },
+  },
+  {
+    id: "F-28",
+    section,
+    title: "the database's disk is full",
+    long: true,
+    system: { smallDisk: 300 },
+    async run(system, trial) {
+      const { load, ledger, long, progress, check } = trial;
+      const seconds = long ? 60 : 10;
+      await load.prepare(8);
+      load.start();
+      await sleep(2_000);
+      progress("until a write needs more room");
+      // what the tables have room for is soon used up
+      const writer = await startWriter(system, ledger, 50);
+      const filled = performance.now();
+      let ended: number | null = null;
+      /** InnoDB ends its server when a rollback needs room. */
+      const watch = async (pauseMs: number) => {
+        if (system.dead().includes("MariaDB")) ended ??= performance.now();
+        else system.disk.fill();
+        await sleep(pauseMs);
+      };
+      const isRefused = ({ detail }: Call) => detail.startsWith("503") || detail.includes("temporarily_unavailable");
+      while (!ledger.between(filled).some(isRefused) && performance.now() < filled + 60_000) await watch(50);
+      await writer.stop();
+      progress(`full for ${seconds} s`);
+      const full = performance.now();
+      let documents = 0;
+      while (performance.now() < full + seconds * 1_000) {
+        const paths = ["/oauth2/jwks", "/.well-known/openid-configuration"];
+        for (const url of system.urls.flatMap((url) => paths.map((path) => url + path))) {
+          const { status } = await fetch(url);
+          check(status === 200, `${url} answered ${status}`);
+          documents++;
+        }
+        await watch(100);
+      }
+      const until = performance.now();
+      const left = system.disk.free;
+      const { crash } = system.disk;
+      system.disk.empty();
+      // as a service manager would, once there is room
+      if (ended !== null) await system.database.restart();
+      const recoveryMs = await trial.recovery(performance.now(), EVERYTHING, 10_000);
+      await load.stop();
+      const during = ledger.between(filled, until).filter(({ operation }) => operation !== "write");
+      const failed = during.filter(({ outcome }) => outcome === "unknown");
+      const withoutServer = ended ?? until;
+      const read = during.filter(
+        ({ operation, endedAt }) => operation === "introspect" && (endedAt ?? until) < withoutServer,
+      );
+      check(ended !== null || left < 2 ** 16, `${left} bytes were free`);
+      check(failed.length > 0, "no write was refused");
+      check(
+        failed.every(isRefused),
+        `a call ended otherwise than with 503: ${failed.find((call) => !isRefused(call))?.detail}`,
+      );
+      check(read.length > 0 && read.every(({ outcome }) => outcome === "ok"), "introspection failed");
+      check(slowest(during) <= 5_200, `an answer took ${slowest(during)} ms`);
+      const died = ended === null ? "" : `MariaDB ended by itself after ${Math.round((ended - filled) / 1_000)} s`;
+      check(ended === null || /out of disk space/i.test(crash), `${died}: ${crash}`);
+      return {
+        did: `MariaDB's data on a file system of 300 MiB, full for ${seconds} s under mixed load`,
+        counted: [
+          `${failed.length} calls answered 503, ${read.length} introspections and ${documents} key sets and metadata went on`,
+          ...(ended === null
+            ? []
+            : [`${died} (InnoDB: out of disk space in rollback) and was started again with room`]),
+          `slowest answer ${slowest(during)} ms`,
+        ].join("; "),
+        recoveryMs,
+      };
+    },
+  },
+  {
+    id: "F-29",
+    section,
+    title: "fsync is slow",
+    long: true,
+    system: { databaseOptions: [] },
+    async run(system, trial) {
+      const { load, ledger, long, progress, check } = trial;
+      const seconds = long ? 60 : 15;
+      const { pid } = system.database;
+      if (pid === null) throw new Error("no server to trace");
+      await load.prepare(16);
+      load.start({ ...MIXED, refreshes: 60, introspections: 24 });
+      await sleep(3_000);
+      const before = ledger.between(0);
+      const slow = await SlowFsync.of(pid, 200);
+      const from = performance.now();
+      progress(`${seconds} s with a slow disk`);
+      // more than it can take: those of one authorization follow each other
+      const keeping = load.sessions.filter(({ clientId }) => clientId === "portal-client");
+      const burst = Array.from({ length: 100 }, () =>
+        keeping.map((session) => load.client.refresh(load.base(), session)),
+      );
+      await Promise.all([sleep(seconds * 1_000), ...burst.flat()]);
+      const until = performance.now();
+      const delayed = await slow.end();
+      const recoveryMs = await trial.recovery(performance.now(), EVERYTHING);
+      await load.stop();
+      const during = ledger.between(from, until);
+      const failed = during.filter(({ outcome }) => outcome === "unknown");
+      const [p99, usual] = [percentile(during, 0.99), percentile(before, 0.99)];
+      check(delayed > 0, "no fsync was delayed");
+      const committed = during.filter(({ operation, outcome }) => operation === "redeem" && outcome === "ok");
+      check(percentile(committed, 0.5) >= 200, "commits were not slow");
+      check(slowest(ledger.calls) <= 6_000, `an answer took ${slowest(ledger.calls)} ms`);
+      check(p99 <= 5_000, `p99 ${p99} ms, beyond the deadline`);
+      check(
+        failed.every(({ detail }) => detail.startsWith("503") || detail.includes("temporarily_unavailable")),
+        `a call ended otherwise than with 503: ${failed.find(({ detail }) => !detail.startsWith("503"))?.detail}`,
+      );
+      return {
+        did: `strace holds each fsync of MariaDB back for 200 ms, ${seconds} s under load with ten times the refreshes, 800 more at once`,
+        counted: `${delayed} calls held back; p99 ${p99} ms, ${usual} ms before; ${failed.length} answered 503`,
         recoveryMs,
       };
     },

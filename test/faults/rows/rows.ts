@@ -53,13 +53,6 @@ const OTHERS: readonly Row[] = [
     "test/faults/fail-over.services.test.ts",
     "test/faults/galera.services.test.ts",
   ),
-  not(
-    "Database",
-    "F-28",
-    "the database's disk is full",
-    "needs a small file system, which only root may mount; with a bounded tablespace, which was tried, the server closes its connections instead",
-  ),
-  not("Database", "F-29", "fsync is slow", "needs a tracer such as strace, which the project does not install"),
   tests("Database", "F-30", "restore from a backup", "test/commands/revoke-everything.test.ts"),
   tests(
     "Concurrency and load",

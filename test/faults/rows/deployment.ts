@@ -2,6 +2,8 @@ import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from "jose";
 import { createConnection } from "mysql2/promise";
+import { postForm } from "../../support/flow.ts";
+import { SITE } from "../harness/client.ts";
 import { auth, killedCommand } from "../harness/command.ts";
 import { slowest } from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
@@ -9,6 +11,13 @@ import type { Row } from "../harness/row.ts";
 import type { System } from "../harness/system.ts";
 
 const section = "Deployment";
+
+interface Secrets {
+  /** Of a client that signs users in. */
+  readonly site: string;
+  /** `Authorization` of a service that introspects. */
+  readonly gateway: string;
+}
 
 export const DEPLOYMENT: readonly Row[] = [
   {
@@ -136,7 +145,7 @@ export const DEPLOYMENT: readonly Row[] = [
     starts: true,
     system: { brokers: 0 },
     async run(system, { load, long, progress, check }) {
-      const trials = long ? 20 : 4;
+      const trials = long ? 20 : 2;
       const complete = await system.database.createDatabase();
       await auth({ ...system.replicas[0]?.env, DATABASE_URL: complete }, "migrate");
       const whole = await columnsOf(system, complete);
@@ -181,6 +190,80 @@ export const DEPLOYMENT: readonly Row[] = [
       return {
         did: "migrate twice at once on a fresh database, one killed, then again",
         counted: `${midway} of ${trials} killed midway, while the other one waited`,
+      };
+    },
+  },
+  {
+    id: "F-57",
+    section,
+    title: "secrets are changed",
+    long: true,
+    async run(system, { load, ledger, long, progress, check }) {
+      const overlap = long ? 60 : 20;
+      const [replica] = system.replicas;
+      if (replica === undefined) throw new Error("no replica");
+      const secretOf = async (...command: string[]) =>
+        (JSON.parse(await auth(replica.env, "client", ...command, "--json")) as { client_secret: string })
+          .client_secret;
+      const both = async (site: string[], gateway: string[]): Promise<Secrets> => {
+        const [ofSite, ofGateway] = await Promise.all([secretOf(...site), secretOf(...gateway)]);
+        const authorization = `Basic ${Buffer.from(`gateway:${ofGateway}`).toString("base64")}`;
+        return { site: ofSite, gateway: authorization };
+      };
+      const old = await both(
+        ["add", "site", "--first-party", "--redirect-uri", SITE.redirectUri, "--scope", SITE.scope],
+        ["add", "gateway", "--grant-type", "client_credentials", "--scope", "auth.introspect"],
+      );
+      await load.prepare(4);
+      const [session] = load.sessions;
+      if (session === undefined) throw new Error("no session");
+      load.start();
+      let used = 0;
+      /** A login at the site and an introspection by the gateway, at each replica; the ledger has what failed. */
+      const use = async (name: string, { site, gateway }: Secrets) => {
+        for (const url of system.urls) {
+          const code = await load.client.authorize(url, session.account, "site");
+          const signedIn = code && (await load.client.redeem(url, code, site));
+          check(signedIn !== null, `no login with the ${name} secret`);
+          check(
+            signedIn !== null && (await load.client.introspect(url, signedIn, gateway)),
+            `no introspection with the ${name} secret`,
+          );
+          used++;
+        }
+      };
+      await use("old", old);
+      progress(`both secrets for ${overlap} s`);
+      const begun = performance.now();
+      const renewed = await both(
+        ["rotate-secret", "site", "--overlap", String(overlap)],
+        ["rotate-secret", "gateway", "--overlap", String(overlap)],
+      );
+      const before = used;
+      // one round is under way for a while: the last one begins well before the end
+      while (performance.now() < begun + (overlap - 6) * 1_000) {
+        await use("old", old);
+        await use("new", renewed);
+      }
+      check(used > before, "both secrets were never there together");
+      progress("the old secrets end");
+      const refused = async (url: string) => {
+        const { gateway, site } = old;
+        const token = { token: session.tokens.access_token };
+        const asked = await postForm(`${url}/oauth2/introspect`, token, { authorization: gateway });
+        const form = { grant_type: "authorization_code", code: "none", client_id: "site", client_secret: site };
+        const redeemed = await postForm(`${url}/oauth2/token`, { ...form, redirect_uri: SITE.redirectUri });
+        const { error } = (await redeemed.json()) as { error: string };
+        return asked.status === 401 && error === "invalid_client";
+      };
+      await waitUntil(async () => (await Promise.all(system.urls.map(refused))).every(Boolean), 30_000);
+      await use("new", renewed);
+      await load.stop();
+      const failed = ledger.calls.filter(({ outcome }) => outcome === "unknown");
+      check(failed.length === 0, `${failed.length} calls failed: ${failed[0]?.detail}`);
+      return {
+        did: `client rotate-secret --overlap ${overlap} of a site and of a service under load; \`npm test\` shows a new KEY_ENCRYPTION_KEY (\`test/commands/key-reseal.test.ts\`) and the database's password (\`test/database/mariadb.services.test.ts\`)`,
+        counted: `${used} logins and introspections with old and new secrets in turn; then the old ones refused`,
       };
     },
   },

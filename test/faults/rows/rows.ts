@@ -100,7 +100,6 @@ const OTHERS: readonly Row[] = [
     "the code is rolled back after the migration",
     "test/faults/previous-release.services.test.ts",
   ),
-  tests("Deployment", "F-57", "secrets are changed", "test/commands/key-reseal.test.ts"),
   not(
     "Deployment",
     "F-58",

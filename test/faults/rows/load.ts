@@ -55,10 +55,13 @@ export const LOAD: readonly Row[] = [
       load.againMs = 0;
       load.start({ ...MIXED, refreshes: 30, introspections: 60 });
       progress("the database is away for 10 s");
+      const killed = performance.now();
       await system.database.kill();
       await sleep(10_000);
       await system.database.restart();
       const back = performance.now();
+      const storm = ledger.between(killed, back).filter(({ outcome }) => outcome === "unknown").length / 10;
+      check(storm > normal, `only ${Math.round(storm)} calls a second failed and were repeated`);
       const recoveryMs = await trial.recovery(back, EVERYTHING, 10_000);
       await sleep(60_000);
       await load.stop();

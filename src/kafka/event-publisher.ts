@@ -21,6 +21,11 @@ export interface EventPublisher {
    * @throws {PublishError}
    */
   publish(batch: readonly OutboundEvent[], signal?: AbortSignal): Promise<Held>;
+  /**
+   * Resolves when it is connected, so that a batch may be tried. Absent: it always may.
+   * @throws {PublishError} away
+   */
+  connect?(signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

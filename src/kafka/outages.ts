@@ -2,8 +2,7 @@ import type { Logger, PublishError } from "./event-publisher.ts";
 import { backoff } from "./timing.ts";
 
 /**
- * What all lanes of a relay know about the broker. While it is away every lane waits for the same `retryAt`, so that a few sends find
- * out whether it is back. The log gets one line when an outage begins and one when it ends, not one for each lane.
+ * What all lanes of a relay know about the broker. While it is away every lane waits for the same `retryAt`. The log gets one line when an outage begins and one when it ends, not one for each lane.
  */
 export class BrokerOutage {
   readonly #log: Logger;
@@ -24,6 +23,11 @@ export class BrokerOutage {
   /** Milliseconds until the next send may be tried; 0 or less: now. */
   get wait(): number {
     return this.#retryAt - performance.now();
+  }
+
+  /** The last send or connection failed. */
+  get isAway(): boolean {
+    return this.#failures > 0;
   }
 
   /** A send failed because the broker is away. Failures of sends that were already under way do not lengthen the wait. */

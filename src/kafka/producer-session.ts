@@ -33,6 +33,11 @@ export class ProducerSession {
     this.#opened.catch(() => {});
   }
 
+  /** @throws what kafkajs throws */
+  async connected(): Promise<void> {
+    await this.#opened;
+  }
+
   /**
    * Resolves when all in-sync replicas have stored the batch.
    * @throws PublishError away: a partition was not acknowledged; or what kafkajs throws

@@ -1,5 +1,4 @@
 import { withDeadline } from "../deadline.ts";
-import type { OutboundEvent } from "./encode.ts";
 import type { EventPublisher } from "./event-publisher.ts";
 import { NONE_HELD, PublishError } from "./event-publisher.ts";
 import type { KafkaOptions } from "./kafka-client.ts";
@@ -24,8 +23,8 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   let session: ProducerSession | null = null;
   const choices = new Map<string, ChoosePartition>();
 
-  async function send(
-    batch: readonly OutboundEvent[],
+  async function withSession(
+    work: (session: ProducerSession) => Promise<void>,
     signal: AbortSignal | undefined,
     withinMs = sendDeadlineMs,
   ): Promise<void> {
@@ -35,7 +34,7 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
         await topicsChecked.promise;
         if (stop.aborted) return;
         session ??= new ProducerSession(options, (topic, choose) => choices.set(topic, choose));
-        await session.send(batch);
+        await work(session);
       });
       credentials(null);
     } catch (error) {
@@ -47,7 +46,7 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   }
   let signal: AbortSignal | undefined;
   const partitions = new Partitions({
-    send: (batch, withinMs) => send(batch, signal, withinMs),
+    send: (batch, withinMs) => withSession((session) => session.send(batch), signal, withinMs),
     partitionOf: ({ topic, key }) => {
       const partition = choices.get(topic)?.(key);
       return partition === undefined ? undefined : `${topic}/${partition}`;
@@ -56,12 +55,16 @@ export function kafkaPublisher(options: KafkaOptions): EventPublisher {
   // one at a time
   const queue = new SendQueue((batch, given) => {
     signal = given;
-    return partitions.send(batch);
+    if (batch.length > 0) return partitions.send(batch);
+    return withSession((session) => session.connected(), signal).then(() => NONE_HELD);
   });
 
   return {
     async publish(batch, signal) {
       return batch.length > 0 ? await queue.add(batch, signal) : NONE_HELD;
+    },
+    async connect(signal) {
+      await queue.add([], signal);
     },
     async close() {
       options.log.debug({}, "Kafka publisher closes");

@@ -10,7 +10,7 @@ import type { RelayTiming } from "./timing.ts";
 
 export interface RelayMetrics {
   sent(count: number): void;
-  /** Events of failed sends, counted once for each attempt. */
+  /** Events of failed sends, counted once for each attempt; 1 for a connection that failed. */
   failed(count: number): void;
   parked(count: number): void;
 }
@@ -33,6 +33,8 @@ export interface RelayContext {
    * @throws LaneLost, PublishError; another error when the lease would run out during the send
    */
   send(batch: readonly OutboundEvent[], lane: Holding): Promise<Held>;
+  /** Whether a send is worth a try. While the broker is away it is asked to connect, once for all queues. */
+  isReached(): Promise<boolean>;
 }
 
 /** Another relay holds the lease now. */
@@ -50,11 +52,47 @@ export interface Holding {
   lose(): void;
 }
 
-/** @param cutOff gives up every send under way: the relay closes and has waited long enough */
-export function sendUnderLease(
+interface Sending {
+  readonly broker: BrokerOutage;
+  readonly timing: RelayTiming;
+  /** Gives up every send under way: the relay closes and has waited long enough. */
+  readonly cutOff: AbortSignal;
+}
+
+/**
+ * While the broker is away no queue reads the outbox before it is there again: what waits may be much, and reading it over and over
+ * would slow the service down.
+ */
+export function connectOnce(
   publisher: EventPublisher,
-  { broker, timing, cutOff }: { broker: BrokerOutage; timing: RelayTiming; cutOff: AbortSignal },
-): RelayContext["send"] {
+  { broker, timing, cutOff, metrics }: Sending & { readonly metrics: RelayMetrics },
+): RelayContext["isReached"] {
+  let asking: Promise<boolean> | null = null;
+  const ask = async () => {
+    try {
+      await withDeadline(timing.send, [cutOff], async (signal) => publisher.connect?.(signal));
+      return true;
+    } catch (error) {
+      // or the counter would stand still while nothing can be sent
+      metrics.failed(1);
+      broker.failed(awayOf(error));
+      return false;
+    }
+  };
+  return async () => {
+    if (!broker.isAway) return true;
+    asking ??= ask().finally(() => {
+      asking = null;
+    });
+    return await asking;
+  };
+}
+
+function awayOf(error: unknown): PublishError {
+  return error instanceof PublishError ? error : new PublishError("away", String(error), { cause: error });
+}
+
+export function sendUnderLease(publisher: EventPublisher, { broker, timing, cutOff }: Sending): RelayContext["send"] {
   return async (batch, lane) => {
     const left = lane.validUntil - performance.now() - timing.leaseTtl / 10;
     if (lane.isLost || left <= 0) throw new LaneLost();
@@ -64,7 +102,7 @@ export function sendUnderLease(
       broker.answered();
       return held;
     } catch (error) {
-      const failure = error instanceof PublishError ? error : new PublishError("away", String(error), { cause: error });
+      const failure = awayOf(error);
       if (failure.failure === "away") broker.failed(failure);
       else broker.answered();
       throw failure;

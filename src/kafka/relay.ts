@@ -5,7 +5,7 @@ import type { EventPublisher, Logger } from "./event-publisher.ts";
 import { Lane } from "./lane.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { BrokerOutage, DatabaseOutage, SealedEvents } from "./outages.ts";
-import { type RelayContext, type RelayMetrics, sendUnderLease } from "./relay-context.ts";
+import { connectOnce, type RelayContext, type RelayMetrics, sendUnderLease } from "./relay-context.ts";
 import type { RelayTiming } from "./timing.ts";
 import { backoff, DEFAULT_TIMING } from "./timing.ts";
 
@@ -54,6 +54,7 @@ export function startRelay(options: RelayOptions): Relay {
     ...{ outbox, clock, log, metrics, issuer, timing, broker, database },
     sealed: new SealedEvents(log),
     send: sendUnderLease(publisher, { broker, timing, cutOff: cutOff.signal }),
+    isReached: connectOnce(publisher, { broker, timing, metrics, cutOff: cutOff.signal }),
   };
   const unmarked = new Map<string, Set<string>>();
   const unmarkedOf = (queue: string) => {

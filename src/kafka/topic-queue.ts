@@ -74,7 +74,7 @@ export class TopicQueue {
         const left = this.#roundAt + this.#context.timing.pace - performance.now();
         if (left > 0) await pause(left, this.#lane.stopped);
       } else if (wait > 0) await pause(wait, this.#lane.stopped);
-      else await this.#round();
+      else if (await this.#context.isReached()) await this.#round();
     }
   }
 

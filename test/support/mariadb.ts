@@ -38,9 +38,11 @@ const services = join(root, ".cache", "services");
 /**
  * A private server: TEST_DATABASE_URL, else mariadbd on PATH, else the Maven artifact, else a container.
  * @param options for mariadbd, such as `--log-bin`: with any, TEST_DATABASE_URL and a container are not used
+ * @param parent of the folder of its data, with which they are not used either
  */
-export async function startMariaDb(options: readonly string[] = []): Promise<MariaDb> {
-  const given = options.length > 0 ? undefined : process.env["TEST_DATABASE_URL"];
+export async function startMariaDb(options: readonly string[] = [], parent?: string): Promise<MariaDb> {
+  const own = options.length > 0 || parent !== undefined;
+  const given = own ? undefined : process.env["TEST_DATABASE_URL"];
   if (given !== undefined && given !== "") {
     const url = new URL(given);
     url.pathname = "/";
@@ -54,12 +56,12 @@ export async function startMariaDb(options: readonly string[] = []): Promise<Mar
   for (const way of [installedServer, mavenServer]) {
     try {
       const programs = way();
-      if (programs !== null) return await startProgram(programs, options);
+      if (programs !== null) return await startProgram(programs, options, parent);
     } catch (error) {
       problems.push(`${way.name}: ${error instanceof Error ? error.message : error}`);
     }
   }
-  if (options.length === 0 && works("docker", ["info"])) return startContainer();
+  if (!own && works("docker", ["info"])) return startContainer();
   throw new Error(
     "no MariaDB or MySQL for the tests: set TEST_DATABASE_URL (mysql://user:password@host:port of an account that may create databases), " +
       `put mariadbd on PATH, install Maven and unzip (Linux x64), or start Docker. ${problems.join("; ")}`,
@@ -143,9 +145,13 @@ function unpackArtifact(home: string): void {
   }
 }
 
-async function startProgram({ server, installer, basedir }: Programs, options: readonly string[]): Promise<MariaDb> {
+async function startProgram(
+  { server, installer, basedir }: Programs,
+  options: readonly string[],
   // short: the path of a socket has at most 107 characters
-  const folder = mkdtempSync(join(tmpdir().length > 60 ? "/tmp" : tmpdir(), "mdb-"));
+  parent = tmpdir().length > 60 ? "/tmp" : tmpdir(),
+): Promise<MariaDb> {
+  const folder = mkdtempSync(join(parent, "mdb-"));
   const password = randomBytes(12).toString("hex");
   let child: ChildProcess | undefined;
   const stop = async () => {

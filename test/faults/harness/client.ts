@@ -34,11 +34,15 @@ export const APPLICATIONS = {
   rotating: { redirectUri: "http://localhost:4100/callback", scope: "openid profile" },
 } as const;
 export type ClientId = keyof typeof APPLICATIONS;
+/** An application with a secret, which a row registers for itself: the load does not use it. */
+export const SITE = { redirectUri: "http://localhost:4200/callback", scope: "openid profile" };
+const applications = { ...APPLICATIONS, site: SITE };
+type AnyClientId = keyof typeof applications;
 
 /** A code that its client has not redeemed yet. */
 export interface Code {
   readonly account: Account;
-  readonly clientId: ClientId;
+  readonly clientId: AnyClientId;
   readonly code: string;
   readonly verifier: string;
 }
@@ -87,8 +91,8 @@ export class Client {
   }
 
   /** Authorization and password. */
-  async authorize(base: string, account: Account, clientId: ClientId): Promise<Code | null> {
-    const { redirectUri, scope } = APPLICATIONS[clientId];
+  async authorize(base: string, account: Account, clientId: AnyClientId): Promise<Code | null> {
+    const { redirectUri, scope } = applications[clientId];
     const { verifier, challenge } = pkce();
     const browser = new TestBrowser({ "user-agent": "fault harness" });
     let page = "";
@@ -116,9 +120,11 @@ export class Client {
     return { account, clientId, code, verifier };
   }
 
-  async redeem(base: string, { account, clientId, code, verifier }: Code): Promise<Session | null> {
-    const form = { grant_type: "authorization_code", code, code_verifier: verifier };
-    const { redirectUri } = APPLICATIONS[clientId];
+  /** @param secret of the client, if it has one */
+  async redeem(base: string, { account, clientId, code, verifier }: Code, secret?: string): Promise<Session | null> {
+    const authentication = secret === undefined ? {} : { client_secret: secret };
+    const form = { grant_type: "authorization_code", code, code_verifier: verifier, ...authentication };
+    const { redirectUri } = applications[clientId];
     const ids = { code, email: account.email };
     // a client whose answer was lost tries once more, and then signs in again
     for (const mayBeUsed of [false, true]) {
@@ -161,10 +167,11 @@ export class Client {
     return false;
   }
 
-  async introspect(base: string, session: Session): Promise<boolean> {
+  /** @param authorization of the service that asks */
+  async introspect(base: string, session: Session, authorization = internalBasic): Promise<boolean> {
     const { sid, tokens, ended } = session;
     const { call, answer } = await this.#call("introspect", { sid }, () =>
-      postForm(`${base}/oauth2/introspect`, { token: tokens.access_token }, { authorization: internalBasic }),
+      postForm(`${base}/oauth2/introspect`, { token: tokens.access_token }, { authorization }),
     );
     if (answer === null) return false;
     if (answer.status !== 200) return this.#notOk(call, answer, []) ?? false;

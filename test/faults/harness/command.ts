@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
 const main = new URL("../../../src/main.ts", import.meta.url).pathname;
@@ -14,14 +15,29 @@ export async function auth(env: Record<string, string>, ...args: string[]): Prom
   return (await start(env, args)).stdout;
 }
 
-/** Runs a command and kills it with -9 after a time. @returns whether it was still at work */
-export async function killedCommand(env: Record<string, string>, afterMs: number, ...args: string[]): Promise<boolean> {
+/**
+ * Runs a command and kills it with -9 when `isTime` first says so.
+ * @returns whether it was still at work then @throws when it fails by itself
+ */
+export async function killedCommand(
+  env: Record<string, string>,
+  isTime: () => Promise<boolean>,
+  ...args: string[]
+): Promise<boolean> {
   const command = start(env, args);
-  const timer = setTimeout(() => command.child.kill("SIGKILL"), afterMs);
-  return await command
-    .then(
-      () => false,
-      () => command.child.signalCode === "SIGKILL",
-    )
-    .finally(() => clearTimeout(timer));
+  const ended = command.then(
+    () => false,
+    (error: Error) => {
+      if (command.child.signalCode !== "SIGKILL") throw error;
+      return true;
+    },
+  );
+  ended.catch(() => undefined);
+  const runs = () => command.child.exitCode === null && command.child.signalCode === null;
+  try {
+    while (runs() && !(await isTime())) await sleep(2);
+  } finally {
+    command.child.kill("SIGKILL");
+  }
+  return await ended;
 }

@@ -37,19 +37,21 @@ export function lineOf(row: Row, outcome: Outcome | null, run: Run): string {
   }
   if ("notShown" in row) return cells("", "", "", `not shown: ${row.notShown}`, "");
   if (outcome === null) return cells("", "", "", "not run yet", "");
-  const { did, counted, recoveryMs, failures } = outcome;
+  const { did, counted, recoveryMs, failures, skipped } = outcome;
+  if (skipped !== undefined)
+    return cells("", "", "", `skipped: ${skipped}`, `${run.date}, ${run.commit}, ${run.extent}`);
   const recovery = recoveryMs === undefined ? "" : `${(recoveryMs / 1_000).toFixed(1)} s`;
   const verdict = failures.length === 0 ? "held" : `FAILED: ${failures.join("; ")}`;
   return cells(did, counted, recovery, verdict, `${run.date}, ${run.commit}, ${run.extent}`);
 }
 
-/** The whole page. Rows that this run did not touch keep their line. */
+/** The whole page. Rows that this run did not touch, or had to skip, keep their line. */
 export function pageOf(rows: readonly Row[], outcomes: ReadonlyMap<string, Outcome>, run: Run): string {
   const earlier = new Map<string, string>();
   for (const line of existsSync(page) ? readFileSync(page, "utf8").split("\n") : []) {
     const id = /^\| ([A-Za-z]+(?:-\d\d)?) \|/.exec(line)?.[1];
     // a line from before its row could run says nothing of the row
-    const ran = !/\| (not shown|shown by)[^|]*\|[^|]*\|$/.test(line);
+    const ran = !/\| (not shown|shown by|not run yet|skipped:)[^|]*\|[^|]*\|$/.test(line);
     if (id !== undefined && ran) earlier.set(id, line);
   }
   const sections = SECTIONS.flatMap((section) => [
@@ -62,7 +64,8 @@ export function pageOf(rows: readonly Row[], outcomes: ReadonlyMap<string, Outco
       .filter((row) => row.section === section)
       .map((row) => {
         const outcome = outcomes.get(row.id) ?? null;
-        const kept = "run" in row && outcome === null ? earlier.get(row.id) : undefined;
+        const says = outcome !== null && outcome.skipped === undefined;
+        const kept = "run" in row && !says ? earlier.get(row.id) : undefined;
         return kept ?? lineOf(row, outcome, run);
       }),
   ]);
@@ -78,7 +81,7 @@ function introduction({ date, commit, machine, extent }: Run): string[] {
     "# Faults",
     "",
     "Faults that the service must survive, and how each is shown. `npm run test:faults` injects them and writes this page; it takes up to",
-    "12 minutes. `npm run test:faults -- --long` also runs the rows that take longer, `npm run test:faults -- F-20 F-26` only those rows.",
+    "15 minutes. `npm run test:faults -- --long` also runs the rows that take longer, `npm run test:faults -- F-20 F-26` only those rows.",
     "",
     `Last run: ${date} UTC, commit ${commit}, ${extent}; ${machine}. A row that a run leaves out keeps the line of its last run.`,
     "",
@@ -86,6 +89,7 @@ function introduction({ date, commit, machine, extent }: Run): string[] {
     "reset, 503 with `Retry-After`). After the fault an auditor compares the ledger with the tables and the topics. A row holds only if",
     "it finds no acknowledged write lost, no write or event without a call, no event lost, no event of a user out of order, no session",
     "lost that nobody ended, no code redeemed twice, no refusal because of the fault, and no process that ended by itself.",
-    "Recovery counts from the end of the fault to the first good answer of every kind of call.",
+    "Recovery counts from the end of the fault to the first good answer of every kind of call. A row also fails if its fault did not",
+    "happen, and is skipped by name, with the reason, where the machine cannot inject it.",
   ];
 }

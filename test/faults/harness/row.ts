@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Audit, audit, summary, violations } from "./auditor.ts";
 import { Ledger, type Operation } from "./ledger.ts";
 import { Load } from "./load.ts";
+import { Skipped } from "./skipped.ts";
 import { type Servers, System, type SystemOptions } from "./system.ts";
 
 export const SECTIONS = [
@@ -57,6 +58,8 @@ export interface Outcome extends Shown {
   readonly audit?: Audit;
   /** Empty: the row held. */
   readonly failures: readonly string[];
+  /** Why this machine cannot inject the fault; the row says nothing then. */
+  readonly skipped?: string;
 }
 
 /** One run of a row: its clients, and what went wrong. */
@@ -64,11 +67,17 @@ export class Trial {
   readonly long: boolean;
   readonly ledger = new Ledger();
   readonly load: Load;
-  readonly failures: string[] = [];
+  readonly failures: string[];
   readonly servers: Servers;
   readonly progress: (text: string) => void;
 
-  constructor(system: System, servers: Servers, options: { long: boolean; progress: (text: string) => void }) {
+  /** @param options.failures what does not hold is added to these */
+  constructor(
+    system: System,
+    servers: Servers,
+    options: { long: boolean; progress: (text: string) => void; failures?: string[] },
+  ) {
+    this.failures = options.failures ?? [];
     this.servers = servers;
     this.long = options.long;
     this.progress = options.progress;
@@ -104,20 +113,23 @@ export async function runRow(
   servers: Servers,
   options: { long: boolean; progress: (text: string) => void },
 ): Promise<Outcome> {
-  const system = await System.prepare(servers, row.system);
-  const trial = new Trial(system, servers, options);
+  const failures: string[] = [];
+  let system: System | null = null;
   try {
+    system = await System.prepare(servers, row.system);
+    const trial = new Trial(system, servers, { ...options, failures });
     if (!row.starts) await system.start();
     const shown = await row.run(system, trial);
-    if (trial.ledger.calls.length === 0) return { ...shown, failures: trial.failures };
+    if (trial.ledger.calls.length === 0) return { ...shown, failures };
     options.progress("auditing");
     const found: Audit = await audit(system, trial.load);
     const counted = [shown.counted, summary(found)].filter((text) => text !== "").join("; ");
-    return { ...shown, counted, audit: found, failures: [...trial.failures, ...violations(found)] };
+    return { ...shown, counted, audit: found, failures: [...failures, ...violations(found)] };
   } catch (error) {
-    const failures = [...trial.failures, `the row itself failed: ${(error as Error).message}`];
-    return { did: row.title, counted: "", failures };
+    const { message } = error as Error;
+    if (error instanceof Skipped) return { did: "", counted: "", failures: [], skipped: message };
+    return { did: row.title, counted: "", failures: [...failures, `the row itself failed: ${message}`] };
   } finally {
-    await system.stop();
+    await system?.stop();
   }
 }

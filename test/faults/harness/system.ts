@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { EVENT_TOPICS } from "../../../src/kafka/encode.ts";
 import { readMysqlUrl } from "../../../src/net/mysql-url.ts";
 import { testEnvironment } from "../../support/app.ts";
 import { type Galera, startGalera } from "../../support/galera.ts";
@@ -6,6 +7,7 @@ import { type KafkaRecord, readTopics, startKafka, type TestKafka } from "../../
 import { type KafkaCluster, startKafkaCluster } from "../../support/kafka-cluster.ts";
 import { execute, type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 import { type ServiceProcess, spawnService } from "../../support/process.ts";
+import { SmallDisk } from "./small-disk.ts";
 import { TcpRelay } from "./tcp-relay.ts";
 
 export interface SystemOptions {
@@ -18,6 +20,8 @@ export interface SystemOptions {
   readonly databaseRelay?: boolean;
   /** Options of mariadbd. */
   readonly databaseOptions?: readonly string[];
+  /** MariaDB's data is on a file system of this size (MiB), which the row may fill. */
+  readonly smallDisk?: number;
   /** Servers that are not this system's own, such as the nodes of a cluster: DATABASE_URL of each replica; the first is also audited. */
   readonly databaseUrls?: readonly string[];
   /** Three Galera nodes instead of MariaDB, and a replica for each, which lists this node first. */
@@ -123,6 +127,7 @@ interface Parts {
   readonly cluster: KafkaCluster | null;
   readonly galera: Galera | null;
   readonly databaseRelay: TcpRelay | null;
+  readonly disk: SmallDisk | null;
   /** Past the relay, for the auditor and for faults. */
   readonly databaseUrl: string;
   readonly issuer: string;
@@ -145,7 +150,14 @@ export class System {
     const { databaseOptions, brokers: count = 1 } = options;
     const galera = options.galera ? await servers.galera() : null;
     const databaseUrls = (await galera?.createDatabase()) ?? options.databaseUrls;
-    const own = databaseOptions === undefined ? servers.database() : startMariaDb(databaseOptions);
+    const disk = options.smallDisk === undefined ? null : SmallDisk.mount(options.smallDisk);
+    const ownsDatabase = databaseOptions !== undefined || disk !== null;
+    const startOwn = () =>
+      startMariaDb([...(databaseOptions ?? []), ...(disk?.databaseOptions ?? [])], disk?.folder).catch((error) => {
+        disk?.unmount();
+        throw error;
+      });
+    const own = ownsDatabase ? startOwn() : servers.database();
     const [database, kafka, cluster] = await Promise.all([
       databaseUrls === undefined ? own : null,
       count === 1 ? servers.kafka() : null,
@@ -174,8 +186,7 @@ export class System {
       );
     }
     const issuer = replicas[0]?.env["ISSUER"] ?? "";
-    const ownsDatabase = databaseOptions !== undefined;
-    const processes = { database, kafka, cluster, galera, databaseRelay: relay };
+    const processes = { database, kafka, cluster, galera, databaseRelay: relay, disk };
     return new System({ ...processes, replicas, databaseUrl, issuer, brokers, ownsDatabase });
   }
 
@@ -200,12 +211,23 @@ export class System {
     return present(this.parts.galera, "Galera nodes");
   }
 
+  get disk(): SmallDisk {
+    return present(this.parts.disk, "a small disk");
+  }
+
   get databaseRelay(): TcpRelay {
     return present(this.parts.databaseRelay, "a relay");
   }
 
   async start(): Promise<void> {
     for (const replica of this.replicas) await replica.start();
+  }
+
+  /** A relay to MariaDB for a command alone. @param url of the database; null: the system's */
+  async relayFor(url: string | null = null): Promise<{ relay: TcpRelay; env: Record<string, string> }> {
+    const databaseUrl = url ?? this.parts.databaseUrl;
+    const relay = await TcpRelay.start(addressOf(databaseUrl));
+    return { relay, env: { ...this.replicas[0]?.env, DATABASE_URL: withPort(databaseUrl, relay.port) } };
   }
 
   get urls(): string[] {
@@ -252,7 +274,7 @@ export class System {
 
   /** Processes that ended although nobody ended them (I10). */
   dead(): string[] {
-    const { database, kafka } = this.parts;
+    const { database, kafka, cluster, galera } = this.parts;
     const processes: [string, number | null | undefined][] = [
       ...this.replicas.map((replica, index): [string, number | undefined] => [
         `replica ${index}`,
@@ -260,6 +282,11 @@ export class System {
       ]),
       ["MariaDB", database?.pid],
       ["Kafka", kafka?.pid],
+      ...(cluster?.brokers ?? []).map((_, index): [string, number | undefined] => [
+        `broker ${index}`,
+        cluster?.pid(index),
+      ]),
+      ...(galera?.nodes ?? []).map((node, index): [string, number] => [`Galera node ${index}`, node.pid]),
     ];
     return processes.filter(([, pid]) => typeof pid === "number" && !isRunning(pid)).map(([name]) => name);
   }
@@ -269,7 +296,14 @@ export class System {
     await Promise.all(this.replicas.map((replica) => replica.kill()));
     await this.parts.databaseRelay?.close();
     if (this.parts.ownsDatabase) await this.database.stop();
+    this.parts.disk?.unmount();
   }
+}
+
+/** Records of the topics beyond the first of an event. */
+export async function repeatsOf(system: System): Promise<number> {
+  const records = await system.records(EVENT_TOPICS);
+  return records.length - new Set(records.map(({ headers }) => headers["ce_id"])).size;
 }
 
 function present<T>(part: T | null, name: string): T {

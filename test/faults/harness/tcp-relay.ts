@@ -31,6 +31,11 @@ export class TcpRelay {
     return new TcpRelay(server, (server.address() as { port: number }).port, target);
   }
 
+  /** Connections that are open now. */
+  get connections(): number {
+    return this.#sockets.size / 2;
+  }
+
   /** Each piece of data arrives so much later. */
   delay(milliseconds: number): void {
     this.#delayMs = milliseconds;

@@ -147,6 +147,9 @@ export const CLUSTERS: readonly Row[] = [
         for (const { name, boundMs, inject } of FAULTS) {
           if (performance.now() > until) break;
           progress(`${name}, turn ${turn + 1}`);
+          // later it may be up again, by a fault that ends with its start
+          const dead = system.dead();
+          check(dead.length === 0, `before ${name}, turn ${turn + 1}: ${dead.join(", ")} had ended by itself`);
           const took = await inject(system, writers, turn);
           check(took <= boundMs, `${name}, turn ${turn + 1}: ${(took / 1_000).toFixed(1)} s until it worked again`);
           worst.set(name, Math.max(worst.get(name) ?? 0, took));

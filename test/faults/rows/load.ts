@@ -1,11 +1,13 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "../harness/client.ts";
-import { EVERYTHING, percentile, slowest } from "../harness/ledger.ts";
+import { EVERYTHING, type Ledger, type Operation, type Outcome, percentile, slowest } from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
-import type { Row } from "../harness/row.ts";
+import type { Row, Trial } from "../harness/row.ts";
+import type { System } from "../harness/system.ts";
 
 const section = "Concurrency and load";
+const soakMinutes = 60;
 
 const residentMiB = (pid: number) =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
@@ -53,10 +55,13 @@ export const LOAD: readonly Row[] = [
       load.againMs = 0;
       load.start({ ...MIXED, refreshes: 30, introspections: 60 });
       progress("the database is away for 10 s");
+      const killed = performance.now();
       await system.database.kill();
       await sleep(10_000);
       await system.database.restart();
       const back = performance.now();
+      const storm = ledger.between(killed, back).filter(({ outcome }) => outcome === "unknown").length / 10;
+      check(storm > normal, `only ${Math.round(storm)} calls a second failed and were repeated`);
       const recoveryMs = await trial.recovery(back, EVERYTHING, 10_000);
       await sleep(60_000);
       await load.stop();
@@ -76,23 +81,85 @@ export const LOAD: readonly Row[] = [
     long: true,
     async run(system, { load, ledger, progress, check }) {
       await load.prepare(10);
-      const sample = () => Math.round(Math.max(...system.replicas.map(({ pid }) => residentMiB(pid))));
-      const sizes: number[] = [];
+      const samples: { memory: number; files: number }[] = [];
+      const from = performance.now();
       load.start();
-      for (let minute = 1; minute <= 60; minute++) {
+      for (let minute = 1; minute <= soakMinutes; minute++) {
         await sleep(60_000);
-        sizes.push(sample());
-        progress(`minute ${minute} of 60, ${sizes.at(-1)} MiB`);
+        const pids = system.replicas.map(({ pid }) => pid);
+        const memory = Math.max(...pids.map(residentMiB));
+        const files = Math.max(...pids.map((pid) => readdirSync(`/proc/${pid}/fd`).length));
+        samples.push({ memory, files });
+        progress(`minute ${minute} of ${soakMinutes}, ${Math.round(memory)} MiB, ${files} files`);
       }
+      const until = performance.now();
       await load.stop();
-      const [early = 0, late = 0] = [sizes[19], sizes[59]];
-      check(late - early < 40, `memory grew from ${early} to ${late} MiB in 40 minutes`);
-      const third = (ledger.calls.at(-1)?.at ?? 0) / 3;
-      const [p99, end] = [percentile(ledger.between(0, third), 0.99), percentile(ledger.between(2 * third), 0.99)];
+
+      // the first third is for the warm-up
+      const third = Math.floor(soakMinutes / 3);
+      const [early, late] = [samples.slice(third, 2 * third), samples.slice(2 * third)];
+      const warm = samples.slice(third).map(({ memory }) => memory);
+      const growth = slope(warm) * (warm.length - 1);
+      check(growth <= 0.05 * (warm[0] ?? 0), `memory grew by ${growth.toFixed(1)} MiB in ${warm.length} minutes`);
+      const filesOf = (part: typeof samples) => Math.max(...part.map(({ files }) => files));
+      const [files, filesAtLast] = [filesOf(early), filesOf(late)];
+      check(filesAtLast <= files + 8, `${files} open files, ${filesAtLast} at last`);
+      const at = (share: number) => from + (until - from) * share;
+      const p99 = percentile(ledger.between(at(1 / 3), at(2 / 3)), 0.99);
+      const atLast = percentile(ledger.between(at(2 / 3), until), 0.99);
+      check(atLast <= Math.max(1.2 * p99, p99 + 20), `p99 ${p99} ms, ${atLast} ms at last`);
+      const rows = await tableGrowth(system, ledger, check);
       return {
-        did: "60 minutes of mixed load",
-        counted: `${early} MiB after 20 minutes, ${late} MiB after 60; p99 ${p99} ms at first, ${end} ms at last`,
+        did: `${soakMinutes} minutes of mixed load; the first third warms up, the second is compared with the last`,
+        counted: `memory ${Math.round(warm[0] ?? 0)} MiB, by its slope ${growth.toFixed(1)} MiB more in ${warm.length} minutes; ${files} open files, ${filesAtLast} at last; p99 ${p99} ms, ${atLast} ms at last; ${rows} rows in the tables, as calls wrote them`,
       };
     },
   },
 ];
+
+/** Least squares. @returns by how much a value is higher than the one before it */
+function slope(values: readonly number[]): number {
+  const middle = (values.length - 1) / 2;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const above = values.reduce((sum, value, index) => sum + (index - middle) * (value - mean), 0);
+  return above / values.reduce((sum, _, index) => sum + (index - middle) ** 2, 0);
+}
+
+/** Checks that each table has as many rows as the calls of the ledger write, and none that no call writes. @returns rows of all tables */
+async function tableGrowth(system: System, ledger: Ledger, check: Trial["check"]): Promise<number> {
+  const written = (operation: Operation, step?: string) => {
+    const of = (...outcomes: Outcome[]) =>
+      ledger.where(operation, outcomes).filter(({ ids }) => step === undefined || ids["step"] === step).length;
+    return { least: of("ok"), most: of("ok", "unknown") };
+  };
+  const [signUps, logins] = [written("sign-up"), written("login", "password")];
+  const [redemptions, signOuts] = [written("redeem"), written("sign-out")];
+  const upTo = (most: number) => ({ least: 0, most });
+  const computed: Record<string, { least: number; most: number }> = {
+    users: signUps,
+    user_profiles: signUps,
+    email_verification: signUps,
+    oauth2_authorization_code: logins,
+    browser_session: logins,
+    oauth2_authorization: redemptions,
+    session_application: { least: redemptions.least - signOuts.most, most: redemptions.most },
+    // sign-up and e-mail to verify; login, and a notice of a browser that was not seen before
+    outbox: { least: 2 * signUps.least + redemptions.least, most: 2 * signUps.most + redemptions.most + logins.most },
+    // those that are not expired yet
+    revocation: upTo(2 * signOuts.most),
+    oauth2_authorization_request: upTo(written("login", "authorize").most),
+    rate_limit: upTo(2 * (signUps.most + logins.most) + 50),
+  };
+  const name = new URL(system.parts.databaseUrl).pathname.slice(1);
+  const tables = await system.rows<{ name: string }>(
+    `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = '${name}'`,
+  );
+  let all = 0;
+  for (const { name } of tables) {
+    const rows = await system.count(name);
+    all += rows;
+    const { least, most } = computed[name] ?? upTo(50);
+    check(rows >= least && rows <= most, `${rows} rows in ${name}, not ${least} to ${most}`);
+  }
+  return all;
+}

@@ -53,13 +53,6 @@ const OTHERS: readonly Row[] = [
     "test/faults/fail-over.services.test.ts",
     "test/faults/galera.services.test.ts",
   ),
-  not(
-    "Database",
-    "F-28",
-    "the database's disk is full",
-    "needs a small file system, which only root may mount; with a bounded tablespace, which was tried, the server closes its connections instead",
-  ),
-  not("Database", "F-29", "fsync is slow", "needs a tracer such as strace, which the project does not install"),
   tests("Database", "F-30", "restore from a backup", "test/commands/revoke-everything.test.ts"),
   tests(
     "Concurrency and load",
@@ -107,13 +100,7 @@ const OTHERS: readonly Row[] = [
     "the code is rolled back after the migration",
     "test/faults/previous-release.services.test.ts",
   ),
-  tests("Deployment", "F-57", "secrets are changed", "test/commands/key-reseal.test.ts"),
-  not(
-    "Deployment",
-    "F-58",
-    "the API stays compatible",
-    "`.ci/run` compares the protobuf contract with the last release; the last release's tests are not run against this one",
-  ),
+  tests("Deployment", "F-58", "the API stays compatible", "test/faults/previous-release-tests.services.test.ts"),
 ];
 
 const RUN: readonly Row[] = [...PROCESS_DEATH, ...KAFKA, ...DATABASE, ...TIME, ...LOAD, ...DEPLOYMENT, ...CLUSTERS];

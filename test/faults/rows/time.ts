@@ -58,6 +58,8 @@ const zones: RunRow = {
     envOf: (replica) => ({ TZ: replica === 0 ? "America/New_York" : "Asia/Kolkata" }),
   },
   async run(system, { load, check }) {
+    const [server] = await system.rows<{ zone: string }>("SELECT @@global.time_zone AS zone");
+    check(server?.zone === "+05:30", `the time zone of MariaDB is ${server?.zone}`);
     await load.prepare(4);
     await load.during(4, crossing);
     for (const { tokens } of load.sessions) {

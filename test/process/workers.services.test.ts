@@ -58,7 +58,9 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   const { url, child, closed, output, workers } = await startWorkers();
   try {
     await until(() => output().includes("Next:"));
-    expect(output().trimEnd().split("\n")).toHaveLength(5);
+    // the greeting, said once; a job may have warned of a busy database
+    const said = output().trimEnd().split("\n");
+    expect(said.filter((line) => !line.startsWith("{"))).toHaveLength(5);
     expect(workers()).toHaveLength(2);
     const account = await signUp(url);
     const tokens = await getTokens(url, account);

@@ -11,6 +11,15 @@ const section = "Process death";
 /** A relay sends no more of a queue at once. */
 const batchEvents = 200;
 
+/** Calls that take less are killed within one and a half times what they take, so that most kills cut some off (milliseconds). */
+const latestKillMs = 200;
+
+async function durationOf(send: () => Promise<unknown>[]): Promise<number> {
+  const from = performance.now();
+  await Promise.all(send());
+  return performance.now() - from;
+}
+
 /** Kills one replica and the other in turn, while calls of one kind are on their way to it. */
 function killedDuring(
   about: Pick<RunRow, "id" | "title">,
@@ -24,6 +33,7 @@ function killedDuring(
       const { load, long, progress } = trial;
       const kills = long ? trials.long : trials.short;
       await load.prepare(4);
+      const aim = Math.min(latestKillMs, 1.5 * (await durationOf(await burst(load.base(), trial))));
       let worst = 0;
       let cutOff = 0;
       for (let kill = 1; kill <= kills; kill++) {
@@ -33,7 +43,7 @@ function killedDuring(
         const send = await burst(victim.url, trial);
         const from = performance.now();
         const calls = send();
-        await sleep(randomInt(200));
+        await sleep(Math.random() * aim);
         const killed = performance.now();
         await victim.kill();
         await Promise.all(calls);
@@ -45,7 +55,7 @@ function killedDuring(
       }
       trial.check(cutOff >= kills / 10, `only ${cutOff} of ${kills} kills cut a call off`);
       return {
-        did: `${kills} kills at random within 200 ms of the calls`,
+        did: `${kills} kills at random within ${Math.round(aim)} ms of the calls`,
         counted: `${cutOff} kills cut calls off`,
         recoveryMs: worst,
       };
@@ -88,14 +98,14 @@ async function signInAgain(base: string, { load }: Trial): Promise<unknown> {
 export const PROCESS_DEATH: readonly Row[] = [
   killedDuring(
     { id: "F-01", title: "kill -9 during sign-up" },
-    { short: 5, long: 200 },
+    { short: 8, long: 200 },
     async (base, { load }) =>
       () =>
         Array.from({ length: 6 }, () => load.client.signUp(base)),
   ),
   killedDuring(
     { id: "F-02", title: "kill -9 during code redemption" },
-    { short: 5, long: 200 },
+    { short: 8, long: 200 },
     async (base, { load }) => {
       const accounts = load.sessions.slice(0, 4).map(({ account }) => account);
       const codes = await Promise.all(accounts.map((account) => load.client.authorize(base, account, "rotating")));
@@ -104,7 +114,7 @@ export const PROCESS_DEATH: readonly Row[] = [
   ),
   killedDuring(
     { id: "F-03", title: "kill -9 during refresh" },
-    { short: 5, long: 200 },
+    { short: 8, long: 200 },
     async (base, trial) => () => [0, 1, 2, 3].map((index) => refreshUntilAnswered(base, trial, index)),
   ),
   {

@@ -15,6 +15,9 @@ import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
 
+/** In one statement. */
+const foundAtOnce = 500;
+
 interface ClientRow {
   client_id: string;
   metadata: string;
@@ -118,6 +121,16 @@ export class Clients implements ClientStore {
   async find(clientId: string): Promise<Client | null> {
     const rows = await this.#database.rows<ClientRow>(`${selectClients} WHERE c.client_id = ?`, [clientId]);
     return clientsOf(rows)[0] ?? null;
+  }
+
+  async findMany(clientIds: readonly string[]): Promise<Client[]> {
+    const clients: Client[] = [];
+    for (let at = 0; at < clientIds.length; at += foundAtOnce) {
+      const ids = clientIds.slice(at, at + foundAtOnce);
+      const sql = `${selectClients} WHERE c.client_id IN ${placeholders(ids.length)}`;
+      clients.push(...clientsOf(await this.#database.rows<ClientRow>(sql, ids)));
+    }
+    return clients;
   }
 
   async list(): Promise<Client[]> {

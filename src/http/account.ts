@@ -17,6 +17,7 @@ const everywherePath = "/account/sign-out-everywhere";
 const removePath = "/account/applications/remove";
 /** A program that signs in again and again must not make the page endless. */
 const maxSessions = 100;
+const maxApplications = 200;
 
 /** What was done is said when the page is loaded again, for so long (milliseconds). */
 const saidForMs = 60_000;
@@ -85,7 +86,8 @@ async function showAccount(visit: Visit, session: SignedIn): Promise<FastifyRepl
       fields: formFields(session, endPurpose(each.handle), { session: each.handle }),
     })),
     everywhere: formFields(session, everywherePath, {}),
-    applications: applications.map((each) => ({
+    moreApplications: Math.max(0, applications.length - maxApplications),
+    applications: applications.slice(0, maxApplications).map((each) => ({
       ...each,
       fields: formFields(session, removePurpose(each.clientId), { client_id: each.clientId }),
     })),

@@ -44,6 +44,8 @@ export interface AppliedFile {
 
 export interface ClientStore {
   find(clientId: string): Promise<Client | null>;
+  /** Those that exist, in no order. */
+  findMany(clientIds: readonly string[]): Promise<Client[]>;
   list(): Promise<Client[]>;
   /** Those of the operator, without any that registered themselves. */
   listOfOperator(): Promise<Client[]>;

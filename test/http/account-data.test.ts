@@ -1,5 +1,5 @@
 import { createClient } from "@connectrpc/connect";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
 import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
@@ -361,4 +361,18 @@ describe("a login from a browser that the account never used", () => {
     );
     expect(kindsOf(account.uuid)).toEqual([]);
   });
+});
+
+it("C-02 the page of an account with thousands of applications is shown, with the first of them, and its data has them all", async () => {
+  const account = await signUp(app.url);
+  const browser = await signedIn(account);
+  const consents = Array.from({ length: 11_000 }, (_, n) => ({ clientId: `mcp-${n}`, scope: "openid", updatedAt: 0 }));
+  const listing = jest.spyOn(app.context.store.authorizations, "listConsents").mockResolvedValue(consents);
+  const page = await browser.get(`${app.url}/`);
+  const html = await page.text();
+  expect([page.status, html.split('action="/account/applications/remove"').length - 1]).toEqual([200, 200]);
+  expect(html).toContain(t.moreApplications(10_800));
+  const data = (await (await send(browser, "/account/data", "/account/export")).json()) as { applications: unknown[] };
+  expect(data.applications).toHaveLength(11_000);
+  listing.mockRestore();
 });

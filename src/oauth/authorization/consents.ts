@@ -25,12 +25,12 @@ export async function listApplications(ctx: OAuthContext, userId: string): Promi
     const scopes = [...new Set([...(known?.scopes ?? []), ...scopesOf(scope)])];
     found.set(clientId, { scopes, since: Math.min(since, known?.since ?? since) });
   }
-  const applications = await Promise.all(
-    [...found].map(async ([clientId, allowed]) => {
-      const client = await ctx.clients.find(clientId);
-      return { clientId, name: client?.metadata.client_name ?? clientId, ...allowed };
-    }),
-  );
+  // a few statements, whatever the user has: a program may register anew each time that it signs the user in
+  const clients = await ctx.store.clients.findMany([...found.keys()]);
+  const names = new Map(clients.map(({ clientId, metadata }) => [clientId, metadata.client_name]));
+  const applications = [...found].map(([clientId, allowed]) => {
+    return { clientId, name: names.get(clientId) ?? clientId, ...allowed };
+  });
   return applications.sort((a, b) => a.name.localeCompare(b.name));
 }
 

@@ -33,6 +33,8 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(results.filter((result) => result === "created")).toHaveLength(1);
       await store.clients.replaceMetadata(id, { ...metadata, scope: "a" }, "file", NOW);
       expect(await store.clients.find(id)).toMatchObject({ source: "file", metadata: { scope: "a" } });
+      const many = await store.clients.findMany([id, ...Array.from({ length: 1_100 }, (_, n) => `nobody-${n}`), "no"]);
+      expect(many).toEqual([await store.clients.find(id)]);
       expect(await store.clients.disable(id, "file", NOW)).toBe(true);
       expect(await store.clients.disable(id, "command", NOW)).toBe(true);
       expect(await store.clients.enable(id, "file", NOW)).toBe(false);

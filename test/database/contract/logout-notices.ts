@@ -5,8 +5,10 @@ import type { Store } from "../../../src/store/store.ts";
 import {
   changedEvent,
   deletedEvent,
+  hash,
   makeAuthorization,
   makeCode,
+  makeSession,
   metadata,
   NOW,
   type OpenedStore,
@@ -63,6 +65,24 @@ export function logoutNoticesContract(opened: () => OpenedStore): void {
       const other = await authorizationAt(clientId);
       await store.sessions.end(other.session.idHash, NOW + 1);
       expect(calls).toBe(1);
+    });
+
+    it("C-15 tells the applications of the sessions used last where a user has more than are looked at", async () => {
+      const clientId = await register(withLogoutUri);
+      const user = await signUp(store);
+      for (let n = 0; n < 600; n++) {
+        const idHash = `0${hash().slice(1)}`;
+        await store.sessions.create(makeSession(user.uuid, { idHash, lastSeenAt: NOW - 1 }));
+      }
+      const session = makeSession(user.uuid, { idHash: `f${hash().slice(1)}` });
+      await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" });
+      const code = makeCode(session, { clientId });
+      await store.authorizations.createCode(code);
+      const authorization = makeAuthorization(user.uuid, { sessionHash: session.idHash, clientId });
+      await store.authorizations.redeemCode(code.codeHash, { ...redemption(user, session), authorization }, NOW);
+      await store.authorizations.revoke(authorization.id, "revoked", NOW);
+      await store.sessions.endAllOf(user.uuid, NOW + 1);
+      expect((await noticesAt(clientId, NOW + 1)).map(({ sid }) => sid)).toEqual([authorization.id]);
     });
 
     it("writes a notice for every way to end a user's sessions, and none for a revoked authorization", async () => {

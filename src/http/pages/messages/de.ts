@@ -103,6 +103,7 @@ export const de: Messages = {
   browserOn: (browser, system) => `${browser} unter ${system}`,
   since: (time) => `seit ${time}`,
   moreSessions: (count) => `Und ${count} weitere. Um alle zu beenden, melden Sie sich überall ab.`,
+  moreApplications: (count) => `Und ${count} weitere. Sie erscheinen hier, wenn Sie andere entfernen.`,
   signOutOf: (name) => `Abmelden: ${name}`,
   signOutEverywhere: "Überall abmelden",
   signOutEverywhereText:

@@ -104,6 +104,7 @@ export const en = {
   browserOn: (browser: string, system: string) => `${browser} on ${system}`,
   since: (time: string) => `since ${time}`,
   moreSessions: (count: number) => `And ${count} more. To end all of them, sign out everywhere.`,
+  moreApplications: (count: number) => `And ${count} more, which are shown here as you remove others.`,
   signOutOf: (name: string) => `Sign out: ${name}`,
   signOutEverywhere: "Sign out everywhere",
   signOutEverywhereText:

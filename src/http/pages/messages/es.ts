@@ -102,6 +102,7 @@ export const es: Messages = {
   browserOn: (browser, system) => `${browser} en ${system}`,
   since: (time) => `desde el ${time}`,
   moreSessions: (count) => `Y ${count} más. Para cerrarlas todas, cierra sesión en todas partes.`,
+  moreApplications: (count) => `Y ${count} más, que aparecerán aquí cuando quites otras.`,
   signOutOf: (name) => `Cerrar sesión: ${name}`,
   signOutEverywhere: "Cerrar sesión en todas partes",
   signOutEverywhereText:

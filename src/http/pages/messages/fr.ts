@@ -102,6 +102,7 @@ export const fr: Messages = {
   browserOn: (browser, system) => `${browser} sous ${system}`,
   since: (time) => `depuis le ${time}`,
   moreSessions: (count) => `Et ${count} de plus. Pour les fermer toutes, déconnectez-vous partout.`,
+  moreApplications: (count) => `Et ${count} de plus, qui s’afficheront ici quand vous en retirerez d’autres.`,
   signOutOf: (name) => `Se déconnecter : ${name}`,
   signOutEverywhere: "Se déconnecter partout",
   signOutEverywhereText:

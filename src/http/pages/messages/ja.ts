@@ -102,6 +102,7 @@ export const ja: Messages = {
   browserOn: (browser, system) => `${browser}（${system}）`,
   since: (time) => `${time}から`,
   moreSessions: (count) => `ほかに${count}件あります。すべて終了するには、すべての場所でログアウトしてください。`,
+  moreApplications: (count) => `ほかに${count}件あります。ほかのアプリケーションを削除すると、ここに表示されます。`,
   signOutOf: (name) => `ログアウト：${name}`,
   signOutEverywhere: "すべての場所でログアウト",
   signOutEverywhereText:

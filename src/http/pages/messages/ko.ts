@@ -101,6 +101,7 @@ export const ko: Messages = {
   browserOn: (browser, system) => `${system}의 ${browser}`,
   since: (time) => `${time}부터`,
   moreSessions: (count) => `그 밖에 ${count}곳이 더 있습니다. 모두 끝내려면 모든 곳에서 로그아웃하세요.`,
+  moreApplications: (count) => `그 밖에 ${count}개가 더 있습니다. 다른 것을 제거하면 여기에 표시됩니다.`,
   signOutOf: (name) => `로그아웃: ${name}`,
   signOutEverywhere: "모든 곳에서 로그아웃",
   signOutEverywhereText:

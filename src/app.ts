@@ -26,6 +26,7 @@ import { ClientLogos } from "./oauth/clients/client-logos.ts";
 import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
 import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
+import { requireIssuer } from "./oauth/issuer.ts";
 import { KeyRing } from "./oauth/keys/key-ring.ts";
 import { declareMaxAge, removeOutlivedKeys, rotateWhenDue } from "./oauth/keys/rotation.ts";
 import { deliverLogoutNotice } from "./oauth/logout/backchannel-logout.ts";
@@ -392,6 +393,7 @@ async function openOnce(
   const context = await createContext(settings, { serves: true, ...overrides });
   try {
     await syncClock(context);
+    await requireIssuer(context);
     await begin(context);
     return context;
   } catch (error) {

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { nearest } from "../nearest.ts";
+import { addChangeIssuerCommand } from "./change-issuer.ts";
 import { addClientCommands } from "./client.ts";
 import { addKeyCommands } from "./key.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -34,6 +35,7 @@ export async function runCommandLine(args: readonly string[], runtime: Runtime):
     addKeyCommands,
     addOutboxCommands,
     addRevokeEverythingCommand,
+    addChangeIssuerCommand,
   ];
   for (const add of commands) add(program, runtime);
   try {

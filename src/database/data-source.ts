@@ -20,6 +20,7 @@ import { Accounts1790700000000 } from "./migrations/1790700000000-accounts.ts";
 import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-language.ts";
 import { WaitingEvents1790900000000 } from "./migrations/1790900000000-waiting-events.ts";
 import { IdleLimit1791000000000 } from "./migrations/1791000000000-idle-limit.ts";
+import { Issuer1791100000000 } from "./migrations/1791100000000-issuer.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -51,6 +52,7 @@ export const MIGRATIONS = [
   UserLanguage1790800000000,
   WaitingEvents1790900000000,
   IdleLimit1791000000000,
+  Issuer1791100000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

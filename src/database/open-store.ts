@@ -11,6 +11,7 @@ import { EmailVerifications } from "./email-verifications.ts";
 import { FactorTables } from "./factors.ts";
 import { isAway, toUnavailable } from "./faults.ts";
 import type { HostLog } from "./hosts.ts";
+import { issuerStore } from "./issuer.ts";
 import { keyStore } from "./keys.ts";
 import { leaseStore } from "./leases.ts";
 import { limitStore } from "./limits.ts";
@@ -92,6 +93,7 @@ export function storeOn(
     authorizations: new Authorizations(redemption),
     sessions: new Sessions(database, outbox, tellers),
     revocations: feed,
+    issuer: issuerStore(database),
     keys: keyStore(database, feed),
     pushedRequests: pushedRequestStore(database),
     deviceCodes: new DeviceCodes(redemption),

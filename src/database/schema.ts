@@ -345,6 +345,9 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       ix_notice_expires: ["expires_at"],
     },
   },
+  issuer: {
+    columns: { id: "int pk", url: "text", since: "bigint" },
+  },
   clients_file: {
     columns: {
       name: "varchar(16) pk",

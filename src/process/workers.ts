@@ -47,6 +47,18 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   let turn = Promise.resolve();
   const firstWaits = Promise.withResolvers<void>();
 
+  /** What the preparation waits for, as every worker's waiting room says it. */
+  let reason = "starting";
+  const room = {
+    get reason() {
+      return reason;
+    },
+    set reason(now: string) {
+      reason = now;
+      tellAll({ reason });
+    },
+  };
+
   const tellAll = (message: ToWorker) => {
     for (const worker of hearing) if (worker.isConnected()) worker.send(message);
   };
@@ -60,7 +72,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       if (message === "hears") hearing.add(worker);
       if (message === "waits") {
         firstWaits.resolve();
-        if (prepared) worker.send("prepared" satisfies ToWorker);
+        worker.send((prepared ? "prepared" : { reason }) satisfies ToWorker);
       }
       if (message === "turn?") turn = turn.then(() => giveTurn(worker));
       if (message !== "up") return;
@@ -106,11 +118,6 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   await firstWaits.promise;
   if (stopping) return;
   for (let number = 1; number < config.workers; number++) start();
-  const room = {
-    set reason(reason: string) {
-      tellAll({ reason });
-    },
-  };
   await prepare(settings, room, { log }).catch((error: unknown) => {
     stopping = true;
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGKILL");

@@ -3,6 +3,7 @@ import type { ClientStore } from "./clients.ts";
 import type { DeviceCodeStore } from "./device-codes.ts";
 import type { EmailVerificationStore } from "./email-verifications.ts";
 import type { FactorStore } from "./factors.ts";
+import type { IssuerStore } from "./issuer.ts";
 import type { KeyStore } from "./keys.ts";
 import type { LeaseStore } from "./leases.ts";
 import type { LimitStore } from "./limits.ts";
@@ -37,6 +38,7 @@ export interface Store {
   readonly authorizations: AuthorizationStore;
   readonly sessions: SessionStore;
   readonly revocations: RevocationStore;
+  readonly issuer: IssuerStore;
   readonly keys: KeyStore;
   readonly pushedRequests: PushedRequestStore;
   readonly deviceCodes: DeviceCodeStore;

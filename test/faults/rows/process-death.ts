@@ -125,7 +125,7 @@ export const PROCESS_DEATH: readonly Row[] = [
     async run(system, { ledger, long, progress, check }) {
       const kills = long ? 100 : 8;
       // each lane is then always busy, and a quarter of its time between the broker's answer and the mark
-      system.databaseRelay.delay(100);
+      system.databaseRelay.delay(50);
       const writer = await startWriter(system, ledger, 50);
       for (let kill = 1; kill <= kills; kill++) {
         progress(`kill ${kill} of ${kills}`);
@@ -142,7 +142,7 @@ export const PROCESS_DEATH: readonly Row[] = [
       check(repeats > 0, "no kill came between the broker's answer and the mark");
       check(repeats <= kills * batchEvents, `${repeats} repeats, more than a batch for each kill`);
       return {
-        did: `${kills} kills at 50 events a second, MariaDB 200 ms away`,
+        did: `${kills} kills at 50 events a second, MariaDB 100 ms away`,
         counted: `${written} events written`,
         recoveryMs: took,
       };

@@ -58,26 +58,34 @@ interface Report {
 
 const release = checkOut(previous);
 
+/** Runs them once. @returns the titles */
+async function run(folder: string): Promise<{ passed: string[]; failed: string[] }> {
+  const report = path.join(folder, "report.json");
+  const flags = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"];
+  const jest = [path.join(root, "node_modules/jest/bin/jest.js"), "--selectProjects=unit", "--selectProjects=clients"];
+  const args = [...flags, ...jest, "--testPathPatterns", asking, "--json", `--outputFile=${report}`];
+  const env = { PATH: process.env["PATH"], SERVICE_UNDER_TEST: path.join(root, "src/main.ts") };
+  // its exit status says whether any test failed
+  await promisify(execFile)(process.execPath, args, { cwd: folder, env, maxBuffer: 2 ** 26 }).catch(() => undefined);
+  const { testResults } = JSON.parse(readFileSync(report, "utf8")) as Report;
+  const results = testResults.flatMap(({ assertionResults }) => assertionResults);
+  const titles = (wanted: string) => results.filter(({ status }) => status === wanted).map(({ title }) => title);
+  return { passed: titles("passed"), failed: titles("failed") };
+}
+
 (release === null ? it.skip : it)(
   `F-58 the tests of the previous release, ${previous}, pass against this one, but for what was changed on purpose`,
   async () => {
     const folder = release ?? "";
-    const report = path.join(folder, "report.json");
-    const flags = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"];
-    const jest = [
-      path.join(root, "node_modules/jest/bin/jest.js"),
-      "--selectProjects=unit",
-      "--selectProjects=clients",
-    ];
-    const args = [...flags, ...jest, "--testPathPatterns", asking, "--json", `--outputFile=${report}`];
-    const env = { PATH: process.env["PATH"], SERVICE_UNDER_TEST: path.join(root, "src/main.ts") };
-    // its exit status says whether any test failed
-    await promisify(execFile)(process.execPath, args, { cwd: folder, env, maxBuffer: 2 ** 26 }).catch(() => undefined);
-    const { testResults } = JSON.parse(readFileSync(report, "utf8")) as Report;
-    const results = testResults.flatMap(({ assertionResults }) => assertionResults);
-    const ofStatus = (status: string) => results.filter((result) => result.status === status).map(({ title }) => title);
-    expect(ofStatus("failed").sort()).toEqual([...changed].sort());
-    expect(ofStatus("passed").length).toBeGreaterThan(80);
+    let { passed, failed } = await run(folder);
+    // that release's tests rely on a quick machine here and there: what is broken fails each time
+    for (let again = 0; again < 2 && failed.some((title) => !changed.includes(title)); again++) {
+      const next = await run(folder);
+      failed = failed.filter((title) => next.failed.includes(title));
+      passed = next.passed;
+    }
+    expect(failed.sort()).toEqual([...changed].sort());
+    expect(passed.length).toBeGreaterThan(80);
   },
-  300_000,
+  1_200_000,
 );

@@ -10,6 +10,7 @@ import { emailVerificationContract } from "./contract/email-verifications.ts";
 import { epochsContract } from "./contract/epochs.ts";
 import { factorsContract } from "./contract/factors.ts";
 import { type OpenedStore, sealer } from "./contract/fixtures.ts";
+import { issuerContract } from "./contract/issuer.ts";
 import { keysContract } from "./contract/keys.ts";
 import { leasesContract } from "./contract/leases.ts";
 import { limitsContract } from "./contract/limits.ts";
@@ -54,6 +55,7 @@ export function describeStore(title: string, freshUrl: () => Promise<string>): v
     pushedRequestsContract(opened);
     deviceCodesContract(opened);
     usedOnceContract(opened);
+    issuerContract(opened);
     keysContract(opened);
     outboxContract(opened);
     mailContract(opened);

@@ -177,7 +177,7 @@ function factorEvent(user: User) {
   return userSecurity(user, { kind: "FACTOR_ADDED", detail: "" }, UNKNOWN_ASKER, NOW);
 }
 
-const READ_AS_A_WHOLE = ["access_token_lifetime", "auth_migrations", "clients_file", "signing_key"];
+const READ_AS_A_WHOLE = ["access_token_lifetime", "auth_migrations", "clients_file", "issuer", "signing_key"];
 
 interface Statement {
   readonly sql: string;

@@ -1,12 +1,10 @@
-import { execFile, execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { execFile } from "node:child_process";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { expect, it } from "@jest/globals";
+import { checkOutPreviousRelease, PREVIOUS_RELEASE } from "../support/previous-release.ts";
 
-/** The release before this one. */
-const previous = "306633a";
 const root = path.resolve(import.meta.dirname, "../..");
 /** Those that ask from outside, over HTTP and gRPC, and with client libraries. */
 const asking =
@@ -26,25 +24,15 @@ const changed: readonly string[] = [
   "names its audience: the client, or the resource that was asked for",
 ];
 
-/** The tests of a release with the packages of this one; its service is a process of this one's. Null where the history is not here. */
-function checkOut(commit: string): string | null {
-  const folder = mkdtempSync(path.join(tmpdir(), "auth-release-"));
-  try {
-    const archive = execFileSync("git", ["archive", commit], {
-      cwd: root,
-      maxBuffer: 2 ** 28,
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    execFileSync("tar", ["-x", "-C", folder], { input: archive });
-  } catch {
-    return null;
-  }
-  symlinkSync(path.join(root, "node_modules"), path.join(folder, "node_modules"));
+/** The tests of that release, whose service is a process of this one. */
+function checkOut(): string | null {
+  const folder = checkOutPreviousRelease();
+  if (folder === null) return null;
   const app = path.join(folder, "test/support/app.ts");
   const text = readFileSync(app, "utf8");
   const start = text.indexOf("async function start(env");
   const end = text.indexOf("\n}\n", start) + 3;
-  if (start < 0 || end < 3) throw new Error(`${commit} starts its service in another way`);
+  if (start < 0 || end < 3) throw new Error(`${PREVIOUS_RELEASE} starts its service in another way`);
   const other = `import { startOutside } from "./outside.ts";\n`;
   const outside = "const start = startOutside as (env: Record<string, string>) => Promise<TestApp>;\n";
   writeFileSync(app, other + text.slice(0, start) + outside + text.slice(end));
@@ -56,7 +44,7 @@ interface Report {
   readonly testResults: readonly { assertionResults: readonly { title: string; status: string }[]; message: string }[];
 }
 
-const release = checkOut(previous);
+const release = checkOut();
 
 /** Runs them once. @returns the titles */
 async function run(folder: string): Promise<{ passed: string[]; failed: string[] }> {
@@ -74,7 +62,7 @@ async function run(folder: string): Promise<{ passed: string[]; failed: string[]
 }
 
 (release === null ? it.skip : it)(
-  `F-58 the tests of the previous release, ${previous}, pass against this one, but for what was changed on purpose`,
+  `F-58 the tests of the previous release, ${PREVIOUS_RELEASE}, pass against this one, but for what was changed on purpose`,
   async () => {
     const folder = release ?? "";
     let { passed, failed } = await run(folder);

@@ -1,6 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
@@ -19,28 +17,8 @@ import {
   type Tokens,
 } from "../support/flow.ts";
 import { execute, type MariaDb, startMariaDb } from "../support/mariadb.ts";
+import { checkOutPreviousRelease, PREVIOUS_RELEASE } from "../support/previous-release.ts";
 import { type ServiceProcess, spawnService } from "../support/process.ts";
-
-/** The release before this one. */
-const previous = "306633a";
-const root = path.resolve(import.meta.dirname, "../..");
-
-/** The sources of a release, with the packages of this one; null where the repository's history is not here. */
-function checkOut(commit: string): string | null {
-  const folder = mkdtempSync(path.join(tmpdir(), "auth-release-"));
-  try {
-    const archive = execFileSync("git", ["archive", commit], {
-      cwd: root,
-      maxBuffer: 2 ** 28,
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    execFileSync("tar", ["-x", "-C", folder], { input: archive });
-  } catch {
-    return null;
-  }
-  symlinkSync(path.join(root, "node_modules"), path.join(folder, "node_modules"));
-  return folder;
-}
 
 /**
  * What clients do at one replica, until they are stopped: each signs in, refreshes, ends every second session, and asks about its token
@@ -84,9 +62,9 @@ class Clients {
   }
 }
 
-const release = checkOut(previous);
+const release = checkOutPreviousRelease();
 
-(release === null ? describe.skip : describe)(`F-54 F-56 beside the previous release, ${previous}`, () => {
+(release === null ? describe.skip : describe)(`F-54 F-56 beside the previous release, ${PREVIOUS_RELEASE}`, () => {
   let database: MariaDb;
   let older: ServiceProcess;
   let newer: ServiceProcess;

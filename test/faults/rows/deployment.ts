@@ -159,10 +159,12 @@ export const DEPLOYMENT: readonly Row[] = [
         second.relay.delay(50);
         const stopAt = randomInt(1, whole);
         let ranAlone = false;
+        let secondEnded = false;
         const isTime = async () => {
           if ((await columnsOf(system, url)) < stopAt) return false;
           victim.relay.freeze();
-          await waitUntil(async () => second.relay.connections > 0, 60_000);
+          // on a busy machine it may have made the whole schema before this one began
+          await waitUntil(async () => second.relay.connections > 0 || secondEnded, 60_000);
           // while one stands still the other waits, if it is the one that migrates
           await sleep(100);
           const stands = await columnsOf(system, url);
@@ -172,10 +174,14 @@ export const DEPLOYMENT: readonly Row[] = [
         };
         const [ended, other] = await Promise.all([
           killedCommand(victim.env, isTime, "migrate").finally(() => victim.relay.close()),
-          auth(second.env, "migrate").then(
-            () => "",
-            (error: Error) => error.message,
-          ),
+          auth(second.env, "migrate")
+            .then(
+              () => "",
+              (error: Error) => error.message,
+            )
+            .finally(() => {
+              secondEnded = true;
+            }),
         ]);
         await second.relay.close();
         if (ended && ranAlone) midway++;

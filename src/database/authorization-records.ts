@@ -1,4 +1,5 @@
 import type { AnsweredPush, Authorization, AuthorizationCode, NewAuthorizationCode } from "../store/authorizations.ts";
+import { isUniqueViolation } from "./faults.ts";
 import { placeholders, type Scalar, type Sql } from "./transaction.ts";
 
 export interface CodeRow {
@@ -238,4 +239,15 @@ export async function insert(sql: Sql, table: string, row: Readonly<Record<strin
     `INSERT INTO ${table} (${columns.join(", ")}) VALUES ${placeholders(columns.length)}`,
     Object.values(row),
   );
+}
+
+/** @returns false: a row with the same unique value is there already */
+export async function insertIfAbsent(sql: Sql, table: string, row: Readonly<Record<string, Scalar>>): Promise<boolean> {
+  try {
+    await insert(sql, table, row);
+    return true;
+  } catch (error) {
+    if (isUniqueViolation(error)) return false;
+    throw error;
+  }
 }

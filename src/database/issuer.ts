@@ -1,6 +1,5 @@
 import type { IssuerStore } from "../store/issuer.ts";
-import { insert } from "./authorization-records.ts";
-import { isUniqueViolation } from "./faults.ts";
+import { insertIfAbsent } from "./authorization-records.ts";
 import type { Database } from "./transaction.ts";
 
 /** The table has one row. */
@@ -17,13 +16,7 @@ export function issuerStore(database: Database): IssuerStore {
         const sql = "UPDATE issuer SET url = ?, since = ? WHERE id = ? AND url = ?";
         return (await database.change(sql, [to, now, id, from])) === 1;
       }
-      try {
-        await insert(database, "issuer", { id, url: to, since: now });
-        return true;
-      } catch (error) {
-        if (isUniqueViolation(error)) return false;
-        throw error;
-      }
+      return insertIfAbsent(database, "issuer", { id, url: to, since: now });
     },
   };
 }

@@ -1,5 +1,5 @@
 import { type KeyStore, type KeyUse, LONGEST_MAX_AGE_MS, type StoredKey } from "../store/keys.ts";
-import { insert } from "./authorization-records.ts";
+import { insert, insertIfAbsent } from "./authorization-records.ts";
 import { isUniqueViolation } from "./faults.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, placeholders, type Sql } from "./transaction.ts";
@@ -110,12 +110,7 @@ async function declare(database: Database, maxAge: number, now: number): Promise
   const until = now + declaredMs + maxAge;
   const update = () => database.change("UPDATE lease SET expires_at = ? WHERE name = ?", [until, name]);
   if ((await update()) > 0) return;
-  try {
-    await insert(database, "lease", { name, owner: "", epoch: maxAge, expires_at: until });
-  } catch (error) {
-    if (!isUniqueViolation(error)) throw error;
-    await update();
-  }
+  if (!(await insertIfAbsent(database, "lease", { name, owner: "", epoch: maxAge, expires_at: until }))) await update();
 }
 
 function insertKey(sql: Sql, key: StoredKey): Promise<void> {

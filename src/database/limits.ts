@@ -1,6 +1,6 @@
 import { hashOf } from "../crypto/hashes.ts";
 import { type LimitLook, type LimitStore, latestEnd } from "../store/limits.ts";
-import { isUniqueViolation } from "./faults.ts";
+import { insertIfAbsent } from "./authorization-records.ts";
 import type { Database } from "./transaction.ts";
 
 /** When the window of a limit ends whose uses are used up; no row: they are not. With `usedUpValues`. */
@@ -87,13 +87,6 @@ async function countOne(
   return counted === 1;
 }
 
-async function insert(database: Database, hash: string, endsAt: number, used: number): Promise<boolean> {
-  try {
-    const row = "INSERT INTO rate_limit (limit_key, used, window_ends_at) VALUES (?, ?, ?)";
-    await database.change(row, [hash, used, endsAt]);
-    return true;
-  } catch (error) {
-    if (isUniqueViolation(error)) return false;
-    throw error;
-  }
+function insert(database: Database, hash: string, endsAt: number, used: number): Promise<boolean> {
+  return insertIfAbsent(database, "rate_limit", { limit_key: hash, used, window_ends_at: endsAt });
 }

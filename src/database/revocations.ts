@@ -1,6 +1,5 @@
 import type { Revocation, RevocationKind, RevocationStore, StoredRevocation } from "../store/revocations.ts";
-import { insert } from "./authorization-records.ts";
-import { isUniqueViolation } from "./faults.ts";
+import { insertIfAbsent } from "./authorization-records.ts";
 import { type Database, forUpdate, placeholders, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 
 /** For replicas whose tail lags, and clocks that differ. */
@@ -68,12 +67,8 @@ export class RevocationFeed implements RevocationStore {
     const update = () =>
       this.#database.change("UPDATE access_token_lifetime SET used_until = ? WHERE lifetime_ms = ?", [until, lifetime]);
     if ((await update()) > 0) return;
-    try {
-      await insert(this.#database, "access_token_lifetime", { lifetime_ms: lifetime, used_until: until });
-    } catch (error) {
-      if (!isUniqueViolation(error)) throw error;
-      await update();
-    }
+    const row = { lifetime_ms: lifetime, used_until: until };
+    if (!(await insertIfAbsent(this.#database, "access_token_lifetime", row))) await update();
   }
 
   /** How long the access tokens live that may have been issued by now (milliseconds). */

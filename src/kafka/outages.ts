@@ -2,7 +2,8 @@ import type { Logger, PublishError } from "./event-publisher.ts";
 import { backoff } from "./timing.ts";
 
 /**
- * What all lanes of a relay know about the broker. While it is away every lane waits for the same `retryAt`. The log gets one line when an outage begins and one when it ends, not one for each lane.
+ * What all lanes of a relay know about the broker. While it is away every lane waits for the same `retryAt`. The log gets one line when an
+ * outage begins and one when it ends, not one for each lane.
  */
 export class BrokerOutage {
   readonly #log: Logger;

@@ -25,7 +25,7 @@ export async function listApplications(ctx: OAuthContext, userId: string): Promi
     const scopes = [...new Set([...(known?.scopes ?? []), ...scopesOf(scope)])];
     found.set(clientId, { scopes, since: Math.min(since, known?.since ?? since) });
   }
-  // a few statements, whatever the user has: a program may register anew each time that it signs the user in
+  // some programs register a new client at each sign-in, so that a user has thousands: one statement finds hundreds
   const clients = await ctx.store.clients.findMany([...found.keys()]);
   const names = new Map(clients.map(({ clientId, metadata }) => [clientId, metadata.client_name]));
   const applications = [...found].map(([clientId, allowed]) => {

@@ -43,7 +43,7 @@ const refreshed = async (token: string, { clientId }: typeof keeping) => {
   };
 };
 
-it("an idle limit that is newly set signs out nobody who is active, and whoever is idle one idle life after it was set", async () => {
+it("a newly set idle limit ends no session in use, and an unused one as late after the setting as the limit says", async () => {
   const [active, idle] = [await tokenOf(keeping), await tokenOf(keeping)];
   app.clock.shift = 3 * DAY;
   expect((await refreshed(active, keeping)).status).toBe(200);

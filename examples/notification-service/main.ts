@@ -84,7 +84,12 @@ async function readKafka(brokers: string): Promise<void> {
     logLevel: kafkajs.logLevel.WARN,
     retry: { restartOnFailure: async () => true },
   });
-  const consumer = kafka.consumer({ groupId: env["KAFKA_GROUP"] ?? "notification-service" });
+  const consumer = kafka.consumer({
+    groupId: env["KAFKA_GROUP"] ?? "notification-service",
+    // A join whose answer is lost comes again 5 s after this, and topics and partitions that are new are found (milliseconds).
+    rebalanceTimeout: 20_000,
+    metadataMaxAge: 30_000,
+  });
   await consumer.connect();
   await consumer.subscribe({ topics: Object.keys(SCHEMAS), fromBeginning: true });
   await consumer.run({

@@ -131,7 +131,8 @@ export function countingMetrics() {
   };
 }
 
-export async function until(condition: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
+/** @param withinMs longer than a client of Kafka waits for an answer that was lost: kafkajs gives a join 65 s */
+export async function until(condition: () => boolean | Promise<boolean>, withinMs = 150_000): Promise<void> {
   for (const giveUpAt = Date.now() + withinMs; !(await condition()); ) {
     if (Date.now() > giveUpAt) throw new Error(`not within ${withinMs} ms: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

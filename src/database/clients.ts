@@ -22,6 +22,7 @@ interface ClientRow {
   client_id: string;
   metadata: string;
   source: ClientSource;
+  epoch: number | null;
   disabled_at: number | null;
   disabled_by: "file" | "command" | null;
   file_secret_hash: string | null;
@@ -35,7 +36,7 @@ interface ClientRow {
 }
 
 /** One row for each secret, one with nulls where there is none. */
-const selectClients = `SELECT c.client_id, c.metadata, c.source, c.disabled_at, c.disabled_by, c.file_secret_hash,
+const selectClients = `SELECT c.client_id, c.metadata, c.source, c.epoch, c.disabled_at, c.disabled_by, c.file_secret_hash,
     c.idle_limit_since, c.created_at,
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
@@ -50,6 +51,7 @@ function clientsOf(rows: readonly ClientRow[]): Client[] {
         metadata: readStoredMetadata(row.metadata),
         source: row.source,
         createdAt: row.created_at,
+        epoch: row.epoch ?? 0,
         disabledAt: row.disabled_at,
         disabledBy: row.disabled_by,
         fileSecretHash: row.file_secret_hash,
@@ -87,6 +89,17 @@ async function insertClient(
     created_at: client.createdAt,
     updated_at: client.createdAt,
   });
+  // one that was removed and had this id: its tokens stay revoked, those of this one are not. Read after the insert, which waits for a
+  // removal that goes on
+  const [earlier] = await sql.rows<{ epoch: number | null }>(
+    "SELECT MAX(epoch) AS epoch FROM revocation WHERE kind = 'client' AND value = ?",
+    [client.clientId],
+  );
+  if (earlier?.epoch === null || earlier === undefined) return;
+  await sql.change("UPDATE oauth2_registered_client SET epoch = ? WHERE client_id = ?", [
+    Number(earlier.epoch),
+    client.clientId,
+  ]);
 }
 
 /** When the idle limit was set, once the client has this metadata. */
@@ -246,18 +259,18 @@ export class Clients implements ClientStore {
   async disable(clientId: string, by: "file" | "command", now: number): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => {
-        const [client] = await sql.rows<{ disabled_at: number | null }>(
-          `SELECT disabled_at FROM oauth2_registered_client WHERE client_id = ?${forUpdate(sql)}`,
+        const [client] = await sql.rows<Pick<ClientRow, "epoch" | "disabled_at">>(
+          `SELECT epoch, disabled_at FROM oauth2_registered_client WHERE client_id = ?${forUpdate(sql)}`,
           [clientId],
         );
         if (client === undefined) return false;
         if (client.disabled_at === null) {
-          await sql.change("UPDATE oauth2_registered_client SET disabled_at = ?, disabled_by = ? WHERE client_id = ?", [
-            now,
-            by,
-            clientId,
-          ]);
-          await this.#feed.append(sql, "client", [clientId], "client_disabled", now);
+          const epoch = (client.epoch ?? 0) + 1;
+          await sql.change(
+            "UPDATE oauth2_registered_client SET epoch = ?, disabled_at = ?, disabled_by = ? WHERE client_id = ?",
+            [epoch, now, by, clientId],
+          );
+          await this.#feed.append(sql, "client", [clientId], "client_disabled", now, { epoch });
         } else if (by === "command") {
           await sql.change("UPDATE oauth2_registered_client SET disabled_by = ? WHERE client_id = ?", [by, clientId]);
         }
@@ -274,7 +287,7 @@ export class Clients implements ClientStore {
         [clientId, by],
       );
       if (undone === 0) return false;
-      // what was revoked stays revoked: the feed's row applies to tokens issued before it
+      // what was revoked stays revoked: the epoch stays as it is
       await this.#changed(sql, clientId, now);
       return true;
     });
@@ -283,10 +296,15 @@ export class Clients implements ClientStore {
   async remove(clientId: string, now: number): Promise<boolean> {
     await this.#deleteConsents(clientId);
     return this.#database.transaction(async (sql) => {
-      const found = await sql.change("DELETE FROM oauth2_registered_client WHERE client_id = ?", [clientId]);
-      if (found === 0) return false;
+      const [client] = await sql.rows<Pick<ClientRow, "epoch">>(
+        `SELECT epoch FROM oauth2_registered_client WHERE client_id = ?${forUpdate(sql)}`,
+        [clientId],
+      );
+      if (client === undefined) return false;
+      await sql.change("DELETE FROM oauth2_registered_client WHERE client_id = ?", [clientId]);
       await sql.change("DELETE FROM oauth2_client_secret WHERE client_id = ?", [clientId]);
-      await this.#feed.append(sql, "client", [clientId], "client_removed", now);
+      const epoch = (client.epoch ?? 0) + 1;
+      await this.#feed.append(sql, "client", [clientId], "client_removed", now, { epoch });
       return true;
     });
   }

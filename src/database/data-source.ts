@@ -21,6 +21,7 @@ import { UserLanguage1790800000000 } from "./migrations/1790800000000-user-langu
 import { WaitingEvents1790900000000 } from "./migrations/1790900000000-waiting-events.ts";
 import { IdleLimit1791000000000 } from "./migrations/1791000000000-idle-limit.ts";
 import { Issuer1791100000000 } from "./migrations/1791100000000-issuer.ts";
+import { ClientEpochs1791200000000 } from "./migrations/1791200000000-client-epochs.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -53,6 +54,7 @@ export const MIGRATIONS = [
   WaitingEvents1790900000000,
   IdleLimit1791000000000,
   Issuer1791100000000,
+  ClientEpochs1791200000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

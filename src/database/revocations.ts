@@ -47,7 +47,8 @@ export class RevocationFeed implements RevocationStore {
       [id, now, limit],
     );
     return rows.map(({ id, kind, value, epoch, revoked_at, expires_at }) => {
-      return { id, kind: epoch === null ? kind : "user", value, epoch, revokedAt: revoked_at, expiresAt: expires_at };
+      const isOfUser = kind === "authorization" && epoch !== null;
+      return { id, kind: isOfUser ? "user" : kind, value, epoch, revokedAt: revoked_at, expiresAt: expires_at };
     });
   }
 

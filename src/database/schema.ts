@@ -167,6 +167,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       file_secret_hash: "char(64)?",
       registration_token_hash: "char(64)?",
       idle_limit_since: "bigint?",
+      epoch: "bigint?",
       created_at: "bigint",
       updated_at: "bigint",
     },

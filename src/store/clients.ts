@@ -22,6 +22,8 @@ export interface Client {
   readonly metadata: ClientMetadata;
   readonly source: ClientSource;
   readonly createdAt: number;
+  /** How often its tokens were ended as a whole: each access token carries it. A later client of the same id goes on counting. */
+  readonly epoch: number;
   readonly disabledAt: number | null;
   /** `file`: it went from the clients file; `command`: somebody disabled it, which the file never undoes. */
   readonly disabledBy: "file" | "command" | null;

@@ -1,14 +1,14 @@
 /**
  * What a feed row tells of, its `value` being: a `jti`; a `sid`; a `sub` whose tokens of an epoch below `epoch` are revoked; a `sub` that
- * was deleted; a `client_id` (tokens issued before it was disabled); a distrusted `kid`; a `client_id` of which something else changed,
- * which revokes nothing.
+ * was deleted; a `client_id` whose tokens of an epoch below `epoch` are revoked; a distrusted `kid`; a `client_id` of which something
+ * else changed, which revokes nothing.
  */
 export type RevocationKind = "token" | "authorization" | "user" | "subject" | "client" | "key" | "client_changed";
 
 export interface Revocation {
   readonly kind: RevocationKind;
   readonly value: string;
-  /** Of kind `user`: the user's new epoch; else null. */
+  /** Of kinds `user` and `client`: the new epoch; null of others, and of a client that a release before client epochs disabled. */
   readonly epoch: number | null;
   readonly revokedAt: number;
   /** From then on every token it applies to has expired, and it may be deleted. */

@@ -11,6 +11,8 @@ export interface AccessTokenClaims {
   readonly iat: number;
   readonly jti: string;
   readonly client_id: string;
+  /** The client's epoch as it got the token: disabling the client raises it. A token of an earlier epoch is revoked. */
+  readonly client_epoch?: number;
   /** The authorization it belongs to. */
   readonly sid: string;
   /** Space-separated scopes. */
@@ -47,6 +49,7 @@ export interface Actor {
 export interface ExchangedToken {
   readonly jti: string;
   readonly client_id: string;
+  readonly client_epoch?: number;
   readonly kid: string;
 }
 
@@ -81,12 +84,12 @@ export function readAccessTokenClaims(jws: ParsedJws, rules: AccessTokenRules, n
   if (header.typ !== "at+jwt" && !(rules.allowJwtTyp && header.typ === "JWT")) return null;
   for (const name of required) if (typeof claims[name] !== "string") return null;
   for (const name of foreignClaims) if (Object.hasOwn(claims, name)) return null;
-  const { iss, sub, aud, jti, epoch, roles, nickname, cnf, act, exchanged_from } = claims;
+  const { iss, sub, aud, jti, epoch, client_epoch, roles, nickname, cnf, act, exchanged_from } = claims;
   const { auth_time, acr, amr } = claims;
   if (!isAudience(aud)) return null;
   if (iss !== rules.issuer || sub === "" || jti === "") return null;
   if (!hasTimes(claims, now + rules.clockToleranceSeconds)) return null;
-  if (epoch !== undefined && !Number.isSafeInteger(epoch)) return null;
+  if (!isEpoch(epoch) || !isEpoch(client_epoch)) return null;
   if (roles !== undefined && !isTexts(roles)) return null;
   if (nickname !== undefined && typeof nickname !== "string") return null;
   if (auth_time !== undefined && !isWholeSeconds(auth_time)) return null;
@@ -111,6 +114,11 @@ export function hasTimes({ exp, iat, nbf }: Readonly<Record<string, unknown>>, l
 /** This service writes no fractions, though a NumericDate may have one (RFC 7519 section 2). */
 function isWholeSeconds(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+/** Absent in tokens of a release that had none. */
+function isEpoch(value: unknown): boolean {
+  return value === undefined || Number.isSafeInteger(value);
 }
 
 /** One string, or a list of several, as the issuer writes it. */
@@ -139,6 +147,9 @@ function isChain(value: unknown): boolean {
   const members = ["jti", "client_id", "kid"];
   return (
     Array.isArray(value) &&
-    value.every((from: unknown) => isObject(from) && members.every((name) => typeof from[name] === "string"))
+    value.every(
+      (from: unknown) =>
+        isObject(from) && members.every((name) => typeof from[name] === "string") && isEpoch(from["client_epoch"]),
+    )
   );
 }

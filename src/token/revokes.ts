@@ -1,12 +1,12 @@
 import type { AccessTokenClaims } from "./access-token.ts";
 
-/** What an access token can be revoked by: its jti, sid, sub with its epoch, sub, client_id, or the key that signed it. */
+/** What an access token can be revoked by: its jti, sid, sub with its epoch, sub, client_id with its epoch, or the key that signed it. */
 export type RevokedBy = "token" | "authorization" | "user" | "subject" | "client" | "key";
 
 export interface KnownRevocation {
   /** Milliseconds since 1970. */
   readonly revokedAt: number;
-  /** Of kind `user`: the epoch that the account is at since; else null. */
+  /** Of kinds `user` and `client`: the epoch that it is at since. Null of others, and where a release before client epochs wrote it. */
   readonly epoch: number | null;
 }
 
@@ -32,14 +32,14 @@ export function isLater(revocation: KnownRevocation, known: KnownRevocation): bo
 }
 
 /**
- * Milliseconds. A client's `revokedAt` and a token's `iat` may come from replicas whose clocks differ a little, and `iat` counts
- * whole seconds. Tokens that a client gets within this time after it was disabled, being enabled again, are refused too.
+ * Milliseconds. Of tokens and revocations without the client's epoch: `revokedAt` and `iat` may come from replicas whose clocks differ
+ * a little, and `iat` counts whole seconds.
  */
 const issueTolerance = 2_000;
 
 /**
  * Does one of these revocations concern this token? One of a token that it was exchanged from does. A client's revocation ends
- * only tokens issued before it: a client can be enabled again.
+ * only tokens of earlier epochs: a client can be enabled again.
  * @param kid of the key that signed the token
  */
 export function isRevoked(known: KnownRevocations, claims: AccessTokenClaims, kid: string): boolean {
@@ -48,10 +48,10 @@ export function isRevoked(known: KnownRevocations, claims: AccessTokenClaims, ki
   if (isOfEarlierEpoch(known, claims)) return true;
   if (claims.exchanged_from !== undefined) {
     for (const from of claims.exchanged_from) {
-      if (token.has(from.jti) || key.has(from.kid) || isClientRevoked(known, from.client_id, claims.iat)) return true;
+      if (token.has(from.jti) || key.has(from.kid) || isClientRevoked(known, from, claims.iat)) return true;
     }
   }
-  return isClientRevoked(known, claims.client_id, claims.iat);
+  return isClientRevoked(known, claims, claims.iat);
 }
 
 /** Epochs are compared exactly. A token without one is from a release that had none: there its time of issue decides. */
@@ -61,7 +61,14 @@ function isOfEarlierEpoch({ user }: KnownRevocations, { sub, epoch, iat }: Acces
   return epoch === undefined ? iat * 1000 <= ended.revokedAt : epoch < ended.epoch;
 }
 
-function isClientRevoked({ client }: KnownRevocations, clientId: string, iat: number): boolean {
-  const disabled = client.size === 0 ? undefined : client.get(clientId);
-  return disabled !== undefined && iat * 1000 <= disabled.revokedAt + issueTolerance;
+/** As with the epochs of users. @param iat seconds since 1970, of the token, or of the one that it was exchanged for */
+function isClientRevoked(
+  { client }: KnownRevocations,
+  { client_id, client_epoch }: Pick<AccessTokenClaims, "client_id" | "client_epoch">,
+  iat: number,
+): boolean {
+  const ended = client.size === 0 ? undefined : client.get(client_id);
+  if (ended === undefined) return false;
+  if (client_epoch !== undefined && ended.epoch !== null) return client_epoch < ended.epoch;
+  return iat * 1000 <= ended.revokedAt + issueTolerance;
 }

@@ -161,7 +161,7 @@ export class RevocationStream {
       const at = revokedAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(revokedAt);
       const end = expiresAt === undefined ? Number.POSITIVE_INFINITY : timestampMs(expiresAt);
       const lasts = Number.isFinite(at) ? end - at : Number.POSITIVE_INFINITY;
-      revoked.add(known, value, { revokedAt: at, epoch: known === "user" ? Number(epoch) : null }, lasts);
+      revoked.add(known, value, { revokedAt: at, epoch: epochOf(known, epoch) }, lasts);
     }
     this.#resumeToken = response.resumeToken;
     if (response.snapshot || response.completeUntil === undefined || this.#stopped) return;
@@ -197,6 +197,11 @@ export class RevocationStream {
     });
     this.#stop = () => {};
   }
+}
+
+/** An issuer of a release before client epochs sends 0 of a client, which is never disabled at epoch 0. */
+function epochOf(kind: RevokedBy, epoch: bigint): number | null {
+  return kind === "user" || (kind === "client" && epoch > 0n) ? Number(epoch) : null;
 }
 
 /** The resume token is not accepted, or no longer: start with the snapshot. */

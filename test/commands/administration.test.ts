@@ -12,6 +12,7 @@ import {
   refresh,
   signUp,
   TestBrowser,
+  type Tokens,
 } from "../support/flow.ts";
 import { signUpWithPasskey } from "../support/passkeys.ts";
 import { Program } from "./program.ts";
@@ -165,6 +166,29 @@ describe("administration by the command line beside a running service", () => {
     await eventually(statusOfRefresh, 401);
     await shown("client enable paused");
     await eventually(statusOfRefresh, 200);
+  });
+
+  it("an access token stays revoked when its client is enabled again, and a new one is good though it looks older", async () => {
+    await addShop("stopped");
+    const user = await signUp(app.url);
+    const isActive = async (token: string) => (await introspect(app.url, token))["active"];
+    const first = await getTokens(app.url, user, portalOf("stopped"));
+    await shown("client disable stopped");
+    await eventually(() => isActive(first.access_token), false);
+    await shown("client enable stopped");
+    // the service's clock is behind that of the command
+    app.clock.shift = -8_000;
+    try {
+      let second = "";
+      await eventually(async () => {
+        const response = await refresh(app.url, first.refresh_token, { client_id: "stopped" });
+        second = ((await response.json()) as Partial<Tokens>).access_token ?? "";
+        return response.status;
+      }, 200);
+      expect([await isActive(first.access_token), await isActive(second)]).toEqual([false, true]);
+    } finally {
+      app.clock.shift = 0;
+    }
   });
 
   it("C-84 client remove asks, ends everything of the client, and leaves nothing to a later one of the same id", async () => {

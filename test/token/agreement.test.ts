@@ -388,4 +388,32 @@ describe("the issuer and the verifier library", () => {
     expect(differences).toEqual({});
     expect(verdicts["allowed"]).toEqual(["epoch 1", "epoch 2", "no epoch, issued after", "another user at epoch 0"]);
   });
+
+  it("agree that a token of an earlier epoch of its client is revoked, whatever the clocks say", async () => {
+    const now = app.context.clock.seconds();
+    const of = (claims: object) =>
+      withClaims({ sub: randomUUID(), sid: randomUUID(), jti: randomUUID(), client_id: "app", ...claims });
+    const from = { jti: randomUUID(), client_id: "app", kid: signers.ES256.kid };
+    const exchanged = (exchanged_from: object) =>
+      of({ aud: "internal-service", client_id: "internal-service", client_epoch: 0, exchanged_from });
+    const tokens: [string, string][] = [
+      ["epoch 0", of({ client_epoch: 0 })],
+      ["epoch 0, issued after", of({ client_epoch: 0, iat: now + 8 })],
+      ["epoch 1, issued before", of({ client_epoch: 1, iat: now - 60 })],
+      ["no epoch, issued before", of({ client_epoch: undefined, iat: now - 60 })],
+      ["no epoch, issued after", of({ client_epoch: undefined, iat: now + 8 })],
+      ["an epoch that is no number", of({ client_epoch: "1" })],
+      ["exchanged from epoch 0", exchanged([{ ...from, client_epoch: 0 }])],
+      ["exchanged from epoch 1", exchanged([{ ...from, client_epoch: 1 }])],
+      ["exchanged from an epoch that is no number", exchanged([{ ...from, client_epoch: "1" }])],
+    ];
+    const last = of({ client_epoch: 0 });
+    const { clients } = app.context.store;
+    await clients.disable("app", "command", app.context.clock.now());
+    await clients.enable("app", "command", app.context.clock.now());
+    await until(async () => !(await verifiers.binding.verify(last)).allowed);
+    const { differences, verdicts } = await compare(tokens);
+    expect(differences).toEqual({});
+    expect(verdicts["allowed"]).toEqual(["epoch 1, issued before", "no epoch, issued after", "exchanged from epoch 1"]);
+  });
 });

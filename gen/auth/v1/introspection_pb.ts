@@ -438,7 +438,8 @@ export type Revocation = Message<"auth.v1.Revocation"> & {
 
   /**
    * Of REVOCATION_KIND_USER: the epoch of the account since. Tokens with a lower `epoch` are revoked, and those without one that were
-   * issued (by `iat`) up to `revoked_at`.
+   * issued (by `iat`) up to `revoked_at`. Of REVOCATION_KIND_CLIENT: the same of the client, and of `client_epoch`; 0: only `revoked_at`
+   * is known.
    *
    * @generated from field: int64 epoch = 5;
    */
@@ -483,7 +484,7 @@ export const RevocationKind = {
   SUBJECT: 3,
 
   /**
-   * Every token that a client got before `revoked_at` (by `iat`), by `client_id`: the client may have been enabled since.
+   * Every token of a client from an epoch below `epoch`, by `client_id`: the client may have been enabled since.
    *
    * @generated from enum value: REVOCATION_KIND_CLIENT = 4;
    */

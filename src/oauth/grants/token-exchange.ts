@@ -43,6 +43,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
   const granted = narrowedScope(subject.scope, parameters["scope"]);
   const scope = scopeForResource(ctx, granted, audiencesOf(aud).join(" "));
   const now = ctx.clock.seconds();
+  const { jti, client_id, client_epoch } = subject;
   const { sub, sid, epoch, roles, nickname, auth_time, acr, amr } = subject;
   const claims: AccessTokenClaims = {
     iss: ctx.config.issuer,
@@ -52,6 +53,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     iat: now,
     jti: randomUUID(),
     client_id: client.clientId,
+    client_epoch: client.epoch,
     sid,
     scope,
     ...(epoch === undefined ? {} : { epoch }),
@@ -62,7 +64,7 @@ export const tokenExchangeGrant: Grant = async (ctx, { client, dpopJkt }, parame
     ...(amr === undefined ? {} : { amr }),
     ...(dpopJkt === null ? {} : { cnf: { jkt: dpopJkt } }),
     act: { sub: client.clientId, ...(subject.act === undefined ? {} : { act: subject.act }) },
-    exchanged_from: [{ jti: subject.jti, client_id: subject.client_id, kid }, ...before],
+    exchanged_from: [{ jti, client_id, ...(client_epoch === undefined ? {} : { client_epoch }), kid }, ...before],
   };
   const { access_token_signed_response_alg: alg, access_token_typ: typ } = client.metadata;
   const { token } = ctx.keys.sign("access", alg, typ, claims);

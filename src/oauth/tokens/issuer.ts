@@ -47,6 +47,7 @@ export function issueAccessToken(
     iat: now,
     jti: randomUUID(),
     client_id: client.clientId,
+    client_epoch: client.epoch,
     sid: authorization.id,
     scope,
     ...(authorization.userEpoch === null ? {} : { epoch: authorization.userEpoch }),

@@ -41,10 +41,33 @@ export function clientsContract(opened: () => OpenedStore): void {
       const told = () => database.rows("SELECT 1 AS x FROM revocation WHERE kind = 'client' AND value = ?", [id]);
       expect(await told()).toHaveLength(1);
       expect(await store.clients.enable(id, "command", NOW)).toBe(true);
-      // what was revoked stays so: it applies to tokens issued before
+      // what was revoked stays so
       expect(await told()).toHaveLength(1);
       expect((await store.clients.list()).some(({ clientId }) => clientId === id)).toBe(true);
       expect(await store.clients.disable("nobody", "file", NOW)).toBe(false);
+    });
+
+    it("raises a client's epoch each time that its tokens end as a whole; a later client of its id goes on counting", async () => {
+      const id = `c-${randomUUID()}`;
+      const epoch = async () => (await store.clients.find(id))?.epoch;
+      await store.clients.create(registration(id), null);
+      expect(await epoch()).toBe(0);
+      await store.clients.disable(id, "file", NOW);
+      await store.clients.disable(id, "command", NOW);
+      expect(await epoch()).toBe(1);
+      await store.clients.enable(id, "command", NOW);
+      expect(await epoch()).toBe(1);
+      await store.clients.disable(id, "command", NOW);
+      await store.clients.remove(id, NOW);
+      await store.clients.create(registration(id), null);
+      expect(await epoch()).toBe(3);
+      const feed = (await store.revocations.after(0, 100_000, NOW)).filter(({ value }) => value === id);
+      const ended = feed.filter(({ kind }) => kind !== "client_changed");
+      expect(ended.map(({ kind, epoch }) => [kind, epoch])).toEqual([
+        ["client", 1],
+        ["client", 2],
+        ["client", 3],
+      ]);
     });
 
     it("knows since when a client has an idle limit, whatever else of it changes", async () => {

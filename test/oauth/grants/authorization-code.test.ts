@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { hashOf } from "../../../src/crypto/hashes.ts";
 import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import type { Client } from "../../../src/store/clients.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import { inOneMoment } from "../../support/clocks.ts";
@@ -160,6 +161,18 @@ describe("a code", () => {
     }
     const { redirect_uri: _, ...without } = parameters;
     expect((await postForm(endpoint(), without)).status).toBe(200);
+  });
+
+  it("is refused when its redirect URI was taken from the client meanwhile", async () => {
+    const { store, clock } = app.context;
+    const { code, verifier } = await getCode(app.url, account, spare);
+    const form = { client_id: spare.clientId, redirect_uri: spare.redirectUri };
+    const { metadata, source } = (await store.clients.find(spare.clientId)) as Client;
+    const moved = { ...metadata, redirect_uris: ["https://elsewhere.example/cb"] };
+    await store.clients.replaceMetadata(spare.clientId, moved, source, clock.now());
+    expect(await outcome(redeem(app.url, code, verifier, form))).toEqual(invalidGrant);
+    await store.clients.replaceMetadata(spare.clientId, metadata, source, clock.now());
+    expect((await redeem(app.url, code, verifier, form)).status).toBe(200);
   });
 
   it("S-071 ends with its user, and with its client", async () => {

@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { ClientMetadata } from "../store/client-metadata.ts";
-import type { LogoutNotice, LogoutNoticeStore } from "../store/logout-notices.ts";
+import { latestEnd } from "../store/limits.ts";
+import { LONGEST_NOTICE_PAUSE_MS, type LogoutNotice, type LogoutNoticeStore } from "../store/logout-notices.ts";
 import { type Database, placeholders, type TransactionSql } from "./transaction.ts";
 
 /** A notice older than this is deleted, delivered or not. */
 const keptMs = 7 * 86_400_000;
+/** With now, and the latest time that a pause ends at. */
+const IS_DUE = "(next_attempt_at <= ? OR next_attempt_at > ?)";
 /** In one statement. */
 const insertedAtOnce = 100;
 
@@ -48,7 +51,8 @@ export class LogoutNotices implements LogoutNoticeStore {
         `INSERT INTO logout_notice (id, client_id, sid, sub, status, attempts, created_at, next_attempt_at, expires_at)
          VALUES ${some.map(() => placeholders(9)).join(", ")}`,
         some.flatMap(({ id, client_id, subject }) => {
-          return [randomUUID(), client_id, id, subject, "pending", 0, now, now, now + keptMs];
+          // tried at once, whatever the clock says by then
+          return [randomUUID(), client_id, id, subject, "pending", 0, now, 0, now + keptMs];
         }),
       );
     }
@@ -67,8 +71,8 @@ export class LogoutNotices implements LogoutNoticeStore {
   async dueClients(now: number, after: string, limit: number): Promise<string[]> {
     const rows = await this.#database.rows<{ client_id: string }>(
       `SELECT DISTINCT client_id FROM logout_notice
-       WHERE status = 'pending' AND client_id > ? AND next_attempt_at <= ? ORDER BY client_id LIMIT ?`,
-      [after, now, limit],
+       WHERE status = 'pending' AND client_id > ? AND ${IS_DUE} ORDER BY client_id LIMIT ?`,
+      [after, now, latestEnd(now, LONGEST_NOTICE_PAUSE_MS), limit],
     );
     return rows.map(({ client_id }) => client_id);
   }
@@ -76,8 +80,8 @@ export class LogoutNotices implements LogoutNoticeStore {
   async due(clientId: string, now: number, limit: number): Promise<LogoutNotice[]> {
     const rows = await this.#database.rows<NoticeRow>(
       `SELECT id, client_id, sid, sub, attempts, created_at FROM logout_notice
-       WHERE status = 'pending' AND client_id = ? AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
-      [clientId, now, limit],
+       WHERE status = 'pending' AND client_id = ? AND ${IS_DUE} ORDER BY next_attempt_at LIMIT ?`,
+      [clientId, now, latestEnd(now, LONGEST_NOTICE_PAUSE_MS), limit],
     );
     return rows.map(({ id, client_id, sid, sub, attempts, created_at }) => {
       return { id, clientId: client_id, sid, sub, attempts, createdAt: created_at };

@@ -1,6 +1,7 @@
 import type { Sealer } from "../crypto/sealing.ts";
 import type { AuthEvent } from "../events.ts";
-import { MAILED, type MailStore, type QueuedMail } from "../store/mail.ts";
+import { latestEnd } from "../store/limits.ts";
+import { LONGEST_MAIL_PAUSE_MS, MAILED, type MailStore, type QueuedMail } from "../store/mail.ts";
 import { insert } from "./authorization-records.ts";
 import type { Database, TransactionSql } from "./transaction.ts";
 
@@ -35,7 +36,8 @@ export class MailQueue implements MailStore {
       attempts: 0,
       payload: this.#sealer.seal(JSON.stringify(event), event.eventId),
       created_at: event.timestamp,
-      next_attempt_at: event.timestamp,
+      // at once, whatever the clock says by then
+      next_attempt_at: 0,
     });
     sql.afterCommit(() => {
       for (const listener of this.#listeners) listener();
@@ -50,8 +52,8 @@ export class MailQueue implements MailStore {
   async claim(now: number, until: number, limit: number): Promise<QueuedMail[]> {
     const due = await this.#database.rows<MailRow>(
       `SELECT event_id, attempts, payload, created_at, next_attempt_at FROM mail
-       WHERE status = 'pending' AND next_attempt_at <= ? ORDER BY next_attempt_at LIMIT ?`,
-      [now, limit],
+       WHERE status = 'pending' AND (next_attempt_at <= ? OR next_attempt_at > ?) ORDER BY next_attempt_at LIMIT ?`,
+      [now, latestEnd(now, LONGEST_MAIL_PAUSE_MS), limit],
     );
     const claimed: QueuedMail[] = [];
     for (const row of due) {

@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import { pause } from "../deadline.ts";
 import type { AuthEvent } from "../events.ts";
-import type { QueuedMail } from "../store/mail.ts";
+import { LONGEST_MAIL_PAUSE_MS, type QueuedMail } from "../store/mail.ts";
 import { type Mail, mailOf } from "./mail.ts";
 import { MailError, type MailTransport } from "./smtp.ts";
 
@@ -12,7 +12,6 @@ const claimMs = 60_000;
 const atOnce = 4;
 /** A mail that could not be sent for a day is set aside (milliseconds). */
 const givenUpAfterMs = 24 * 3_600_000;
-const longestWaitMs = 15 * 60_000;
 /** A server that was away is asked again after so long at most (milliseconds). */
 const longestOutageWaitMs = 30_000;
 
@@ -99,7 +98,7 @@ class Sender {
     const { eventId, event } = queued;
     if (event instanceof Error) {
       log.error({ err: event, eventId }, "a mail cannot be opened: no key of this replica sealed it");
-      return store.mail.failed(eventId, "no key opens it", clock.now() + longestWaitMs);
+      return store.mail.failed(eventId, "no key opens it", clock.now() + LONGEST_MAIL_PAUSE_MS);
     }
     const mail = this.#written(event);
     if (mail === null) return store.mail.failed(eventId, "its link has expired, or it cannot be written", null);
@@ -156,6 +155,8 @@ class Sender {
   }
 
   #backoff(failures: number): number {
-    return Math.min(longestWaitMs, this.#firstWaitMs * 2 ** Math.min(failures - 1, 12)) * (0.75 + Math.random() / 4);
+    return (
+      Math.min(LONGEST_MAIL_PAUSE_MS, this.#firstWaitMs * 2 ** Math.min(failures - 1, 12)) * (0.75 + Math.random() / 4)
+    );
   }
 }

@@ -6,6 +6,9 @@ export const MAILED: ReadonlySet<AuthEvent["eventType"]> = new Set([
   ...(["USER_DELETED", "USER_SECURITY"] as const),
 ]);
 
+/** Milliseconds. The longest pause before a mail is tried again: a time further ahead is from before the clock was set back. */
+export const LONGEST_MAIL_PAUSE_MS = 15 * 60_000;
+
 /** A mail that waits to be sent. */
 export interface QueuedMail {
   readonly eventId: string;
@@ -20,7 +23,7 @@ export interface QueuedMail {
 export interface MailStore {
   /** Called after every local commit that wrote a mail. Returns the way to stop it. */
   onAppend(listener: () => void): () => void;
-  /** Mails whose time has come, the longest waiting first. Until `until` no other replica gets them. */
+  /** Mails whose time has come, those first that were never tried. Until `until` no other replica gets them. */
   claim(now: number, until: number, limit: number): Promise<QueuedMail[]>;
   /** Empties the payload too. */
   sent(eventId: string, now: number): Promise<void>;

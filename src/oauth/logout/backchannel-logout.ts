@@ -1,6 +1,6 @@
 import { OutboundFailure, outboundFetch } from "../../net/outbound.ts";
 import type { Client } from "../../store/clients.ts";
-import type { LogoutNotice } from "../../store/logout-notices.ts";
+import { LONGEST_NOTICE_PAUSE_MS, type LogoutNotice } from "../../store/logout-notices.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
@@ -11,7 +11,6 @@ const event = "http://schemas.openid.net/event/backchannel-logout";
 const tokenLifeSeconds = 120;
 /** Between attempts, doubled each time up to an hour. Notices older than a day are not sent. */
 const firstPauseMs = 1_000;
-const longestPauseMs = 3_600_000;
 const giveUpMs = 86_400_000;
 
 /** Tells a client. What it does not take is written down, to be tried again. */
@@ -25,7 +24,7 @@ export async function deliverLogoutNotice(ctx: OAuthContext, notice: LogoutNotic
     securityEvent(ctx, "logout_notice_delivered", { client_id: notice.clientId, sid: notice.sid });
     return logoutNotices.delivered(notice.id);
   }
-  const pause = Math.min(firstPauseMs * 2 ** notice.attempts, longestPauseMs) * (0.75 + Math.random() / 2);
+  const pause = Math.min(firstPauseMs * 2 ** notice.attempts, LONGEST_NOTICE_PAUSE_MS) * (0.75 + Math.random() / 4);
   const next = ctx.clock.now() + pause;
   const parked = problem.isFinal || next - notice.createdAt > giveUpMs;
   await logoutNotices.failed(notice.id, problem.reason, parked ? null : Math.round(next));

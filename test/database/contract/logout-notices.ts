@@ -59,12 +59,25 @@ export function logoutNoticesContract(opened: () => OpenedStore): void {
       await store.sessions.end(session.idHash, NOW + 1);
       expect(calls).toBe(1);
       stop();
-      expect(await noticesAt(clientId, NOW)).toEqual([]);
       const notice = { id: expect.any(String), clientId, sid, sub: user.uuid, attempts: 0, createdAt: NOW + 1 };
       expect(await noticesAt(clientId, NOW + 1)).toEqual([notice]);
       const other = await authorizationAt(clientId);
       await store.sessions.end(other.session.idHash, NOW + 1);
       expect(calls).toBe(1);
+    });
+
+    it("F-31 gives what waits also after the clock was set back", async () => {
+      const clientId = await register(withLogoutUri);
+      const { session, sid } = await authorizationAt(clientId);
+      await store.sessions.end(session.idHash, NOW);
+      const sids = async (now: number) => (await noticesAt(clientId, now)).map((notice) => notice.sid);
+      const [earlier, before] = [NOW - 2 * 3_600_000, NOW - 1];
+      expect(await sids(earlier)).toEqual([sid]);
+      const [{ id } = { id: "" }] = await noticesAt(clientId, NOW);
+      await store.logoutNotices.failed(id, "away", NOW + 1_000);
+      expect([await sids(before), await sids(NOW + 1_000), await sids(earlier)]).toEqual([[], [sid], [sid]]);
+      expect(await store.logoutNotices.dueClients(earlier, "", 10_000)).toContain(clientId);
+      await store.logoutNotices.delivered(id);
     });
 
     it("C-15 tells the applications of the sessions used last where a user has more than are looked at", async () => {
@@ -115,18 +128,22 @@ export function logoutNoticesContract(opened: () => OpenedStore): void {
       expect(await noticesAt(disabled, NOW)).toEqual([]);
     });
 
-    it("returns the notices that are due, oldest first, until each is delivered or given up", async () => {
+    it("returns the notices that are due, those never tried first, until each is delivered or given up", async () => {
       const clientId = await register(withLogoutUri);
       for (const at of [3, 1, 2]) {
         await store.sessions.end((await authorizationAt(clientId)).session.idHash, NOW + at);
       }
       const [first, second, third] = await noticesAt(clientId, NOW + 3);
-      expect([first, second, third].map((notice) => notice?.createdAt)).toEqual([NOW + 1, NOW + 2, NOW + 3]);
+      const times = [first, second, third].map((notice) => notice?.createdAt);
+      expect(times.sort()).toEqual([NOW + 1, NOW + 2, NOW + 3]);
       await store.logoutNotices.delivered(first?.id ?? "");
       await store.logoutNotices.failed(second?.id ?? "", "the client answered 500", NOW + 1000);
       await store.logoutNotices.failed(third?.id ?? "", "the client answered 500".repeat(100), null);
       expect(await noticesAt(clientId, NOW + 999)).toEqual([]);
       expect(await noticesAt(clientId, NOW + 1000)).toEqual([{ ...second, attempts: 1 }]);
+      const { session, sid } = await authorizationAt(clientId);
+      await store.sessions.end(session.idHash, NOW + 1000);
+      expect((await noticesAt(clientId, NOW + 1000)).map((notice) => notice.sid)).toEqual([sid, second?.sid]);
     });
   });
 }

@@ -55,6 +55,18 @@ export function mailContract(opened: () => OpenedStore): void {
       await store.mail.sent(later, NOW);
     });
 
+    it("F-31 gives what waits also after the clock was set back", async () => {
+      const id = await signUp(store);
+      const claim = async (now: number) =>
+        (await store.mail.claim(now, now + 60_000, 12)).map(({ eventId }) => eventId);
+      const earlier = NOW - 3_600_000;
+      expect(await claim(earlier)).toEqual([id]);
+      await store.mail.failed(id, "away", NOW + 1_000);
+      expect(await claim(NOW)).toEqual([]);
+      expect(await claim(earlier)).toEqual([id]);
+      await store.mail.sent(id, NOW);
+    });
+
     it("calls its listeners after the commit, and not for a change that did not happen", async () => {
       let told = 0;
       const stop = store.mail.onAppend(() => told++);

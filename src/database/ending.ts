@@ -16,8 +16,10 @@ const oneByOne = 1_000;
 const askedOfNewest = 100;
 /** In one statement. */
 const sessionsAtOnce = 500;
-/** Authorizations of one application whose end it is told, the newest: a session may have thousands. */
+/** Authorizations of one session at one application whose end it is told, the newest: a session may have thousands. */
 const toldOfOne = 50;
+/** Of all sessions that end together, those used last first. */
+const toldAtOnce = 2_000;
 const applicationsAtOnce = 10_000;
 
 /**
@@ -126,14 +128,18 @@ async function deleteRequests(sql: Sql, sessions: readonly string[]): Promise<vo
 
 /** The applications that took part in sessions that end, whatever became of their authorizations; of very many sessions those used last. */
 async function applicationsOf(sql: Sql, sessions: readonly string[]): Promise<EndedAuthorization[]> {
-  const hashes = sessions.slice(0, sessionsAtOnce);
-  if (hashes.length === 0) return [];
-  const all = await sql.rows<EndedAuthorization>(
-    `SELECT sid AS id, client_id, subject FROM session_application WHERE session_hash IN ${placeholders(hashes.length)}
-     ORDER BY created_at DESC LIMIT ${applicationsAtOnce}`,
-    hashes,
-  );
-  return [...Map.groupBy(all, ({ client_id }) => client_id).values()].flatMap((ofOne) => ofOne.slice(0, toldOfOne));
+  const told: EndedAuthorization[] = [];
+  for (let at = 0; at < sessions.length && told.length < toldAtOnce; at += sessionsAtOnce) {
+    const hashes = sessions.slice(at, at + sessionsAtOnce);
+    const all = await sql.rows<EndedAuthorization & { session_hash: string }>(
+      `SELECT sid AS id, client_id, subject, session_hash FROM session_application
+       WHERE session_hash IN ${placeholders(hashes.length)} ORDER BY created_at DESC LIMIT ${applicationsAtOnce}`,
+      hashes,
+    );
+    const ofOne = Map.groupBy(all, ({ session_hash, client_id }) => `${session_hash} ${client_id}`);
+    told.push(...[...ofOne.values()].flatMap((newestFirst) => newestFirst.slice(0, toldOfOne)));
+  }
+  return told.slice(0, toldAtOnce);
 }
 
 function eachOnce(ended: readonly EndedAuthorization[]): EndedAuthorization[] {

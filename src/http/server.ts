@@ -100,8 +100,6 @@ const browserPaths = [
   PATHS.revoke,
   PATHS.userinfo,
   PATHS.register,
-  PATHS.jwks,
-  "/.well-known/",
   "/api/users/",
 ];
 /** Documents that any origin may read, without a question beforehand: their GET needs nothing of CORS but one header. */
@@ -151,6 +149,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     await scope.register(cookie);
     scope.setNotFoundHandler((request, reply) => {
       reply.code(404);
+      letOriginRead(ctx, request, reply);
       if (!asksForPage(request)) return reply.send({ error: "not_found" });
       reply.headers(pageHeaders);
       return showNoPage({ ctx, request, reply }, "not_found");
@@ -239,12 +238,13 @@ function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, stri
 const exposedHeaders = ["retry-after", "www-authenticate", "dpop-nonce"];
 
 /**
- * A refusal before the endpoint was reached (too many requests, a header twice, a body too large) is one that the application in the
- * browser must be able to read too.
+ * A refusal before the endpoint was reached (too many requests, a header twice, a body too large, no such path or method) is one that the
+ * application in the browser must be able to read too.
  */
 function letOriginRead(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply): void {
   const { origin } = request.headers;
   if (origin === undefined || reply.getHeader("access-control-allow-origin") !== undefined) return;
+  if (isPublicDocument(request.url)) return void reply.header("access-control-allow-origin", "*");
   const [path = ""] = request.url.split("?", 1);
   if (!browserPaths.some((each) => path.startsWith(each)) || !isAllowedOrigin(ctx, origin)) return;
   reply.header("access-control-allow-origin", origin).header("vary", "Origin");
@@ -333,7 +333,7 @@ function observe(app: FastifyInstance, ctx: OAuthContext): void {
 
 /** Does a browser open this address, and not a program call it? */
 function asksForPage({ headers, url }: FastifyRequest): boolean {
-  if (browserPaths.some((path) => url.startsWith(path))) return false;
+  if (isPublicDocument(url) || browserPaths.some((path) => url.startsWith(path))) return false;
   return /(^|[\s,])text\/html\s*($|[;,])/i.test(headers.accept ?? "");
 }
 
@@ -355,14 +355,15 @@ function addEndpoints(
   for (const endpoint of endpoints) endpoint(app, ctx);
   adding = false;
   if (leaving !== undefined) for (const methods of known.values()) methods.add(leaving);
-  refuseOtherMethods(app, known, arePages ? ctx : null);
+  refuseOtherMethods(app, ctx, known, arePages);
 }
 
-/** @param ctx of pages, which answer browsers with one; null: data alone */
+/** @param arePages pages answer browsers with one; the others with data alone */
 function refuseOtherMethods(
   app: FastifyInstance,
+  ctx: OAuthContext,
   known: ReadonlyMap<string, ReadonlySet<string>>,
-  ctx: OAuthContext | null,
+  arePages: boolean,
 ): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
   for (const [url, methods] of known) {
@@ -370,10 +371,11 @@ function refuseOtherMethods(
       method: all.filter((method) => !methods.has(method)),
       url,
       handler: (request, reply) => {
-        const page = ctx === null ? null : pageOfFormAt(url, request);
-        if (ctx !== null && page !== null) return goToPageOfForm({ ctx, request, reply }, page);
+        const page = arePages ? pageOfFormAt(url, request) : null;
+        if (page !== null) return goToPageOfForm({ ctx, request, reply }, page);
+        letOriginRead(ctx, request, reply);
         reply.code(405).header("allow", [...methods].join(", "));
-        if (ctx === null || !asksForPage(request)) return sendMethodNotAllowed(request, reply);
+        if (!arePages || !asksForPage(request)) return sendMethodNotAllowed(request, reply);
         return showNoPage({ ctx, request, reply }, "method_not_allowed");
       },
     });

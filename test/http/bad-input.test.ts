@@ -388,6 +388,14 @@ describe("what other software sends", () => {
         const headers = { authorization: `Bearer ${access_token}`, "content-type": type };
         expect([init, (await fetch(`${app.url}/userinfo`, { ...init, headers })).status]).toEqual([init, 200]);
       }
+      if (type.includes("form")) return;
+      // without a token anywhere it is the gateway's 401 (section 6 of the contract), not a matter of the body
+      const answer = await fetch(`${app.url}/userinfo`, {
+        method: "POST",
+        headers: { "content-type": type },
+        body: "{}",
+      });
+      expect([answer.status, await answer.json()]).toEqual([401, { error: "Unauthorized" }]);
     },
   );
 
@@ -399,6 +407,8 @@ describe("what other software sends", () => {
       [415, "/oauth2/token", { method: "POST", body: "x" }],
       [405, "/oauth2/token", { method: "GET" }],
       [401, "/userinfo", {}],
+      [404, "/oauth2/token/", {}],
+      [404, "/api/users/no-such-call", {}],
       [400, "/api/users/signup", { method: "POST", body: "{", headers: { "content-type": "application/json" } }],
     ];
     for (const [status, path, init] of refusals) {
@@ -412,6 +422,21 @@ describe("what other software sends", () => {
       headers: { origin: "https://evil.example" },
     });
     expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
+  });
+
+  it("C-59 lets any origin read what is refused among the public documents", async () => {
+    const refusals: [number, string, RequestInit][] = [
+      [404, "/.well-known/oauth-protected-resource", {}],
+      [404, "/.well-known/openid-configuration/", {}],
+      [405, "/oauth2/jwks", { method: "POST", body: new URLSearchParams({ a: "b" }) }],
+      [405, "/.well-known/openid-configuration", { method: "DELETE" }],
+      [400, "/.well-known/%zz", {}],
+    ];
+    for (const [status, path, init] of refusals) {
+      const answer = await fetch(app.url + path, { ...init, headers: { origin: "https://anyone.example" } });
+      const allowed = answer.headers.get("access-control-allow-origin");
+      expect([path, answer.status, allowed]).toEqual([path, status, "*"]);
+    }
   });
 
   it("C-59 lets an allowed origin read that it asked too often", async () => {

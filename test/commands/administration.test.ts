@@ -96,6 +96,14 @@ describe("administration by the command line beside a running service", () => {
     expect(await refused("client update members --redirect-uri http://shop.example/cb --set profile=fapi3")).toMatch(
       /redirect_uris.*profile/,
     );
+    // no value is dropped without a word
+    for (const twice of [
+      "--set scope=a --set scope=b",
+      "--set scope=a --unset scope",
+      "--name A --set client_name=B",
+    ]) {
+      expect(await refused(`client update members ${twice}`, 2)).toMatch(/^(scope|client_name) /);
+    }
     const unknown = await refused("client update members --set contact=x --set colour=red --unset profiles", 2);
     for (const said of ["'contact': did you mean contacts?", "'colour'", "'profiles': did you mean profile?"]) {
       expect(unknown).toContain(said);

@@ -274,6 +274,8 @@ describe("administration by the command line beside a running service", () => {
     ]);
     expect(await refused(`user reset-factors ${email}`, 2)).toMatch(/no password: the reset mail sets one.*--yes/);
     expect(await ways(email)).toBe("no password, 1 passkey");
+    // RFC 9562 section 4: a UUID is read in any case, as over gRPC
+    expect(await ways(user.uuid.toUpperCase())).toBe("password, authenticator app");
     expect((await run(`user reset-factors ${email} --yes`)).stdout).toBe(
       `${email} has no password: the reset mail sets one\n`,
     );
@@ -299,6 +301,8 @@ describe("administration by the command line beside a running service", () => {
     const [event] = (await store.outbox.list(null, 1_000)).filter(({ userId }) => userId === user.uuid);
     const id = event?.eventId ?? "";
     expect(await refused(`outbox discard ${id} --yes`)).toContain(`not parked: ${id}`);
+    expect(await refused(`outbox retry ${id}`)).toContain(`not parked: ${id}`);
+    expect((await run("outbox retry --all --json")).json()).toEqual({ retried: 0 });
     expect((await run("outbox discard")).status).toBe(2);
     expect((await run("outbox discard --all --yes --json")).json()).toEqual({ discarded: [] });
   });

@@ -133,7 +133,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
       letOriginRead(ctx, request, reply as FastifyReply);
       return sendError(ctx, request, reply as FastifyReply, error);
     },
-    clientErrorHandler: (error, socket) => refuseBytes(error, socket, headersOf(config)),
+    clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
@@ -244,23 +244,38 @@ const exposedHeaders = ["retry-after", "www-authenticate", "dpop-nonce"];
 function letOriginRead(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply): void {
   const { origin } = request.headers;
   if (origin === undefined || reply.getHeader("access-control-allow-origin") !== undefined) return;
-  if (isPublicDocument(request.url)) return void reply.header("access-control-allow-origin", "*");
-  const [path = ""] = request.url.split("?", 1);
-  if (!browserPaths.some((each) => path.startsWith(each)) || !isAllowedOrigin(ctx, origin)) return;
-  reply.header("access-control-allow-origin", origin).header("vary", "Origin");
-  reply.header("access-control-expose-headers", exposedHeaders.join(", "));
+  reply.headers(readableBy(ctx, request.url, origin));
+}
+
+const readableByAll = { "access-control-allow-origin": "*" } as const;
+
+/**
+ * The headers with which a script of this origin may read an answer; none where it may not.
+ * @param origin undefined: it is not known, and the answer is the same for everybody
+ */
+function readableBy(ctx: OAuthContext, url: string, origin: string | undefined): Readonly<Record<string, string>> {
+  const [path = ""] = url.split("?", 1);
+  if (isPublicDocument(url)) return readableByAll;
+  if (!browserPaths.some((each) => path.startsWith(each))) return {};
+  if (origin === undefined) return readableByAll;
+  if (!isAllowedOrigin(ctx, origin)) return {};
+  const exposed = exposedHeaders.join(", ");
+  return { "access-control-allow-origin": origin, vary: "Origin", "access-control-expose-headers": exposed };
 }
 
 /** Answers what is no request of HTTP, and hangs up. */
 function refuseBytes(
+  ctx: OAuthContext,
   error: Error & { readonly code: string; readonly rawPacket?: unknown },
   socket: Socket,
-  headers: Readonly<Record<string, string>>,
 ): void {
   if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) return void socket.destroy();
   // where the packet begins with a request line, that line alone may be what is too long
-  const line =
-    /^[A-Z]+ [^\r\n]*/.exec(Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString("latin1") : "")?.[0] ?? "";
+  const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString("latin1") : "";
+  const line = /^[A-Z]+ [^\r\n]*/.exec(packet)?.[0] ?? "";
+  // other packets may have the line and the origin
+  const origin = /\r\norigin:[ \t]*(\S+)/i.exec(packet)?.[1];
+  const readable = line === "" ? readableByAll : readableBy(ctx, line.split(" ", 2)[1] ?? "", origin);
   const [status, description] =
     error.code === "HPE_HEADER_OVERFLOW"
       ? line.length > maxHeaderSize
@@ -270,7 +285,12 @@ function refuseBytes(
         ? ["408 Request Timeout", "the request did not come in time"]
         : ["400 Bad Request", "the request is malformed"];
   const body = JSON.stringify({ error: "invalid_request", error_description: description });
-  const all = { ...headers, "content-type": "application/json; charset=utf-8", connection: "close" };
+  const all = {
+    ...headersOf(ctx.config),
+    ...readable,
+    "content-type": "application/json; charset=utf-8",
+    connection: "close",
+  };
   const head = Object.entries({ ...all, "content-length": body.length }).map(
     ([name, value]) => `${name}: ${value}\r\n`,
   );

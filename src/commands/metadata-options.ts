@@ -82,7 +82,12 @@ export async function readMetadataOptions(options: MetadataOptions): Promise<Rec
     return [member, memberValue(value)];
   });
   const unset = (options.unset ?? []).map((member): [string, unknown] => [member, null]);
-  await demandKnown([...unset, ...set].map(([member]) => member));
+  const members = [...unset, ...set].map(([member]) => member);
+  await demandKnown(members);
+  const twice = members.find((member, at) => members.indexOf(member) < at);
+  if (twice !== undefined) throw new UsageError(`${twice} is set or unset twice: a list is one value, ${twice}=[...]`);
+  const both = members.find((member) => named.some(([name]) => name === member));
+  if (both !== undefined) throw new UsageError(`${both} has an option of its own, and is set or unset too`);
   return Object.fromEntries([...named, ...unset, ...set]);
 }
 

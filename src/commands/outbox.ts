@@ -40,8 +40,12 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
     .option("--all", "every parked event")
     .action(async (eventIds: string[], options: { json?: boolean; all?: boolean }) => {
       if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
+      const { AuthError } = await import("../errors.ts");
       const { securityEvent } = await import("../telemetry/security-events.ts");
       const retried = await withContext(runtime, async (ctx) => {
+        const parked = eventIds.length === 0 ? [] : await ctx.store.outbox.list("parked", 1_000_000);
+        const unknown = eventIds.filter((id) => !parked.some(({ eventId }) => eventId === id));
+        if (unknown.length > 0) throw new AuthError("not_found", `not parked: ${unknown.join(", ")}`);
         const count = await ctx.store.outbox.retry(options.all === true ? null : eventIds);
         securityEvent(ctx, "events_retried", { count });
         return count;

@@ -6,7 +6,7 @@ import { outputOf, type Runtime } from "./runtime.ts";
 /** @param who UUID or e-mail address. @throws AuthError not_found */
 export async function findUser(ctx: OAuthContext, who: string): Promise<User> {
   const { getUser, getUserByEmail } = await import("../users/users.ts");
-  return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who);
+  return who.includes("@") ? getUserByEmail(ctx, who) : getUser(ctx, who.trim().toLowerCase());
 }
 
 /** How a user may sign in. */

@@ -159,8 +159,12 @@ export class ConfigError extends Error {
 }
 
 function readListener(read: Reader, prefix: "HTTP" | "GRPC" | "INTERNAL_HTTP", production: boolean): Listener {
-  const host = read.text(`${prefix}_HOST`) ?? "127.0.0.1";
-  if (!production && !isLoopback(host)) {
+  // an address in brackets, as URLs have it, is one all the same
+  const host = (read.text(`${prefix}_HOST`) ?? "127.0.0.1").replace(/^\[(.*)\]$/, "$1");
+  if (isIP(host) === 0 && !/^[a-z0-9_.-]+$/i.test(host)) {
+    const wrong = `${JSON.stringify(host)} is neither an address nor a host name; the port is in ${prefix}_PORT`;
+    read.problem(`${prefix}_HOST`, wrong);
+  } else if (!production && !isLoopback(host)) {
     read.problem(
       `${prefix}_HOST`,
       `${host} is reachable from outside this machine, and NODE_ENV is not production: the development clients and their published secret would be too`,
@@ -243,9 +247,9 @@ function readDatabase(read: Reader, production: boolean): string {
 function readKafka(read: Reader, production: boolean): { kafka: KafkaConfig | null; kafkaSasl: KafkaSasl | null } {
   const brokers = read.list("KAFKA_BROKERS");
   for (const broker of brokers) {
-    if (!/^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(broker)) {
-      read.problem("KAFKA_BROKERS", `${JSON.stringify(broker)} is not host:port`);
-    }
+    const [, port] = /^(?:[^\s:/]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/.exec(broker) ?? [];
+    if (port === undefined) read.problem("KAFKA_BROKERS", `${JSON.stringify(broker)} is not host:port`);
+    else if (!isPort(port)) read.problem("KAFKA_BROKERS", `${JSON.stringify(broker)} names no port from 1 to 65535`);
   }
   const mechanism = read.text("KAFKA_SASL_MECHANISM")?.toLowerCase() ?? null;
   const username = read.secret("KAFKA_SASL_USERNAME");
@@ -398,9 +402,7 @@ function readPasskeys(read: Reader, issuer: string): PasskeyParty | null {
 
 function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailFrom: string } {
   const smtpUrl = read.secret("SMTP_URL");
-  if (smtpUrl !== null && (!URL.canParse(smtpUrl) || !/^smtps?:\/\/[^/]/.test(smtpUrl))) {
-    read.problem("SMTP_URL", "must be smtp://user:password@host:port or smtps://user:password@host:port");
-  }
+  if (smtpUrl !== null) checkSmtpUrl(read, smtpUrl);
   const host = URL.canParse(issuer) ? new URL(issuer).hostname : "localhost";
   const mailFrom = read.text("MAIL_FROM") ?? `no-reply@${host}`;
   if (!/^([^<>\r\n]*<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/.test(mailFrom)) {
@@ -409,10 +411,38 @@ function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailF
   return { smtpUrl, mailFrom };
 }
 
+/** The library that sends mails would take options from a query, those that turn TLS off too, and ignore those that it does not know. */
+function checkSmtpUrl(read: Reader, smtpUrl: string): void {
+  const form = "must be smtp://user:password@host:port or smtps://user:password@host:port";
+  if (!URL.canParse(smtpUrl) || !/^smtps?:\/\/[^/]/i.test(smtpUrl)) return void read.problem("SMTP_URL", form);
+  const { port, pathname, search, hash, username, password } = new URL(smtpUrl);
+  const isPlain = ["", "/"].includes(pathname) && hash === "" && (port === "" || isPort(port));
+  if (!isPlain || !isDecodable(username + password)) return void read.problem("SMTP_URL", form);
+  if (search === "") return;
+  const names = [...new URLSearchParams(search).keys()].map((name) => JSON.stringify(name)).join(", ");
+  read.problem("SMTP_URL", `has no parameters, and ${names} is one: smtps: is TLS, smtp: demands STARTTLS`);
+}
+
+function isPort(text: string): boolean {
+  return Number(text) >= 1 && Number(text) <= 65_535;
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function readCorsOrigins(read: Reader, production: boolean): "loopback" | string[] {
   const origins = read.list("CORS_ORIGINS");
   for (const origin of origins) {
     if (!isOrigin(origin)) read.problem("CORS_ORIGINS", `${JSON.stringify(origin)} is no origin`);
+    else if (origin.includes("*")) {
+      read.problem("CORS_ORIGINS", `${JSON.stringify(origin)}: origins are compared as they are; name each of them`);
+    }
   }
   return origins.length === 0 && !production ? "loopback" : origins;
 }
@@ -502,8 +532,10 @@ function readEventsFile(read: Reader): string {
  */
 export function readConfig(env: Environment): Settings {
   const read = new Reader(env);
-  const nodeEnv = read.text("NODE_ENV");
+  const nodeEnv = read.text("NODE_ENV")?.toLowerCase() ?? null;
   const production = nodeEnv === "production";
+  // what was meant to be production must not be development
+  if (!production && nodeEnv?.startsWith("prod")) read.problem("NODE_ENV", `is ${nodeEnv}: write production`);
   const http = readListener(read, "HTTP", production);
   const issuer = readIssuer(read, production, http.port);
   const databaseUrl = readDatabase(read, production);

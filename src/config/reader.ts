@@ -26,7 +26,11 @@ export class Reader {
     const value = this.#value(name);
     const path = this.#value(`${name}_FILE`);
     if (value !== null && path !== null) this.problem(name, `set either ${name} or ${name}_FILE, not both`);
-    return path === null ? value : (this.#content(name, `${name}_FILE`, path)?.trim() ?? null);
+    if (path === null) return value;
+    const content = this.#content(name, `${name}_FILE`, path)?.trim() ?? null;
+    if (content !== "") return content;
+    this.problems.push(`${name}_FILE: ${path} is empty. Example: ${name}_FILE=${exampleOf(name, `${name}_FILE`)}`);
+    return null;
   }
 
   /** The content of the file that the variable names. */

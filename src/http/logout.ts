@@ -3,6 +3,7 @@ import { originOf } from "../net/origin.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { PATHS } from "../oauth/paths.ts";
+import { scopesOf } from "../oauth/scopes.ts";
 import { checkForm, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
@@ -25,17 +26,25 @@ export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
 
 async function answer(visit: Visit, parameters: Parameters): Promise<FastifyReply> {
   const { ctx, reply } = visit;
+  const languages = scopesOf(parameters["ui_locales"] ?? "");
+  visit.request.wantedLanguages = languages;
   const asked = await readLogoutRequest(ctx, parameters);
   const answered = parameters["csrf"] !== undefined;
   const own = await sessionOf(visit);
   // sent again, or after the session ended elsewhere: there is nothing left to sign out of, and nothing to prove
   const session = answered && own !== null ? await checkForm(visit, "logout", parameters) : own;
   if (!answered && session !== null && mustAsk(session, asked)) {
-    const { post_logout_redirect_uri: uri, state } = parameters;
-    const fields = Object.entries({ post_logout_redirect_uri: uri, client_id: asked.clientId, state });
+    const { post_logout_redirect_uri: uri, state, ui_locales: locales } = parameters;
+    const fields = Object.entries({
+      post_logout_redirect_uri: uri,
+      client_id: asked.clientId,
+      state,
+      ui_locales: locales,
+    });
     return renderPage(visit, "logout", {
       fields: formFields(session, "logout", Object.fromEntries(fields.filter(isPresent))),
       redirectOrigin: originOf(uri ?? ctx.config.issuer),
+      languages,
     });
   }
   await logOut(ctx, session, asked);
@@ -44,7 +53,7 @@ async function answer(visit: Visit, parameters: Parameters): Promise<FastifyRepl
   // no one was signed in or asked: shows a page instead of redirecting, so that this is no open redirector
   const direct = (answered && session !== null) || asked.hint !== null;
   if (asked.location !== null && direct) return reply.redirect(asked.location, 303);
-  return renderPage(visit, "logged-out", { location: asked.location, clientName: asked.clientName });
+  return renderPage(visit, "logged-out", { location: asked.location, clientName: asked.clientName, languages });
 }
 
 function isPresent(field: [string, string | null | undefined]): field is [string, string] {

@@ -13,10 +13,10 @@ interface RawBody {
   pairs?: readonly (readonly [string, string])[];
 }
 
-/** The percent-encoded text of a form is the same in all three charsets (RFC 9110 section 8.3.1 has the parameters). */
-const formType =
-  /^application\/x-www-form-urlencoded(?:[ \t]*;[ \t]*(?:charset=(?:"(?:utf-8|us-ascii|iso-8859-1)"|utf-8|us-ascii|iso-8859-1))?)*[ \t]*$/i;
-const jsonType = /^application\/json(?:[ \t]*;[ \t]*(?:charset=(?:"utf-8"|utf-8))?)*[ \t]*$/i;
+/** The percent-encoded text of a form is the same in these charsets; of JSON a charset means nothing (RFC 8259 section 11). */
+const charsets: ReadonlySet<string> = new Set(["utf-8", "utf8", "us-ascii", "iso-8859-1"]);
+/** One parameter of a media type (RFC 9110 section 5.6.6). A list of them in one expression would take exponential time. */
+const typeParameter = /^([!#$%&'*+.^_`|~\w-]+)=(?:"([^"\\]*)"|([!#$%&'*+.^_`|~\w-]+))$/;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const maxMembers = 100;
 /** Parameters that a request may repeat: resources (RFC 8707 section 2), and the services of a token exchange (RFC 8693 section 2.1). */
@@ -31,20 +31,28 @@ export function addBodyParser(app: FastifyInstance): void {
   const types = ["application/x-www-form-urlencoded", "application/json", "*"];
   app.addContentTypeParser(types, { parseAs: "buffer" }, (request, body, done) => {
     const type = request.headers["content-type"] ?? "";
-    const kind =
-      type === "application/x-www-form-urlencoded" || formType.test(type)
-        ? "form"
-        : jsonType.test(type)
-          ? "json"
-          : "other";
     if (request.headers["content-encoding"] !== undefined)
       return done(unsupported("content-encoding is not supported"));
     try {
-      done(null, { type: kind, text: decode(body as Buffer) } satisfies RawBody);
+      done(null, { type: kindOf(type), text: decode(body as Buffer) } satisfies RawBody);
     } catch {
       done(new UnreadableRequest("the body is not UTF-8"));
     }
   });
+}
+
+/** What a Content-Type names; parameters that mean nothing here are ignored (RFC 2045 section 1). */
+function kindOf(header: string): RawBody["type"] {
+  if (header === "application/x-www-form-urlencoded") return "form";
+  const [type = "", ...parameters] = header.split(";").map((part) => part.trim().toLowerCase());
+  const kind = type === "application/x-www-form-urlencoded" ? "form" : type === "application/json" ? "json" : "other";
+  return parameters.every(isKnownOrIdle) ? kind : "other";
+}
+
+function isKnownOrIdle(parameter: string): boolean {
+  if (parameter === "") return true;
+  const [, name, quoted, token = ""] = typeParameter.exec(parameter) ?? [];
+  return name !== undefined && (name !== "charset" || charsets.has(quoted ?? token));
 }
 
 function decode(body: Buffer): string {

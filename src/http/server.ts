@@ -100,8 +100,6 @@ const browserPaths = [
   PATHS.revoke,
   PATHS.userinfo,
   PATHS.register,
-  PATHS.jwks,
-  "/.well-known/",
   "/api/users/",
 ];
 /** Documents that any origin may read, without a question beforehand: their GET needs nothing of CORS but one header. */
@@ -135,7 +133,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
       letOriginRead(ctx, request, reply as FastifyReply);
       return sendError(ctx, request, reply as FastifyReply, error);
     },
-    clientErrorHandler: (error, socket) => refuseBytes(error, socket, headersOf(config)),
+    clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
@@ -151,6 +149,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     await scope.register(cookie);
     scope.setNotFoundHandler((request, reply) => {
       reply.code(404);
+      letOriginRead(ctx, request, reply);
       if (!asksForPage(request)) return reply.send({ error: "not_found" });
       reply.headers(pageHeaders);
       return showNoPage({ ctx, request, reply }, "not_found");
@@ -239,28 +238,44 @@ function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, stri
 const exposedHeaders = ["retry-after", "www-authenticate", "dpop-nonce"];
 
 /**
- * A refusal before the endpoint was reached (too many requests, a header twice, a body too large) is one that the application in the
- * browser must be able to read too.
+ * A refusal before the endpoint was reached (too many requests, a header twice, a body too large, no such path or method) is one that the
+ * application in the browser must be able to read too.
  */
 function letOriginRead(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply): void {
   const { origin } = request.headers;
   if (origin === undefined || reply.getHeader("access-control-allow-origin") !== undefined) return;
-  const [path = ""] = request.url.split("?", 1);
-  if (!browserPaths.some((each) => path.startsWith(each)) || !isAllowedOrigin(ctx, origin)) return;
-  reply.header("access-control-allow-origin", origin).header("vary", "Origin");
-  reply.header("access-control-expose-headers", exposedHeaders.join(", "));
+  reply.headers(readableBy(ctx, request.url, origin));
+}
+
+const readableByAll = { "access-control-allow-origin": "*" } as const;
+
+/**
+ * The headers with which a script of this origin may read an answer; none where it may not.
+ * @param origin undefined: it is not known, and the answer is the same for everybody
+ */
+function readableBy(ctx: OAuthContext, url: string, origin: string | undefined): Readonly<Record<string, string>> {
+  const [path = ""] = url.split("?", 1);
+  if (isPublicDocument(url)) return readableByAll;
+  if (!browserPaths.some((each) => path.startsWith(each))) return {};
+  if (origin === undefined) return readableByAll;
+  if (!isAllowedOrigin(ctx, origin)) return {};
+  const exposed = exposedHeaders.join(", ");
+  return { "access-control-allow-origin": origin, vary: "Origin", "access-control-expose-headers": exposed };
 }
 
 /** Answers what is no request of HTTP, and hangs up. */
 function refuseBytes(
+  ctx: OAuthContext,
   error: Error & { readonly code: string; readonly rawPacket?: unknown },
   socket: Socket,
-  headers: Readonly<Record<string, string>>,
 ): void {
   if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) return void socket.destroy();
   // where the packet begins with a request line, that line alone may be what is too long
-  const line =
-    /^[A-Z]+ [^\r\n]*/.exec(Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString("latin1") : "")?.[0] ?? "";
+  const packet = Buffer.isBuffer(error.rawPacket) ? error.rawPacket.toString("latin1") : "";
+  const line = /^[A-Z]+ [^\r\n]*/.exec(packet)?.[0] ?? "";
+  // other packets may have the line and the origin
+  const origin = /\r\norigin:[ \t]*(\S+)/i.exec(packet)?.[1];
+  const readable = line === "" ? readableByAll : readableBy(ctx, line.split(" ", 2)[1] ?? "", origin);
   const [status, description] =
     error.code === "HPE_HEADER_OVERFLOW"
       ? line.length > maxHeaderSize
@@ -270,7 +285,12 @@ function refuseBytes(
         ? ["408 Request Timeout", "the request did not come in time"]
         : ["400 Bad Request", "the request is malformed"];
   const body = JSON.stringify({ error: "invalid_request", error_description: description });
-  const all = { ...headers, "content-type": "application/json; charset=utf-8", connection: "close" };
+  const all = {
+    ...headersOf(ctx.config),
+    ...readable,
+    "content-type": "application/json; charset=utf-8",
+    connection: "close",
+  };
   const head = Object.entries({ ...all, "content-length": body.length }).map(
     ([name, value]) => `${name}: ${value}\r\n`,
   );
@@ -333,7 +353,7 @@ function observe(app: FastifyInstance, ctx: OAuthContext): void {
 
 /** Does a browser open this address, and not a program call it? */
 function asksForPage({ headers, url }: FastifyRequest): boolean {
-  if (browserPaths.some((path) => url.startsWith(path))) return false;
+  if (isPublicDocument(url) || browserPaths.some((path) => url.startsWith(path))) return false;
   return /(^|[\s,])text\/html\s*($|[;,])/i.test(headers.accept ?? "");
 }
 
@@ -355,14 +375,15 @@ function addEndpoints(
   for (const endpoint of endpoints) endpoint(app, ctx);
   adding = false;
   if (leaving !== undefined) for (const methods of known.values()) methods.add(leaving);
-  refuseOtherMethods(app, known, arePages ? ctx : null);
+  refuseOtherMethods(app, ctx, known, arePages);
 }
 
-/** @param ctx of pages, which answer browsers with one; null: data alone */
+/** @param arePages pages answer browsers with one; the others with data alone */
 function refuseOtherMethods(
   app: FastifyInstance,
+  ctx: OAuthContext,
   known: ReadonlyMap<string, ReadonlySet<string>>,
-  ctx: OAuthContext | null,
+  arePages: boolean,
 ): void {
   const all: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
   for (const [url, methods] of known) {
@@ -370,10 +391,11 @@ function refuseOtherMethods(
       method: all.filter((method) => !methods.has(method)),
       url,
       handler: (request, reply) => {
-        const page = ctx === null ? null : pageOfFormAt(url, request);
-        if (ctx !== null && page !== null) return goToPageOfForm({ ctx, request, reply }, page);
+        const page = arePages ? pageOfFormAt(url, request) : null;
+        if (page !== null) return goToPageOfForm({ ctx, request, reply }, page);
+        letOriginRead(ctx, request, reply);
         reply.code(405).header("allow", [...methods].join(", "));
-        if (ctx === null || !asksForPage(request)) return sendMethodNotAllowed(request, reply);
+        if (!arePages || !asksForPage(request)) return sendMethodNotAllowed(request, reply);
         return showNoPage({ ctx, request, reply }, "method_not_allowed");
       },
     });

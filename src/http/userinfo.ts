@@ -22,9 +22,8 @@ export function userinfoEndpoint(app: FastifyInstance, ctx: OAuthContext): void 
 /** RFC 6750 section 2: in the header, or in a form body; never in both, never in the query. */
 function bearerOf(request: FastifyRequest): string | null {
   const header = request.headers.authorization ?? null;
-  // a GET has no body to read, whatever type its headers name (RFC 9110 section 9.3.1), and a token in the header needs none
-  const hasType = request.method === "POST" && request.headers["content-type"] !== undefined;
-  const form = hasType && (header === null || isForm(request)) ? readForm(request) : {};
+  // a GET has no body to read, whatever type its headers name (RFC 9110 section 9.3.1), and what is no form has no token
+  const form = request.method === "POST" && isForm(request) ? readForm(request) : {};
   const token = form["access_token"];
   if (token === undefined) return header;
   if (header !== null) throw new AuthError("invalid_request", "send the access token in one place");

@@ -152,7 +152,7 @@ const metadata = z.object({
   /** Who signs in must have a verified e-mail address. */
   require_verified_email: z.boolean().default(false),
   /** Seconds; a request without `max_age` has this one. */
-  default_max_age: z.int().min(0).max(999_999_999).optional(),
+  default_max_age: z.int().min(0).max(999_999_999_999_999).optional(),
   require_auth_time: z.boolean().default(false),
   /** A request without `acr_values` has these, most wanted first. */
   default_acr_values: z.array(z.string().min(1).max(100)).max(10).optional(),

@@ -96,6 +96,14 @@ describe("administration by the command line beside a running service", () => {
     expect(await refused("client update members --redirect-uri http://shop.example/cb --set profile=fapi3")).toMatch(
       /redirect_uris.*profile/,
     );
+    // no value is dropped without a word
+    for (const twice of [
+      "--set scope=a --set scope=b",
+      "--set scope=a --unset scope",
+      "--name A --set client_name=B",
+    ]) {
+      expect(await refused(`client update members ${twice}`, 2)).toMatch(/^(scope|client_name) /);
+    }
     const unknown = await refused("client update members --set contact=x --set colour=red --unset profiles", 2);
     for (const said of ["'contact': did you mean contacts?", "'colour'", "'profiles': did you mean profile?"]) {
       expect(unknown).toContain(said);
@@ -266,6 +274,8 @@ describe("administration by the command line beside a running service", () => {
     ]);
     expect(await refused(`user reset-factors ${email}`, 2)).toMatch(/no password: the reset mail sets one.*--yes/);
     expect(await ways(email)).toBe("no password, 1 passkey");
+    // RFC 9562 section 4: a UUID is read in any case, as over gRPC
+    expect(await ways(user.uuid.toUpperCase())).toBe("password, authenticator app");
     expect((await run(`user reset-factors ${email} --yes`)).stdout).toBe(
       `${email} has no password: the reset mail sets one\n`,
     );
@@ -291,6 +301,8 @@ describe("administration by the command line beside a running service", () => {
     const [event] = (await store.outbox.list(null, 1_000)).filter(({ userId }) => userId === user.uuid);
     const id = event?.eventId ?? "";
     expect(await refused(`outbox discard ${id} --yes`)).toContain(`not parked: ${id}`);
+    expect(await refused(`outbox retry ${id}`)).toContain(`not parked: ${id}`);
+    expect((await run("outbox retry --all --json")).json()).toEqual({ retried: 0 });
     expect((await run("outbox discard")).status).toBe(2);
     expect((await run("outbox discard --all --yes --json")).json()).toEqual({ discarded: [] });
   });

@@ -230,13 +230,50 @@ describe("configuration", () => {
     expect(wrongOf({ DATABASE_URL: "sqlite:./data/auth.sqlite?mode=ro" })).toEqual(["DATABASE_URL"]);
   });
 
+  it("C-80 refuses what the library of mails would take from SMTP_URL, as to go without TLS, or ignore", () => {
+    const withUrl = (url: string) => wrongOf({ ...production, SMTP_URL: url });
+    const right = ["smtp://mail.example", "smtps://u:p%3F@mail.example:465", "smtp://[::1]:25/", "SMTP://mail.example"];
+    for (const url of right) expect([url, withUrl(url)]).toEqual([url, []]);
+    const queries = ["?ignoreTLS=true", "?tls.rejectUnauthorized=false", "?tls=required", "/?x", "#x", "/path", ":0"];
+    const wrong = [...queries.map((query) => `smtp://mail.example${query}`), "smtp://u:p%zz@mail.example"];
+    for (const url of wrong) expect([url, withUrl(url)]).toEqual([url, ["SMTP_URL"]]);
+  });
+
+  it("C-81 takes a host in brackets, and refuses ports that there are not and hosts that are none", () => {
+    expect(readConfig({ ...production, HTTP_HOST: "[::1]" }).config.http.host).toBe("::1");
+    for (const host of ["localhost:80", "/run/auth.sock", "not a host", "http://localhost"]) {
+      expect([host, wrongOf({ ...production, HTTP_HOST: host })]).toEqual([host, ["HTTP_HOST"]]);
+    }
+    for (const port of ["0", "65536", "99999"]) {
+      expect([port, wrongOf({ ...production, KAFKA_BROKERS: `kafka:${port}` })]).toEqual([port, ["KAFKA_BROKERS"]]);
+    }
+  });
+
+  it("C-82 takes no misspelt production for development, and no empty file for a secret", () => {
+    for (const name of ["PRODUCTION", "Production", " production "]) {
+      expect([name, wrongOf({ NODE_ENV: name })]).toEqual([name, expect.arrayContaining(["ISSUER", "DATABASE_URL"])]);
+    }
+    expect(wrongOf({ NODE_ENV: "prod" })).toEqual(["NODE_ENV"]);
+    const file = join(mkdtempSync(join(tmpdir(), "empty-")), "password");
+    writeFileSync(file, "\n");
+    const sasl = { KAFKA_BROKERS: "kafka:9092", KAFKA_SASL_MECHANISM: "plain", KAFKA_SASL_USERNAME: "auth" };
+    const empty = wrongOf({ ...production, ...sasl, KAFKA_SASL_PASSWORD_FILE: file });
+    expect(empty).toContain("KAFKA_SASL_PASSWORD_FILE");
+  });
+
   it("C-60 takes an origin of another scheme as a plain string", () => {
     const corsOf = (origins: string) => readConfig({ ...production, CORS_ORIGINS: origins }).config.corsOrigins;
     expect(corsOf("capacitor://localhost,https://portal.example.com")).toEqual([
       "capacitor://localhost",
       "https://portal.example.com",
     ]);
-    for (const wrong of ["https://portal.example.com/", "portal.example.com", "capacitor://localhost/x", "null"]) {
+    for (const wrong of [
+      "https://portal.example.com/",
+      "portal.example.com",
+      "capacitor://localhost/x",
+      "null",
+      "https://*.example.com",
+    ]) {
       expect([wrong, wrongOf({ ...production, CORS_ORIGINS: wrong })]).toEqual([wrong, ["CORS_ORIGINS"]]);
     }
   });

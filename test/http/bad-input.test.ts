@@ -388,6 +388,14 @@ describe("what other software sends", () => {
         const headers = { authorization: `Bearer ${access_token}`, "content-type": type };
         expect([init, (await fetch(`${app.url}/userinfo`, { ...init, headers })).status]).toEqual([init, 200]);
       }
+      if (type.includes("form")) return;
+      // without a token anywhere it is the gateway's 401 (section 6 of the contract), not a matter of the body
+      const answer = await fetch(`${app.url}/userinfo`, {
+        method: "POST",
+        headers: { "content-type": type },
+        body: "{}",
+      });
+      expect([answer.status, await answer.json()]).toEqual([401, { error: "Unauthorized" }]);
     },
   );
 
@@ -399,6 +407,8 @@ describe("what other software sends", () => {
       [415, "/oauth2/token", { method: "POST", body: "x" }],
       [405, "/oauth2/token", { method: "GET" }],
       [401, "/userinfo", {}],
+      [404, "/oauth2/token/", {}],
+      [404, "/api/users/no-such-call", {}],
       [400, "/api/users/signup", { method: "POST", body: "{", headers: { "content-type": "application/json" } }],
     ];
     for (const [status, path, init] of refusals) {
@@ -412,6 +422,45 @@ describe("what other software sends", () => {
       headers: { origin: "https://evil.example" },
     });
     expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
+  });
+
+  it("C-59 lets an allowed origin read that its URL or its headers are too long, and no other", async () => {
+    const origin = "http://localhost:3000";
+    const answerTo = (...parts: string[]): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
+        let answer = "";
+        socket.setNoDelay(true).on("data", (data) => (answer += data.toString()));
+        socket.once("close", () => resolve(answer)).once("error", reject);
+        for (const part of parts) socket.write(part);
+      });
+    const long = "x".repeat(20_000);
+    const request = (line: string, from: string) => `${line} HTTP/1.1\r\nhost: a\r\norigin: ${from}\r\n`;
+    const url = await answerTo(`GET /userinfo?x=${long} HTTP/1.1\r\nhost: a\r\norigin: ${origin}\r\n\r\n`);
+    expect(url).toMatch(/^HTTP\/1.1 414 .*\r\naccess-control-allow-origin: (\*|http:\/\/localhost:3000)\r\n/s);
+    const headers = `x-long: ${long}\r\n\r\n`;
+    const token = await answerTo(request("POST /oauth2/token", origin) + headers);
+    expect(token).toMatch(/^HTTP\/1.1 431 .*\r\naccess-control-allow-origin: http:\/\/localhost:3000\r\n/s);
+    const malformed = await answerTo(`${request("GET /api/users/me", origin)}no header\r\n\r\n`);
+    expect(malformed).toMatch(/^HTTP\/1.1 400 .*\r\naccess-control-allow-origin: http:\/\/localhost:3000\r\n/s);
+    const foreign = await answerTo(request("POST /oauth2/token", "https://evil.example") + headers);
+    const page = await answerTo(request("GET /login", origin) + headers);
+    for (const answer of [foreign, page]) expect(answer).toMatch(/^HTTP\/1.1 431 (?!.*access-control)/s);
+  });
+
+  it("C-59 lets any origin read what is refused among the public documents", async () => {
+    const refusals: [number, string, RequestInit][] = [
+      [404, "/.well-known/oauth-protected-resource", {}],
+      [404, "/.well-known/openid-configuration/", {}],
+      [405, "/oauth2/jwks", { method: "POST", body: new URLSearchParams({ a: "b" }) }],
+      [405, "/.well-known/openid-configuration", { method: "DELETE" }],
+      [400, "/.well-known/%zz", {}],
+    ];
+    for (const [status, path, init] of refusals) {
+      const answer = await fetch(app.url + path, { ...init, headers: { origin: "https://anyone.example" } });
+      const allowed = answer.headers.get("access-control-allow-origin");
+      expect([path, answer.status, allowed]).toEqual([path, status, "*"]);
+    }
   });
 
   it("C-59 lets an allowed origin read that it asked too often", async () => {

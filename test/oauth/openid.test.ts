@@ -412,6 +412,11 @@ describe("OpenID Connect", () => {
       expect((await first.browser.get(authorizeUrl(app.url, careful))).headers.get("location")).toMatch(/^\/login\?/);
       const longer = authorizeUrl(app.url, { ...careful, extra: { max_age: "10000" } });
       expect(answerOf(await first.browser.get(longer)).get("code")).toBeTruthy();
+      // the largest number of 32 bits, and more
+      for (const most of ["2147483647", "9007199254740"]) {
+        const ever = authorizeUrl(app.url, { ...careful, extra: { max_age: most } });
+        expect(answerOf(await first.browser.get(ever)).get("code")).toBeTruthy();
+      }
       const later = await getCode(app.url, ada, { ...careful, browser: first.browser });
       const body = { redirect_uri: careful.redirectUri, client_id: careful.clientId };
       const response = await redeem(app.url, later.code, later.verifier, body);

@@ -53,6 +53,7 @@ const machine = {
 const machines = [
   { ...machine, client_id: "machine" },
   { ...machine, client_id: "narrow", scope: "orders.read" },
+  { ...machine, client_id: "both", scope: "openid profile read" },
 ];
 
 let app: TestApp;
@@ -205,5 +206,15 @@ describe("the catalogue of scopes", () => {
     const html = await (await page.get(location.href)).text();
     expect(html).toContain("see your orders &amp; invoices");
     expect(hiddenFields(html)["request"]).toBeDefined();
+  });
+
+  it("a client that signs users in too gets, by client credentials and without naming a scope, all of its scopes but openid", async () => {
+    const token = (scope: Record<string, string>) => {
+      const form = { grant_type: "client_credentials", client_id: "both", client_secret: machine.client_secret };
+      return postForm(`${app.url}/oauth2/token`, { ...form, ...scope });
+    };
+    expect(await (await token({})).json()).toMatchObject({ scope: "profile read" });
+    const asked = await token({ scope: "openid read" });
+    expect([asked.status, await asked.json()]).toEqual([400, expect.objectContaining({ error: "invalid_scope" })]);
   });
 });

@@ -57,7 +57,7 @@ describe("the verification of an e-mail address", () => {
     ]);
   });
 
-  it("gives a new address to the account when it is verified, and tells the old one", async () => {
+  it("S-169 S-171 gives a new address to the account when it is verified and its password was given, tells the old one, and ends its reset link", async () => {
     const account = await signUp(app.url);
     const email = uniqueEmail();
     expect((await move(account, email, "a wrong password")).status).toBe(400);

@@ -5,6 +5,7 @@ import { describeRequest } from "../../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readLogoutRequest } from "../../oauth/logout/logout.ts";
 import { PATHS } from "../../oauth/paths.ts";
+import { scopesOf } from "../../oauth/scopes.ts";
 import { setRetryAfter, toAuthError } from "../error-table.ts";
 import { CookiesNeeded, FormRefused } from "../forms.ts";
 import { PAGE_OF_FORM } from "../pages-of-forms.ts";
@@ -26,7 +27,7 @@ export function onErrorPage(ctx: OAuthContext) {
     return showError({ ctx, request, reply }, own ?? error.code, {
       description: error.description,
       clientName: wayBack?.clientName ?? null,
-      languages: wayBack?.languages ?? [],
+      languages: wayBack?.languages ?? request.wantedLanguages ?? [],
       retry: wayBack?.path ?? (own !== null && request.method === "POST" ? retryPath(request) : null),
       ...(isFlood ? { sameForAll: error.code } : {}),
     });
@@ -118,7 +119,11 @@ async function wayBackToLogout({ ctx, request }: Visit): Promise<WayBack | null>
     const parameters = logoutOf(formOf(request));
     const { clientName } = await readLogoutRequest(ctx, parameters);
     if (clientName === null) return null;
-    return { path: `${PATHS.logout}?${new URLSearchParams(parameters)}`, clientName, languages: [] };
+    return {
+      path: `${PATHS.logout}?${new URLSearchParams(parameters)}`,
+      clientName,
+      languages: scopesOf(parameters["ui_locales"] ?? ""),
+    };
   } catch (error) {
     if (error instanceof AuthError) return null;
     throw error;
@@ -187,6 +192,6 @@ function readable(read: () => Parameters): Parameters {
 }
 
 function logoutOf(form: Parameters): Parameters {
-  const names = ["post_logout_redirect_uri", "client_id", "state"];
+  const names = ["post_logout_redirect_uri", "client_id", "state", "ui_locales"];
   return Object.fromEntries(Object.entries(form).filter(([name]) => names.includes(name)));
 }

@@ -91,10 +91,13 @@ export function verificationUriComplete(ctx: OAuthContext, userCode: string): st
   return `${ctx.config.issuer}${PATHS.device}?user_code=${userCode}`;
 }
 
-/** A user code however it was typed: any case, with or without dash and spaces. @returns XXXX-XXXX; null: it cannot be one */
+/** A user code however it was typed: any case and width, with or without dash and spaces. @returns XXXX-XXXX; null: it cannot be one */
 export function readUserCode(typed: string): string | null {
   if (typed.length > 50) return null;
-  const code = typed.replaceAll(/[\s\-\u2010-\u2015]/g, "").toUpperCase();
+  const code = typed
+    .normalize("NFKC")
+    .replaceAll(/[\s\p{Pd}\p{Cf}\u2212\u30fc]/gu, "")
+    .toUpperCase();
   return userCodeForm.test(code) ? `${code.slice(0, 4)}-${code.slice(4)}` : null;
 }
 

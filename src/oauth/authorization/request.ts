@@ -250,7 +250,8 @@ function readPrompt(given: string | undefined): string[] {
 
 function readMaxAge(given: string | undefined): number | null {
   if (given === undefined) return null;
-  if (/^\d{1,9}$/.test(given)) return Number(given);
+  // also the largest of 32 bits, by which libraries say "any"
+  if (/^\d{1,15}$/.test(given)) return Number(given);
   throw new ClientError("invalid_request", "max_age must be a number of seconds");
 }
 

@@ -49,6 +49,7 @@ const notSupported: readonly string[] = [
   "authorization_encrypted_response_alg",
   "authorization_encrypted_response_enc",
   "tls_client_certificate_bound_access_tokens",
+  "require_signed_request_object",
 ];
 
 /** Of this service's answers: RFC 7592 section 2.2 keeps them out of requests. */
@@ -77,7 +78,10 @@ const leftOutUnlessRead: readonly string[] = [
 ];
 
 /** What other servers know and this one has not, as it is without being named. */
-const notSupportedDefaults: Json = { tls_client_certificate_bound_access_tokens: false };
+const notSupportedDefaults: Json = {
+  tls_client_certificate_bound_access_tokens: false,
+  require_signed_request_object: false,
+};
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -18,9 +18,10 @@ export const clientCredentialsGrant: Grant = async (ctx, { client, secret, dpopJ
   if (client.metadata.token_endpoint_auth_method === "none") {
     throw new AuthError("unauthorized_client", "client_credentials requires client authentication");
   }
-  const allowed = scopesOfClient(ctx, client);
+  // no user signs in: a client that has `openid` for its users gets all others where it names none
+  const allowed = scopesOfClient(ctx, client).filter((scope) => scope !== "openid");
   const asked = askedScopes(ctx, client, allowed, parameters);
-  const refused = asked.filter((scope) => !allowed.includes(scope) || scope === "openid");
+  const refused = asked.filter((scope) => !allowed.includes(scope));
   if (refused.length > 0) {
     throw new AuthError("invalid_scope", "the client may not request one of these scopes");
   }

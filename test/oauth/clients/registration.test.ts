@@ -237,6 +237,7 @@ describe("dynamic client registration", () => {
       refresh_token_rotation: true,
       refresh_token_reuse_window: 10,
       tls_client_certificate_bound_access_tokens: false,
+      require_signed_request_object: false,
     };
     expect(await registered(defaults)).toMatchObject({ client_id: expect.any(String) });
     // each profile has its own defaults
@@ -246,6 +247,7 @@ describe("dynamic client registration", () => {
       ["require_pkce", false],
       ["refresh_token_reuse_window", 60],
       ["tls_client_certificate_bound_access_tokens", true],
+      ["require_signed_request_object", true],
     ] as const) {
       const refused = await register({ redirect_uris: [redirectUri], [member]: value });
       expect([refused.status, ((await refused.json()) as Json)["error_description"]]).toEqual([

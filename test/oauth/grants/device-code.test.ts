@@ -204,7 +204,10 @@ describe("the device authorization grant", () => {
   it("S-147 takes a code as people type it, and nothing else", async () => {
     const browser = await signedIn();
     const { user_code: code } = await start();
-    for (const typed of [code.toLowerCase(), code.replace("-", ""), ` ${code.replace("-", " ")} `]) {
+    // as a Japanese keyboard types it
+    const wide = [...code].map((each) => String.fromCodePoint((each.codePointAt(0) ?? 0) + 0xfee0)).join("");
+    const spaced = ` ${code.replace("-", " ")} `;
+    for (const typed of [code.toLowerCase(), code.replace("-", ""), spaced, wide, code.replace("-", "ー")]) {
       const page = await type(browser, typed);
       expect(page.status).toBe(200);
       expect(await page.text()).toContain(code);

@@ -57,6 +57,20 @@ it("S-127 without a hint shows a page first, also to a browser that is not signe
   expect(await answer.text()).toContain(`href="${out}?state=x"`);
 });
 
+it("S-127 speaks the language that the application asks for (ui_locales, RP-Initiated Logout 1.0 section 2)", async () => {
+  const { browser } = await getTokens(app.url, await signUp(app.url), a);
+  const languageOf = (answer: Response) => answer.headers.get("content-language");
+  const french = { ui_locales: "xx fr-CA" };
+  expect(
+    languageOf(await browser.get(logoutUrl({ ...french, post_logout_redirect_uri: "https://evil.example" }))),
+  ).toBe("fr");
+  const asked = await browser.get(logoutUrl(french));
+  expect([asked.status, languageOf(asked)]).toEqual([200, "fr"]);
+  expect(hiddenFields(await asked.text())).toMatchObject(french);
+  expect(languageOf(await browser.submit(logoutUrl(french), {}))).toBe("fr");
+  expect(languageOf(await new TestBrowser().get(logoutUrl(french)))).toBe("fr");
+});
+
 it("C-31 a question that somebody else answers, who signed in meanwhile, leads back to it by the application's name", async () => {
   const { browser } = await getTokens(app.url, await signUp(app.url), a);
   const url = logoutUrl({ client_id: "a", post_logout_redirect_uri: out });

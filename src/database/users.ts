@@ -342,17 +342,20 @@ export class Users implements UserStore {
     if (seq !== null) await this.#outbox.append(sql, uuid, seq, event);
   }
 
-  async setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean> {
+  async setDisabled(uuid: string, disabled: boolean, now: number, reopened?: AuthEvent): Promise<boolean> {
     return this.#database.transaction(
       async (sql) => {
+        const open = "UPDATE users SET closed_at = NULL WHERE uuid = ? AND closed_at IS NOT NULL";
+        const wasClosed = !disabled && (await sql.change(open, [uuid])) === 1;
         const found = await sql.change(
           disabled
             ? "UPDATE users SET disabled_at = CASE WHEN disabled_at IS NULL OR disabled_at = closed_at THEN ? ELSE disabled_at END, updated_at = ? WHERE uuid = ?"
-            : "UPDATE users SET disabled_at = NULL, closed_at = NULL, updated_at = ? WHERE uuid = ?",
+            : "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE uuid = ?",
           disabled ? [now, now, uuid] : [now, uuid],
         );
         if (found === 0) return false;
         if (disabled) await endEverythingOf(sql, this.#tellers, uuid, "user_disabled", now);
+        if (wasClosed && reopened !== undefined) await this.#tell(sql, uuid, reopened);
         return true;
       },
       { repeatable: true },

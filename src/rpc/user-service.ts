@@ -145,7 +145,7 @@ export function userService(ctx: OAuthContext): ServiceImpl<typeof UserService> 
     },
 
     async enableUser({ uuid }, context) {
-      await withinDeadline(context, () => setUserDisabled(ctx, readUuid("uuid", uuid), false));
+      await withinDeadline(context, () => setUserDisabled(ctx, readUuid("uuid", uuid), false, askerOf(context)));
       return {};
     },
 

@@ -131,8 +131,11 @@ export interface UserStore {
     event: AuthEvent,
     acting?: ActingSession,
   ): Promise<"changed" | "lost">;
-  /** Disabling ends every session, pending code, reset token and authorization. False: no such user. */
-  setDisabled(uuid: string, disabled: boolean, now: number): Promise<boolean>;
+  /**
+   * Disabling ends every session, pending code, reset token and authorization. Enabling opens a closed account too.
+   * @param reopened what then is told @returns false: no such user
+   */
+  setDisabled(uuid: string, disabled: boolean, now: number, reopened?: AuthEvent): Promise<boolean>;
   /**
    * Closes the account at the event's time: it is disabled, everything of it ends. False: no such user, or it is disabled already.
    * @param acting as in `changePassword`

@@ -18,7 +18,7 @@ const refusedHeaders = ["jku", "x5u", "x5c", "crit", "b64", "zip"];
 
 /**
  * @param algs which `alg` the header may have
- * @param typs which `typ` it may have; undefined: none
+ * @param typs which `typ` it may have, without `application/` (RFC 7515 section 4.1.9); undefined: none
  * @returns null for what is no compact JWS of JSON without duplicate names, of one of these algorithms and types
  */
 export function parseForeignJwt(
@@ -35,9 +35,14 @@ export function parseForeignJwt(
   if (header === null || claims === null || readBase64url(signature) === null) return null;
   const named = header["alg"] === "Ed25519" ? "EdDSA" : header["alg"];
   const alg = algs.find((each) => each === named);
-  if (alg === undefined || !typs.includes(header["typ"])) return null;
+  if (alg === undefined || !typs.includes(mediaTypeOf(header["typ"]))) return null;
   if (refusedHeaders.some((name) => Object.hasOwn(header, name))) return null;
   return { text, alg, header, claims };
+}
+
+/** With or without `application/` it is the same (RFC 7515 section 4.1.9). */
+function mediaTypeOf(typ: unknown): unknown {
+  return typeof typ === "string" ? typ.replace(/^application\/(?!.*\/)/, "") : typ;
 }
 
 /** Seconds since 1970. A NumericDate may have a fraction (RFC 7519 section 2). */

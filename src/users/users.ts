@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
 import { AuthError } from "../errors.ts";
-import { type Asker, passwordChanged, UNKNOWN_ASKER } from "../events.ts";
+import { type Asker, passwordChanged, UNKNOWN_ASKER, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import type { ActingSession } from "../store/session.ts";
 import type { User, UserToSignIn, UserWithPassword } from "../store/users.ts";
@@ -272,10 +272,21 @@ export async function setPassword(ctx: Context, uuid: string, password: string):
   securityEvent(ctx, "password_changed", { sub: uuid });
 }
 
-/** Disables or enables a user. A disabled user loses every session and authorization and cannot sign in. @throws AuthError not_found */
-export async function setUserDisabled(ctx: Context, uuid: string, disabled: boolean): Promise<void> {
-  await getUser(ctx, uuid);
-  if (!(await ctx.store.users.setDisabled(uuid, disabled, ctx.clock.now()))) throw unknownUser();
+/**
+ * Disables or enables a user. A disabled user loses every session and authorization and cannot sign in. Enabling opens a closed account,
+ * which its owner is told.
+ * @throws AuthError not_found
+ */
+export async function setUserDisabled(
+  ctx: Context,
+  uuid: string,
+  disabled: boolean,
+  asker: Asker = UNKNOWN_ASKER,
+): Promise<void> {
+  const user = await getUser(ctx, uuid);
+  const now = ctx.clock.now();
+  const reopened = userSecurity(user, { kind: "DELETION_CANCELLED", detail: "" }, asker, now);
+  if (!(await ctx.store.users.setDisabled(uuid, disabled, now, reopened))) throw unknownUser();
   securityEvent(ctx, disabled ? "user_disabled" : "user_enabled", { sub: uuid });
 }
 

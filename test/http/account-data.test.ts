@@ -330,7 +330,10 @@ describe("the data page", () => {
     const login = await new TestBrowser().submit(`${app.url}/login`, { ...account });
     expect([login.status, (await login.text()).includes(a.data.restoreTitle)]).toEqual([401, false]);
     await users().enableUser({ uuid });
+    await users().enableUser({ uuid });
     await getTokens(app.url, account);
+    await until(() => (kindsOf(uuid).includes("DELETION_CANCELLED") ? true : undefined));
+    expect(kindsOf(uuid).filter((kind) => kind === "DELETION_CANCELLED")).toHaveLength(1);
     await expect(users().cancelDeletion({ uuid })).rejects.toThrow(/not closed/);
   });
 });

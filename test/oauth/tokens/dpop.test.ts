@@ -105,6 +105,11 @@ describe("a DPoP proof at the token endpoint", () => {
     expect(claimsOf(body.access_token ?? "")["cnf"]).toEqual({ jkt: by.thumbprint });
   });
 
+  it("takes a typ with application/ before it (RFC 7515 section 4.1.9)", async () => {
+    expect((await ask(await prove({ header: { typ: "application/dpop+jwt" } }))).status).toBe(200);
+    expect((await ask(await prove({ header: { typ: "application/application/dpop+jwt" } }))).status).toBe(400);
+  });
+
   it("leaves tokens as they are without one", async () => {
     const { status, body } = await ask(undefined);
     expect([status, body.token_type]).toEqual([200, "Bearer"]);

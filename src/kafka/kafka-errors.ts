@@ -30,9 +30,17 @@ export class NotAcknowledged extends PublishError {
   }
 }
 
+/** A partition has no leader: nothing was sent. */
+export class NoLeader extends PublishError {
+  constructor(topic: string, partition: number) {
+    super("away", `no leader: ${topic}/${partition}`);
+  }
+}
+
 /** Did the broker answer for a partition, so that others may be well? */
 export function isPartitionFailure(error: PublishError): boolean {
-  return error instanceof NotAcknowledged || protocolCodes(error).some((code) => partitionCodes.has(code));
+  if (error instanceof NotAcknowledged || error instanceof NoLeader) return true;
+  return protocolCodes(error).some((code) => partitionCodes.has(code));
 }
 
 /** Does the broker refuse the credentials? */

@@ -4,6 +4,7 @@ import { EVENT_TOPICS } from "./encode.ts";
 import type { Logger } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, trackSockets } from "./kafka-client.ts";
 import { isNotAllowed } from "./kafka-errors.ts";
+import { haveLeaders } from "./metadata.ts";
 
 /** Deadline of one attempt (milliseconds). */
 const attemptMs = 15_000;
@@ -40,7 +41,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
   const { log, topicPartitions: numPartitions = 3, topicReplication: replicationFactor = -1 } = options;
   const connection = trackSockets(options.ssl);
   try {
-    const created = await withDeadline(attemptMs, [closing], async () => {
+    const created = await withDeadline(attemptMs, [closing], async (signal) => {
       const { kafka } = await openKafka(options, connection.socketFactory);
       const admin = kafka.admin();
       await admin.connect();
@@ -51,6 +52,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
         await admin.createTopics({
           topics: missing.map((topic) => ({ topic, numPartitions, replicationFactor, configEntries })),
         });
+        await haveLeaders(admin, missing, signal);
       }
       await admin.disconnect();
       return missing;

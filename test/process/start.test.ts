@@ -213,10 +213,11 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     socket.on("data", (chunk) => (answer += String(chunk))).on("error", () => {});
     await once(socket, "connect");
     socket.write(text);
-    return { ended: new Promise((resolve) => socket.on("close", resolve)), answer: () => answer };
+    const ended = new Promise((resolve) => socket.on("close", resolve));
+    return { ended, answer: () => answer, send: (rest: string) => socket.write(rest) };
   };
-  const head = (length: number) =>
-    `POST /api/users/signup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
+  const head = (length: number, path = "/api/users/signup", type = "application/json") =>
+    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${internalBasic}\r\nContent-Type: ${type}\r\nContent-Length: ${length}\r\n\r\n`;
   const body = JSON.stringify({ email: "c08@example.com", password: "correct horse battery", nickname: "nick" });
   const half = await connect(service.http, `${head(500)}{"email":`);
   const halfInternal = await connect(service.internal, `${head(500)}{`);
@@ -225,12 +226,30 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     await connect(service.internal, ""),
     await connect(service.grpc, ""),
   ];
+  const slow = [
+    await connect(service.http, head(7, "/oauth2/introspect", "application/x-www-form-urlencoded")),
+    await connect(service.internal, head(13, "/auth.v1.IntrospectionService/Introspect")),
+  ];
   const signUp = await connect(service.http, head(body.length) + body);
   // by its answer the sign-up has been read, and its password is being hashed
   await fetch(`http://127.0.0.1:${service.http}/oauth2/jwks`);
   service.child.kill("SIGTERM");
   // npm passes on what its group gets: the same signal twice
   service.child.kill("SIGINT");
+  for (const port of [service.http, service.internal]) {
+    const isListening = () =>
+      connect(port, "").then(
+        () => true,
+        () => false,
+      );
+    while (await isListening()) await new Promise((done) => setTimeout(done, 20));
+  }
+  slow[0]?.send("token=x");
+  slow[1]?.send('{"token":"x"}');
+  for (const { ended, answer } of slow) {
+    await ended;
+    expect(answer()).toMatch(/^HTTP\/1\.1 200 .*\r\nconnection: close\r\n/is);
+  }
   await signUp.ended;
   expect(signUp.answer()).toMatch(/^HTTP\/1\.1 201 /);
   expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");

@@ -11,7 +11,7 @@ import { afterEach, describe, expect, it } from "@jest/globals";
 import { main } from "../commands/program.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import { freePorts } from "../support/app.ts";
-import { internalBasic } from "../support/flow.ts";
+import { internalBasic, signUp } from "../support/flow.ts";
 import { watchStart } from "../support/probes.ts";
 
 const children: ChildProcess[] = [];
@@ -230,7 +230,7 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     await connect(service.http, head(7, "/oauth2/introspect", "application/x-www-form-urlencoded")),
     await connect(service.internal, head(13, "/auth.v1.IntrospectionService/Introspect")),
   ];
-  const signUp = await connect(service.http, head(body.length) + body);
+  const signing = await connect(service.http, head(body.length) + body);
   // by its answer the sign-up has been read, and its password is being hashed
   await fetch(`http://127.0.0.1:${service.http}/oauth2/jwks`);
   service.child.kill("SIGTERM");
@@ -250,11 +250,25 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     await ended;
     expect(answer()).toMatch(/^HTTP\/1\.1 200 .*\r\nconnection: close\r\n/is);
   }
-  await signUp.ended;
-  expect(signUp.answer()).toMatch(/^HTTP\/1\.1 201 /);
-  expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
+  await signing.ended;
+  expect(signing.answer()).toMatch(/^HTTP\/1\.1 201 /);
+  expect(signing.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
   expect((await service.ended)[0]).toBe(0);
   for (const { ended } of [half, halfInternal, ...silent]) await ended;
+});
+
+it("C-08 ends with 0 in time at SIGTERM while a mail server that says nothing has a mail", async () => {
+  const silent = net.createServer((socket) => socket.on("error", () => {})).unref();
+  await once(silent.listen(0, "127.0.0.1"), "listening");
+  const { port } = silent.address() as net.AddressInfo;
+  const service = await start({ SMTP_URL: `smtp://127.0.0.1:${port}`, MAIL_FROM: "auth@example.com" });
+  await up(service);
+  const asked = once(silent, "connection");
+  await signUp(`http://localhost:${service.http}`);
+  await asked;
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toEqual([0, null]);
+  silent.close();
 });
 
 describe("C-19 certificates that are replaced", () => {

@@ -172,11 +172,13 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     closers.push(() => context[Symbol.asyncDispose]());
     await prepareEventsFile(config);
     startEvents(context, settings.secrets, closers);
-    await startMail(context, settings.secrets, closers);
-    startJobs(context, closers);
+    const together = new Closers();
+    closers.push(() => together.closeTogether());
+    await startMail(context, settings.secrets, together);
+    startJobs(context, together);
     watchState(context);
     const takesOver = { turn: overrides.turn, handOver: room.handOver };
-    const reload = await startListeners(context, closers, readiness(context, state), takesOver);
+    const reload = await startListeners(context, together, readiness(context, state), takesOver);
     const close = async () => {
       state.draining = true;
       if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
@@ -200,6 +202,12 @@ class Closers {
 
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).reverse()) await close();
+  }
+
+  /** For parts that do not need one another: together they have the time that one has. */
+  async closeTogether(): Promise<void> {
+    const results = await Promise.allSettled(this.#closers.splice(0).map((close) => close()));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 }
 
@@ -311,29 +319,26 @@ async function startListeners(
 ): Promise<() => void> {
   const { config, log, metrics } = context;
   const tls = config.internalTls;
-  // side by side: together they have the time that one has
-  const listeners: (() => PromiseLike<void>)[] = [];
-  closers.push(async () => void (await Promise.all(listeners.map((close) => close()))));
   const http = await listen("HTTP", config, () => startHttpServer(context));
-  listeners.push(http.close);
+  closers.push(http.close);
   const reflection = config.production ? "authorized" : "open";
   const grpc = await listen("GRPC", config, () => startGrpcServer(context, { ...config.grpc, tls, reflection }));
-  listeners.push(() => grpc.close(grpcGraceMs));
+  closers.push(() => grpc.close(grpcGraceMs));
   const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
   watch.unref();
-  listeners.push(async () => clearInterval(watch));
+  closers.push(async () => clearInterval(watch));
   await turn?.();
   const internal = await listen("INTERNAL_HTTP", config, () =>
     startInternalListener(context, { ...config.internalHttp, tls, ready, handOver }),
   );
-  listeners.push(internal.close);
+  closers.push(internal.close);
   if (tls === null) return () => {};
   const certificates = followTlsFiles(tls, [grpc, internal], {
     expires: (at) => metrics.certificateExpires.set(at / 1000),
     changed: () => log.info("the internal listeners have a new certificate"),
     unusable: (error) => log.error({ err: error }, "the files of GRPC_TLS_* cannot be used: the certificate stays"),
   });
-  listeners.push(async () => certificates.close());
+  closers.push(async () => certificates.close());
   return certificates.reload;
 }
 

@@ -89,13 +89,12 @@ async function insertClient(
     created_at: client.createdAt,
     updated_at: client.createdAt,
   });
-  // one that was removed and had this id: its tokens stay revoked, those of this one are not. Read after the insert, which waits for a
-  // removal that goes on
-  const [earlier] = await sql.rows<{ epoch: number | null }>(
-    "SELECT MAX(epoch) AS epoch FROM revocation WHERE kind = 'client' AND value = ?",
-    [client.clientId],
-  );
-  if (earlier?.epoch === null || earlier === undefined) return;
+  // one that was removed and had this id: its tokens stay revoked, those of this one are not. The feed does not tell: replicas and verifiers
+  // remember what it says for longer than it does. Read after the insert, which waits for a removal that goes on
+  const [earlier] = await sql.rows<{ epoch: number }>("SELECT epoch FROM removed_client WHERE client_id = ?", [
+    client.clientId,
+  ]);
+  if (earlier === undefined) return;
   await sql.change("UPDATE oauth2_registered_client SET epoch = ? WHERE client_id = ?", [
     Number(earlier.epoch),
     client.clientId,
@@ -304,6 +303,8 @@ export class Clients implements ClientStore {
       await sql.change("DELETE FROM oauth2_registered_client WHERE client_id = ?", [clientId]);
       await sql.change("DELETE FROM oauth2_client_secret WHERE client_id = ?", [clientId]);
       const epoch = (client.epoch ?? 0) + 1;
+      const again = await sql.change("UPDATE removed_client SET epoch = ? WHERE client_id = ?", [epoch, clientId]);
+      if (again === 0) await insert(sql, "removed_client", { client_id: clientId, epoch });
       await this.#feed.append(sql, "client", [clientId], "client_removed", now, { epoch });
       return true;
     });

@@ -346,6 +346,9 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       ix_notice_expires: ["expires_at"],
     },
   },
+  removed_client: {
+    columns: { client_id: "varchar(191) pk", epoch: "bigint" },
+  },
   issuer: {
     columns: { id: "int pk", url: "text", since: "bigint" },
   },

@@ -5,7 +5,7 @@ import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
-import { closeHttp } from "../net/close-http.ts";
+import { closerOf } from "../net/close-http.ts";
 import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -135,6 +135,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     },
     clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
+  const closeHttp = closerOf(app.server);
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);
@@ -164,27 +165,17 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
       if (!isPublicDocument(request.url)) ctx.requestLimit.take(request.ip);
     });
   }
-  let closing = false;
-  // an answer under way when the closing begins tells its client that the connection ends
-  const sayClosing = (scope: FastifyInstance) =>
-    scope.addHook("onSend", (_request, reply, _payload, done) => {
-      if (closing) reply.header("connection", "close");
-      done();
-    });
   await app.register(async (scope) => {
-    sayClosing(scope);
     sendHeaders(scope, pageHeaders);
     await scope.register(cookie);
     addEndpoints(scope, ctx, pages, { arePages: true });
   });
   await app.register(async (scope) => {
-    sayClosing(scope);
     await scope.register(cors, () => corsOf(ctx));
     offerNonces(scope, ctx);
     addEndpoints(scope, ctx, browserApi);
   });
   await app.register(async (scope) => {
-    sayClosing(scope);
     addEndpoints(scope, ctx, documents, { leaving: "OPTIONS" });
   });
   await app.register(async (scope) => {
@@ -194,10 +185,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   await app.listen(config.http);
   return {
     port: (app.server.address() as AddressInfo).port,
-    close: () => {
-      closing = true;
-      return closeHttp(app.server, () => app.close(), closeGraceMs);
-    },
+    close: () => closeHttp(() => app.close(), closeGraceMs),
   };
 }
 

@@ -2,6 +2,7 @@ import net from "node:net";
 import tls from "node:tls";
 import type { KafkaConfig, SASLOptions } from "kafkajs";
 import type { Logger } from "./event-publisher.ts";
+import { readPastLeaderless } from "./metadata.ts";
 
 export interface KafkaOptions {
   /** `host:port` of each bootstrap broker. */
@@ -31,6 +32,7 @@ type SocketFactory = NonNullable<KafkaConfig["socketFactory"]>;
 /** The client library, loaded when Kafka is used, and its configuration for connections made by `socketFactory`. */
 export async function openKafka(options: KafkaOptions, socketFactory: SocketFactory) {
   const { default: kafkajs } = await import("kafkajs");
+  readPastLeaderless();
   const { brokers, ssl, sasl, clientId = "auth-service", log } = options;
   const config: KafkaConfig = {
     clientId,

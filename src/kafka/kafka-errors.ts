@@ -13,6 +13,8 @@ const notAllowedCodes = new Set([
   29 /* TOPIC_AUTHORIZATION_FAILED */, 31 /* CLUSTER_AUTHORIZATION_FAILED */, 44 /* POLICY_VIOLATION */,
 ]);
 
+const topicExists = 36;
+
 /** A partition has no leader or too few replicas, or its leader cannot store. */
 const partitionCodes = new Set([
   5 /* LEADER_NOT_AVAILABLE */, 6 /* NOT_LEADER_OR_FOLLOWER */, 7 /* REQUEST_TIMED_OUT */,
@@ -30,9 +32,17 @@ export class NotAcknowledged extends PublishError {
   }
 }
 
+/** A partition has no leader: nothing was sent. */
+export class NoLeader extends PublishError {
+  constructor(topic: string, partition: number) {
+    super("away", `no leader: ${topic}/${partition}`);
+  }
+}
+
 /** Did the broker answer for a partition, so that others may be well? */
 export function isPartitionFailure(error: PublishError): boolean {
-  return error instanceof NotAcknowledged || protocolCodes(error).some((code) => partitionCodes.has(code));
+  if (error instanceof NotAcknowledged || error instanceof NoLeader) return true;
+  return protocolCodes(error).some((code) => partitionCodes.has(code));
 }
 
 /** Does the broker refuse the credentials? */
@@ -52,6 +62,18 @@ export function toPublishError(error: unknown): PublishError {
 /** Did the broker refuse to create topics, for good? */
 export function isNotAllowed(error: unknown): boolean {
   return protocolCodes(error).some((code) => notAllowedCodes.has(code));
+}
+
+/** Why the broker does not make topics as they were asked for, until somebody changes something. Null: that is not what the error is about. */
+export function topicRefusal(error: unknown): string | null {
+  const errors = causes(error).flatMap((link): unknown[] =>
+    "errors" in link && Array.isArray(link.errors) ? link.errors : [],
+  );
+  const told = errors.filter((each): each is Error & { topic?: unknown } => {
+    const { retriable, code } = each as { retriable?: unknown; code?: unknown };
+    return each instanceof Error && retriable === false && code !== topicExists;
+  });
+  return told.length === 0 ? null : told.map(({ topic, message }) => `${topic}: ${message}`).join("; ");
 }
 
 function failureOf(error: unknown): PublishFailure {

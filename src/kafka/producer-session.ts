@@ -2,7 +2,8 @@ import type { Message, PartitionMetadata, Producer } from "kafkajs";
 import { withDeadline } from "../deadline.ts";
 import type { OutboundEvent } from "./encode.ts";
 import { type KafkaOptions, openKafka, REQUEST_TIMEOUT_MS, trackSockets } from "./kafka-client.ts";
-import { NotAcknowledged } from "./kafka-errors.ts";
+import { NoLeader, NotAcknowledged } from "./kafka-errors.ts";
+import { isWithoutLeader } from "./metadata.ts";
 
 /**
  * One idempotent producer and its connections. A session does not outlive a failed send: kafkajs gives the sequence numbers of a failed
@@ -11,6 +12,7 @@ import { NotAcknowledged } from "./kafka-errors.ts";
  *
  * A send believes only what it counted. When a partition's leader moves during a send, kafkajs 2.2.4 tries again without the brokers
  * that have answered: what moved to one of them is never sent, and the send resolves with fewer partitions than it was asked for.
+ * A send to a partition without a leader fails before anything of it is sent.
  */
 export class ProducerSession {
   readonly #connection: ReturnType<typeof trackSockets>;
@@ -99,7 +101,9 @@ async function openProducer(
             partitionMetadata: partitionMetadata as PartitionMetadata[],
             message: { ...message, key: key ?? null },
           });
-        return choose(topic, message.key, choosePartition);
+        const partition = choose(topic, message.key, choosePartition);
+        if (isWithoutLeader(partitionMetadata, partition)) throw new NoLeader(topic, partition);
+        return partition;
       };
     },
     retry: { retries: 1 },

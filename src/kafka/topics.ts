@@ -3,7 +3,8 @@ import { pause, withDeadline } from "../deadline.ts";
 import { EVENT_TOPICS } from "./encode.ts";
 import type { Logger } from "./event-publisher.ts";
 import { type KafkaOptions, openKafka, trackSockets } from "./kafka-client.ts";
-import { isNotAllowed } from "./kafka-errors.ts";
+import { isNotAllowed, topicRefusal } from "./kafka-errors.ts";
+import { haveLeaders } from "./metadata.ts";
 
 /** Deadline of one attempt (milliseconds). */
 const attemptMs = 15_000;
@@ -18,6 +19,7 @@ export async function createTopics(
   attempted: (error: unknown) => void,
 ): Promise<void> {
   const { log } = options;
+  let said: string | null = null;
   for (let wait = 500; !closing.aborted; wait = Math.min(wait * 2, 10_000)) {
     try {
       await createMissing(options, closing);
@@ -30,7 +32,10 @@ export async function createTopics(
         log.warn(fields, "the Kafka broker does not allow this service to create topics: create them by hand");
         return;
       }
-      log.debug({ err: error }, "the Kafka topics could not be checked yet");
+      const refusal = topicRefusal(error);
+      if (refusal === null || refusal === said) log.debug({ err: error }, "the Kafka topics could not be checked yet");
+      else log.warn({ reason: refusal }, "the Kafka broker does not create topics that are missing; it is asked again");
+      said = refusal ?? said;
     }
     await pause(wait, closing);
   }
@@ -40,7 +45,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
   const { log, topicPartitions: numPartitions = 3, topicReplication: replicationFactor = -1 } = options;
   const connection = trackSockets(options.ssl);
   try {
-    const created = await withDeadline(attemptMs, [closing], async () => {
+    const created = await withDeadline(attemptMs, [closing], async (signal) => {
       const { kafka } = await openKafka(options, connection.socketFactory);
       const admin = kafka.admin();
       await admin.connect();
@@ -51,6 +56,7 @@ async function createMissing(options: KafkaOptions, closing: AbortSignal): Promi
         await admin.createTopics({
           topics: missing.map((topic) => ({ topic, numPartitions, replicationFactor, configEntries })),
         });
+        await haveLeaders(admin, missing, signal);
       }
       await admin.disconnect();
       return missing;

@@ -1,5 +1,5 @@
 import type { Context } from "../context.ts";
-import { pause } from "../deadline.ts";
+import { pause, withDeadline } from "../deadline.ts";
 import type { AuthEvent } from "../events.ts";
 import { LONGEST_MAIL_PAUSE_MS, type QueuedMail } from "../store/mail.ts";
 import { type Mail, mailOf } from "./mail.ts";
@@ -9,6 +9,10 @@ import { MailError, type MailTransport } from "./smtp.ts";
 const pollMs = 2_000;
 /** A replica that ends in the middle of a mail keeps it from the others for so long (milliseconds): longer than any attempt. */
 const claimMs = 60_000;
+/** Of one attempt (milliseconds). */
+const attemptMs = 45_000;
+/** The server may take the mails under way within this time when the sender closes (milliseconds). They are given up then, for another replica. */
+const closeGraceMs = 4_000;
 const atOnce = 4;
 /** A mail that could not be sent for a day is set aside (milliseconds). */
 const givenUpAfterMs = 24 * 3_600_000;
@@ -30,7 +34,8 @@ export function startMailSender(
   { firstWaitMs = 5_000 }: SenderOptions = {},
 ): { close(): Promise<void> } {
   const closing = new AbortController();
-  const sender = new Sender(ctx, transport, firstWaitMs);
+  const cutOff = new AbortController();
+  const sender = new Sender(ctx, transport, firstWaitMs, cutOff.signal);
   let wake = () => {};
   const stop = ctx.store.mail.onAppend(() => wake());
   const run = async () => {
@@ -46,7 +51,9 @@ export function startMailSender(
     async close() {
       stop();
       closing.abort();
+      const grace = setTimeout(() => cutOff.abort(), closeGraceMs);
       await running;
+      clearTimeout(grace);
       transport.close();
     },
   };
@@ -56,6 +63,7 @@ class Sender {
   readonly #ctx: Context;
   readonly #transport: MailTransport;
   readonly #firstWaitMs: number;
+  readonly #cutOff: AbortSignal;
   /** Failures of the server in a row. */
   #outages = 0;
   /** Mails that were sent and are not marked yet, as while the database is away: they are not sent again. */
@@ -63,10 +71,12 @@ class Sender {
   /** What was said of the server last: it is said once. */
   #said: string | null = null;
 
-  constructor(ctx: Context, transport: MailTransport, firstWaitMs: number) {
+  /** @param cutOff gives up the mails under way */
+  constructor(ctx: Context, transport: MailTransport, firstWaitMs: number, cutOff: AbortSignal) {
     this.#ctx = ctx;
     this.#transport = transport;
     this.#firstWaitMs = firstWaitMs;
+    this.#cutOff = cutOff;
   }
 
   waitMs(usual: number): number {
@@ -104,8 +114,9 @@ class Sender {
     if (mail === null) return store.mail.failed(eventId, "its link has expired, or it cannot be written", null);
     if (!this.#unmarked.has(eventId)) {
       try {
-        await this.#transport.send(mail);
+        await withDeadline(attemptMs, [this.#cutOff], () => this.#transport.send(mail));
       } catch (error) {
+        if (this.#cutOff.aborted) return store.mail.failed(eventId, "the service ended meanwhile", clock.now());
         return this.#failed(queued, error instanceof MailError ? error : new MailError("away", String(error)));
       }
       this.#unmarked.add(eventId);

@@ -8,7 +8,7 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
-import { closeHttp } from "../net/close-http.ts";
+import { closerOf } from "../net/close-http.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -54,6 +54,7 @@ export async function startInternalListener(
   parts: EdgeParts = domainParts(ctx),
 ): Promise<InternalListener> {
   const server = createServer(options.tls);
+  const closeHttp = closerOf(server.server);
   const infos = new WeakMap<FastifyRequest, RequestInfo>();
   server.addHook("onRequest", (request, reply, done) => {
     const info = requestInfo(request.headers["x-request-id"], new RequestCredentials(request));
@@ -104,7 +105,7 @@ export async function startInternalListener(
         () => shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
         closeGraceMs - 100,
       );
-      await closeHttp(server.server, () => server.close(), closeGraceMs);
+      await closeHttp(() => server.close(), closeGraceMs);
       clearTimeout(grace);
     },
   };

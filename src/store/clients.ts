@@ -22,7 +22,7 @@ export interface Client {
   readonly metadata: ClientMetadata;
   readonly source: ClientSource;
   readonly createdAt: number;
-  /** How often its tokens were ended as a whole: each access token carries it. A later client of the same id goes on counting. */
+  /** How often its tokens were ended as a whole: each access token carries it. A later client of the same id goes on counting, however much later. */
   readonly epoch: number;
   readonly disabledAt: number | null;
   /** `file`: it went from the clients file; `command`: somebody disabled it, which the file never undoes. */

@@ -58,14 +58,7 @@ test("C-01 no event of an acknowledged batch is missing after the brokers were r
 
 test("C-10 a partition without a leader holds back its own events alone, repeats few, and gets them when it is back", async () => {
   const admin = await openAdmin();
-  await admin.deleteTopics({ topics: [...EVENT_TOPICS] });
-  await until(async () => !(await admin.listTopics()).some((topic) => EVENT_TOPICS.includes(topic)), 60_000);
-  // one replica each, on brokers 1, 2 and 3
-  const replicaAssignment = [1, 2, 3].map((broker, partition) => ({ partition, replicas: [broker] }));
-  await admin.createTopics({
-    waitForLeaders: false,
-    topics: EVENT_TOPICS.map((topic) => ({ topic, replicaAssignment })),
-  });
+  await createApart(admin);
   await admin.disconnect();
 
   const memory = memoryOutbox();
@@ -104,6 +97,51 @@ test("C-10 a partition without a leader holds back its own events alone, repeats
     await publisher.close();
   }
 });
+
+test("C-10 a connection that is opened while partitions have no leader, also those of foreign topics, sends to all others", async () => {
+  const admin = await openAdmin();
+  const foreign = { topic: "of-another-service", replicaAssignment: [{ partition: 0, replicas: [2] }] };
+  await createApart(admin);
+  await admin.createTopics({ waitForLeaders: false, topics: [foreign] });
+  await cluster.kill(1);
+  const leader = async () => {
+    try {
+      const found = await admin.fetchTopicMetadata({ topics: [foreign.topic] });
+      return found.topics[0]?.partitions[0]?.leader;
+    } catch (error) {
+      return /no leader/.test(String(error)) ? -1 : undefined;
+    }
+  };
+  await until(async () => (await leader()) === -1, 60_000);
+  await admin.disconnect();
+
+  const publisher = kafkaPublisher({ brokers: cluster.brokers, log: captureLog() });
+  try {
+    const users = Array.from({ length: 30 }, () => randomUUID());
+    let batch = users.map((uuid) => encodeEvent(eventOf(uuid, 1), "https://auth.example"));
+    const isOfDead = ({ key }: OutboundEvent) => partitionOf(String(key)) === 1;
+    await until(async () => {
+      // while a busy broker answers late, as the relay does
+      const held = await publisher.publish(batch).catch(() => null);
+      if (held !== null) batch = batch.filter(({ event }) => held.has(event.eventId));
+      return batch.every(isOfDead);
+    }, 30_000);
+    expect(batch.length).toBeGreaterThan(0);
+  } finally {
+    await publisher.close();
+    await cluster.restart(1);
+  }
+});
+
+/** Makes the topics anew, with one replica of each partition: the first on broker 1, the others on 2 and 3. */
+async function createApart(admin: Admin): Promise<void> {
+  const present = async () => (await admin.listTopics()).filter((topic) => EVENT_TOPICS.includes(topic));
+  await admin.deleteTopics({ topics: await present() });
+  await until(async () => (await present()).length === 0, 60_000);
+  const replicaAssignment = [1, 2, 3].map((broker, partition) => ({ partition, replicas: [broker] }));
+  const topics = EVENT_TOPICS.map((topic) => ({ topic, replicaAssignment }));
+  await admin.createTopics({ waitForLeaders: false, topics });
+}
 
 async function openAdmin(): Promise<Admin> {
   const admin = new kafkajs.Kafka({ brokers: [...cluster.brokers], logLevel: kafkajs.logLevel.NOTHING }).admin();

@@ -121,6 +121,22 @@ test("topics are created at the start with the configured partitions, and events
   if (kafka.pid !== null) expect(topics.map(({ partitions }) => partitions.length)).toEqual(EVENT_TOPICS.map(() => 4));
 });
 
+breaking("topics that the broker refuses to create are named with its reason, once", async () => {
+  const admin = new kafkajs.Kafka({ brokers: kafka.brokers.split(","), logLevel: kafkajs.logLevel.NOTHING }).admin();
+  await admin.connect();
+  await admin.deleteTopics({ topics: ["user-deleted"] });
+  await until(async () => !(await admin.listTopics()).includes("user-deleted"));
+  publisher({ topicReplication: 3 });
+  const refusals = () => log.lines.filter(({ level, message }) => level === "warn" && /does not create/.test(message));
+  await until(() => refusals().length > 0);
+  await until(() => log.lines.filter(({ message }) => /could not be checked/.test(message)).length > 0);
+  expect(refusals()).toMatchObject([{ fields: { reason: expect.stringMatching(/^user-deleted: .*replication/i) } }]);
+  // the broker's default now
+  publisher();
+  await until(async () => (await admin.listTopics()).includes("user-deleted"));
+  await admin.disconnect();
+});
+
 test("F-13 two relays send a thousand events, each once and in order", async () => {
   const [first, second] = [memory.replica(), memory.replica()];
   relay(publisher(), first);

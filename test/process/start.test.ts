@@ -11,7 +11,7 @@ import { afterEach, describe, expect, it } from "@jest/globals";
 import { main } from "../commands/program.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "../rpc/certificates.ts";
 import { freePorts } from "../support/app.ts";
-import { internalBasic } from "../support/flow.ts";
+import { internalBasic, signUp } from "../support/flow.ts";
 import { watchStart } from "../support/probes.ts";
 
 const children: ChildProcess[] = [];
@@ -213,10 +213,11 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     socket.on("data", (chunk) => (answer += String(chunk))).on("error", () => {});
     await once(socket, "connect");
     socket.write(text);
-    return { ended: new Promise((resolve) => socket.on("close", resolve)), answer: () => answer };
+    const ended = new Promise((resolve) => socket.on("close", resolve));
+    return { ended, answer: () => answer, send: (rest: string) => socket.write(rest) };
   };
-  const head = (length: number) =>
-    `POST /api/users/signup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
+  const head = (length: number, path = "/api/users/signup", type = "application/json") =>
+    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${internalBasic}\r\nContent-Type: ${type}\r\nContent-Length: ${length}\r\n\r\n`;
   const body = JSON.stringify({ email: "c08@example.com", password: "correct horse battery", nickname: "nick" });
   const half = await connect(service.http, `${head(500)}{"email":`);
   const halfInternal = await connect(service.internal, `${head(500)}{`);
@@ -225,17 +226,49 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
     await connect(service.internal, ""),
     await connect(service.grpc, ""),
   ];
-  const signUp = await connect(service.http, head(body.length) + body);
+  const slow = [
+    await connect(service.http, head(7, "/oauth2/introspect", "application/x-www-form-urlencoded")),
+    await connect(service.internal, head(13, "/auth.v1.IntrospectionService/Introspect")),
+  ];
+  const signing = await connect(service.http, head(body.length) + body);
   // by its answer the sign-up has been read, and its password is being hashed
   await fetch(`http://127.0.0.1:${service.http}/oauth2/jwks`);
   service.child.kill("SIGTERM");
   // npm passes on what its group gets: the same signal twice
   service.child.kill("SIGINT");
-  await signUp.ended;
-  expect(signUp.answer()).toMatch(/^HTTP\/1\.1 201 /);
-  expect(signUp.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
+  for (const port of [service.http, service.internal]) {
+    const isListening = () =>
+      connect(port, "").then(
+        () => true,
+        () => false,
+      );
+    while (await isListening()) await new Promise((done) => setTimeout(done, 20));
+  }
+  slow[0]?.send("token=x");
+  slow[1]?.send('{"token":"x"}');
+  for (const { ended, answer } of slow) {
+    await ended;
+    expect(answer()).toMatch(/^HTTP\/1\.1 200 .*\r\nconnection: close\r\n/is);
+  }
+  await signing.ended;
+  expect(signing.answer()).toMatch(/^HTTP\/1\.1 201 /);
+  expect(signing.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
   expect((await service.ended)[0]).toBe(0);
   for (const { ended } of [half, halfInternal, ...silent]) await ended;
+});
+
+it("C-08 ends with 0 in time at SIGTERM while a mail server that says nothing has a mail", async () => {
+  const silent = net.createServer((socket) => socket.on("error", () => {})).unref();
+  await once(silent.listen(0, "127.0.0.1"), "listening");
+  const { port } = silent.address() as net.AddressInfo;
+  const service = await start({ SMTP_URL: `smtp://127.0.0.1:${port}`, MAIL_FROM: "auth@example.com" });
+  await up(service);
+  const asked = once(silent, "connection");
+  await signUp(`http://localhost:${service.http}`);
+  await asked;
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toEqual([0, null]);
+  silent.close();
 });
 
 describe("C-19 certificates that are replaced", () => {

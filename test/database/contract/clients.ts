@@ -70,6 +70,18 @@ export function clientsContract(opened: () => OpenedStore): void {
       ]);
     });
 
+    it("a later client of its id counts on when the feed has forgotten the earlier one, which replicas may still remember", async () => {
+      const id = `c-${randomUUID()}`;
+      for (const epoch of [1, 3]) {
+        await store.clients.create(registration(id), null);
+        await store.clients.remove(id, NOW);
+        await database.change("DELETE FROM revocation WHERE value = ?", [id]);
+        await store.clients.create(registration(id), null);
+        expect((await store.clients.find(id))?.epoch).toBe(epoch);
+        await store.clients.remove(id, NOW);
+      }
+    });
+
     it("knows since when a client has an idle limit, whatever else of it changes", async () => {
       const id = `c-${randomUUID()}`;
       await store.clients.create(registration(id), hash());

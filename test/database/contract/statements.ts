@@ -254,6 +254,9 @@ async function fill(database: Database, store: Store): Promise<void> {
     ),
   );
   await times(100, () =>
+    database.change("INSERT INTO removed_client (client_id, epoch) VALUES (?, 1)", [randomUUID()]),
+  );
+  await times(100, () =>
     database.change(
       `INSERT INTO logout_notice (id, client_id, sid, sub, status, attempts, created_at, next_attempt_at, expires_at)
        VALUES (?, 'c', ?, 's', 'pending', 0, ?, ?, ?)`,

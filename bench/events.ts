@@ -29,7 +29,16 @@ export async function events(): Promise<readonly Figure[]> {
   const publisher = kafkaPublisher({ brokers, log: silent });
   const metrics = { sent() {}, failed() {}, parked() {} };
   const owner = randomUUID();
-  const relay = startRelay({ store, publisher, clock, log: silent, metrics, owner, issuer: "https://auth.example" });
+  const relay = startRelay({
+    store,
+    publisher,
+    clock,
+    log: silent,
+    metrics,
+    owner,
+    sink: "kafka",
+    issuer: "https://auth.example",
+  });
   const committed = new Map<string, number>();
   const arrived = new Map<string, number>();
   const consumer = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).consumer({ groupId: "bench" });

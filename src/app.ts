@@ -39,6 +39,7 @@ import { openWaitingRoom, type WaitingRoom } from "./process/waiting-room.ts";
 import { RequestLimit } from "./request-limit.ts";
 import { startGrpcServer } from "./rpc/grpc-server.ts";
 import { startInternalListener } from "./rpc/internal-listener.ts";
+import { OLDEST_MAIL_MS } from "./store/mail.ts";
 import { createLogger, type Logger } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { eraseClosedAccounts, forgetDeleted } from "./users/deletion.ts";
@@ -239,6 +240,7 @@ function startEvents(
     clock,
     log,
     owner: replicas.ownName,
+    sink: config.kafka === null ? "file" : "kafka",
     onRelays: (names) => replicas.saw(names),
     issuer: config.issuer,
     metrics: {
@@ -253,7 +255,12 @@ function startEvents(
 
 /** Where SMTP_URL is set, the service sends its own mails; else consumers of its events do. */
 async function startMail(context: OAuthContext, { smtpUrl }: Secrets, closers: Closers): Promise<void> {
-  if (smtpUrl === null) return;
+  if (smtpUrl === null) {
+    const { store, clock, log } = context;
+    const waiting = await store.mail.leave(clock.now() - OLDEST_MAIL_MS);
+    if (waiting > 0) log.warn({ waiting }, "mails wait to be sent, for a week at most, and SMTP_URL is not set");
+    return;
+  }
   // nodemailer is loaded only where it is used
   const [{ startMailSender }, { smtpTransport }] = await Promise.all([
     import("./mail/sender.ts"),

@@ -89,8 +89,8 @@ async function insertClient(
     created_at: client.createdAt,
     updated_at: client.createdAt,
   });
-  // one that was removed and had this id: its tokens stay revoked, those of this one are not. The feed does not tell: replicas and verifiers
-  // remember what it says for longer than it does. Read after the insert, which waits for a removal that goes on
+  // Of one that was removed and had this id the tokens stay revoked, those of this one are not. The feed does not tell for long enough:
+  // replicas and verifiers remember what it said. Read after the insert, which waits for a removal that goes on.
   const [earlier] = await sql.rows<{ epoch: number }>("SELECT epoch FROM removed_client WHERE client_id = ?", [
     client.clientId,
   ]);

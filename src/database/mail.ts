@@ -99,6 +99,14 @@ export class MailQueue implements MailStore {
     ]);
   }
 
+  async leave(before: number): Promise<number> {
+    await this.#database.change("DELETE FROM mail WHERE status = 'pending' AND created_at < ?", [before]);
+    const [row] = await this.#database.rows<{ amount: number }>(
+      "SELECT COUNT(*) AS amount FROM mail WHERE status = 'pending'",
+    );
+    return Number(row?.amount ?? 0);
+  }
+
   async stats(): Promise<{ pending: number; parked: number }> {
     if (!this.#isOn) return { pending: 0, parked: 0 };
     const rows = await this.#database.rows<{ status: string; amount: number }>(

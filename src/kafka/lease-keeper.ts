@@ -1,6 +1,7 @@
 import { pause } from "../deadline.ts";
 import type { Lease, LeaseStore } from "../store/leases.ts";
 import { OUTBOX_LANES } from "../store/outbox.ts";
+import type { Logger } from "./event-publisher.ts";
 import type { Lane } from "./lane.ts";
 import type { DatabaseOutage } from "./outages.ts";
 import type { RelayTiming } from "./timing.ts";
@@ -8,12 +9,17 @@ import { backoff } from "./timing.ts";
 
 const lanePrefix = "outbox-lane-";
 const relayPrefix = "relay-";
+/** At the end of the name of a relay that leaves everything to others. */
+const secondSuffix = "/file";
 
 export interface LeaseKeeperOptions {
   readonly leases: LeaseStore;
   /** Name of this relay among all relays: unique to its run. */
   readonly owner: string;
   readonly timing: RelayTiming;
+  readonly log: Pick<Logger, "warn">;
+  /** This relay takes lanes only while all live ones are such: some replicas have no broker yet, and consumers read the broker. */
+  readonly isSecond: boolean;
   readonly database: DatabaseOutage;
   /** Called with the name of every live relay, whenever they were looked up. */
   onRelays(names: readonly string[]): void;
@@ -23,7 +29,7 @@ export interface LeaseKeeperOptions {
 
 /**
  * Decides which lanes this relay works on. Each relay announces itself with its own lease; the lanes are divided by the number of
- * live announcements. Each lane is a lease too, so that one relay at a time works on it: the keeper takes free ones up to its share,
+ * live announcements, those of relays to files only while there are no others. Each lane is a lease too, so that one relay at a time works on it: the keeper takes free ones up to its share,
  * renews them, and gives back what exceeds its share.
  */
 export class LeaseKeeper {
@@ -37,6 +43,7 @@ export class LeaseKeeper {
   /** Fewer lanes than the share are held: look again soon. */
   #isShort = true;
   #sharedOutAt = Number.NEGATIVE_INFINITY;
+  #isLeft = false;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -113,23 +120,42 @@ export class LeaseKeeper {
 
   async #announce(): Promise<void> {
     const { leases, owner, timing } = this.#options;
-    this.#announcement ??= await leases.acquire(relayPrefix + owner, owner, timing.leaseTtl);
+    this.#announcement ??= await leases.acquire(this.#name, owner, timing.leaseTtl);
+  }
+
+  get #name(): string {
+    const { isSecond, owner } = this.#options;
+    return relayPrefix + owner + (isSecond ? secondSuffix : "");
   }
 
   /** Gives back what exceeds the share of this relay, or takes what is missing and free. */
   async #shareOut(): Promise<void> {
-    const { leases, owner, onRelays } = this.#options;
+    const { leases, onRelays } = this.#options;
     const holders = await leases.holders(relayPrefix);
     onRelays(holders.map((holder) => holder.owner));
-    const relays = holders.map(({ name }) => name).sort();
+    const names = holders.map(({ name }) => name).sort();
+    const first = names.filter((name) => !name.endsWith(secondSuffix));
+    this.#sayLeft(first.length > 0);
+    const relays = first.length > 0 ? first : names;
     const count = Math.max(1, relays.length);
-    const share = Math.ceil(OUTBOX_LANES / count);
+    const share = this.#isLeft ? 0 : Math.ceil(OUTBOX_LANES / count);
     const kept = this.lanes.filter((lane) => !lane.stopped.aborted);
     for (const surplus of kept.slice(share)) surplus.stop();
     // relays begin at different lanes, so that they seldom ask for the same one
-    const first = Math.max(0, relays.indexOf(relayPrefix + owner)) * share;
-    const taken = kept.length < share ? await this.#take(share - kept.length, first) : 0;
-    this.#isShort = kept.length + taken < Math.floor(OUTBOX_LANES / count);
+    const from = Math.max(0, relays.indexOf(this.#name)) * share;
+    const taken = kept.length < share ? await this.#take(share - kept.length, from) : 0;
+    this.#isShort = !this.#isLeft && kept.length + taken < Math.floor(OUTBOX_LANES / count);
+  }
+
+  /** @param isKafkaSentTo whether a live relay sends to Kafka */
+  #sayLeft(isKafkaSentTo: boolean): void {
+    const isLeft = this.#options.isSecond && isKafkaSentTo;
+    if (isLeft && !this.#isLeft) {
+      const what =
+        "another replica sends the events to Kafka, and none of this one go to its file: set KAFKA_BROKERS here too";
+      this.#options.log.warn({}, what);
+    }
+    this.#isLeft = isLeft;
   }
 
   /** @returns how many of the wanted lanes were taken */

@@ -17,6 +17,8 @@ export interface RelayOptions {
   readonly metrics: RelayMetrics;
   /** Name of this process among the relays: unique to its run. */
   readonly owner: string;
+  /** Where the publisher publishes: while a relay to Kafka runs, those to files of their machines leave it everything. */
+  readonly sink: "kafka" | "file";
   /** Called with the name of every live relay, each time they were looked up. */
   readonly onRelays?: (names: readonly string[]) => void;
   /** `ce_source` of every event. */
@@ -63,7 +65,8 @@ export function startRelay(options: RelayOptions): Relay {
     return ids;
   };
   const keeper = new LeaseKeeper({
-    ...{ leases, owner, timing, database },
+    ...{ leases, owner, timing, database, log },
+    isSecond: options.sink === "file",
     onRelays: options.onRelays ?? (() => undefined),
     startLane: (number, lease, validUntil) =>
       new Lane(context, { number, lease, validUntil }, (eventType) => unmarkedOf(`${number} ${eventType}`)),

@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import { pause, withDeadline } from "../deadline.ts";
 import type { AuthEvent } from "../events.ts";
-import { LONGEST_MAIL_PAUSE_MS, type QueuedMail } from "../store/mail.ts";
+import { LONGEST_MAIL_PAUSE_MS, OLDEST_MAIL_MS, type QueuedMail } from "../store/mail.ts";
 import { type Mail, mailOf } from "./mail.ts";
 import { MailError, type MailTransport } from "./smtp.ts";
 
@@ -109,6 +109,11 @@ class Sender {
     if (event instanceof Error) {
       log.error({ err: event, eventId }, "a mail cannot be opened: no key of this replica sealed it");
       return store.mail.failed(eventId, "no key opens it", clock.now() + LONGEST_MAIL_PAUSE_MS);
+    }
+    if (clock.now() - queued.createdAt > OLDEST_MAIL_MS) {
+      log.warn({ eventId }, "a mail has waited for more than a week and is set aside");
+      metrics.mailsParked.inc();
+      return store.mail.failed(eventId, "it has waited for more than a week", null);
     }
     const mail = this.#written(event);
     if (mail === null) return store.mail.failed(eventId, "its link has expired, or it cannot be written", null);

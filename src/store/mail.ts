@@ -9,6 +9,9 @@ export const MAILED: ReadonlySet<AuthEvent["eventType"]> = new Set([
 /** Milliseconds. The longest pause before a mail is tried again: a time further ahead is from before the clock was set back. */
 export const LONGEST_MAIL_PAUSE_MS = 15 * 60_000;
 
+/** Milliseconds. What has waited so long is not sent any more: its news is old. */
+export const OLDEST_MAIL_MS = 7 * 86_400_000;
+
 /** A mail that waits to be sent. */
 export interface QueuedMail {
   readonly eventId: string;
@@ -29,6 +32,8 @@ export interface MailStore {
   sent(eventId: string, now: number): Promise<void>;
   /** @param nextAttemptAt null: there will be none; the row stays, to be looked at */
   failed(eventId: string, reason: string, nextAttemptAt: number | null): Promise<void>;
+  /** For a service that sends no mail: deletes what has waited since before this time. @returns how many still wait */
+  leave(before: number): Promise<number>;
   /** Nothing waits where the service sends no mail. */
   stats(): Promise<{ readonly pending: number; readonly parked: number }>;
   /** As the outbox's: seals what is sealed under an older key under the first one. @returns how many, and how many no key opens */

@@ -67,7 +67,16 @@ test("C-10 a partition without a leader holds back its own events alone, repeats
   const publisher = kafkaPublisher({ brokers: cluster.brokers, log });
   const here = memory.replica();
   const issuer = "https://auth.example";
-  const relay = startRelay({ store: here, publisher, clock: new Clock(), log, metrics, owner: randomUUID(), issuer });
+  const relay = startRelay({
+    store: here,
+    publisher,
+    clock: new Clock(),
+    log,
+    metrics,
+    owner: randomUUID(),
+    sink: "kafka",
+    issuer,
+  });
   try {
     const users: string[] = Array.from({ length: 60 }, () => randomUUID());
     const everyoneOnce = (index: number) => {

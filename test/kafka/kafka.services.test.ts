@@ -64,7 +64,16 @@ function publisher(options: Partial<KafkaOptions> = {}): EventPublisher {
 
 function relay(to: EventPublisher, store = memory.replica()): Relay {
   const owner = randomUUID();
-  const started = startRelay({ store, publisher: to, clock: new Clock(), log, metrics, owner, issuer: ISSUER });
+  const started = startRelay({
+    store,
+    publisher: to,
+    clock: new Clock(),
+    log,
+    metrics,
+    owner,
+    sink: "kafka",
+    issuer: ISSUER,
+  });
   relays.push(started);
   return started;
 }
@@ -373,7 +382,7 @@ describe("on the real store", () => {
            const store = await openStore({ url, sealer: new Sealer(keysFor("sealing", [Buffer.alloc(32, 7)])), clock, log });
            const publisher = kafkaPublisher({ brokers: brokers.split(","), log });
            startRelay({ store, publisher, clock, log, metrics: { sent: none, failed: none, parked: none },
-             owner: crypto.randomUUID(), issuer: "i", timing: { leaseTtl: 2000, renew: 500, send: 1000 } });
+             owner: crypto.randomUUID(), sink: "kafka", issuer: "i", timing: { leaseTtl: 2000, renew: 500, send: 1000 } });
            for (;;) {
              const uuid = crypto.randomUUID();
              const user = { claims: {}, language: null, uuid, email: uuid, nickname: "n", roles: [], disabledAt: null, createdAt: Date.now() };

@@ -53,7 +53,7 @@ async function open(key: Uint8Array = Buffer.alloc(32, 7)): Promise<Store> {
 
 function relay(store: Store, publisher = recorder, timing = {}, log = captureLog()): Relay {
   const owner = randomUUID();
-  const started = startRelay({ store, publisher, clock, log, metrics, owner, issuer: "i", timing });
+  const started = startRelay({ store, publisher, clock, log, metrics, owner, sink: "kafka", issuer: "i", timing });
   relays.push(started);
   return started;
 }

@@ -62,6 +62,7 @@ function relay(
   store: { outbox: OutboxStore; leases: LeaseStore },
   timing: Partial<RelayTiming> = FAST,
   through = publisher,
+  sink: "kafka" | "file" = "kafka",
 ): Relay {
   const started = startRelay({
     store,
@@ -70,6 +71,7 @@ function relay(
     log,
     metrics,
     owner: randomUUID(),
+    sink,
     issuer: "https://auth.example.com",
     timing,
   });
@@ -386,6 +388,35 @@ test("F-13 a relay that comes later gets its share, one that leaves gives its la
   await until(async () => JSON.stringify(await lanesOf()) === "[4,6,6]");
   await first.close();
   await until(async () => JSON.stringify(await lanesOf()) === "[8,8]");
+});
+
+test("a relay to a file leaves everything to those to Kafka while there is one, and says so", async () => {
+  const [file, broker] = [memory.replica(), memory.replica()];
+  const written: OutboundEvent[] = [];
+  const toFile: EventPublisher = {
+    publish: async (batch) => {
+      written.push(...batch);
+      return NONE_HELD;
+    },
+    close: async () => {},
+  };
+  const lanes = async () => {
+    const held = await file.leases.holders("outbox-lane-");
+    return [...Map.groupBy(held, ({ owner }) => owner).values()].map((of) => of.length);
+  };
+  const first = relay(file, FAST, toFile, "file");
+  await until(() => first.lanes === 16);
+  const everyone = users(20);
+  for (const uuid of everyone) memory.append(eventOf(uuid, 0), file.outbox);
+  await until(() => written.length === 20);
+  const second = relay(broker, FAST, publisher, "kafka");
+  await until(async () => first.lanes === 0 && second.lanes === 16 && (await lanes()).length === 1);
+  for (const uuid of everyone) memory.append(eventOf(uuid, 1), file.outbox);
+  await until(() => published.length === 20);
+  expect(written).toHaveLength(20);
+  expect(log.lines.filter(({ message }) => message.includes("set KAFKA_BROKERS here too"))).toHaveLength(1);
+  await second.close();
+  await until(() => first.lanes === 16);
 });
 
 test("F-04 a relay that died between the broker's answer and the mark costs repeats only, and its lanes go to another", async () => {

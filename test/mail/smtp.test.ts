@@ -150,6 +150,22 @@ describe("mails by SMTP", () => {
     expect(metrics).toContain("auth_mails_parked_total 1");
   });
 
+  it("are set aside when they have waited for more than a week", async () => {
+    let isRefusing = true;
+    const server = await smtpServer({}, () => (isRefusing ? { code: 451 } : null));
+    closers.push(server.stop);
+    const app = await start(server.port);
+    const { email } = await signUp(app.url);
+    await until(
+      () => rowsOf(app, "SELECT 1 FROM mail WHERE status = 'pending' AND attempts > 0 AND reason <> ''").length > 0,
+    );
+    app.clock.shift = 8 * 86_400_000;
+    isRefusing = false;
+    await until(() => linesOf(app, "waited for more than a week").length === 1);
+    expect(server.to(email)).toEqual([]);
+    expect(statesOf(app)).toEqual([{ status: "parked", amount: 1 }]);
+  });
+
   it("are not sent with a wrong password, which the log says once, without the password", async () => {
     const refused: SMTPServerOptions = {
       authOptional: false,

@@ -67,6 +67,18 @@ export function mailContract(opened: () => OpenedStore): void {
       await store.mail.sent(id, NOW);
     });
 
+    it("is deleted unsent after a time where no mail is sent any more", async () => {
+      const [old, fresh] = [await signUp(store), await signUp(store)];
+      await database.change("UPDATE mail SET created_at = ? WHERE event_id = ?", [NOW - 10, old]);
+      const waiting = await store.mail.leave(NOW - 5);
+      expect(waiting).toBeGreaterThan(0);
+      const claimed = await store.mail.claim(NOW, NOW + 60_000, 1_000);
+      const ids = claimed.map(({ eventId }) => eventId);
+      expect([ids.includes(old), ids.includes(fresh)]).toEqual([false, true]);
+      for (const id of ids) await store.mail.sent(id, NOW);
+      expect(await store.mail.leave(NOW - 5)).toBe(0);
+    });
+
     it("calls its listeners after the commit, and not for a change that did not happen", async () => {
       let told = 0;
       const stop = store.mail.onAppend(() => told++);

@@ -3,7 +3,7 @@ import { addClientAdd } from "./client-add.ts";
 import { clientJson, clientText, secretNote } from "./client-output.ts";
 import { addClientUpdate } from "./client-update.ts";
 import { table, timeOf } from "./output.ts";
-import { confirm, leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
+import { confirm, leaf, outputOf, type Runtime, wholeNumber, withContext } from "./runtime.ts";
 
 const yearSeconds = 31_536_000;
 
@@ -30,9 +30,8 @@ function addClientRegistrationToken(client: Command, runtime: Runtime): void {
     expires: string;
   }
   const run = async (options: TokenOptions) => {
-    const uses = wholeNumber("--uses", options.uses, 1_000_000);
-    const expiresIn = wholeNumber("--expires", options.expires, yearSeconds);
-    if (uses === 0 || expiresIn === 0) throw new UsageError("--uses and --expires must be at least 1");
+    const uses = wholeNumber("--uses", options.uses, 1_000_000, 1);
+    const expiresIn = wholeNumber("--expires", options.expires, yearSeconds, 1);
     const { createInitialAccessToken } = await import("../oauth/clients/registration.ts");
     const { token, expiresAt } = await withContext(runtime, (ctx) =>
       createInitialAccessToken(ctx, { uses, expiresIn }),

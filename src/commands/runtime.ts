@@ -86,9 +86,10 @@ export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
-export function wholeNumber(name: string, text: string, max: number): number {
-  if (!/^\d{1,9}$/.test(text) || Number(text) > max) {
-    throw new UsageError(`${name} must be a whole number from 0 to ${max}, not ${JSON.stringify(text)}`);
+/** @throws UsageError */
+export function wholeNumber(name: string, text: string, max: number, min = 0): number {
+  if (!/^\d{1,9}$/.test(text) || Number(text) > max || Number(text) < min) {
+    throw new UsageError(`${name} must be a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`);
   }
   return Number(text);
 }

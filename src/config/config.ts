@@ -374,7 +374,7 @@ function defaultKeyEncryptionKey(read: Reader, production: boolean, databaseUrl:
 function readBreachUrl(read: Reader): string | null {
   const url = read.text("PASSWORD_BREACH_URL");
   if (url !== null && (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))) {
-    read.problem("PASSWORD_BREACH_URL", "must be an https URL", "https://api.pwnedpasswords.com/range");
+    read.problem("PASSWORD_BREACH_URL", "must be an https or http URL", "https://api.pwnedpasswords.com/range");
   }
   return url;
 }

@@ -151,6 +151,9 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     scope.setNotFoundHandler((request, reply) => {
       reply.code(404);
       letOriginRead(ctx, request, reply);
+      if (request.url.startsWith("/api/")) {
+        return sendError(ctx, request, reply, new AuthError("not_found", "there is nothing at this path"));
+      }
       if (!asksForPage(request)) return reply.send({ error: "not_found" });
       reply.headers(pageHeaders);
       return showNoPage({ ctx, request, reply }, "not_found");

@@ -33,7 +33,8 @@ export function readMysqlUrl(text: string): MysqlUrl | null {
     host: hostname.replace(/^\[(.*)\]$/, "$1"),
     port: port === "" ? 3306 : Number(port),
   }));
-  if (hosts.some(({ host }) => host === "")) return null;
+  if (hosts.some(({ host, port }) => host === "" || port === 0)) return null;
+  if (first.hash !== "" || first.pathname.lastIndexOf("/") > 0) return null;
   try {
     return {
       hosts,

@@ -8,11 +8,13 @@ import { addressOf } from "../net/address.ts";
 const listeners = ["INTERNAL_HTTP", "HTTP", "GRPC"] as const;
 type Listener = (typeof listeners)[number];
 
+const noAddress = "is no address of this machine";
+
 /** Why an address cannot be listened at, by the error's code; name look-ups put it into their message alone. */
 const reasons: readonly (readonly [code: string, reason: string])[] = [
   ["EADDRINUSE", "is in use by another process"],
-  ["EADDRNOTAVAIL", "is no address of this machine"],
-  ["ENOTFOUND", "is no address of this machine"],
+  ["EADDRNOTAVAIL", noAddress],
+  ["ENOTFOUND", noAddress],
   ["EACCES", "may not be used by this process"],
 ];
 
@@ -25,8 +27,13 @@ export async function listen<T>(name: Listener, config: Config, start: () => Pro
     if (reason === null) throw error;
     const next = listeners.slice(listeners.indexOf(name) + 1);
     const refused = [{ name, reason }, ...(await refusedOf(next, config))];
-    const said = refused.map((each) => `${each.name}_PORT: ${addressOf(listenerOf(each.name, config))} ${each.reason}`);
-    const example = freePorts(refused, config).join(" ");
+    const said = refused.map((each) => {
+      const setting = each.reason === noAddress ? "HOST" : "PORT";
+      return `${each.name}_${setting}: ${addressOf(listenerOf(each.name, config))} ${each.reason}`;
+    });
+    const ports = refused.filter((each) => each.reason !== noAddress);
+    const hosts = refused.filter((each) => each.reason === noAddress);
+    const example = [...hosts.map((each) => `${each.name}_HOST=127.0.0.1`), ...freePorts(ports, config)].join(" ");
     throw new StartRefused(`${said.join("\n")}. Choose another one, for example ${example}`, { cause: error });
   }
 }

@@ -150,6 +150,13 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
 
 function addOperatorRoutes(server: FastifyInstance, ctx: OAuthContext, ready: InternalListenerOptions["ready"]): void {
   const handlerTimeout = 10_000;
+  for (const url of ["/healthz", "/readyz", "/metrics"]) {
+    server.route({
+      method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+      url,
+      handler: (_request, reply) => reply.code(405).header("allow", "GET, HEAD").send({ error: "Method Not Allowed" }),
+    });
+  }
   server.get("/healthz", { handlerTimeout }, async () => ({ status: "ok" }));
   server.get("/readyz", { handlerTimeout }, async (_request, reply) => {
     const state = await ready().catch((error: unknown) => {

@@ -417,6 +417,8 @@ describe("what other software sends", () => {
       expect([path, answer.status, allowed]).toEqual([path, status, origin]);
       expect(answer.headers.get("access-control-expose-headers")).toContain("retry-after");
     }
+    const unknown = (await (await fetch(`${app.url}/api/users/no-such-call`)).json()) as object;
+    expect(unknown).toMatchObject({ success: false, error: { code: "AUTH_NOT_FOUND" } });
     const foreign = await fetch(`${app.url}/oauth2/token`, {
       method: "POST",
       headers: { origin: "https://evil.example" },

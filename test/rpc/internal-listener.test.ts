@@ -27,6 +27,15 @@ const post = (path: string, body: string | Buffer, headers: Record<string, strin
     body: typeof body === "string" ? body : new Uint8Array(body),
   });
 
+test("healthz, readyz and metrics say that they are read with GET", async () => {
+  for (const path of ["/healthz", "/readyz", "/metrics"]) {
+    for (const method of ["POST", "DELETE", "OPTIONS"]) {
+      const { status, headers } = await fetch(url + path, { method });
+      expect([path, method, status, headers.get("allow")]).toEqual([path, method, 405, "GET, HEAD"]);
+    }
+  }
+});
+
 test("healthz, readyz and metrics answer without credentials", async () => {
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect((await fetch(`${url}/readyz`)).status).toBe(200);

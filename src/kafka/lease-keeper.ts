@@ -9,8 +9,8 @@ import { backoff } from "./timing.ts";
 
 const lanePrefix = "outbox-lane-";
 const relayPrefix = "relay-";
-/** At the end of the name of a relay that leaves everything to others. */
-const secondSuffix = "/file";
+/** At the end of the name of a relay to Kafka. The previous release has it nowhere: its relays are taken for such to files, and share. */
+const kafkaSuffix = "/kafka";
 
 export interface LeaseKeeperOptions {
   readonly leases: LeaseStore;
@@ -18,8 +18,8 @@ export interface LeaseKeeperOptions {
   readonly owner: string;
   readonly timing: RelayTiming;
   readonly log: Pick<Logger, "warn">;
-  /** This relay takes lanes only while all live ones are such: some replicas have no broker yet, and consumers read the broker. */
-  readonly isSecond: boolean;
+  /** A relay to a file takes lanes only while there is none to Kafka: some replicas have no broker yet, and consumers read the broker. */
+  readonly sink: "kafka" | "file";
   readonly database: DatabaseOutage;
   /** Called with the name of every live relay, whenever they were looked up. */
   onRelays(names: readonly string[]): void;
@@ -124,8 +124,8 @@ export class LeaseKeeper {
   }
 
   get #name(): string {
-    const { isSecond, owner } = this.#options;
-    return relayPrefix + owner + (isSecond ? secondSuffix : "");
+    const { sink, owner } = this.#options;
+    return relayPrefix + owner + (sink === "kafka" ? kafkaSuffix : "");
   }
 
   /** Gives back what exceeds the share of this relay, or takes what is missing and free. */
@@ -134,9 +134,9 @@ export class LeaseKeeper {
     const holders = await leases.holders(relayPrefix);
     onRelays(holders.map((holder) => holder.owner));
     const names = holders.map(({ name }) => name).sort();
-    const first = names.filter((name) => !name.endsWith(secondSuffix));
-    this.#sayLeft(first.length > 0);
-    const relays = first.length > 0 ? first : names;
+    const toKafka = names.filter((name) => name.endsWith(kafkaSuffix));
+    this.#sayLeft(toKafka.length > 0);
+    const relays = toKafka.length > 0 ? toKafka : names;
     const count = Math.max(1, relays.length);
     const share = this.#isLeft ? 0 : Math.ceil(OUTBOX_LANES / count);
     const kept = this.lanes.filter((lane) => !lane.stopped.aborted);
@@ -149,7 +149,7 @@ export class LeaseKeeper {
 
   /** @param isKafkaSentTo whether a live relay sends to Kafka */
   #sayLeft(isKafkaSentTo: boolean): void {
-    const isLeft = this.#options.isSecond && isKafkaSentTo;
+    const isLeft = this.#options.sink === "file" && isKafkaSentTo;
     if (isLeft && !this.#isLeft) {
       const what =
         "another replica sends the events to Kafka, and none of this one go to its file: set KAFKA_BROKERS here too";

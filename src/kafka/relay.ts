@@ -66,7 +66,7 @@ export function startRelay(options: RelayOptions): Relay {
   };
   const keeper = new LeaseKeeper({
     ...{ leases, owner, timing, database, log },
-    isSecond: options.sink === "file",
+    sink: options.sink,
     onRelays: options.onRelays ?? (() => undefined),
     startLane: (number, lease, validUntil) =>
       new Lane(context, { number, lease, validUntil }, (eventType) => unmarkedOf(`${number} ${eventType}`)),

@@ -419,6 +419,19 @@ test("a relay to a file leaves everything to those to Kafka while there is one, 
   await until(() => first.lanes === 16);
 });
 
+test("F-56 relays to files and to Kafka share the lanes with one of the previous release, which tells neither", async () => {
+  for (const sink of ["file", "kafka"] as const) {
+    const store = memory.replica();
+    const owner = randomUUID();
+    const announcement = await store.leases.acquire(`relay-${owner}`, owner, FAST.leaseTtl);
+    const own = relay(store, FAST, publisher, sink);
+    // the earlier one holds none here
+    await until(() => own.lanes === (sink === "file" ? 8 : 16));
+    await own.close();
+    if (announcement !== null) await store.leases.release(announcement);
+  }
+});
+
 test("F-04 a relay that died between the broker's answer and the mark costs repeats only, and its lanes go to another", async () => {
   const dying = memory.replica();
   const dead = new Promise<never>(() => {});

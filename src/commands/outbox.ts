@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import type { OAuthContext } from "../oauth/context.ts";
 import type { OutboxEntry, OutboxStatus } from "../store/outbox.ts";
 import { table, timeOf } from "./output.ts";
 import { confirm, leaf, outputOf, type Runtime, UsageError, wholeNumber, withContext } from "./runtime.ts";
@@ -40,12 +41,9 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
     .option("--all", "every parked event")
     .action(async (eventIds: string[], options: { json?: boolean; all?: boolean }) => {
       if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
-      const { AuthError } = await import("../errors.ts");
       const { securityEvent } = await import("../telemetry/security-events.ts");
       const retried = await withContext(runtime, async (ctx) => {
-        const parked = eventIds.length === 0 ? [] : await ctx.store.outbox.list("parked", 1_000_000);
-        const unknown = eventIds.filter((id) => !parked.some(({ eventId }) => eventId === id));
-        if (unknown.length > 0) throw new AuthError("not_found", `not parked: ${unknown.join(", ")}`);
+        if (eventIds.length > 0) await parkedOf(ctx, eventIds);
         const count = await ctx.store.outbox.retry(options.all === true ? null : eventIds);
         securityEvent(ctx, "events_retried", { count });
         return count;
@@ -70,13 +68,9 @@ interface DiscardOptions {
 
 async function runDiscard(runtime: Runtime, eventIds: string[], options: DiscardOptions): Promise<void> {
   if ((eventIds.length === 0) !== (options.all === true)) throw new UsageError("name events, or give --all");
-  const { AuthError } = await import("../errors.ts");
   const { securityEvent } = await import("../telemetry/security-events.ts");
   const discarded = await withContext(runtime, async (ctx) => {
-    const parked = await ctx.store.outbox.list("parked", 1_000_000);
-    const lost = parked.filter(({ eventId }) => options.all === true || eventIds.includes(eventId));
-    const unknown = eventIds.filter((id) => !lost.some(({ eventId }) => eventId === id));
-    if (unknown.length > 0) throw new AuthError("not_found", `not parked: ${unknown.join(", ")}`);
+    const lost = await parkedOf(ctx, options.all === true ? null : eventIds);
     if (lost.length === 0) return [];
     await confirm(runtime, options, lossOf(lost));
     const ids = lost.map(({ eventId }) => eventId);
@@ -88,6 +82,17 @@ async function runDiscard(runtime: Runtime, eventIds: string[], options: Discard
     { discarded: discarded.map(({ eventId, eventType, userId }) => ({ eventId, eventType, userId })) },
     () => `${discarded.length} discarded`,
   );
+}
+
+/** Parked events. @param eventIds null: all of them @throws AuthError not_found: one of these is not parked */
+async function parkedOf({ store }: OAuthContext, eventIds: readonly string[] | null): Promise<OutboxEntry[]> {
+  const parked = await store.outbox.list("parked", 1_000_000);
+  if (eventIds === null) return parked;
+  const found = parked.filter(({ eventId }) => eventIds.includes(eventId));
+  const unknown = eventIds.filter((id) => !found.some(({ eventId }) => eventId === id));
+  if (unknown.length === 0) return found;
+  const { AuthError } = await import("../errors.ts");
+  throw new AuthError("not_found", `not parked: ${unknown.join(", ")}`);
 }
 
 /** What consumers miss. */

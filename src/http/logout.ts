@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { originOf } from "../net/origin.ts";
+import { languagesOf } from "../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { logOut, mustAsk, readLogoutRequest } from "../oauth/logout/logout.ts";
 import { PATHS } from "../oauth/paths.ts";
-import { scopesOf } from "../oauth/scopes.ts";
 import { checkForm, formFields } from "./forms.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
@@ -26,7 +26,7 @@ export function logoutEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
 
 async function answer(visit: Visit, parameters: Parameters): Promise<FastifyReply> {
   const { ctx, reply } = visit;
-  const languages = scopesOf(parameters["ui_locales"] ?? "");
+  const languages = languagesOf({ parameters });
   visit.request.wantedLanguages = languages;
   const asked = await readLogoutRequest(ctx, parameters);
   const answered = parameters["csrf"] !== undefined;

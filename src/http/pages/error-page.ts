@@ -1,11 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { AuthError } from "../../errors.ts";
-import { describeRequest } from "../../oauth/authorization/authorize.ts";
+import { describeRequest, languagesOf } from "../../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
 import { readLogoutRequest } from "../../oauth/logout/logout.ts";
 import { PATHS } from "../../oauth/paths.ts";
-import { scopesOf } from "../../oauth/scopes.ts";
 import { setRetryAfter, toAuthError } from "../error-table.ts";
 import { CookiesNeeded, FormRefused } from "../forms.ts";
 import { PAGE_OF_FORM } from "../pages-of-forms.ts";
@@ -122,7 +121,7 @@ async function wayBackToLogout({ ctx, request }: Visit): Promise<WayBack | null>
     return {
       path: `${PATHS.logout}?${new URLSearchParams(parameters)}`,
       clientName,
-      languages: scopesOf(parameters["ui_locales"] ?? ""),
+      languages: languagesOf({ parameters }),
     };
   } catch (error) {
     if (error instanceof AuthError) return null;

@@ -280,7 +280,7 @@ export interface RequestDescription {
 }
 
 /** The languages that the application asks for (`ui_locales`), most wanted first. */
-export function languagesOf({ parameters }: PendingRequest): string[] {
+export function languagesOf({ parameters }: Pick<PendingRequest, "parameters">): string[] {
   return scopesOf(parameters["ui_locales"] ?? "");
 }
 

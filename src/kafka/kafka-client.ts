@@ -29,11 +29,18 @@ export const REQUEST_TIMEOUT_MS = 3_000;
 
 type SocketFactory = NonNullable<KafkaConfig["socketFactory"]>;
 
-/** The client library, loaded when Kafka is used, and its configuration for connections made by `socketFactory`. */
+let clients = 0;
+
+/**
+ * The client library, loaded when Kafka is used, and its configuration for connections made by `socketFactory`. Each client begins at
+ * another bootstrap broker: kafkajs begins at the first of the list, and stays with it while it takes connections and answers nothing.
+ */
 export async function openKafka(options: KafkaOptions, socketFactory: SocketFactory) {
   const { default: kafkajs } = await import("kafkajs");
   readPastLeaderless();
-  const { brokers, ssl, sasl, clientId = "auth-service", log } = options;
+  const { ssl, sasl, clientId = "auth-service", log } = options;
+  const first = clients++ % options.brokers.length;
+  const brokers = [...options.brokers.slice(first), ...options.brokers.slice(0, first)];
   const config: KafkaConfig = {
     clientId,
     brokers: brokers.map(hideColons),

@@ -4,11 +4,13 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import kafkajs, { type Admin, type PartitionMetadata } from "kafkajs";
 import { Clock } from "../../src/clock.ts";
 import { EVENT_TOPICS, encodeEvent, type OutboundEvent } from "../../src/kafka/encode.ts";
+import type { EventPublisher } from "../../src/kafka/event-publisher.ts";
 import { kafkaPublisher } from "../../src/kafka/publisher.ts";
 import { startRelay } from "../../src/kafka/relay.ts";
 import { readTopics } from "../support/kafka.ts";
 import { type KafkaCluster, startKafkaCluster } from "../support/kafka-cluster.ts";
 import { memoryOutbox } from "../support/memory-outbox.ts";
+import { freeze } from "../support/process.ts";
 import { captureLog, countingMetrics, eventOf, until } from "./events.ts";
 
 let cluster: KafkaCluster;
@@ -55,6 +57,28 @@ test("C-01 no event of an acknowledged batch is missing after the brokers were r
     await publisher.close();
   }
 });
+
+test("F-11 a broker that stands still, also the first of KAFKA_BROKERS, holds events back until the others lead", async () => {
+  const publisher = kafkaPublisher({ brokers: cluster.brokers, log: captureLog() });
+  try {
+    for (const broker of [0, 1]) {
+      await publishAll(publisher);
+      const pid = cluster.pid(broker);
+      await freeze(pid);
+      try {
+        await publishAll(publisher);
+        // one that starts meanwhile
+        const another = kafkaPublisher({ brokers: cluster.brokers, log: captureLog() });
+        await publishAll(another).finally(() => another.close());
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+      await inSync();
+    }
+  } finally {
+    await publisher.close();
+  }
+}, 300_000);
 
 test("C-10 a partition without a leader holds back its own events alone, repeats few, and gets them when it is back", async () => {
   const admin = await openAdmin();
@@ -141,6 +165,28 @@ test("C-10 a connection that is opened while partitions have no leader, also tho
     await cluster.restart(1);
   }
 });
+
+/** Publishes to every partition until nothing is held back. */
+async function publishAll(publisher: EventPublisher): Promise<void> {
+  const events = Array.from({ length: 30 }, (_, n) => encodeEvent(eventOf(randomUUID(), n), "https://auth.example"));
+  let batch = events;
+  // the others give a broker up after 9 s; kafkajs would stay with it for minutes
+  await until(async () => {
+    const held = await publisher.publish(batch).catch(() => null);
+    if (held !== null) batch = batch.filter(({ event }) => held.has(event.eventId));
+    return batch.length === 0;
+  }, 60_000);
+}
+
+/** Waits until every replica is in sync. */
+async function inSync(): Promise<void> {
+  await until(async () => {
+    const admin = await openAdmin();
+    const { topics } = await admin.fetchTopicMetadata({ topics: [...EVENT_TOPICS] });
+    await admin.disconnect();
+    return topics.every(({ partitions }) => partitions.every(({ isr, replicas }) => isr.length === replicas.length));
+  }, 60_000);
+}
 
 /** Makes the topics anew, with one replica of each partition: the first on broker 1, the others on 2 and 3. */
 async function createApart(admin: Admin): Promise<void> {

@@ -82,3 +82,19 @@ export function percentile(calls: readonly Call[], share: number): number {
   const times = calls.flatMap(({ at, endedAt }) => (endedAt === null ? [] : [endedAt - at])).sort((a, b) => a - b);
   return Math.round(times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0);
 }
+
+/**
+ * The 99th percentile in the calm part of a time (milliseconds): of each window of `windowMs`, and of those the value that a quarter are
+ * below. Other work of the machine makes some windows worse; what the service does to itself makes all of them worse.
+ */
+export function calmP99(calls: readonly Call[], windowMs: number): number {
+  const windows = [...Map.groupBy(calls, ({ at }) => Math.floor(at / windowMs)).values()];
+  const most = Math.max(0, ...windows.map(({ length }) => length));
+  // the first and the last may be cut short
+  return lowestQuarter(windows.filter(({ length }) => length >= most / 2).map((window) => percentile(window, 0.99)));
+}
+
+/** The value that a quarter of the values are below. */
+export function lowestQuarter(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 4)] ?? 0;
+}

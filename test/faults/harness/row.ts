@@ -27,6 +27,8 @@ interface Named {
 export interface RunRow extends Named {
   /** Runs with --long only. */
   readonly long?: boolean;
+  /** Runs from the start of the run beside the other rows, on servers of its own. */
+  readonly beside?: boolean;
   readonly system?: SystemOptions;
   /** The row starts the replicas itself. */
   readonly starts?: boolean;

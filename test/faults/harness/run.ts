@@ -9,7 +9,7 @@ import { Servers } from "./system.ts";
 const usage = `Usage: npm run test:faults -- [--long] [ROW...]
 
   npm run test:faults                  every short row, in at most 12 minutes on two cores
-  npm run test:faults -- --long        more trials, and the long rows too; takes hours
+  npm run test:faults -- --long        more trials, and the long rows too; takes about two hours
   npm run test:faults -- F-20 F-26     only those rows, long ones too
 
 Needs MariaDB and Kafka as processes of its own: mariadbd on the PATH or Maven (Linux x64); Java 17 and Maven.
@@ -38,17 +38,22 @@ const run = describeRun(`${long ? "long" : "short"}${named ? ", rows by name" : 
 delete process.env["TEST_DATABASE_URL"];
 delete process.env["TEST_KAFKA_BROKERS"];
 const servers = new Servers();
+const ownServers: Servers[] = [];
+const stopServers = () => Promise.all([servers, ...ownServers].map((each) => each.stop()));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => void servers.stop().finally(() => process.exit(130)));
+  process.once(signal, () => void stopServers().finally(() => process.exit(130)));
 }
 
 const started = performance.now();
 const outcomes = new Map<string, Outcome>();
-for (const [index, row] of chosen.entries()) {
+
+/** Runs a row, says how it went, and writes the page. */
+async function show(row: RunRow, servers: Servers): Promise<void> {
+  const number = chosen.indexOf(row) + 1;
   const from = performance.now();
   const seconds = () => Math.round((performance.now() - from) / 1_000);
   const progress = (text: string) => {
-    const line = `[${index + 1}/${chosen.length}] ${row.id} ${row.title}: ${text} (${seconds()} s)`;
+    const line = `[${number}/${chosen.length}] ${row.id} ${row.title}: ${text} (${seconds()} s)`;
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line.slice(0, process.stderr.columns)}`);
     else process.stderr.write(`${line}\n`);
   };
@@ -56,19 +61,28 @@ for (const [index, row] of chosen.entries()) {
   const outcome = await runRow(row, servers, { long, progress });
   outcomes.set(row.id, outcome);
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  writePage(ROWS, outcomes, run);
   const { did, counted, recoveryMs, failures, skipped } = outcome;
   if (skipped !== undefined) {
     console.log(`${row.id} skipped ${row.title}: ${skipped}`);
-    writePage(ROWS, outcomes, run);
-    continue;
+    return;
   }
   const recovery = recoveryMs === undefined ? "" : `; worst recovery ${(recoveryMs / 1_000).toFixed(1)} s`;
   console.log(`${row.id} ${failures.length === 0 ? "held  " : "FAILED"} ${row.title} (${seconds()} s)`);
   console.log(`     ${did}: ${counted}${recovery}`);
   for (const failure of failures) console.log(`     ${failure}`);
-  writePage(ROWS, outcomes, run);
 }
-await servers.stop();
+
+const besides = chosen
+  .filter(({ beside }) => beside)
+  .map(async (row) => {
+    const own = new Servers();
+    ownServers.push(own);
+    await show(row, own);
+  });
+for (const row of chosen) if (!row.beside) await show(row, servers);
+await Promise.all(besides);
+await stopServers();
 const failed = [...outcomes.values()].filter(({ failures }) => failures.length > 0).length;
 const minutes = ((performance.now() - started) / 60_000).toFixed(1);
 const worst = Math.max(0, ...[...outcomes.values()].map(({ recoveryMs = 0 }) => recoveryMs));

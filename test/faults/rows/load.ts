@@ -1,13 +1,24 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "../harness/client.ts";
-import { EVERYTHING, type Ledger, type Operation, type Outcome, percentile, slowest } from "../harness/ledger.ts";
+import {
+  calmP99,
+  EVERYTHING,
+  type Ledger,
+  lowestQuarter,
+  type Operation,
+  type Outcome,
+  slowest,
+} from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
 import type { Row, Trial } from "../harness/row.ts";
 import type { System } from "../harness/system.ts";
 
 const section = "Concurrency and load";
 const soakMinutes = 60;
+
+/** Between two readings of a replica's memory (milliseconds). */
+const readMs = 5_000;
 
 const residentMiB = (pid: number) =>
   Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
@@ -79,50 +90,60 @@ export const LOAD: readonly Row[] = [
     section,
     title: "an hour of load",
     long: true,
+    beside: true,
     async run(system, { load, ledger, progress, check }) {
       await load.prepare(10);
-      const samples: { memory: number; files: number }[] = [];
+      const minutes: Minute[] = [];
       const from = performance.now();
       load.start();
-      for (let minute = 1; minute <= soakMinutes; minute++) {
-        await sleep(60_000);
-        const pids = system.replicas.map(({ pid }) => pid);
-        const memory = Math.max(...pids.map(residentMiB));
-        const files = Math.max(...pids.map((pid) => readdirSync(`/proc/${pid}/fd`).length));
-        samples.push({ memory, files });
-        progress(`minute ${minute} of ${soakMinutes}, ${Math.round(memory)} MiB, ${files} files`);
+      for (let number = 1; number <= soakMinutes; number++) {
+        const minute = await watchMinute(system);
+        minutes.push(minute);
+        progress(`minute ${number} of ${soakMinutes}, ${Math.round(minute.memory)} MiB, ${minute.files} files`);
       }
       const until = performance.now();
       await load.stop();
 
       // the first third is for the warm-up
       const third = Math.floor(soakMinutes / 3);
-      const [early, late] = [samples.slice(third, 2 * third), samples.slice(2 * third)];
-      const warm = samples.slice(third).map(({ memory }) => memory);
-      const growth = slope(warm) * (warm.length - 1);
-      check(growth <= 0.05 * (warm[0] ?? 0), `memory grew by ${growth.toFixed(1)} MiB in ${warm.length} minutes`);
-      const filesOf = (part: typeof samples) => Math.max(...part.map(({ files }) => files));
+      const [early, late] = [minutes.slice(third, 2 * third), minutes.slice(2 * third)];
+      const memoryOf = (part: readonly Minute[]) => Math.round(lowestQuarter(part.map(({ memory }) => memory)));
+      const [memory, memoryAtLast] = [memoryOf(early), memoryOf(late)];
+      check(memoryAtLast <= 1.05 * memory, `memory ${memory} MiB, ${memoryAtLast} MiB at last`);
+      const filesOf = (part: readonly Minute[]) => Math.max(...part.map(({ files }) => files));
       const [files, filesAtLast] = [filesOf(early), filesOf(late)];
       check(filesAtLast <= files + 8, `${files} open files, ${filesAtLast} at last`);
       const at = (share: number) => from + (until - from) * share;
-      const p99 = percentile(ledger.between(at(1 / 3), at(2 / 3)), 0.99);
-      const atLast = percentile(ledger.between(at(2 / 3), until), 0.99);
-      check(atLast <= Math.max(1.2 * p99, p99 + 20), `p99 ${p99} ms, ${atLast} ms at last`);
+      const p99 = calmP99(ledger.between(at(1 / 3), at(2 / 3)), 60_000);
+      const p99AtLast = calmP99(ledger.between(at(2 / 3), until), 60_000);
+      check(p99AtLast <= Math.max(1.2 * p99, p99 + 20), `p99 ${p99} ms, ${p99AtLast} ms at last`);
       const rows = await tableGrowth(system, ledger, check);
       return {
-        did: `${soakMinutes} minutes of mixed load; the first third warms up, the second is compared with the last`,
-        counted: `memory ${Math.round(warm[0] ?? 0)} MiB, by its slope ${growth.toFixed(1)} MiB more in ${warm.length} minutes; ${files} open files, ${filesAtLast} at last; p99 ${p99} ms, ${atLast} ms at last; ${rows} rows in the tables, as calls wrote them`,
+        did: `${soakMinutes} minutes of mixed load; the first third warms up, the calm minutes of the second are compared with those of the last`,
+        counted: `memory ${memory} MiB, ${memoryAtLast} MiB at last; ${files} open files, ${filesAtLast} at last; p99 ${p99} ms, ${p99AtLast} ms at last; ${rows} rows in the tables, as calls wrote them`,
       };
     },
   },
 ];
 
-/** Least squares. @returns by how much a value is higher than the one before it */
-function slope(values: readonly number[]): number {
-  const middle = (values.length - 1) / 2;
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const above = values.reduce((sum, value, index) => sum + (index - middle) * (value - mean), 0);
-  return above / values.reduce((sum, _, index) => sum + (index - middle) ** 2, 0);
+/** What a minute of load was like. */
+interface Minute {
+  /** Resident, the mean of the replicas, the lowest quarter of the readings: what is left after garbage collections (MiB). */
+  readonly memory: number;
+  /** Open ones, of the replica with more. */
+  readonly files: number;
+}
+
+async function watchMinute({ replicas }: System): Promise<Minute> {
+  const from = performance.now();
+  const pids = replicas.map(({ pid }) => pid);
+  const readings: number[] = [];
+  while (performance.now() < from + 60_000) {
+    await sleep(readMs);
+    readings.push(pids.reduce((sum, pid) => sum + residentMiB(pid), 0) / pids.length);
+  }
+  const files = Math.max(...pids.map((pid) => readdirSync(`/proc/${pid}/fd`).length));
+  return { memory: lowestQuarter(readings), files };
 }
 
 /** Checks that each table has as many rows as the calls of the ledger write, and none that no call writes. @returns rows of all tables */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { PasskeyParty } from "../config/config.ts";
+import type { PasskeyParty } from "../config/passkey-party.ts";
 import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import type { Passkey } from "../store/factors.ts";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import type { ClientsFile } from "../../config/config.ts";
+import type { ClientsFile } from "../../config/clients-file.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError, StartRefused } from "../../errors.ts";
 import { type ClientRegistration, developmentClients } from "../../store/client-metadata.ts";

@@ -22,10 +22,11 @@ import {
 } from "./authorization-records.ts";
 import { revokeCodes } from "./ending.ts";
 import { holdSession } from "./held-sessions.ts";
+import { holdUser } from "./held-users.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, forUpdate, rollback } from "./transaction.ts";
-import { holdUser, JOINED_USER, type JoinedUserRow, joinedUserOf } from "./users.ts";
+import { JOINED_USER, type JoinedUserRow, joinedUserOf } from "./user-rows.ts";
 
 const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */

@@ -4,17 +4,10 @@ import type { ActingSession } from "../store/session.ts";
 import type { User, VerificationLink } from "../store/users.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession } from "./held-sessions.ts";
+import { holdUser, markProfileChanged, nextEventSeq, takeEventSeq } from "./held-users.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Database, Sql, TransactionSql } from "./transaction.ts";
-import {
-  holdUser,
-  JOINED_USER,
-  type JoinedUserRow,
-  joinedUserOf,
-  markProfileChanged,
-  nextEventSeq,
-  takeEventSeq,
-} from "./users.ts";
+import { JOINED_USER, type JoinedUserRow, joinedUserOf } from "./user-rows.ts";
 import { insertVerification } from "./verification-links.ts";
 
 interface LinkRow extends JoinedUserRow {

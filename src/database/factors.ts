@@ -13,11 +13,11 @@ import type { ActingSession } from "../store/session.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, hasFactor, raiseGeneration } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
+import { nextEventSeq, takeEventSeqToReturn } from "./held-users.ts";
 import type { Outbox } from "./outbox.ts";
 import { isSpentBy, keyOf, type PasskeyRow, passkeyOf, rowOf, spendPasskey } from "./passkey-rows.ts";
 import { actIn } from "./sessions.ts";
 import { type Database, placeholders, rollback, type TransactionSql } from "./transaction.ts";
-import { nextEventSeq, takeEventSeqToReturn } from "./users.ts";
 
 /** A form that is sent again within this time is answered as before (milliseconds). */
 const repeatMs = 60_000;

@@ -1,10 +1,10 @@
 import { type Authorization, KEPT_PER_CLIENT, type Redemption } from "../store/authorizations.ts";
 import { LONGEST_SESSION_MS } from "../store/sessions.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
+import { takeEventSeq } from "./held-users.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { type Database, rollback, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
-import { takeEventSeq } from "./users.ts";
 
 /** A row that is good for one authorization of the user it names. */
 export interface OneTimeCode {

@@ -5,10 +5,10 @@ import { releaseDeviceCodes } from "./device-codes.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession, holdSession } from "./held-sessions.ts";
+import { nextEventSeq } from "./held-users.ts";
 import type { Outbox } from "./outbox.ts";
 import { isSpentBy, spendPasskey } from "./passkey-rows.ts";
 import { type Database, placeholders, rollback, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
-import { nextEventSeq } from "./users.ts";
 
 interface SessionRow {
   id_hash: string;

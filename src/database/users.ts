@@ -3,146 +3,20 @@ import type { AuthEvent } from "../events.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { StandardClaims, User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
+import type { User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, endEverythingOf, raiseGeneration, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
 import { demandSession } from "./held-sessions.ts";
+import { MAY_RETURN, markProfileChanged, nextEventSeq, takeEventSeqToReturn } from "./held-users.ts";
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
-import { type Database, forUpdate, placeholders, rollback, type Sql, type TransactionSql } from "./transaction.ts";
+import { type Database, forUpdate, placeholders, rollback, type TransactionSql } from "./transaction.ts";
+import { SELECT_USER, USER_COLUMNS, type UserRow, userOf, userToSignInOf } from "./user-rows.ts";
 import { insertVerification } from "./verification-links.ts";
 
-interface UserRow {
-  uuid: string;
-  email: string;
-  password_hash: string;
-  roles: string;
-  email_verified_at: number | null;
-  epoch: number | null;
-  disabled_at: number | null;
-  signed_in_at: number | null;
-  closed_at: number | null;
-  created_at: number;
-  nickname: string;
-  claims: string | null;
-  language: string | null;
-  updated_at: number;
-  factors_generation: number | null;
-  passwordless: number | null;
-}
-
-const userColumns = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
-    u.created_at, u.language, u.factors_generation, u.passwordless, p.nickname, p.claims, p.updated_at`;
-const selectUser = `SELECT ${userColumns} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 const batchSize = 500;
-
-/** What only who signs in is read with. */
-type SignInColumn = "password_hash" | "signed_in_at" | "closed_at" | "factors_generation" | "passwordless";
-
-function userOf(row: Omit<UserRow, SignInColumn>): User {
-  return {
-    uuid: row.uuid,
-    email: row.email,
-    nickname: row.nickname,
-    roles: JSON.parse(row.roles) as string[],
-    emailVerified: row.email_verified_at !== null,
-    claims: row.claims === null ? {} : (JSON.parse(row.claims) as StandardClaims),
-    language: row.language,
-    epoch: row.epoch ?? 0,
-    disabledAt: row.disabled_at,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-  };
-}
-
-/** Of a user, their columns in a join that has other tables too. */
-export const JOINED_USER = `u.uuid AS user_uuid, u.email AS user_email, u.roles AS user_roles, u.email_verified_at AS user_verified_at,
-  u.epoch AS user_current_epoch, u.disabled_at AS user_disabled_at, u.created_at AS user_created_at, u.language AS user_language,
-  p.nickname AS user_nickname, p.claims AS user_claims, p.updated_at AS user_updated_at`;
-
-export interface JoinedUserRow {
-  user_uuid: string | null;
-  user_email: string;
-  user_roles: string;
-  user_verified_at: number | null;
-  user_current_epoch: number | null;
-  user_disabled_at: number | null;
-  user_created_at: number;
-  user_language: string | null;
-  user_nickname: string;
-  user_claims: string | null;
-  user_updated_at: number;
-}
-
-/** Null: the join found no user. */
-export function joinedUserOf(row: JoinedUserRow): User | null {
-  const { user_uuid: uuid } = row;
-  if (uuid === null) return null;
-  return userOf({
-    uuid,
-    email: row.user_email,
-    roles: row.user_roles,
-    email_verified_at: row.user_verified_at,
-    epoch: row.user_current_epoch,
-    disabled_at: row.user_disabled_at,
-    created_at: row.user_created_at,
-    language: row.user_language,
-    nickname: row.user_nickname,
-    claims: row.user_claims,
-    updated_at: row.user_updated_at,
-  });
-}
-
-function userToSignInOf(row: UserRow): UserToSignIn {
-  return {
-    ...userOf(row),
-    passwordHash: row.password_hash,
-    signedInAt: row.signed_in_at,
-    closedAt: row.closed_at,
-    hasPassword: row.passwordless === null,
-    factorsGeneration: Number(row.factors_generation ?? 0),
-  };
-}
-
-/**
- * Holds the user's row until the end of the transaction, by a change and not only a lock: on a cluster only changes collide.
- * @returns false: there is no such user
- */
-export async function holdUser(sql: Sql, uuid: string): Promise<boolean> {
-  const hold = "UPDATE users SET row_version = COALESCE(row_version, 0) + 1 WHERE uuid = ?";
-  return (await sql.change(hold, [uuid])) === 1;
-}
-
-/**
- * The number of the user's next event; holds the user's row like `holdUser`.
- * @param epoch that the user must be at; null: any
- * @returns null: the user is gone, disabled or at another epoch
- */
-export async function takeEventSeq(sql: TransactionSql, uuid: string, epoch: number | null): Promise<number | null> {
-  const atEpoch = epoch === null ? "" : " AND COALESCE(epoch, 0) = ?";
-  const parameters = epoch === null ? [uuid] : [uuid, epoch];
-  return sql.count("users", "event_seq", `uuid = ? AND disabled_at IS NULL${atEpoch}`, parameters);
-}
-
-/** The number of the user's next event, of a disabled user too. @returns null: there is no such user */
-export async function nextEventSeq(sql: TransactionSql, uuid: string): Promise<number | null> {
-  return sql.count("users", "event_seq", "uuid = ?", [uuid]);
-}
-
-/** Applications read from `updated_at` whether they know a user's claims (OpenID Connect Core section 5.1): the address is one of them. */
-export async function markProfileChanged(sql: TransactionSql, uuid: string, now: number): Promise<void> {
-  await sql.change("UPDATE user_profiles SET updated_at = ? WHERE user_id = ?", [now, uuid]);
-}
-
-/** An account that its user closed is one that they may keep, and may need a new password or a recovery code for. */
-const mayReturn = "(disabled_at IS NULL OR disabled_at = closed_at)";
-
-/** As `takeEventSeq`, of a user who closed the account too. @returns null: the user is gone, or disabled by an operator */
-export async function takeEventSeqToReturn(sql: TransactionSql, uuid: string): Promise<number | null> {
-  return sql.count("users", "event_seq", `uuid = ? AND ${mayReturn}`, [uuid]);
-}
 
 export class Users implements UserStore {
   readonly #database: Database;
@@ -223,7 +97,7 @@ export class Users implements UserStore {
 
   async findByPasskey(credentialId: string): Promise<{ user: UserToSignIn; passkey: Passkey } | null> {
     const [row] = await this.#database.rows<UserRow & PasskeyRow & { passkey_created_at: number }>(
-      `SELECT ${userColumns}, k.credential_id, k.user_id, k.public_key, k.sign_count, k.transports, k.synced, k.name,
+      `SELECT ${USER_COLUMNS}, k.credential_id, k.user_id, k.public_key, k.sign_count, k.transports, k.synced, k.name,
          k.created_at AS passkey_created_at, k.last_used_at
        FROM passkey k JOIN users u ON u.uuid = k.user_id JOIN user_profiles p ON p.user_id = u.uuid WHERE k.id_hash = ?`,
       [keyOf(credentialId)],
@@ -239,7 +113,7 @@ export class Users implements UserStore {
     const [column, value] = "email" in account ? ["u.email", account.email] : ["u.uuid", account.uuid];
     // one row, whether there is such a user or not
     const [row] = await this.#database.rows<Partial<UserRow> & { used_up_until: number | null }>(
-      `SELECT l.used_up_until, ${userColumns} FROM (SELECT (${USED_UP_UNTIL}) AS used_up_until) l
+      `SELECT l.used_up_until, ${USER_COLUMNS} FROM (SELECT (${USED_UP_UNTIL}) AS used_up_until) l
        LEFT JOIN users u ON ${column} = ? LEFT JOIN user_profiles p ON p.user_id = u.uuid`,
       [...usedUpValues(limit), value],
     );
@@ -251,7 +125,7 @@ export class Users implements UserStore {
   }
 
   async #row(column: "u.uuid" | "u.email", value: string): Promise<UserRow | undefined> {
-    const [row] = await this.#database.rows<UserRow>(`${selectUser} WHERE ${column} = ?`, [value]);
+    const [row] = await this.#database.rows<UserRow>(`${SELECT_USER} WHERE ${column} = ?`, [value]);
     return row;
   }
 
@@ -259,7 +133,7 @@ export class Users implements UserStore {
     const users: User[] = [];
     for (let i = 0; i < uuids.length; i += batchSize) {
       const batch = uuids.slice(i, i + batchSize);
-      const sql = `${selectUser} WHERE u.uuid IN ${placeholders(batch.length)}`;
+      const sql = `${SELECT_USER} WHERE u.uuid IN ${placeholders(batch.length)}`;
       users.push(...(await this.#database.rows<UserRow>(sql, batch)).map(userOf));
     }
     return users;
@@ -278,7 +152,7 @@ export class Users implements UserStore {
       values.push(emailPart);
     }
     const where = conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`;
-    const sql = `${selectUser}${where} ORDER BY u.created_at, u.uuid LIMIT ?`;
+    const sql = `${SELECT_USER}${where} ORDER BY u.created_at, u.uuid LIMIT ?`;
     return (await this.#database.rows<UserRow>(sql, [...values, limit])).map(userOf);
   }
 
@@ -393,7 +267,7 @@ export class Users implements UserStore {
   }
 
   async listClosed(before: number, limit: number): Promise<User[]> {
-    const sql = `${selectUser} WHERE u.closed_at <= ? ORDER BY u.closed_at LIMIT ?`;
+    const sql = `${SELECT_USER} WHERE u.closed_at <= ? ORDER BY u.closed_at LIMIT ?`;
     return (await this.#database.rows<UserRow>(sql, [before, limit])).map(userOf);
   }
 
@@ -464,7 +338,7 @@ export class Users implements UserStore {
 
   async findPasswordReset(tokenHash: string, now: number): Promise<User | null> {
     const [row] = await this.#database.rows<UserRow>(
-      `${selectUser} JOIN password_reset_token t ON t.user_id = u.uuid
+      `${SELECT_USER} JOIN password_reset_token t ON t.user_id = u.uuid
        WHERE t.token_hash = ? AND t.expires_at > ? AND (u.disabled_at IS NULL OR u.disabled_at = u.closed_at)`,
       [tokenHash, now],
     );
@@ -484,7 +358,7 @@ export class Users implements UserStore {
         [tokenHash],
       );
       if (token === undefined) return "invalid";
-      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${mayReturn}${forUpdate(sql)}`, [
+      const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${MAY_RETURN}${forUpdate(sql)}`, [
         token.user_id,
       ]);
       if (users.length === 0) return "invalid";

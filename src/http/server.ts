@@ -1,15 +1,13 @@
 import type { AddressInfo, Socket } from "node:net";
 import accepts from "@fastify/accepts";
 import cookie from "@fastify/cookie";
-import cors, { type FastifyCorsOptionsDelegateCallback } from "@fastify/cors";
+import cors from "@fastify/cors";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { closerOf } from "../net/close-http.ts";
-import { isLoopback } from "../net/loopback.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
-import { PATHS } from "../oauth/paths.ts";
 import { duringRequest } from "../telemetry/request.ts";
 import { accountPage } from "./account.ts";
 import { accountApi } from "./account-api.ts";
@@ -23,6 +21,7 @@ import { changePasswordPage } from "./change-password.ts";
 import { clientLogo } from "./client-logo.ts";
 import { confirmPages } from "./confirm.ts";
 import { consentPage } from "./consent.ts";
+import { BROWSER_PATHS, corsOf, letOriginRead, READABLE_BY_ALL, readableBy } from "./cors.ts";
 import { devicePages } from "./device.ts";
 import { deviceAuthorizationEndpoint } from "./device-authorization.ts";
 import { offerNonces } from "./dpop.ts";
@@ -91,16 +90,6 @@ const browserApi: readonly Endpoint[] = [
   userinfoEndpoint,
   registrationEndpoints,
   accountApi,
-];
-/** Where those are. */
-const browserPaths = [
-  PATHS.pushedAuthorization,
-  PATHS.token,
-  PATHS.deviceAuthorization,
-  PATHS.revoke,
-  PATHS.userinfo,
-  PATHS.register,
-  "/api/users/",
 ];
 /** Documents that any origin may read, without a question beforehand: their GET needs nothing of CORS but one header. */
 const documents: readonly Endpoint[] = [wellKnownEndpoints];
@@ -225,35 +214,6 @@ function sendHeaders(app: FastifyInstance, headers: Readonly<Record<string, stri
   });
 }
 
-/** What an application in a browser may read of an answer. */
-const exposedHeaders = ["retry-after", "www-authenticate", "dpop-nonce"];
-
-/**
- * A refusal before the endpoint was reached (too many requests, a header twice, a body too large, no such path or method) is one that the
- * application in the browser must be able to read too.
- */
-function letOriginRead(ctx: OAuthContext, request: FastifyRequest, reply: FastifyReply): void {
-  const { origin } = request.headers;
-  if (origin === undefined || reply.getHeader("access-control-allow-origin") !== undefined) return;
-  reply.headers(readableBy(ctx, request.url, origin));
-}
-
-const readableByAll = { "access-control-allow-origin": "*" } as const;
-
-/**
- * The headers with which a script of this origin may read an answer; none where it may not.
- * @param origin undefined: it is not known, and the answer is the same for everybody
- */
-function readableBy(ctx: OAuthContext, url: string, origin: string | undefined): Readonly<Record<string, string>> {
-  const [path = ""] = url.split("?", 1);
-  if (isPublicDocument(url)) return readableByAll;
-  if (!browserPaths.some((each) => path.startsWith(each))) return {};
-  if (origin === undefined) return readableByAll;
-  if (!isAllowedOrigin(ctx, origin)) return {};
-  const exposed = exposedHeaders.join(", ");
-  return { "access-control-allow-origin": origin, vary: "Origin", "access-control-expose-headers": exposed };
-}
-
 /** Answers what is no request of HTTP, and hangs up. */
 function refuseBytes(
   ctx: OAuthContext,
@@ -266,7 +226,7 @@ function refuseBytes(
   const line = /^[A-Z]+ [^\r\n]*/.exec(packet)?.[0] ?? "";
   // other packets may have the line and the origin
   const origin = /\r\norigin:[ \t]*(\S+)/i.exec(packet)?.[1];
-  const readable = line === "" ? readableByAll : readableBy(ctx, line.split(" ", 2)[1] ?? "", origin);
+  const readable = line === "" ? READABLE_BY_ALL : readableBy(ctx, line.split(" ", 2)[1] ?? "", origin);
   const [status, description] =
     error.code === "HPE_HEADER_OVERFLOW"
       ? line.length > maxHeaderSize
@@ -287,38 +247,6 @@ function refuseBytes(
   );
   // HEAD has no body (RFC 9110 section 9.3.2)
   socket.end(`HTTP/1.1 ${status}\r\n${head.join("")}\r\n${line.startsWith("HEAD ") ? "" : body}`);
-}
-
-function corsOf(ctx: OAuthContext): FastifyCorsOptionsDelegateCallback {
-  return (request: FastifyRequest, done) => {
-    const { origin } = request.headers;
-    // the same for everyone: any origin may read them, with whatever headers its client library sends
-    if (isPublicDocument(request.url)) {
-      return done(null, { origin: "*", methods: ["GET"], strictPreflight: false, maxAge: 600 });
-    }
-    done(null, {
-      origin: origin !== undefined && isAllowedOrigin(ctx, origin) ? origin : false,
-      strictPreflight: false,
-      // PUT and DELETE: a client changes or removes its own registration (RFC 7592)
-      methods: ["GET", "POST", "PUT", "DELETE"],
-      allowedHeaders: [
-        "authorization",
-        "content-type",
-        "dpop",
-        "traceparent",
-        "tracestate",
-        "baggage",
-        "mcp-protocol-version",
-      ],
-      exposedHeaders,
-      maxAge: 600,
-    });
-  };
-}
-
-function isAllowedOrigin({ config }: OAuthContext, origin: string): boolean {
-  if (config.corsOrigins !== "loopback") return config.corsOrigins.includes(origin);
-  return URL.canParse(origin) && isLoopback(new URL(origin).hostname) && new URL(origin).origin === origin;
 }
 
 function refuseTwins(app: FastifyInstance): void {
@@ -344,7 +272,7 @@ function observe(app: FastifyInstance, ctx: OAuthContext): void {
 
 /** Does a browser open this address, and not a program call it? */
 function asksForPage({ headers, url }: FastifyRequest): boolean {
-  if (isPublicDocument(url) || browserPaths.some((path) => url.startsWith(path))) return false;
+  if (isPublicDocument(url) || BROWSER_PATHS.some((path) => url.startsWith(path))) return false;
   return /(^|[\s,])text\/html\s*($|[;,])/i.test(headers.accept ?? "");
 }
 

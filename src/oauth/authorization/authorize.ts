@@ -1,19 +1,16 @@
-import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { originOf } from "../../net/origin.ts";
-import { type Browser, type BrowserSession, type Login, startSession, storeLogin } from "../../sessions/sessions.ts";
-import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
-import { securityEvent } from "../../telemetry/security-events.ts";
+import { type Browser, type BrowserSession, type Login, startSession } from "../../sessions/sessions.ts";
 import { type Acr, acrOf, isAcr, isAtLeast, offeredAcr } from "../../token/authentication.ts";
 import { isUnverified, shownLink, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
+import { answeringClient, type ClientAnswer } from "./client-answer.ts";
+import { issueCode, pushedOf } from "./code.ts";
 import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
-import { invalidRequestUri } from "./pushed-authorization.ts";
 import {
   type AuthorizationRequest,
   ClientError,
-  type Destination,
   metAcr,
   type Parameters,
   readDestination,
@@ -22,14 +19,8 @@ import {
 } from "./request.ts";
 import { lacksVerifiedEmail } from "./verified-email.ts";
 
-const codeLifeMs = 60_000;
-
 /** What happens next in the browser. */
-export type Next =
-  | { readonly to: "client"; readonly location: string }
-  | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> }
-  | Waiting
-  | StepUp;
+export type Next = ClientAnswer | Waiting | StepUp;
 
 /** A page of this service comes first; the request waits in the browser. */
 interface Waiting {
@@ -333,102 +324,4 @@ async function hasConsent(ctx: OAuthContext, request: AuthorizationRequest, sess
   const given = await ctx.store.authorizations.findConsent(session.userId, request.client.clientId);
   const scopes = scopesOf(given ?? "");
   return given !== null && request.consentScopes.every((scope) => scopes.includes(scope));
-}
-
-interface Answer {
-  readonly session: BrowserSession;
-  readonly browser: Browser;
-  readonly login: Login | null;
-  readonly pushed: AnsweredPush | null;
-}
-
-function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush | null {
-  return hash === null ? null : { hash, mayRepeat };
-}
-
-async function issueCode(
-  ctx: OAuthContext,
-  request: AuthorizationRequest,
-  { session, browser, login, pushed }: Answer,
-): Promise<Next> {
-  const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
-  if (session.userId === null) throw new Error("a code needs a signed-in session");
-  const code = randomToken();
-  const now = ctx.clock.now();
-  const record: NewAuthorizationCode = {
-    codeHash: hashOf(code),
-    clientId: client.clientId,
-    userId: session.userId,
-    sessionHash: session.idHash,
-    redirectUri,
-    scope,
-    nonce,
-    claims: claims === null ? null : JSON.stringify(claims),
-    dpopJkt,
-    codeChallenge,
-    resource,
-    authTime: session.authTime ?? now,
-    methods: session.methods,
-    acr: metAcr(request.acr, session.methods) ?? acrOf(session.methods),
-    ipAddress: browser.ipAddress,
-    userAgent: browser.userAgent.slice(0, 500),
-    createdAt: now,
-    expiresAt: now + codeLifeMs,
-  };
-  await storeCode(ctx, record, pushed, login);
-  return answerTo(ctx, request, { code });
-}
-
-async function storeCode(
-  ctx: OAuthContext,
-  code: NewAuthorizationCode,
-  pushed: AnsweredPush | null,
-  login: Login | null,
-): Promise<void> {
-  if (login !== null && !login.isStored) {
-    if (await storeLogin(ctx, login, { code, pushed })) return;
-    throw invalidRequestUri();
-  }
-  const outcome = await ctx.store.authorizations.createCode(code, pushed);
-  if (outcome === "request_used") throw invalidRequestUri();
-  if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
-}
-
-/** What a client with the right settings is answered as well: prompt=none, and users who say no. */
-const ordinary: ReadonlySet<string> = new Set([
-  "login_required",
-  "interaction_required",
-  "consent_required",
-  "access_denied",
-]);
-
-async function answeringClient(ctx: OAuthContext, destination: Destination, work: () => Promise<Next>): Promise<Next> {
-  try {
-    return await work();
-  } catch (error) {
-    const told = (code: string, description: string) =>
-      answerTo(ctx, destination, { error: code, error_description: description });
-    if (error instanceof ClientError) {
-      if (!ordinary.has(error.code)) {
-        const { clientId } = destination.client;
-        securityEvent(ctx, "authorization_refused", { client_id: clientId, error: error.code, reason: error.message });
-      }
-      return told(error.code, error.message);
-    }
-    if (error instanceof AuthError && error.code !== "unavailable") throw error;
-    // RFC 6749 section 4.1.2.1: a status of 5xx would never reach the client
-    ctx.log.error({ err: error }, "authorization request not answered");
-    return error instanceof AuthError
-      ? told("temporarily_unavailable", "try again in a moment")
-      : told("server_error", "internal error; the service logged its cause");
-  }
-}
-
-/** RFC 6749 section 4.1.2 with the issuer of RFC 9207; a query that the client registered is kept as it is. */
-function answerTo(ctx: OAuthContext, destination: Destination, answer: Record<string, string>): Next {
-  const { redirectUri, responseMode, state } = destination;
-  const fields = { ...answer, ...(state === undefined ? {} : { state }), iss: ctx.config.issuer };
-  if (responseMode === "form_post") return { to: "client-form", action: redirectUri, fields };
-  const separator = redirectUri.includes("?") ? "&" : "?";
-  return { to: "client", location: `${redirectUri}${separator}${new URLSearchParams(fields)}` };
 }

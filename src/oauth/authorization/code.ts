@@ -1,0 +1,73 @@
+import { hashOf, randomToken } from "../../crypto/hashes.ts";
+import { type Browser, type BrowserSession, type Login, storeLogin } from "../../sessions/sessions.ts";
+import type { AnsweredPush, NewAuthorizationCode } from "../../store/authorizations.ts";
+import { acrOf } from "../../token/authentication.ts";
+import type { OAuthContext } from "../context.ts";
+import { answerTo, type ClientAnswer } from "./client-answer.ts";
+import { invalidRequestUri } from "./pushed-authorization.ts";
+import { type AuthorizationRequest, ClientError, metAcr } from "./request.ts";
+
+const codeLifeMs = 60_000;
+
+interface Answer {
+  readonly session: BrowserSession;
+  readonly browser: Browser;
+  readonly login: Login | null;
+  readonly pushed: AnsweredPush | null;
+}
+
+export function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush | null {
+  return hash === null ? null : { hash, mayRepeat };
+}
+
+/**
+ * Stores a code for what the request asks for, with the login where that is not stored yet, and answers the client with it.
+ * @throws ClientError login_required: the session has ended; AuthError invalid_request_uri: the pushed request was used before
+ */
+export async function issueCode(
+  ctx: OAuthContext,
+  request: AuthorizationRequest,
+  { session, browser, login, pushed }: Answer,
+): Promise<ClientAnswer> {
+  const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
+  if (session.userId === null) throw new Error("a code needs a signed-in session");
+  const code = randomToken();
+  const now = ctx.clock.now();
+  const record: NewAuthorizationCode = {
+    codeHash: hashOf(code),
+    clientId: client.clientId,
+    userId: session.userId,
+    sessionHash: session.idHash,
+    redirectUri,
+    scope,
+    nonce,
+    claims: claims === null ? null : JSON.stringify(claims),
+    dpopJkt,
+    codeChallenge,
+    resource,
+    authTime: session.authTime ?? now,
+    methods: session.methods,
+    acr: metAcr(request.acr, session.methods) ?? acrOf(session.methods),
+    ipAddress: browser.ipAddress,
+    userAgent: browser.userAgent.slice(0, 500),
+    createdAt: now,
+    expiresAt: now + codeLifeMs,
+  };
+  await storeCode(ctx, record, pushed, login);
+  return answerTo(ctx, request, { code });
+}
+
+async function storeCode(
+  ctx: OAuthContext,
+  code: NewAuthorizationCode,
+  pushed: AnsweredPush | null,
+  login: Login | null,
+): Promise<void> {
+  if (login !== null && !login.isStored) {
+    if (await storeLogin(ctx, login, { code, pushed })) return;
+    throw invalidRequestUri();
+  }
+  const outcome = await ctx.store.authorizations.createCode(code, pushed);
+  if (outcome === "request_used") throw invalidRequestUri();
+  if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
+}

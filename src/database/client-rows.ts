@@ -1,0 +1,108 @@
+import { randomUUID } from "node:crypto";
+import { type ClientMetadata, readStoredMetadata } from "../store/client-metadata.ts";
+import type { Client, ClientSecret, ClientSource } from "../store/clients.ts";
+import { insert } from "./authorization-records.ts";
+import type { Sql } from "./transaction.ts";
+
+export interface ClientRow {
+  client_id: string;
+  metadata: string;
+  source: ClientSource;
+  epoch: number | null;
+  disabled_at: number | null;
+  disabled_by: "file" | "command" | null;
+  file_secret_hash: string | null;
+  idle_limit_since: number | null;
+  created_at: number;
+  secret_id: string | null;
+  secret_hash: string;
+  secret_created_at: number;
+  secret_expires_at: number | null;
+  authorization_id: string | null;
+}
+
+/** One row for each secret, one with nulls where there is none. */
+export const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.epoch, c.disabled_at, c.disabled_by, c.file_secret_hash,
+    c.idle_limit_since, c.created_at,
+    s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
+  FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
+
+export function clientsOf(rows: readonly ClientRow[]): Client[] {
+  const clients = new Map<string, Client & { secrets: ClientSecret[] }>();
+  for (const row of rows) {
+    let client = clients.get(row.client_id);
+    if (client === undefined) {
+      client = {
+        clientId: row.client_id,
+        metadata: readStoredMetadata(row.metadata),
+        source: row.source,
+        createdAt: row.created_at,
+        epoch: row.epoch ?? 0,
+        disabledAt: row.disabled_at,
+        disabledBy: row.disabled_by,
+        fileSecretHash: row.file_secret_hash,
+        idleLimitSince: row.idle_limit_since,
+        secrets: [],
+      };
+      clients.set(row.client_id, client);
+    }
+    if (row.secret_id === null) continue;
+    client.secrets.push({
+      id: row.secret_id,
+      hash: row.secret_hash,
+      createdAt: row.secret_created_at,
+      expiresAt: row.secret_expires_at,
+      authorizationId: row.authorization_id,
+    });
+  }
+  // of two secrets of one millisecond the one that was replaced has an end
+  const end = ({ expiresAt }: ClientSecret) => expiresAt ?? Number.MAX_SAFE_INTEGER;
+  for (const { secrets } of clients.values()) secrets.sort((a, b) => b.createdAt - a.createdAt || end(b) - end(a));
+  return [...clients.values()];
+}
+
+export async function insertClient(
+  sql: Sql,
+  client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
+  registrationTokenHash: string | null,
+): Promise<void> {
+  await insert(sql, "oauth2_registered_client", {
+    client_id: client.clientId,
+    metadata: JSON.stringify(client.metadata),
+    source: client.source,
+    file_secret_hash: client.fileSecretHash,
+    registration_token_hash: registrationTokenHash,
+    created_at: client.createdAt,
+    updated_at: client.createdAt,
+  });
+  // Of one that was removed and had this id the tokens stay revoked, those of this one are not. The feed does not tell for long enough:
+  // replicas and verifiers remember what it said. Read after the insert, which waits for a removal that goes on.
+  const [earlier] = await sql.rows<{ epoch: number }>("SELECT epoch FROM removed_client WHERE client_id = ?", [
+    client.clientId,
+  ]);
+  if (earlier === undefined) return;
+  await sql.change("UPDATE oauth2_registered_client SET epoch = ? WHERE client_id = ?", [
+    Number(earlier.epoch),
+    client.clientId,
+  ]);
+}
+
+/** When the idle limit was set, once the client has this metadata. */
+export function idleLimitSince(
+  before: Pick<ClientRow, "metadata" | "idle_limit_since">,
+  { refresh_token_idle_ttl }: ClientMetadata,
+  now: number,
+): number | null {
+  if (refresh_token_idle_ttl === undefined) return null;
+  const hadLimit = readStoredMetadata(before.metadata).refresh_token_idle_ttl !== undefined;
+  return hadLimit ? before.idle_limit_since : now;
+}
+
+export async function insertSecret(sql: Sql, clientId: string, hash: string, now: number): Promise<void> {
+  await insert(sql, "oauth2_client_secret", {
+    id: randomUUID(),
+    client_id: clientId,
+    secret_hash: hash,
+    created_at: now,
+  });
+}

@@ -387,11 +387,20 @@ async function storeCode(
 ): Promise<void> {
   if (login !== null && !login.isStored) {
     if (await storeLogin(ctx, login, { code, pushed })) return;
-    throw invalidRequestUri();
+    throw requestUsed();
   }
   const outcome = await ctx.store.authorizations.createCode(code, pushed);
-  if (outcome === "request_used") throw invalidRequestUri();
+  // who opens a used request_uri again learns nothing of its client
+  if (outcome === "request_used") throw pushed?.mayRepeat === true ? requestUsed() : invalidRequestUri();
   if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
+}
+
+/**
+ * A form that came after another one had used its pushed request up, or long after that ended: its page cannot lead on, so that the client is
+ * told, which can ask anew.
+ */
+function requestUsed(): ClientError {
+  return new ClientError("invalid_request_uri", "the pushed request was used already, or has ended: push another one");
 }
 
 /** What a client with the right settings is answered as well: prompt=none, and users who say no. */
@@ -400,6 +409,7 @@ const ordinary: ReadonlySet<string> = new Set([
   "interaction_required",
   "consent_required",
   "access_denied",
+  "invalid_request_uri",
 ]);
 
 async function answeringClient(ctx: OAuthContext, destination: Destination, work: () => Promise<Next>): Promise<Next> {

@@ -32,6 +32,11 @@ const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
 const rotationsLength = 1000;
 
+/** Leaves out what was given to a client that was removed, also where another one has its id by now. */
+function givenToClient(table: string, at: string): string {
+  return `JOIN oauth2_registered_client c ON c.client_id = ${table}.client_id AND c.created_at <= ${table}.${at}`;
+}
+
 export class Authorizations implements AuthorizationStore {
   readonly #database: Database;
   readonly #feed: RevocationFeed;
@@ -162,7 +167,8 @@ export class Authorizations implements AuthorizationStore {
 
   async findConsent(userId: string, clientId: string): Promise<string | null> {
     const [row] = await this.#database.rows<{ scope: string }>(
-      "SELECT scope FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?",
+      `SELECT k.scope FROM oauth2_authorization_consent k ${givenToClient("k", "updated_at")}
+       WHERE k.user_id = ? AND k.client_id = ?`,
       [userId, clientId],
     );
     return row?.scope ?? null;
@@ -172,11 +178,17 @@ export class Authorizations implements AuthorizationStore {
     return this.#database.transaction(
       async (sql) => {
         if (!(await holdSession(sql, { idHash: sessionHash, userId }, now))) return "session_ended";
-        const [known] = await sql.rows<{ scope: string }>(
-          `SELECT scope FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,
+        const [known] = await sql.rows<{ scope: string; updated_at: number }>(
+          `SELECT scope, updated_at FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,
           [userId, clientId],
         );
-        const before = known === undefined ? [] : known.scope.split(" ").filter((each) => each !== "");
+        const [client] = await sql.rows<{ created_at: number }>(
+          "SELECT created_at FROM oauth2_registered_client WHERE client_id = ?",
+          [clientId],
+        );
+        // what an earlier client of this id was allowed is not this one's
+        const counts = known !== undefined && client !== undefined && client.created_at <= known.updated_at;
+        const before = counts ? known.scope.split(" ").filter((each) => each !== "") : [];
         const scope = [...new Set([...before, ...scopes])].join(" ");
         await sql.change(
           known === undefined
@@ -192,7 +204,8 @@ export class Authorizations implements AuthorizationStore {
 
   async listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]> {
     const rows = await this.#database.rows<{ client_id: string; scope: string; updated_at: number }>(
-      "SELECT client_id, scope, updated_at FROM oauth2_authorization_consent WHERE user_id = ? ORDER BY client_id",
+      `SELECT k.client_id, k.scope, k.updated_at FROM oauth2_authorization_consent k ${givenToClient("k", "updated_at")}
+       WHERE k.user_id = ? ORDER BY k.client_id`,
       [userId],
     );
     return rows.map((row) => ({ clientId: row.client_id, scope: row.scope, updatedAt: row.updated_at }));
@@ -201,7 +214,7 @@ export class Authorizations implements AuthorizationStore {
   async listGrants(userId: string, now: number): Promise<{ clientId: string; scope: string; since: number }[]> {
     const rows = await this.#database.rows<{ client_id: string; scope: string; since: number }>(
       `SELECT a.client_id, a.scope, MIN(a.created_at) AS since
-       FROM oauth2_authorization a LEFT JOIN users u ON u.uuid = a.subject
+       FROM oauth2_authorization a LEFT JOIN users u ON u.uuid = a.subject ${givenToClient("a", "created_at")}
        WHERE a.subject = ? AND ${IS_LIVE} AND a.expires_at > ? GROUP BY a.client_id, a.scope ORDER BY a.client_id, a.scope`,
       [userId, now],
     );

@@ -21,10 +21,27 @@ export function isRemembered(ctx: Context, cookie: string | undefined, user: Use
 
 /** The new cookie of a browser in which this account has just given its second factor. */
 export function rememberBrowser(ctx: Context, cookie: string | undefined, user: UserToSignIn): string {
-  const expiresAt = ctx.clock.now() + lifeMs;
-  const own = `${expiresAt}-${ctx.derivedKeys.rememberedBrowsers.of(textOf(expiresAt, user))}`;
+  const own = sealOf(ctx, ctx.clock.now() + lifeMs, user);
   const others = sealsOf(cookie).filter((seal) => !isOf(ctx, seal, user));
   return [own, ...others].slice(0, accountsPerBrowser).join(".");
+}
+
+/**
+ * The cookie of a remembered browser whose login has just replaced the hash of its account's password, which is the same password still.
+ * @returns null: it stays as it is
+ */
+export function renewRemembered(ctx: Context, cookie: string | undefined, user: UserToSignIn): string | null {
+  const { passwordHash, formerHash = passwordHash } = user;
+  if (formerHash === passwordHash) return null;
+  const renewed = sealsOf(cookie).map((seal) => {
+    if (!isOf(ctx, seal, { ...user, passwordHash: formerHash })) return seal;
+    return sealOf(ctx, Number(seal.slice(0, 13)), user);
+  });
+  return renewed.join(".");
+}
+
+function sealOf(ctx: Context, expiresAt: number, user: UserToSignIn): string {
+  return `${expiresAt}-${ctx.derivedKeys.rememberedBrowsers.of(textOf(expiresAt, user))}`;
 }
 
 function sealsOf(cookie: string | undefined): string[] {

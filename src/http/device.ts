@@ -12,7 +12,6 @@ import {
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
-import { VERIFICATION_PATH } from "../users/email-verification.ts";
 import { getUser } from "../users/users.ts";
 import { setRetryAfter, toAuthError } from "./error-table.ts";
 import { checkForm, FormRefused, formFields } from "./forms.ts";
@@ -20,7 +19,7 @@ import { goOn } from "./go-on.ts";
 import { pageRoutes } from "./page-routes.ts";
 import { renderPage } from "./pages/render.ts";
 import { readForm, readQuery } from "./parameters.ts";
-import { browserOf, pathOf, sessionOf, type Visit } from "./visit.ts";
+import { browserOf, sessionOf, type Visit } from "./visit.ts";
 import { requestOf } from "./waiting-request.ts";
 
 const decisionPath = `${PATHS.device}/decision`;
@@ -105,7 +104,9 @@ async function orForm(
     return await work();
   } catch (thrown) {
     if (thrown instanceof AuthError && thrown.code === "email_unverified") {
-      return visit.reply.redirect(pathOf(visit.ctx, VERIFICATION_PATH), 303);
+      // the code goes with them, and the page comes back with it
+      const waiting = await requestDeviceLogin(visit.ctx, session, browserOf(visit), readUserCode(typed));
+      return goOn(visit, { ...waiting, to: "verify-email" });
     }
     if (thrown instanceof WeakSignIn) {
       return goOn(visit, await requestDeviceStepUp(visit.ctx, session, browserOf(visit), thrown));

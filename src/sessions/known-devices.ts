@@ -55,7 +55,10 @@ export function rememberDevice(
   methods: readonly string[] = [],
 ): string {
   const [id = "", ...seals] = isDeviceProof(proof) ? proof.split(".") : [randomId()];
-  const given: Given[] = methods.includes("mfa") ? ["password", "second factor"] : ["password"];
+  // a login that replaces the hash of its password takes over what the account gave here under the one before
+  const isReplaced = user.formerHash !== undefined && user.formerHash !== user.passwordHash;
+  const gaveBoth = methods.includes("mfa") || (isReplaced && knownDevice(ctx, proof, user, "second factor") !== null);
+  const given: Given[] = gaveBoth ? ["password", "second factor"] : ["password"];
   const made = given.map((each) => ctx.derivedKeys.knownDevices.ofAll(textOf(id, user, each)));
   const others = seals.filter((seal) => !isAmong([seal], made.flat()));
   return [id, ...[...made.map(([first]) => first), ...others].slice(0, sealsPerDevice)].join(".");

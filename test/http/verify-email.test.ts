@@ -6,6 +6,7 @@ import {
   type Account,
   authorizeUrl,
   hiddenFields,
+  postForm,
   postJson,
   signUp,
   TestBrowser,
@@ -19,7 +20,12 @@ const client = { clientId: "strict", redirectUri: "https://strict.example/cb", s
 let app: TestApp;
 beforeAll(async () => {
   const strict = { client_id: "strict", client_name: "Strict Bank", redirect_uris: [client.redirectUri] };
-  app = await startApp({}, [{ ...strict, scope: "openid", first_party: true, require_verified_email: true }]);
+  const tv = { client_id: "strict-tv", grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] };
+  const demanding = { scope: "openid", first_party: true, require_verified_email: true };
+  app = await startApp({}, [
+    { ...strict, ...demanding },
+    { ...tv, ...demanding },
+  ]);
 });
 afterAll(() => app.close());
 
@@ -119,6 +125,26 @@ describe("a client that wants a verified address", () => {
     expect((await textOf(await browser.get(locationOf(next).href)))[1]).toContain(other.email);
     const back = locationOf(await browser.get(href(t.cancelTo("Strict Bank"))));
     expect([back.origin, back.searchParams.get("error")]).toEqual(["https://strict.example", "access_denied"]);
+  });
+
+  it("keeps the code of a device whose client wants it, and comes back to the device page with it", async () => {
+    const account = await signUp(app.url);
+    const browser = new TestBrowser();
+    await browser.submit(`${app.url}/login`, typed(account));
+    const asked = await postForm(`${app.url}/oauth2/device_authorization`, { client_id: "strict-tv" });
+    const { user_code: code } = (await asked.json()) as { user_code: string };
+    const shown = await (await browser.submit(`${app.url}/device`, { user_code: code })).text();
+    const allow = { ...hiddenFields(shown), decision: "allow" };
+    const waiting = locationOf(await browser.post(`${app.url}/device/decision`, allow));
+    expect(waiting.pathname).toBe("/verify-email");
+    const [, page] = await textOf(await browser.get(waiting.href));
+    expect([page.includes(account.email), page.includes(t.continue)]).toEqual([true, true]);
+    const [, done] = await textOf(await confirm(browser, await linkTo(account)));
+    const href = new RegExp(`href="([^"]+)">${t.continue}<`).exec(done)?.[1] ?? "";
+    const device = locationOf(await browser.get(new URL(href.replaceAll("&amp;", "&"), app.url).href));
+    expect(device.pathname).toBe("/device");
+    expect(await (await browser.get(device.href)).text()).toContain(`value="${code}"`);
+    expect((await browser.post(`${app.url}/device/decision`, allow)).status).toBe(200);
   });
 
   it("leaves other clients alone", async () => {

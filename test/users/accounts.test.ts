@@ -3,6 +3,7 @@ import { Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { hash as argon2 } from "argon2";
 import { readConfig } from "../../src/config/config.ts";
+import { knownDevice } from "../../src/sessions/known-devices.ts";
 import { isCommonPassword } from "../../src/users/common-passwords.ts";
 import { setUserDisabled, updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
@@ -275,6 +276,11 @@ describe("passwords, sign-up and reset", () => {
     expect((await secondStep(account, browser, secret, { remember: "on" })).status).toBe(303);
     outdated.mockRestore();
     expect(await login(account.email, account.password, browser)).toBe(303);
+    // the login after that finds the strong hash alone
+    expect(await login(account.email, account.password, browser)).toBe(303);
+    const user = await app.context.store.users.findByEmail(account.email);
+    const proof = browser.cookies.get("auth_device");
+    expect(user === null ? null : knownDevice(app.context, proof, user, "second factor")).not.toBeNull();
   });
 
   it("S-164 lets one of many sign-ups at once win, however each spells the address, and answers the others alike", async () => {

@@ -14,6 +14,7 @@ const ordinary: ReadonlySet<string> = new Set([
   "interaction_required",
   "consent_required",
   "access_denied",
+  "invalid_request_uri",
 ]);
 
 /** Does the work; what it throws about the request, or for want of a database, is told to the client. @throws AuthError what only a page may tell */

@@ -22,7 +22,7 @@ export function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush 
 
 /**
  * Stores a code for what the request asks for, with the login where that is not stored yet, and answers the client with it.
- * @throws ClientError login_required: the session has ended; AuthError invalid_request_uri: the pushed request was used before
+ * @throws ClientError login_required: the session has ended; invalid_request_uri: a form came after its pushed request was used; AuthError invalid_request_uri: that was opened again
  */
 export async function issueCode(
   ctx: OAuthContext,
@@ -65,9 +65,18 @@ async function storeCode(
 ): Promise<void> {
   if (login !== null && !login.isStored) {
     if (await storeLogin(ctx, login, { code, pushed })) return;
-    throw invalidRequestUri();
+    throw requestUsed();
   }
   const outcome = await ctx.store.authorizations.createCode(code, pushed);
-  if (outcome === "request_used") throw invalidRequestUri();
+  // who opens a used request_uri again learns nothing of its client
+  if (outcome === "request_used") throw pushed?.mayRepeat === true ? requestUsed() : invalidRequestUri();
   if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
+}
+
+/**
+ * A form that came after another one had used its pushed request up, or long after that ended: its page cannot lead on, so that the client is
+ * told, which can ask anew.
+ */
+function requestUsed(): ClientError {
+  return new ClientError("invalid_request_uri", "the pushed request was used already, or has ended: push another one");
 }

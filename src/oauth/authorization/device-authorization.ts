@@ -8,7 +8,7 @@ import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { Acr } from "../../token/authentication.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
-import { findClient, isStrongEnoughFor } from "../clients/clients.ts";
+import { findClient, isOlderThan, isStrongEnoughFor } from "../clients/clients.ts";
 import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
@@ -217,7 +217,7 @@ async function open(ctx: OAuthContext, session: BrowserSession, typed: string): 
     return { decided };
   }
   const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
-  if (opened === null || typeof opened === "string" || client === null) {
+  if (opened === null || typeof opened === "string" || client === null || isOlderThan(client, opened)) {
     securityEvent(ctx, "device_code_refused", {});
     throw refusalOf(typeof opened === "string" ? opened : null);
   }

@@ -19,7 +19,7 @@ const maxLength = 191;
  */
 export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
   if (!ctx.config.clientIdDocuments || !/^https?:\/\//i.test(clientId)) return;
-  const { askAgainAt, fetching } = ctx.clientDocuments;
+  const { askAgainAt, failed, fetching } = ctx.clientDocuments;
   const known = await ctx.clients.find(clientId);
   if (!isDocumentUrl(ctx, clientId)) {
     if (known === null)
@@ -29,8 +29,9 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
   if (known !== null && (known.source !== "document" || known.disabledAt !== null)) return;
   const underWay = fetching.get(clientId);
   if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {
-    if (known === null) throw refusal("it was not to be had a moment ago");
-    return;
+    if (known !== null) return;
+    // where the last fetch was good, an operator has removed the client since: its id is free
+    if (failed.has(clientId)) throw refusal("it was not to be had a moment ago");
   }
   try {
     await (underWay ?? fetchOnce(ctx, clientId));
@@ -43,12 +44,14 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
 
 /** Callers share the fetch. */
 function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
-  const { askAgainAt, fetching } = ctx.clientDocuments;
+  const { askAgainAt, failed, fetching } = ctx.clientDocuments;
   askAgainAt.set(clientId, ctx.clock.now() + leastAge);
+  failed.set(clientId, true);
   const work = async () => {
     const { json, maxAge } = await load(ctx, clientId);
     await save(ctx, clientId, json);
     askAgainAt.set(clientId, ctx.clock.now() + maxAge);
+    failed.delete(clientId);
   };
   const promise = work().finally(() => fetching.delete(clientId));
   fetching.set(clientId, promise);

@@ -9,6 +9,7 @@ import {
   NOW,
   type OpenedStore,
   redemption,
+  register,
   seqs,
   signIn,
   signUp,
@@ -108,6 +109,7 @@ export function authorizationsContract(opened: () => OpenedStore): void {
     });
 
     it("lists what live authorizations are for, once a client and scope, and where the user is signed in", async () => {
+      await register(store, "album", "portal", "over");
       const { user, session, sid } = await busyUser(store);
       for (const over of [
         { createdAt: NOW + 1, scope: "openid" },

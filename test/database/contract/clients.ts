@@ -7,9 +7,11 @@ import {
   consentIn,
   hash,
   makeAuthorization,
+  makeCode,
   metadata,
   NOW,
   type OpenedStore,
+  redemption,
   signIn,
   signUp,
   times,
@@ -116,6 +118,43 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(told).toHaveLength(1);
       expect(await store.clients.create(registration(id), hash())).toBe("created");
       expect((await store.clients.find(id))?.secrets).toHaveLength(1);
+    });
+
+    it("C-84 takes nothing that an earlier client of the same id was given for the next one's", async () => {
+      const id = `c-${randomUUID()}`;
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      const { authorizations } = store;
+      const allow = (scope: string, now: number) => authorizations.addConsent(consentIn(session, id, scope), now);
+      const seen = async () => {
+        const listed = [
+          await authorizations.listConsents(user.uuid),
+          await authorizations.listGrants(user.uuid, NOW + 9),
+        ];
+        return [
+          await authorizations.findConsent(user.uuid, id),
+          ...listed.map((each) => each.map(({ scope }) => scope)),
+        ];
+      };
+      await store.clients.create(registration(id), null);
+      const code = makeCode(session, { clientId: id });
+      await authorizations.createCode(code);
+      const given = redemption(user, session);
+      await authorizations.redeemCode(
+        code.codeHash,
+        { ...given, authorization: { ...given.authorization, clientId: id } },
+        NOW,
+      );
+      expect(await store.clients.remove(id, NOW + 1)).toBe(true);
+      // another replica knows the client still
+      expect(await allow("openid", NOW + 2)).toBe("saved");
+      expect(await seen()).toEqual([null, [], []]);
+      await store.clients.create({ ...registration(id), createdAt: NOW + 3 }, null);
+      expect(await seen()).toEqual([null, [], []]);
+      expect(await allow("profile", NOW + 4)).toBe("saved");
+      expect(await seen()).toEqual(["profile", ["profile"], []]);
+      expect(await allow("email", NOW + 5)).toBe("saved");
+      expect(await seen()).toEqual(["profile email", ["profile email"], []]);
     });
 
     it("lists the operator's clients without those that registered themselves", async () => {

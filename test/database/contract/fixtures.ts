@@ -84,6 +84,14 @@ export function makeCode(session: Session, over: Partial<NewAuthorizationCode> =
   };
 }
 
+/** Clients with these ids, registered long ago; one that is there stays. */
+export async function register(store: Store, ...clientIds: string[]): Promise<void> {
+  for (const clientId of clientIds) {
+    const client = { clientId, metadata, source: "command", createdAt: 0, fileSecretHash: null } as const;
+    await store.clients.create(client, null);
+  }
+}
+
 export function consentIn(session: Session, clientId: string, scope: string): NewConsent {
   return { userId: session.userId ?? "", sessionHash: session.idHash, clientId, scopes: scope.split(" ") };
 }

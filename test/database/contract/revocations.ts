@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Store } from "../../../src/store/store.ts";
-import { consentIn, NOW, type OpenedStore, signIn, signUp, times } from "./fixtures.ts";
+import { consentIn, NOW, type OpenedStore, register, signIn, signUp, times } from "./fixtures.ts";
 
 /** @param opened gives the store once the tests run */
 export function revocationsContract(opened: () => OpenedStore): void {
@@ -31,6 +31,7 @@ export function revocationsContract(opened: () => OpenedStore): void {
         },
       ]);
       expect(await store.revocations.after(feed[0]?.id ?? 0, 10, NOW)).toEqual([]);
+      await register(store, "c");
       const user = await signUp(store);
       expect(await store.authorizations.findConsent(user.uuid, "c")).toBeNull();
       const session = await signIn(store, user);

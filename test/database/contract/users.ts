@@ -16,6 +16,7 @@ import {
   makeUser,
   NOW,
   type OpenedStore,
+  register,
   resetEvent,
   seqs,
   signUp,
@@ -171,6 +172,7 @@ export function usersContract(opened: () => OpenedStore): void {
     });
 
     it("C-40 forgets every consent when the password is reset, keeps them when it is changed, and takes none after either", async () => {
+      await register(store, "portal");
       const [reset, changed] = [await busyUser(store), await busyUser(store)];
       const consented = ({ user }: typeof reset) => store.authorizations.findConsent(user.uuid, "portal");
       for (const { session } of [reset, changed]) {

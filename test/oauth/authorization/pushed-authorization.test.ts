@@ -70,6 +70,13 @@ describe("pushed authorization requests", () => {
     expect(response.headers.get("content-type")).toMatch(/^text\/html/);
   }
 
+  const codeIn = (answer: Response) => new URL(answer.headers.get("location") ?? "").searchParams.get("code");
+  function expectToldToPushAgain(answer: Response): void {
+    const { origin, pathname, searchParams } = new URL(answer.headers.get("location") ?? "", app.url);
+    expect([origin + pathname, searchParams.get("error")]).toEqual([redirectUri, "invalid_request_uri"]);
+    expect([searchParams.get("state"), searchParams.get("iss")]).toEqual(["pushed-state", app.url]);
+  }
+
   it("S-140 accepts a request and answers an unguessable request_uri with a short life", async () => {
     const { response, body } = await post(requestOf("public"));
     expect(response.status).toBe(201);
@@ -197,7 +204,27 @@ describe("pushed authorization requests", () => {
     const { email, password } = await signUp(app.url);
     const page = await second.get(new URL(login, app.url).href);
     const fields = { ...hiddenFields(await page.text()), email, password };
-    await expectRefusedOnPage(await second.post(`${app.url}/login`, fields));
+    expectToldToPushAgain(await second.post(`${app.url}/login`, fields));
+  });
+
+  it("S-141 tells the client of a form that comes after the request was used or has ended: its page could only lead to itself", async () => {
+    const browser = new TestBrowser();
+    const consent = await follow(browser, urlOf("third-party", await push(requestOf("third-party"))));
+    const fields = hiddenFields(await (await browser.get(consent.href)).text());
+    const allow = () => browser.post(`${app.url}/consent`, { ...fields, decision: "allow" });
+    for (const now of [allow, allow]) expect(codeIn(await now())).toMatch(/^[\w-]{43}$/);
+    app.clock.shift = 60_000;
+    expectToldToPushAgain(await allow());
+
+    const waiting = new TestBrowser();
+    const uri = await push(requestOf("public"));
+    const login = new URL((await waiting.get(urlOf("public", uri))).headers.get("location") ?? "", app.url).href;
+    app.clock.shift = 7_200_000;
+    await app.context.store.cleanUp(app.clock.now(), 1_000);
+    const { email, password } = await signUp(app.url);
+    expectToldToPushAgain(await waiting.submit(login, { email, password }));
+    // who asks anew is signed in by then
+    expect(codeIn(await waiting.get(urlOf("public", await push(requestOf("public")))))).toMatch(/^[\w-]{43}$/);
   });
 
   it("S-141 a login may take longer than the request_uri lives", async () => {

@@ -1,7 +1,17 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
-import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import { disableClient, removeClient } from "../../../src/oauth/clients/clients.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
-import { authorizeUrl, claimsOf, getCode, pkce, postForm, redeem, signUp, TestBrowser } from "../../support/flow.ts";
+import {
+  acceptedUntil,
+  authorizeUrl,
+  claimsOf,
+  getCode,
+  pkce,
+  postForm,
+  redeem,
+  signUp,
+  TestBrowser,
+} from "../../support/flow.ts";
 import { listen } from "../../support/keys.ts";
 
 const redirectUri = "https://agent.example/cb";
@@ -170,6 +180,20 @@ describe("a client whose id is the URL of its metadata", () => {
     expect(await isServed()).toBe(true);
     await disableClient(app.context, clientId);
     expect(await isServed()).toBe(false);
+  });
+
+  it("C-67 comes back at its next request after the operator removed it, however long its document may be kept", async () => {
+    const clientId = idOf("removed.json");
+    expect((await ask(clientId)).status).toBe(302);
+    await removeClient(app.context, clientId);
+    await acceptedUntil(async () => (await app.context.clients.find(clientId)) !== null, 1_000);
+    expect((await ask(clientId)).status).toBe(302);
+    await removeClient(app.context, clientId);
+    await acceptedUntil(async () => (await app.context.clients.find(clientId)) !== null, 1_000);
+    status = 500;
+    expect(await refusalOf(clientId)).toEqual([400, null]);
+    status = 200;
+    expect(await refusalOf(clientId)).toEqual([400, null]);
   });
 
   it("C-67 fetches nothing for ids that are no such URL, or that the outbound guard refuses", async () => {

@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import * as client from "openid-client";
 import { withdrawConsent } from "../../../src/oauth/authorization/consents.ts";
-import { disableClient } from "../../../src/oauth/clients/clients.ts";
+import { addClient, disableClient, removeClient } from "../../../src/oauth/clients/clients.ts";
 import type { OAuthContext } from "../../../src/oauth/context.ts";
 import { setUserDisabled } from "../../../src/users/users.ts";
 import { type Deployment, onSqlite, waitForEvent } from "../../support/deployment.ts";
 import {
   type Account,
+  acceptedUntil,
   claimsOf,
   hiddenFields,
   introspectSettled,
@@ -372,5 +373,20 @@ describe("the device authorization grant", () => {
     const { device_code: code } = await start({ client_id: "radio" });
     await disableClient(context(), "radio");
     expect(await errorOf(poll(code, "radio"))).toEqual([401, "invalid_client"]);
+  });
+
+  it("C-84 is over once its client was removed, also where another one has its id by now", async () => {
+    const tv = await context().store.clients.find("tv");
+    if (tv === null) throw new Error("no client tv");
+    const add = () => addClient(context(), { clientId: "set", metadata: tv.metadata, clientSecret: null });
+    await add();
+    const { user_code: code } = await start({ client_id: "set" });
+    const account = await signUp(d.url);
+    const browser = await signedIn(account);
+    await removeClient(context(), "set");
+    await acceptedUntil(async () => (await context().clients.find("set")) !== null, 1_000);
+    await add();
+    const typed = await type(browser, code);
+    expect([typed.status, (await typed.text()).includes('name="decision"')]).toEqual([400, false]);
   });
 });

@@ -3,6 +3,7 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import { onErrorPage } from "./pages/error-page.ts";
 import type { Visit } from "./visit.ts";
+import { speakForRequest } from "./waiting-request.ts";
 
 type AddPage = (
   url: string,
@@ -20,9 +21,11 @@ export function pageRoutes(app: FastifyInstance, ctx: OAuthContext): { readonly 
     (method: "get" | "post"): AddPage =>
     (url, handler, options = {}) => {
       const exposeHeadRoute = method === "get" && !acting.has(url);
-      app[method](url, { ...options, exposeHeadRoute, errorHandler }, (request, reply) =>
-        handler({ ctx, request, reply }),
-      );
+      app[method](url, { ...options, exposeHeadRoute, errorHandler }, async (request, reply) => {
+        const visit = { ctx, request, reply };
+        if (url.startsWith("/account/security")) await speakForRequest(visit);
+        return handler(visit);
+      });
     };
   return { get: add("get"), post: add("post") };
 }

@@ -9,7 +9,7 @@ import {
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { FormRefused } from "./forms.ts";
-import { hasField, type Parameters, readQuery } from "./parameters.ts";
+import { hasField, type Parameters, queryOf, readQuery } from "./parameters.ts";
 import { aboutRequest, clearCookie, cookieOf, pathOf, sessionOf, setCookie, type Visit } from "./visit.ts";
 
 /** A request waits for its login for an hour (seconds). */
@@ -108,6 +108,12 @@ const plain = /^[\w.-]{1,8000}$/;
 export function carriedBy(visit: Visit): string {
   const { request: carried = "" } = readQuery(visit.request);
   return plain.test(carried) ? carried : "";
+}
+
+/** Has a page of the account, on which something is set up for a request, speak the language that its application asks for. */
+export async function speakForRequest(visit: Visit): Promise<void> {
+  const [carried = ""] = queryOf(visit.request).getAll("request");
+  if (plain.test(carried)) await requestOf(visit, null, carried);
 }
 
 /** A page of the account, about the same request as the page of this visit. @param path with or without a query */

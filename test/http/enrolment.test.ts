@@ -244,3 +244,21 @@ describe("a second authenticator app", () => {
     }
   });
 });
+
+it("C-31 the pages on which a factor is set up for an application speak the language that it asks for, on the way and back", async () => {
+  const browser = await signedIn(await signUp(app.url));
+  const extra = { acr_values: acr("two-factor"), ui_locales: "ja" };
+  const step = locationOf(
+    await browser.get(authorizeUrl(app.url, { clientId: "shop", redirectUri, scope: "openid", extra })),
+  );
+  expect(step.pathname).toBe("/step-up");
+  const read = async (response: Response) => /<html lang="(\w+)"/.exec(await response.text())?.[1];
+  for (const path of ["/step-up", "/account/security", totpPath, passkeysPath]) {
+    expect([path, await read(await browser.get(`${app.url}${path}${step.search}`))]).toEqual([path, "ja"]);
+  }
+  const fields = await filledApp(browser);
+  const refused = await browser.post(app.url + totpPath + step.search, { ...fields, code: "000000" });
+  expect([refused.status, await read(refused)]).toEqual([400, "ja"]);
+  expect(await read(await browser.get(app.url + totpPath))).toBe("en");
+  expect(await read(await browser.get(`${app.url}${totpPath}${step.search}&language=fr`))).toBe("fr");
+});

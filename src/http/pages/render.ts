@@ -46,7 +46,7 @@ export interface PageData extends Record<string, unknown> {
  */
 export function renderPage(visit: Visit, name: string, data: PageData): FastifyReply {
   const { ctx, request, reply } = visit;
-  const language = languageOf(visit, data.languages ?? []);
+  const language = languageOf(visit, data.languages ?? visit.request.wantedLanguages ?? []);
   const seconds = Number(reply.getHeader("retry-after") ?? 0);
   const minutes = seconds < 60 ? 0 : Math.ceil(seconds / 60);
   const page = { name, data, language, minutes };

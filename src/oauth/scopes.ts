@@ -46,11 +46,19 @@ export function mayBeFor({ config }: OAuthContext, scope: string, resources: rea
   return owner === undefined || resources.some((one) => isSameUri(one, owner));
 }
 
-/** The scopes of an authorization that the client may still have: what was agreed to, without what the client has lost since. */
-export function permittedScope(ctx: OAuthContext, agreed: string, client: Client): string {
+/**
+ * The scopes of an authorization that the client may still have: what was agreed to, without what the client has lost since, and without what
+ * SCOPES_FILE has given since to resources that were not agreed to.
+ */
+export function permittedScope(
+  ctx: OAuthContext,
+  agreed: { readonly scope: string; readonly resource: string | null },
+  client: Client,
+): string {
   const allowed = scopesOfClient(ctx, client);
-  return scopesOf(agreed)
-    .filter((scope) => allowed.includes(scope))
+  const resources = scopesOf(agreed.resource ?? "");
+  return scopesOf(agreed.scope)
+    .filter((scope) => allowed.includes(scope) && mayBeFor(ctx, scope, resources))
     .join(" ");
 }
 

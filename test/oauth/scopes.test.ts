@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { startApp, type TestApp } from "../support/app.ts";
+import { startApp, startReplicas, type TestApp } from "../support/app.ts";
 import {
   type Account,
   authorizeUrl,
@@ -144,6 +144,32 @@ describe("the catalogue of scopes", () => {
     expect(await ask("machine", { scope: "read orders.read" })).toEqual(["read orders.read", orders]);
     expect(await ask("narrow", {})).toEqual(["orders.read", orders]);
     expect(await ask("narrow", { resource: "https://api.example" })).toBe("invalid_scope");
+  });
+
+  it("C-13 leaves out of refreshed tokens what the file gave to a resource since; who has nothing left is to sign in again", async () => {
+    const DATABASE_URL = `sqlite:${join(mkdtempSync(join(tmpdir(), "scopes-")), "auth.sqlite")}`;
+    const SCOPES_FILE = app.env["SCOPES_FILE"] ?? "";
+    const replicas = await startReplicas(
+      2,
+      { DATABASE_URL },
+      clients,
+      (n): Record<string, string> => (n === 0 ? {} : { SCOPES_FILE }),
+    );
+    const [before, after] = replicas.map(({ url }) => url);
+    const someone = await signUp(before ?? "");
+    const renewedAfter = async (scope: string) => {
+      const { refresh_token = "" } = await getTokens(before ?? "", someone, { ...other, scope });
+      const refreshed = { grant_type: "refresh_token", client_id: "other", refresh_token };
+      const answer = await postForm(`${after}/oauth2/token`, refreshed);
+      const { scope: left, error } = (await answer.json()) as { scope?: string; error?: string };
+      return [answer.status, left ?? error];
+    };
+    try {
+      expect(await renewedAfter("openid orders.read")).toEqual([200, "openid"]);
+      expect(await renewedAfter("orders.read")).toEqual([401, "invalid_grant"]);
+    } finally {
+      await Promise.all(replicas.map((replica) => replica.close()));
+    }
   });
 
   it("leaves the scopes of other resources out of an exchanged token", async () => {

@@ -41,7 +41,7 @@ export function firstTokens(
   const { resource, nonce, ipAddress, userAgent } = allowed;
   const target = grantedResources(ctx, client, resource, asked);
   // the client may have lost a scope since the user agreed
-  const scope = scopeForResource(ctx, permittedScope(ctx, allowed.scope, client), target);
+  const scope = scopeForResource(ctx, permittedScope(ctx, allowed, client), target);
   const now = ctx.clock.now();
   const exp = ctx.clock.seconds() + ctx.config.refreshTokenTtl;
   const identity = { id: randomUUID(), subject: user.uuid, clientId: client.clientId, resource };

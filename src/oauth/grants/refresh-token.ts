@@ -74,7 +74,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   }
   if (isIdle(ctx, client, authorization)) throw rejected("it was not used for refresh_token_idle_ttl");
   // what was agreed to, and what the client may have now: never more than either
-  const permitted = permittedScope(ctx, authorization.scope, client);
+  const permitted = permittedScope(ctx, authorization, client);
   if (permitted === "") throw rejected("the client may have none of its scopes any more");
   const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
   const scope = scopeForResource(ctx, narrowedScope(permitted, parameters["scope"]), resource);

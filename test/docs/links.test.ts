@@ -61,6 +61,19 @@ function missingFiles(file: string, text: string): string[] {
   return missing.map(([, name]) => `${file}: ${name}`);
 }
 
+/** What a page says to be "in" a file of src (`redeemOnce` in `src/database/redemption.ts`) and that the file does not declare. */
+function missingNames(file: string, text: string): string[] {
+  const named = [...text.matchAll(/`(?:\w+\.)?(\w+)`\s+in\s+`(src\/[\w./-]+\.ts)`/g)];
+  return named.flatMap(([, name = "", source = ""]) => {
+    const declared = new RegExp(
+      `\\b(?:const|let|function\\*?|class|interface|type) ${name}\\b|^ +(?:async )?[#*]*${name}\\(|^ +${name}:`,
+      "m",
+    );
+    const found = existsSync(path.join(root, source)) && declared.test(read(source));
+    return found ? [] : [`${file}: ${name} in ${source}`];
+  });
+}
+
 describe("the pages in Markdown", () => {
   const pages = pagesOf(".");
 
@@ -77,12 +90,15 @@ describe("the pages in Markdown", () => {
   // decisions tell of the tree of their time
   it.each(pages.filter((page) => !/decisions\/\d|CHANGELOG/.test(page)))("%s names files that exist", (page) => {
     expect(missingFiles(page, read(page))).toEqual([]);
+    expect(missingNames(page, read(page))).toEqual([]);
   });
 
-  it("would be found to have a broken link, a broken anchor, a missing file", () => {
+  it("would be found to have a broken link, a broken anchor, a missing file, a name that its file does not have", () => {
     const text =
       "[a](docs/none.md) [b](README.md#no-such-heading) [c](https://example.com/) `src/none.ts` `[d](none.md)`\n`src/mine.ts`:\n\n```ts\n```";
     expect(brokenLinks("README.md", text)).toEqual(["README.md: docs/none.md", "README.md: README.md#no-such-heading"]);
     expect(missingFiles("README.md", text)).toEqual(["README.md: src/none.ts"]);
+    const names = "`schema` in `src/database/schema.ts`, `SCHEMA` in `src/database/schema.ts`";
+    expect(missingNames("README.md", names)).toEqual(["README.md: schema in src/database/schema.ts"]);
   });
 });

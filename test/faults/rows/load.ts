@@ -110,7 +110,7 @@ export const LOAD: readonly Row[] = [
       const memoryOf = (part: readonly Minute[]) => Math.round(lowestQuarter(part.map(({ memory }) => memory)));
       const [memory, memoryAtLast] = [memoryOf(early), memoryOf(late)];
       check(memoryAtLast <= 1.05 * memory, `memory ${memory} MiB, ${memoryAtLast} MiB at last`);
-      const filesOf = (part: readonly Minute[]) => Math.max(...part.map(({ files }) => files));
+      const filesOf = (part: readonly Minute[]) => lowestQuarter(part.map(({ files }) => files));
       const [files, filesAtLast] = [filesOf(early), filesOf(late)];
       check(filesAtLast <= files + 8, `${files} open files, ${filesAtLast} at last`);
       const at = (share: number) => from + (until - from) * share;

@@ -30,7 +30,7 @@ export function standardsPage() {
     "# Standards",
     "",
     "What the standards require, row by row, with the tests that check it. `npm run docs:standards` writes this page from the titles of",
-    "the tests. `npm test -- -t S-075` runs the tests of a row. Level M must hold, S should hold, O holds where the feature exists, and D",
+    "the tests. `npm test -- FILE -t S-075` runs those of a row in a file. Level M must hold, S should hold, O holds where the feature exists, and D",
     "is decided in docs/decisions or docs/explanation/security.md.",
   ];
   const uncovered = [];

@@ -51,7 +51,7 @@ export function addOutboxCommands(program: Command, runtime: Runtime): void {
       outputOf(runtime, options).print({ retried }, () => `${retried} pending again`);
     });
 
-  leaf(outbox, "discard [event-ids...]", "delete parked events, which no consumer will get then", [
+  leaf(outbox, "discard [event-ids...]", "delete parked events; no consumer will ever get them", [
     "outbox discard evt-20260118-001",
     "outbox discard --all --yes",
   ])

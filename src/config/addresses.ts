@@ -8,6 +8,7 @@ export interface Listener {
   readonly port: number;
 }
 
+/** Where a listener listens: outside of production on this machine alone. */
 export function readListener(read: Reader, prefix: "HTTP" | "GRPC" | "INTERNAL_HTTP", production: boolean): Listener {
   // an address in brackets, as URLs have it, is one all the same
   const host = (read.text(`${prefix}_HOST`) ?? "127.0.0.1").replace(/^\[(.*)\]$/, "$1");
@@ -67,6 +68,7 @@ export function readIssuer(read: Reader, production: boolean, port: number): str
   return value;
 }
 
+/** CORS_ORIGINS. @returns `loopback`: any origin on this machine, the default of development */
 export function readCorsOrigins(read: Reader, production: boolean): "loopback" | string[] {
   const origins = read.list("CORS_ORIGINS");
   for (const origin of origins) {
@@ -85,6 +87,7 @@ export function isOrigin(text: string): boolean {
   return origin === text || (!/^https?:$/.test(protocol) && /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+$/.test(text));
 }
 
+/** TRUST_PROXY: addresses, networks in CIDR notation, or names of ranges (`loopback`, `linklocal`, `uniquelocal`). */
 export function readTrustProxy(read: Reader): string[] {
   const networks = read.list("TRUST_PROXY");
   for (const network of networks) {
@@ -104,6 +107,7 @@ function isNetwork(text: string): boolean {
   );
 }
 
+/** 1 to 65535, in decimal digits? */
 export function isPort(text: string): boolean {
   return Number(text) >= 1 && Number(text) <= 65_535;
 }

@@ -15,6 +15,7 @@ export interface ClientsFile {
   readonly contentHash: string;
 }
 
+/** CLIENTS_FILE. @param privateUriSchemes as `readPrivateUriSchemes` @returns null: there is none, or it cannot be read */
 export function readClients(
   read: Reader,
   production: boolean,

@@ -3,6 +3,7 @@ import { readMysqlUrl } from "../net/mysql-url.ts";
 import { problemsOfQuery } from "../net/ssl-mode.ts";
 import type { Reader } from "./reader.ts";
 
+/** DATABASE_URL. @returns `sqlite:PATH`, or a MySQL URL that may name several hosts (`readMysqlUrl`) */
 export function readDatabase(read: Reader, production: boolean): string {
   const url = read.secret("DATABASE_URL") ?? "sqlite:./data/auth.sqlite";
   if (url.startsWith("sqlite:")) {

@@ -15,6 +15,7 @@ export interface KafkaConfig {
   readonly topicReplication: number;
 }
 
+/** KAFKA_*. @returns kafka null: events go to a file; kafkaSasl null: the brokers ask for no credentials */
 export function readKafka(
   read: Reader,
   production: boolean,

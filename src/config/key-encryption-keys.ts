@@ -16,6 +16,7 @@ function keyFileOf(databaseUrl: string): string {
   return !existsSync(beside) && existsSync(olderKeyFile) ? olderKeyFile : beside;
 }
 
+/** KEY_ENCRYPTION_KEY; a development service on SQLite that has none makes one beside its database. @returns 32 bytes each, the one that seals first */
 export function readKeyEncryptionKeys(
   read: Reader,
   production: boolean,

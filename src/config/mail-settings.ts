@@ -1,6 +1,7 @@
 import { isPort } from "./addresses.ts";
 import type { Reader } from "./reader.ts";
 
+/** SMTP_URL and MAIL_FROM. @param issuer whose host the sender has by default @returns smtpUrl null: the service sends no mail */
 export function readMail(read: Reader, issuer: string): { smtpUrl: string | null; mailFrom: string } {
   const smtpUrl = read.secret("SMTP_URL");
   if (smtpUrl !== null) checkSmtpUrl(read, smtpUrl);

@@ -10,6 +10,7 @@ export interface PasskeyParty {
   readonly origins: readonly string[];
 }
 
+/** PASSKEY_RP_ID and PASSKEY_ORIGINS. @returns null: the issuer's host is an IP address, for which browsers make no passkeys */
 export function readPasskeys(read: Reader, issuer: string): PasskeyParty | null {
   const { hostname, origin } = new URL(URL.canParse(issuer) ? issuer : "http://localhost");
   const rpId = read.text("PASSKEY_RP_ID") ?? hostname;

@@ -10,6 +10,7 @@ const actedUpon: readonly string[] = [
   ...["mhtml"],
 ];
 
+/** PRIVATE_URI_SCHEMES (RFC 8252 section 8.4). @returns in lower case, without a dot */
 export function readPrivateUriSchemes(read: Reader): string[] {
   const schemes = read.list("PRIVATE_URI_SCHEMES").map((scheme) => scheme.toLowerCase());
   for (const scheme of schemes) {

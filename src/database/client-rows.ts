@@ -27,6 +27,7 @@ export const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.epoch
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
 
+/** One client for all rows of its secrets, the newest secret first. @param rows of `SELECT_CLIENTS` */
 export function clientsOf(rows: readonly ClientRow[]): Client[] {
   const clients = new Map<string, Client & { secrets: ClientSecret[] }>();
   for (const row of rows) {
@@ -61,6 +62,7 @@ export function clientsOf(rows: readonly ClientRow[]): Client[] {
   return [...clients.values()];
 }
 
+/** Registers a client, whose epoch goes on from that of a removed one with its id. */
 export async function insertClient(
   sql: Sql,
   client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,

@@ -26,6 +26,7 @@ export const SELECT_USER = `SELECT ${USER_COLUMNS} FROM users u JOIN user_profil
 /** What only who signs in is read with. */
 type SignInColumn = "password_hash" | "signed_in_at" | "closed_at" | "factors_generation" | "passwordless";
 
+/** Without what only who signs in is read with. */
 export function userOf(row: Omit<UserRow, SignInColumn>): User {
   return {
     uuid: row.uuid,
@@ -80,6 +81,7 @@ export function joinedUserOf(row: JoinedUserRow): User | null {
   });
 }
 
+/** @param row of `SELECT_USER` */
 export function userToSignInOf(row: UserRow): UserToSignIn {
   return {
     ...userOf(row),

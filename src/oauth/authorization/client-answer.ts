@@ -8,7 +8,7 @@ export type ClientAnswer =
   | { readonly to: "client"; readonly location: string }
   | { readonly to: "client-form"; readonly action: string; readonly fields: Readonly<Record<string, string>> };
 
-/** What a client with the right settings is answered as well: prompt=none, and users who say no. */
+/** What a client with the right settings is answered as well: prompt=none, users who say no, and forms that come late. */
 const ordinary: ReadonlySet<string> = new Set([
   "login_required",
   "interaction_required",
@@ -17,7 +17,10 @@ const ordinary: ReadonlySet<string> = new Set([
   "invalid_request_uri",
 ]);
 
-/** Does the work; what it throws about the request, or for want of a database, is told to the client. @throws AuthError what only a page may tell */
+/**
+ * Does the work; what it throws about the request, or for want of a database, is told to the client.
+ * @throws AuthError what only a page may tell
+ */
 export async function answeringClient<T>(
   ctx: OAuthContext,
   destination: Destination,

@@ -16,13 +16,15 @@ interface Answer {
   readonly pushed: AnsweredPush | null;
 }
 
+/** @param hash of the request_uri; null: the request was not pushed @param mayRepeat a form that is sent again may end where it ended before */
 export function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush | null {
   return hash === null ? null : { hash, mayRepeat };
 }
 
 /**
  * Stores a code for what the request asks for, with the login where that is not stored yet, and answers the client with it.
- * @throws ClientError login_required: the session has ended; invalid_request_uri: a form came after its pushed request was used; AuthError invalid_request_uri: that was opened again
+ * @throws ClientError login_required: the session has ended; invalid_request_uri: a form came after its pushed request was used
+ * @throws AuthError invalid_request_uri: a pushed request was opened again after it was used
  */
 export async function issueCode(
   ctx: OAuthContext,

@@ -8,6 +8,7 @@ import {
   getTokens,
   hiddenFields,
   pkce,
+  portal,
   postForm,
   signUp,
   TestBrowser,
@@ -200,7 +201,9 @@ describe("a request that waits in its browser", () => {
     // the link itself was used
     expect((await by.get(link)).status).toBe(400);
     app.clock.shift = 11_000;
-    expect((await press()).status).toBe(400);
+    const late = locationOf(await press());
+    expect([late.startsWith(portal.redirectUri), late.includes("code=")]).toEqual([true, false]);
+    expect(new URL(late).searchParams.get("error")).toBe("invalid_request_uri");
   });
 
   it("a HEAD of the login page gives no code, and a page whose client is gone opens without it", async () => {

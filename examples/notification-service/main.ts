@@ -80,7 +80,7 @@ async function readKafka(brokers: string): Promise<void> {
   const { default: kafkajs } = await import("kafkajs");
   const kafka = new kafkajs.Kafka({
     clientId: "notification-service",
-    // kafkajs begins at the first, and stays with it while it takes connections and answers nothing: each start begins at another one
+    // kafkajs begins at the first, and stays with it while it takes connections and answers nothing: each start chooses one at random
     brokers: brokers.split(",").sort(() => Math.random() - 0.5),
     logLevel: kafkajs.logLevel.WARN,
     retry: { restartOnFailure: async () => true },

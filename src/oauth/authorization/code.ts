@@ -76,8 +76,8 @@ async function storeCode(
 }
 
 /**
- * A form that came after another one had used its pushed request up, or long after that ended: its page cannot lead on, so that the client is
- * told, which can ask anew.
+ * For a form that comes after another one used its pushed request, or long after that request expired. A page could lead nowhere; the client,
+ * which is told, can push another request.
  */
 function requestUsed(): ClientError {
   return new ClientError("invalid_request_uri", "the pushed request was used already, or has ended: push another one");

@@ -223,7 +223,7 @@ describe("pushed authorization requests", () => {
     await app.context.store.cleanUp(app.clock.now(), 1_000);
     const { email, password } = await signUp(app.url);
     expectToldToPushAgain(await waiting.submit(login, { email, password }));
-    // who asks anew is signed in by then
+    // the login counted: another pushed request gets its code at once
     expect(codeIn(await waiting.get(urlOf("public", await push(requestOf("public")))))).toMatch(/^[\w-]{43}$/);
   });
 

@@ -113,7 +113,7 @@ export async function createContext(
       clock,
       keys,
       feed,
-      verifiedTokens: new VerifiedTokens(),
+      verifiedTokens: new VerifiedTokens(config.accessTokenTtl),
       clients: new ClientCache(store.clients, feed),
       clientKeys: new ClientKeys(),
       clientLogos: new ClientLogos(),

@@ -41,7 +41,7 @@ class WatchedClock extends Clock {
 class Replica {
   readonly clock: WatchedClock;
   readonly kids = new Set<string>(["key-0"]);
-  readonly verifiedTokens = new VerifiedTokens();
+  readonly verifiedTokens = new VerifiedTokens(tokenMs / 1000);
   openedAt = 0;
   readonly store: FakeStore;
   readonly feed: FeedTail;

@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, expect, it, jest } from "@jest/globals";
+import { VerifiedTokens } from "../../../src/oauth/tokens/verified-tokens.ts";
+import type { AccessTokenClaims } from "../../../src/token/access-token.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import { getTokens, introspect, postForm, signUp } from "../../support/flow.ts";
 
@@ -55,4 +57,44 @@ it("a refresh token that was idle for too long is inactive", async () => {
   app.clock.shift = 601_000;
   expect(await isActive()).toBe(false);
   app.clock.shift = 0;
+});
+
+it("tokens that ended leave the memory, and none before it ends", () => {
+  let seconds = 1_000;
+  const now = jest.spyOn(performance, "now").mockImplementation(() => seconds * 1000);
+  try {
+    const tokens = new VerifiedTokens(120);
+    const claims = {} as AccessTokenClaims;
+    for (; seconds < 1_600; seconds += 10) {
+      tokens.add(`once.at.${seconds}`);
+      tokens.add(`again.at.${seconds}-`);
+      tokens.keep(`again.at.${seconds}-`, claims, "key");
+    }
+    const remembered = (at: number) => [tokens.find(`once.at.${at}`), tokens.find(`again.at.${at}-`)];
+    for (let at = 1_000; at < 1_600; at += 10)
+      if (at >= 1_480) expect(remembered(at)).toEqual(["verified", expect.objectContaining({ claims, kept: true })]);
+      else if (at < 1_360) expect(remembered(at)).toEqual([undefined, undefined]);
+  } finally {
+    now.mockRestore();
+  }
+});
+
+it("many tokens at once take no more memory than the bound, and those that are asked for stay", () => {
+  const seconds = { now: 0 };
+  const now = jest.spyOn(performance, "now").mockImplementation(() => seconds.now * 1000);
+  try {
+    const tokens = new VerifiedTokens(120);
+    const filler = "x".repeat(100_000);
+    tokens.add("asked.for.often");
+    for (let n = 0; n < 2_000; n++) {
+      if (n === 500) seconds.now += 120;
+      tokens.add(`${filler}.${n}`);
+      expect(tokens.find("asked.for.often")).toBe("verified");
+    }
+    const found = Array.from({ length: 2_000 }, (_, n) => tokens.find(`${filler}.${n}`)).filter(Boolean).length;
+    expect(found * filler.length).toBeLessThanOrEqual(96 * 1024 * 1024);
+    expect(found * filler.length).toBeGreaterThanOrEqual(90 * 1024 * 1024);
+  } finally {
+    now.mockRestore();
+  }
 });

@@ -22,6 +22,7 @@ import { WaitingEvents1790900000000 } from "./migrations/1790900000000-waiting-e
 import { IdleLimit1791000000000 } from "./migrations/1791000000000-idle-limit.ts";
 import { Issuer1791100000000 } from "./migrations/1791100000000-issuer.ts";
 import { ClientEpochs1791200000000 } from "./migrations/1791200000000-client-epochs.ts";
+import { PasswordGeneration1791300000000 } from "./migrations/1791300000000-password-generation.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -55,6 +56,7 @@ export const MIGRATIONS = [
   IdleLimit1791000000000,
   Issuer1791100000000,
   ClientEpochs1791200000000,
+  PasswordGeneration1791300000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

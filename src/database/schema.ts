@@ -112,6 +112,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       signed_in_at: "bigint?",
       closed_at: "bigint?",
       factors_generation: "bigint?",
+      password_generation: "varchar(129)?",
       passwordless: "int?",
       language: "varchar(35)?",
       created_at: "bigint",

@@ -1,9 +1,12 @@
+import { generationOf } from "../crypto/password-generation.ts";
 import type { StandardClaims, User, UserToSignIn } from "../store/users.ts";
 
 export interface UserRow {
   uuid: string;
   email: string;
   password_hash: string;
+  /** `generationToStore`; null: the password was hashed once. */
+  password_generation: string | null;
   roles: string;
   email_verified_at: number | null;
   epoch: number | null;
@@ -19,12 +22,18 @@ export interface UserRow {
   passwordless: number | null;
 }
 
-export const USER_COLUMNS = `u.uuid, u.email, u.password_hash, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
+export const USER_COLUMNS = `u.uuid, u.email, u.password_hash, u.password_generation, u.roles, u.email_verified_at, u.epoch, u.disabled_at, u.signed_in_at, u.closed_at,
     u.created_at, u.language, u.factors_generation, u.passwordless, p.nickname, p.claims, p.updated_at`;
 export const SELECT_USER = `SELECT ${USER_COLUMNS} FROM users u JOIN user_profiles p ON p.user_id = u.uuid`;
 
 /** What only who signs in is read with. */
-type SignInColumn = "password_hash" | "signed_in_at" | "closed_at" | "factors_generation" | "passwordless";
+type SignInColumn =
+  | "password_hash"
+  | "password_generation"
+  | "signed_in_at"
+  | "closed_at"
+  | "factors_generation"
+  | "passwordless";
 
 /** Without what only who signs in is read with. */
 export function userOf(row: Omit<UserRow, SignInColumn>): User {
@@ -86,6 +95,7 @@ export function userToSignInOf(row: UserRow): UserToSignIn {
   return {
     ...userOf(row),
     passwordHash: row.password_hash,
+    passwordGeneration: generationOf(row.password_hash, row.password_generation),
     signedInAt: row.signed_in_at,
     closedAt: row.closed_at,
     hasPassword: row.passwordless === null,

@@ -1,9 +1,10 @@
+import { generationToStore } from "../crypto/password-generation.ts";
 import { AuthError } from "../errors.ts";
 import type { AuthEvent } from "../events.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { User, UserChange, UserStore, UserToSignIn, VerificationLink } from "../store/users.ts";
+import type { User, UserChange, UserStore, UserToSignIn, UserWithPassword, VerificationLink } from "../store/users.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, endEverythingOf, raiseGeneration, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
@@ -185,9 +186,10 @@ export class Users implements UserStore {
     );
   }
 
-  async rehash(uuid: string, from: string, to: string): Promise<boolean> {
-    const sql = "UPDATE users SET password_hash = ? WHERE uuid = ? AND password_hash = ?";
-    return (await this.#database.change(sql, [to, uuid, from])) === 1;
+  async rehash({ uuid, passwordHash, passwordGeneration }: UserWithPassword, to: string): Promise<boolean> {
+    const sql = "UPDATE users SET password_hash = ?, password_generation = ? WHERE uuid = ? AND password_hash = ?";
+    const values = [to, generationToStore(passwordGeneration, to), uuid, passwordHash];
+    return (await this.#database.change(sql, values)) === 1;
   }
 
   async changePassword(

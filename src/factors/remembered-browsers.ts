@@ -3,7 +3,7 @@ import type { UserToSignIn } from "../store/users.ts";
 
 /**
  * A browser in which the second step is left out, for 30 days. Its cookie has one seal for each of the last accounts. A seal is bound to
- * the account, to its password and to its factors: once either changes, the second step is asked for again. It never replaces the password.
+ * the account, to the generations of its password and of its factors: once either changes, the second step is asked for again. It never replaces the password.
  */
 const lifeMs = 30 * 86_400_000;
 const accountsPerBrowser = 4;
@@ -14,34 +14,15 @@ export const REMEMBERED_FOR = lifeMs / 1000;
 
 /** @param cookie the browser's, if any */
 export function isRemembered(ctx: Context, cookie: string | undefined, user: UserToSignIn): boolean {
-  const { passwordHash, formerHash = passwordHash } = user;
-  const isOfHash = (hash: string) => sealsOf(cookie).some((seal) => isOf(ctx, seal, { ...user, passwordHash: hash }));
-  return isOfHash(passwordHash) || (formerHash !== passwordHash && isOfHash(formerHash));
+  return sealsOf(cookie).some((seal) => isOf(ctx, seal, user));
 }
 
 /** The new cookie of a browser in which this account has just given its second factor. */
 export function rememberBrowser(ctx: Context, cookie: string | undefined, user: UserToSignIn): string {
-  const own = sealOf(ctx, ctx.clock.now() + lifeMs, user);
+  const expiresAt = ctx.clock.now() + lifeMs;
+  const own = `${expiresAt}-${ctx.derivedKeys.rememberedBrowsers.of(textOf(expiresAt, user, user.passwordGeneration))}`;
   const others = sealsOf(cookie).filter((seal) => !isOf(ctx, seal, user));
   return [own, ...others].slice(0, accountsPerBrowser).join(".");
-}
-
-/**
- * The cookie of a remembered browser whose login has just replaced the hash of its account's password, which is the same password still.
- * @returns null: it stays as it is
- */
-export function renewRemembered(ctx: Context, cookie: string | undefined, user: UserToSignIn): string | null {
-  const { passwordHash, formerHash = passwordHash } = user;
-  if (formerHash === passwordHash) return null;
-  const renewed = sealsOf(cookie).map((seal) => {
-    if (!isOf(ctx, seal, { ...user, passwordHash: formerHash })) return seal;
-    return sealOf(ctx, Number(seal.slice(0, 13)), user);
-  });
-  return renewed.join(".");
-}
-
-function sealOf(ctx: Context, expiresAt: number, user: UserToSignIn): string {
-  return `${expiresAt}-${ctx.derivedKeys.rememberedBrowsers.of(textOf(expiresAt, user))}`;
 }
 
 function sealsOf(cookie: string | undefined): string[] {
@@ -50,11 +31,13 @@ function sealsOf(cookie: string | undefined): string[] {
 
 function isOf(ctx: Context, seal: string, user: UserToSignIn): boolean {
   const expiresAt = Number(seal.slice(0, 13));
-  return (
-    expiresAt > ctx.clock.now() && ctx.derivedKeys.rememberedBrowsers.verifies(textOf(expiresAt, user), seal.slice(14))
+  if (expiresAt <= ctx.clock.now()) return false;
+  // seals of the release before were bound to the hash
+  return [user.passwordGeneration, user.passwordHash].some((password) =>
+    ctx.derivedKeys.rememberedBrowsers.verifies(textOf(expiresAt, user, password), seal.slice(14)),
   );
 }
 
-function textOf(expiresAt: number, { uuid, passwordHash, factorsGeneration }: UserToSignIn): string {
-  return `${expiresAt}\n${uuid}\n${passwordHash}\n${factorsGeneration}`;
+function textOf(expiresAt: number, { uuid, factorsGeneration }: UserToSignIn, password: string): string {
+  return `${expiresAt}\n${uuid}\n${password}\n${factorsGeneration}`;
 }

@@ -33,11 +33,10 @@ export async function hasSecondFactor(
  */
 export function sealFirstFactor(
   ctx: Context,
-  { uuid, passwordHash, formerHash }: UserToSignIn,
+  { uuid, passwordGeneration }: UserToSignIn,
   sessionHash: string | null = null,
 ): string {
-  const former = formerHash === undefined ? [] : [formerHash];
-  const content = JSON.stringify([uuid, hashOf(passwordHash), ctx.clock.now(), sessionHash, ...former]);
+  const content = JSON.stringify([uuid, passwordGeneration, ctx.clock.now(), sessionHash]);
   return ctx.derivedKeys.firstFactors.seal(content, purpose);
 }
 
@@ -61,15 +60,15 @@ export function ownerOfFirstFactor(
  * another password
  */
 export async function openFirstFactor(ctx: Context, sealed: string): Promise<FirstFactor | null> {
-  const [uuid, hash, at, sessionHash = null, formerHash] = unseal(ctx, sealed) ?? [];
+  const [uuid, generation, at, sessionHash = null] = unseal(ctx, sealed) ?? [];
   if (uuid === undefined || at === undefined || at + firstFactorMs < ctx.clock.now()) return null;
   const user = await ctx.store.users.findWithPassword(uuid);
-  if (user === null || hashOf(user.passwordHash) !== hash) return null;
+  if (user === null || user.passwordGeneration !== generation) return null;
   if (user.disabledAt !== null && !isClosed(user)) return null;
-  return { user: formerHash === undefined ? user : { ...user, formerHash }, sessionHash };
+  return { user, sessionHash };
 }
 
-function unseal(ctx: Context, sealed: string): [string, string, number, (string | null)?, string?] | null {
+function unseal(ctx: Context, sealed: string): [string, string, number, (string | null)?] | null {
   try {
     return JSON.parse(ctx.derivedKeys.firstFactors.open(sealed, purpose).toString()) as [string, string, number];
   } catch {

@@ -6,7 +6,7 @@ import { listFactors } from "../factors/factors.ts";
 import { PASSKEY_WAYS } from "../factors/passkey-answers.ts";
 import { ClosedAccount, checkPasskey } from "../factors/passkeys.ts";
 import { plainCode } from "../factors/recovery-codes.ts";
-import { isRemembered, REMEMBERED_FOR, rememberBrowser, renewRemembered } from "../factors/remembered-browsers.ts";
+import { isRemembered, REMEMBERED_FOR, rememberBrowser } from "../factors/remembered-browsers.ts";
 import {
   CodeLate,
   checkCode,
@@ -60,8 +60,6 @@ export async function goOnWithPassword(
   const { ctx } = visit;
   const cookie = cookieOf(visit, "auth_remembered");
   const isEnough = !(await hasSecondFactor(ctx, user)) || isRemembered(ctx, cookie, user);
-  const renewed = renewRemembered(ctx, cookie, user);
-  if (renewed !== null && renewed !== "") setCookie(visit, "auth_remembered", renewed, REMEMBERED_FOR);
   if (!isEnough) return showSecondStep(visit, { user, first: sealFirstFactor(ctx, user), pending, stepsUpTo: null });
   return goOnSignedIn(visit, loginOf(ctx, user, { browser: browserOf(visit), replaces: session, formId }), pending);
 }

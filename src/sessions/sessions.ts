@@ -94,7 +94,7 @@ export async function checkLogin(
  */
 export function loginOf(
   ctx: Context,
-  user: UserWithPassword & Partial<Pick<UserToSignIn, "factorsGeneration" | "formerHash">>,
+  user: UserWithPassword & Partial<Pick<UserToSignIn, "factorsGeneration">>,
   login: {
     readonly browser: Browser;
     readonly replaces: Session | null;
@@ -187,10 +187,10 @@ function cookieOfForm(
   ctx: Context,
   minute: number,
   formId: string,
-  { uuid, passwordHash }: UserWithPassword,
+  { uuid, passwordGeneration }: UserWithPassword,
   methods: readonly string[],
 ): string {
-  return ctx.derivedKeys.loginForms.of(`${minute}\n${formId}\n${uuid}\n${passwordHash}\n${methods.join(" ")}`);
+  return ctx.derivedKeys.loginForms.of(`${minute}\n${formId}\n${uuid}\n${passwordGeneration}\n${methods.join(" ")}`);
 }
 
 function minuteOf(ctx: Context): number {

@@ -54,6 +54,8 @@ export interface PostalAddress {
 
 export interface UserWithPassword extends User {
   readonly passwordHash: string;
+  /** Names the password: what is bound to it outlives a new hash of the same password, but no other password. */
+  readonly passwordGeneration: string;
   /** When a browser signed in last; null: never, or before this was stored. */
   readonly signedInAt: number | null;
   /** When the user closed the account, which is disabled since; null: it is not closed. */
@@ -66,8 +68,6 @@ export interface UserToSignIn extends UserWithPassword {
   readonly hasPassword: boolean;
   /** Rises with each change of the user's factors; 0: never had one. */
   readonly factorsGeneration: number;
-  /** The hash of the same password that this sign-in replaced by a better one: what browsers have is sealed with it. */
-  readonly formerHash?: string;
 }
 
 export interface UserChange {
@@ -117,7 +117,7 @@ export interface UserStore {
   list(after: { createdAt: number; uuid: string } | null, limit: number, emailPart?: string): Promise<User[]>;
   update(uuid: string, change: UserChange, now: number): Promise<boolean>;
   /** A better hash of the same password. @returns false: nothing was done, it is no longer the hash it was */
-  rehash(uuid: string, from: string, to: string): Promise<boolean>;
+  rehash(user: UserWithPassword, to: string): Promise<boolean>;
   /**
    * Ends every session, pending code, reset token and authorization of the user; the event is written in the same transaction. It
    * happens at the event's time.

@@ -1,5 +1,6 @@
 import type { Context } from "../context.ts";
 import { hashOf, randomToken } from "../crypto/hashes.ts";
+import { generationOf } from "../crypto/password-generation.ts";
 import { AuthError } from "../errors.ts";
 import {
   type Asker,
@@ -114,7 +115,7 @@ export async function resetPassword(
   if (outcome === "invalid") throw invalid();
   await welcomeOwner(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_reset", { sub: user.uuid });
-  return { ...user, passwordHash, signedInAt: null, closedAt: null };
+  return { ...user, passwordHash, passwordGeneration: generationOf(passwordHash), signedInAt: null, closedAt: null };
 }
 
 /** What is told of passkeys that go with the first proof of an address; null: there are none. */

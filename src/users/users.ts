@@ -1,6 +1,7 @@
 import type { Context } from "../context.ts";
 import { hashOf } from "../crypto/hashes.ts";
 import { type PagedList, type PageRequest, readPage } from "../crypto/page-tokens.ts";
+import { generationOf } from "../crypto/password-generation.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, passwordChanged, UNKNOWN_ASKER, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
@@ -121,12 +122,9 @@ async function verify(ctx: Context, found: UserToSignIn | null, password: string
   if (closed) throw new AuthError("account_closed", "the user closed this account");
   if (!ctx.passwords.isOutdated(found.passwordHash)) return found;
   const passwordHash = await ctx.passwords.hash(password);
-  if (await ctx.store.users.rehash(found.uuid, found.passwordHash, passwordHash)) {
-    return { ...found, passwordHash, formerHash: found.passwordHash };
-  }
+  if (await ctx.store.users.rehash(found, passwordHash)) return { ...found, passwordHash };
   // another login at the same moment did that, or the password was changed
-  const changed = await verify(ctx, await ctx.store.users.findWithPassword(found.uuid), password);
-  return { formerHash: found.passwordHash, ...changed };
+  return verify(ctx, await ctx.store.users.findWithPassword(found.uuid), password);
 }
 
 /** Did its user close it, and no operator disable it since? */
@@ -251,7 +249,7 @@ export async function changePassword(
   if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_changed", { sub: user.uuid });
-  return { ...user, passwordHash: newHash, signedInAt, closedAt };
+  return { ...user, passwordHash: newHash, passwordGeneration: generationOf(newHash), signedInAt, closedAt };
 }
 
 /**

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { knownDevice, rememberDevice } from "../../src/sessions/known-devices.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { getTokens, refresh, signUp, TestBrowser } from "../support/flow.ts";
 
@@ -46,6 +47,19 @@ describe("idle limits of accounts and tokens", () => {
     app.clock.shift += 15 * 60_000 + 1_000;
     expect((await login(new TestBrowser(), victim.email, victim.password)).status).toBe(303);
     app.clock.shift -= 15 * 60_000 + 1_000;
+  });
+
+  it("S-049 knows the devices that the release before knew, whose seals were bound to the password's hash", async () => {
+    const account = await signUp(app.url);
+    const user = await app.context.store.users.findByEmail(account.email);
+    if (user === null) throw new Error("no account");
+    const id = "A".repeat(22);
+    const seal = app.context.derivedKeys.knownDevices.of(`${id}\n${user.uuid}\n${user.passwordHash}`);
+    expect(knownDevice(app.context, `${id}.${seal}`, user)).toBe(id);
+    expect(knownDevice(app.context, `${id}.${seal}`, user, "second factor")).toBeNull();
+    expect(knownDevice(app.context, `${id}.${seal}`, { ...user, passwordHash: "another" })).toBeNull();
+    // one seal for one account: the new one takes its place
+    expect(rememberDevice(app.context, `${id}.${seal}`, user).split(".")).toHaveLength(2);
   });
 
   it("S-049 counts a known device's own wrong passwords too", async () => {

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import { hashOf } from "../../../src/crypto/hashes.ts";
 import type { Database } from "../../../src/database/transaction.ts";
 import { userSignup } from "../../../src/events.ts";
 import type { Store } from "../../../src/store/store.ts";
-import type { User } from "../../../src/store/users.ts";
+import type { User, UserWithPassword } from "../../../src/store/users.ts";
 import {
   busyUser,
   changedEvent,
@@ -34,6 +35,7 @@ export function usersContract(opened: () => OpenedStore): void {
 
     const signingIn = {
       passwordHash: "hash-1",
+      passwordGeneration: hashOf("hash-1"),
       signedInAt: null,
       closedAt: null,
       hasPassword: true,
@@ -112,9 +114,24 @@ export function usersContract(opened: () => OpenedStore): void {
       expect(await store.users.find(uuid)).toMatchObject({ nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] });
       expect(await store.users.update(randomUUID(), { nickname: "x" }, NOW)).toBe(false);
       expect(await store.users.findMany([uuid, randomUUID()])).toHaveLength(1);
-      await store.users.rehash(uuid, "other", "lost");
-      await store.users.rehash(uuid, "hash-1", "hash-2");
-      expect((await store.users.findWithPassword(uuid))?.passwordHash).toBe("hash-2");
+    });
+
+    it("keeps the generation of a password that is hashed again, however often, and of no other", async () => {
+      const { uuid } = await signUp(store);
+      const found = async () => (await store.users.findWithPassword(uuid)) as UserWithPassword;
+      const first = await found();
+      expect(await store.users.rehash({ ...first, passwordHash: "other" }, "lost")).toBe(false);
+      expect(await store.users.rehash(first, "hash-2")).toBe(true);
+      const second = await found();
+      expect(second).toMatchObject({ passwordHash: "hash-2", passwordGeneration: first.passwordGeneration });
+      expect(await store.users.rehash(second, "hash-3")).toBe(true);
+      expect(await found()).toMatchObject({ passwordHash: "hash-3", passwordGeneration: first.passwordGeneration });
+      await store.users.changePassword(uuid, { from: "hash-3", to: "hash-4" }, changedEvent(first, NOW));
+      const changed = await found();
+      expect(changed.passwordHash).toBe("hash-4");
+      expect(changed.passwordGeneration).not.toBe(first.passwordGeneration);
+      await store.users.rehash(changed, "hash-5");
+      expect((await found()).passwordGeneration).toBe(changed.passwordGeneration);
     });
 
     it("ends everything when the password is changed", async () => {

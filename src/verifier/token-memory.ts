@@ -18,8 +18,9 @@ const overhead = 1_000;
 
 /**
  * Tokens by their text, bounded by bytes. Two generations: a hit in the old one moves the token to the young one; when the young
- * one holds half the bytes it becomes the old one and the old one is dropped. So the least recently used go, and a hit costs one
- * look-up. Only verified tokens get in: a flood of others neither grows it nor pushes anything out.
+ * one holds half the bytes, or has lasted as long as its tokens live, it becomes the old one and the old one is dropped. So the least
+ * recently used go, and those that ended, and a hit costs one look-up. Only verified tokens get in: a flood of others neither grows it
+ * nor pushes anything out.
  */
 export class TokenMemory {
   readonly #halfBytes: number;
@@ -27,6 +28,9 @@ export class TokenMemory {
   #old = new Map<string, RememberedToken>();
   #youngBytes = 0;
   #oldBytes = 0;
+  /** When the young generation began, and until when it may last by the lives of its tokens (epoch seconds). */
+  #youngSince = 0;
+  #youngUntil = 0;
 
   /** @param maxBytes approximate */
   constructor(maxBytes: number) {
@@ -48,19 +52,32 @@ export class TokenMemory {
     const old = this.#old.get(token);
     if (old === undefined) return undefined;
     this.delete(token);
-    this.add(token, old);
+    this.#put(token, old);
     return old;
   }
 
-  add(token: string, remembered: RememberedToken): void {
+  /** @param now epoch seconds */
+  add(token: string, remembered: RememberedToken, now: number): void {
+    if (now >= this.#youngUntil || now < this.#youngSince) {
+      if (this.#young.size > 0) this.#beginGeneration();
+      this.#youngSince = now;
+      this.#youngUntil = now;
+    }
+    this.#youngUntil = Math.max(this.#youngUntil, this.#youngSince + remembered.claims.exp - now);
+    this.#put(token, remembered);
+  }
+
+  #beginGeneration(): void {
+    this.#old = this.#young;
+    this.#oldBytes = this.#youngBytes;
+    this.#young = new Map();
+    this.#youngBytes = 0;
+  }
+
+  #put(token: string, remembered: RememberedToken): void {
     const bytes = sizeOf(token);
     if (bytes > this.#halfBytes) return;
-    if (this.#youngBytes + bytes > this.#halfBytes) {
-      this.#old = this.#young;
-      this.#oldBytes = this.#youngBytes;
-      this.#young = new Map();
-      this.#youngBytes = 0;
-    }
+    if (this.#youngBytes + bytes > this.#halfBytes) this.#beginGeneration();
     // a text of its own: a part of a longer one would keep the whole alive
     this.#young.set(Buffer.from(token, "latin1").toString("latin1"), remembered);
     this.#youngBytes += bytes;

@@ -327,7 +327,7 @@ class LocalVerifier implements Verifier {
     const scopes = new Set(claims.scope.split(" "));
     const allowed = Object.freeze({ allowed: true, claims } as const);
     const read: RememberedToken = { claims, scopes, key, allowed, checkedAt: -1, revoked: false };
-    if (claims.exp > now) this.#memory.add(token, read);
+    if (claims.exp > now) this.#memory.add(token, read, now);
     return read;
   }
 

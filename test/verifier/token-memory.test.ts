@@ -68,6 +68,30 @@ test("good tokens are bounded by bytes too, and the least recently used go", asy
   expect(verifier.status().rememberedTokens).toBeLessThan(200);
 });
 
+test("tokens that ended leave the memory, and none before it ends", async () => {
+  let now = Date.now();
+  const verifier = createVerifier({
+    issuer: issuer.url,
+    audience: "portal-client",
+    onStreamLost: "accept-until-expiry",
+    now: () => now,
+  });
+  open.push(verifier);
+  await verifier.ready();
+  const start = now;
+  const iat = Math.floor(start / 1000);
+  const remembered: number[] = [];
+  for (let second = 0; second < 600; second += 10) {
+    now = start + second * 1000;
+    const token = issuer.token({ iat: iat + second, exp: iat + second + 120 });
+    expect(allows(verifier, token)).toBe(true);
+    remembered.push(verifier.status().rememberedTokens);
+  }
+  // twelve live at a time
+  expect(Math.min(...remembered.slice(12))).toBeGreaterThanOrEqual(12);
+  expect(Math.max(...remembered)).toBeLessThanOrEqual(26);
+});
+
 test("without memory every token is verified again", async () => {
   const verifier = await readyVerifier(0);
   const token = issuer.token();

@@ -129,6 +129,7 @@ const operations: Record<string, Operation> = {
       userAgent: browser.userAgent,
       createdAt: now,
       expiresAt: now + 60_000,
+      clientEpoch: 0,
     });
     if (created !== "created") throw new Error(`no code: ${created}`);
     const form = {

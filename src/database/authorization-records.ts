@@ -24,6 +24,7 @@ export interface CodeRow {
   redeemed_at: number | null;
   revoked_at: number | null;
   authorization_id: string | null;
+  client_epoch: number | null;
 }
 
 /** Methods as a column has them; null is what the previous release writes, which knows passwords alone. */
@@ -58,6 +59,7 @@ export function codeOf(row: CodeRow): AuthorizationCode {
     redeemedAt: row.redeemed_at,
     revokedAt: row.revoked_at,
     authorizationId: row.authorization_id,
+    clientEpoch: row.client_epoch,
   };
 }
 
@@ -109,6 +111,7 @@ async function insertCode(sql: Sql, code: NewAuthorizationCode): Promise<void> {
     created_at: code.createdAt,
     expires_at: code.expiresAt,
     wrong_verifiers: 0,
+    client_epoch: code.clientEpoch,
   });
 }
 
@@ -139,6 +142,7 @@ export interface AuthorizationRow {
   generation: number;
   rotations: string;
   user_epoch: number | null;
+  client_epoch: number | null;
 }
 
 /** A row with what tells whether its user's epoch has passed. */
@@ -183,6 +187,7 @@ export function authorizationOf(row: JudgedRow): Authorization {
     expiresAt: row.expires_at,
     lastUsedAt: row.last_used_at,
     userEpoch: row.user_epoch,
+    clientEpoch: row.client_epoch,
     revokedAt: row.revoked_at ?? endedByEpoch(row),
     refresh: jti === null || iat === null || exp === null || kid === null ? null : { jti, iat, exp, kid },
     generation: row.generation,
@@ -222,6 +227,7 @@ export async function insertAuthorization(sql: Sql, authorization: Authorization
     expires_at: authorization.expiresAt,
     last_used_at: authorization.lastUsedAt,
     user_epoch: authorization.userEpoch,
+    client_epoch: authorization.clientEpoch,
     revoked_at: authorization.revokedAt,
     refresh_jti: authorization.refresh?.jti ?? null,
     refresh_iat: authorization.refresh?.iat ?? null,

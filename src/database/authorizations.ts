@@ -25,16 +25,29 @@ import { holdSession } from "./held-sessions.ts";
 import { holdUser } from "./held-users.ts";
 import { type RedemptionParts, redeemOnce } from "./redemption.ts";
 import type { RevocationFeed } from "./revocations.ts";
-import { type Database, forUpdate, rollback } from "./transaction.ts";
+import { type Database, forUpdate, rollback, type Sql } from "./transaction.ts";
 import { JOINED_USER, type JoinedUserRow, joinedUserOf } from "./user-rows.ts";
 
 const wrongVerifiers = 3;
 /** Characters kept of an authorization's rotations: about the last forty. */
 const rotationsLength = 1000;
 
-/** Leaves out what was given to a client that was removed, also where another one has its id by now. */
+/**
+ * Leaves out what was given to a client that was removed, also where another one has its id by now.
+ * @param at when it was given, which decides where a release before wrote it, without the client's epoch
+ */
 function givenToClient(table: string, at: string): string {
-  return `JOIN oauth2_registered_client c ON c.client_id = ${table}.client_id AND c.created_at <= ${table}.${at}`;
+  return `JOIN oauth2_registered_client c ON c.client_id = ${table}.client_id
+    AND (${table}.client_epoch >= COALESCE(c.first_epoch, 0) OR (${table}.client_epoch IS NULL AND c.created_at <= ${table}.${at}))`;
+}
+
+async function findConsent(sql: Sql, userId: string, clientId: string): Promise<string | null> {
+  const [row] = await sql.rows<{ scope: string }>(
+    `SELECT k.scope FROM oauth2_authorization_consent k ${givenToClient("k", "updated_at")}
+     WHERE k.user_id = ? AND k.client_id = ?`,
+    [userId, clientId],
+  );
+  return row?.scope ?? null;
 }
 
 export class Authorizations implements AuthorizationStore {
@@ -166,35 +179,31 @@ export class Authorizations implements AuthorizationStore {
   }
 
   async findConsent(userId: string, clientId: string): Promise<string | null> {
-    const [row] = await this.#database.rows<{ scope: string }>(
-      `SELECT k.scope FROM oauth2_authorization_consent k ${givenToClient("k", "updated_at")}
-       WHERE k.user_id = ? AND k.client_id = ?`,
-      [userId, clientId],
-    );
-    return row?.scope ?? null;
+    return findConsent(this.#database, userId, clientId);
   }
 
-  addConsent({ userId, sessionHash, clientId, scopes }: NewConsent, now: number): Promise<"saved" | "session_ended"> {
+  addConsent({ userId, sessionHash, client, scopes }: NewConsent, now: number): Promise<"saved" | "session_ended"> {
     return this.#database.transaction(
       async (sql) => {
         if (!(await holdSession(sql, { idHash: sessionHash, userId }, now))) return "session_ended";
-        const [known] = await sql.rows<{ scope: string; updated_at: number }>(
-          `SELECT scope, updated_at FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,
+        const { clientId, epoch } = client;
+        const [registered] = await sql.rows(
+          "SELECT 1 AS found FROM oauth2_registered_client WHERE client_id = ? AND COALESCE(first_epoch, 0) <= ?",
+          [clientId, epoch],
+        );
+        if (registered === undefined) return "saved";
+        const rows = await sql.rows(
+          `SELECT 1 AS found FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,
           [userId, clientId],
         );
-        const [client] = await sql.rows<{ created_at: number }>(
-          "SELECT created_at FROM oauth2_registered_client WHERE client_id = ?",
-          [clientId],
-        );
-        // what an earlier client of this id was allowed is not this one's
-        const counts = known !== undefined && client !== undefined && client.created_at <= known.updated_at;
-        const before = counts ? known.scope.split(" ").filter((each) => each !== "") : [];
-        const scope = [...new Set([...before, ...scopes])].join(" ");
+        const before = rows.length === 0 ? null : await findConsent(sql, userId, clientId);
+        const scope = [...new Set([...(before ?? "").split(" "), ...scopes])].filter((each) => each !== "").join(" ");
+        const own = [scope, now, epoch, userId, clientId];
         await sql.change(
-          known === undefined
-            ? "INSERT INTO oauth2_authorization_consent (scope, updated_at, user_id, client_id) VALUES (?, ?, ?, ?)"
-            : "UPDATE oauth2_authorization_consent SET scope = ?, updated_at = ? WHERE user_id = ? AND client_id = ?",
-          [scope, now, userId, clientId],
+          rows.length === 0
+            ? "INSERT INTO oauth2_authorization_consent (scope, updated_at, client_epoch, user_id, client_id) VALUES (?, ?, ?, ?, ?)"
+            : "UPDATE oauth2_authorization_consent SET scope = ?, updated_at = ?, client_epoch = ? WHERE user_id = ? AND client_id = ?",
+          own,
         );
         return "saved";
       },

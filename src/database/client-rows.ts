@@ -9,6 +9,7 @@ export interface ClientRow {
   metadata: string;
   source: ClientSource;
   epoch: number | null;
+  first_epoch: number | null;
   disabled_at: number | null;
   disabled_by: "file" | "command" | null;
   file_secret_hash: string | null;
@@ -22,7 +23,7 @@ export interface ClientRow {
 }
 
 /** One row for each secret, one with nulls where there is none. */
-export const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.epoch, c.disabled_at, c.disabled_by, c.file_secret_hash,
+export const SELECT_CLIENTS = `SELECT c.client_id, c.metadata, c.source, c.epoch, c.first_epoch, c.disabled_at, c.disabled_by, c.file_secret_hash,
     c.idle_limit_since, c.created_at,
     s.id AS secret_id, s.secret_hash, s.created_at AS secret_created_at, s.expires_at AS secret_expires_at, s.authorization_id
   FROM oauth2_registered_client c LEFT JOIN oauth2_client_secret s ON s.client_id = c.client_id`;
@@ -39,6 +40,7 @@ export function clientsOf(rows: readonly ClientRow[]): Client[] {
         source: row.source,
         createdAt: row.created_at,
         epoch: row.epoch ?? 0,
+        firstEpoch: row.first_epoch ?? 0,
         disabledAt: row.disabled_at,
         disabledBy: row.disabled_by,
         fileSecretHash: row.file_secret_hash,
@@ -83,8 +85,10 @@ export async function insertClient(
     client.clientId,
   ]);
   if (earlier === undefined) return;
-  await sql.change("UPDATE oauth2_registered_client SET epoch = ? WHERE client_id = ?", [
-    Number(earlier.epoch),
+  const epoch = Number(earlier.epoch);
+  await sql.change("UPDATE oauth2_registered_client SET epoch = ?, first_epoch = ? WHERE client_id = ?", [
+    epoch,
+    epoch,
     client.clientId,
   ]);
 }

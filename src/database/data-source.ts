@@ -23,6 +23,7 @@ import { IdleLimit1791000000000 } from "./migrations/1791000000000-idle-limit.ts
 import { Issuer1791100000000 } from "./migrations/1791100000000-issuer.ts";
 import { ClientEpochs1791200000000 } from "./migrations/1791200000000-client-epochs.ts";
 import { PasswordGeneration1791300000000 } from "./migrations/1791300000000-password-generation.ts";
+import { GivenToClients1791400000000 } from "./migrations/1791400000000-given-to-clients.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -57,6 +58,7 @@ export const MIGRATIONS = [
   Issuer1791100000000,
   ClientEpochs1791200000000,
   PasswordGeneration1791300000000,
+  GivenToClients1791400000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

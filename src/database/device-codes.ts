@@ -25,6 +25,7 @@ interface DeviceRow {
   denied_at: number | null;
   redeemed_at: number | null;
   revoked_at: number | null;
+  client_epoch: number | null;
 }
 
 function deviceCodeOf(row: DeviceRow): DeviceCode {
@@ -47,6 +48,7 @@ function deviceCodeOf(row: DeviceRow): DeviceCode {
     deniedAt: row.denied_at,
     redeemedAt: row.redeemed_at,
     revokedAt: row.revoked_at,
+    clientEpoch: row.client_epoch,
   };
 }
 
@@ -89,6 +91,7 @@ export class DeviceCodes implements DeviceCodeStore {
         user_agent: code.userAgent,
         created_at: code.createdAt,
         expires_at: code.expiresAt,
+        client_epoch: code.clientEpoch,
       });
       return "saved";
     } catch (error) {

@@ -8,6 +8,7 @@ interface PushedRow {
   parameters: string;
   created_at: number;
   expires_at: number;
+  client_epoch: number | null;
 }
 
 export function pushedRequestStore(database: Database): PushedRequestStore {
@@ -19,6 +20,7 @@ export function pushedRequestStore(database: Database): PushedRequestStore {
         parameters: JSON.stringify(request.parameters),
         created_at: request.createdAt,
         expires_at: request.expiresAt,
+        client_epoch: request.clientEpoch,
       });
     },
     async find(uriHash, now) {
@@ -33,6 +35,7 @@ export function pushedRequestStore(database: Database): PushedRequestStore {
         parameters: JSON.parse(row.parameters) as Record<string, string>,
         createdAt: row.created_at,
         expiresAt: row.expires_at,
+        clientEpoch: row.client_epoch,
       };
     },
   };

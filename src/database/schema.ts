@@ -169,6 +169,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       registration_token_hash: "char(64)?",
       idle_limit_since: "bigint?",
       epoch: "bigint?",
+      first_epoch: "bigint?",
       created_at: "bigint",
       updated_at: "bigint",
     },
@@ -214,6 +215,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       generation: "int",
       rotations: "text",
       user_epoch: "bigint?",
+      client_epoch: "bigint?",
     },
     indexes: {
       ix_authorization_client: ["subject", "client_id", "created_at"],
@@ -247,6 +249,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       attempt_id: "varchar(64)?",
       authorization_id: "char(36)?",
       wrong_verifiers: "int",
+      client_epoch: "bigint?",
     },
     indexes: {
       ix_code_user: ["user_id"],
@@ -271,6 +274,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       client_id: "varchar(191) pk",
       scope: "text",
       updated_at: "bigint",
+      client_epoch: "bigint?",
     },
   },
   oauth2_pushed_request: {
@@ -281,6 +285,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       created_at: "bigint",
       expires_at: "bigint",
       used_at: "bigint?",
+      client_epoch: "bigint?",
     },
     indexes: { ix_pushed_expires: ["expires_at"] },
   },
@@ -305,6 +310,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       redeemed_at: "bigint?",
       revoked_at: "bigint?",
       attempt_id: "varchar(64)?",
+      client_epoch: "bigint?",
       created_at: "bigint",
       expires_at: "bigint",
     },

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { continueRequest, describeRequest, scopesToConsent } from "../oauth/authorization/authorize.ts";
-import { type PendingRequest, withShownScopes } from "../oauth/authorization/pending-request.ts";
+import { consentToShow, continueRequest, describeRequest } from "../oauth/authorization/authorize.ts";
+import { type PendingRequest, withShown } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
 import { getUser } from "../users/users.ts";
@@ -45,13 +45,13 @@ async function showConsent(
   const { ctx } = visit;
   const about = await describeRequest(ctx, pending);
   if (about === null) throw new FormRefused();
-  const scopes = await scopesToConsent(ctx, pending);
-  const { carried } = withShownScopes(ctx, pending, scopes);
+  const shown = await consentToShow(ctx, pending);
+  const { carried } = withShown(ctx, pending, shown);
   return renderPage(visit, "consent", {
     fields: formFields(session, "consent", { request: carried }),
     carried: pending.carried,
     account: (await getUser(ctx, session.userId)).email,
     ...about,
-    scopes,
+    scopes: shown.scopes,
   });
 }

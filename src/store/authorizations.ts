@@ -30,6 +30,8 @@ export interface AuthorizationCode {
   readonly revokedAt: number | null;
   /** What its redemption gave. */
   readonly authorizationId: string | null;
+  /** The epoch that its client had; null: written by a release that did not keep it. */
+  readonly clientEpoch: number | null;
 }
 
 export type NewAuthorizationCode = Omit<AuthorizationCode, "redeemedAt" | "revokedAt" | "authorizationId">;
@@ -74,6 +76,8 @@ export interface Authorization {
   readonly lastUsedAt: number | null;
   /** The user's epoch that it was given at; null: of a client's own tokens, or written by a release without epochs. */
   readonly userEpoch: number | null;
+  /** The epoch that its client had; null: written by a release that did not keep it. */
+  readonly clientEpoch: number | null;
   /** Null while it is live. Set too where the user's epoch has passed `userEpoch`. */
   readonly revokedAt: number | null;
   /** Null where no refresh token was issued. */
@@ -116,7 +120,7 @@ export interface AnsweredPush {
 export interface NewConsent {
   readonly userId: string;
   readonly sessionHash: string;
-  readonly clientId: string;
+  readonly client: { readonly clientId: string; readonly epoch: number };
   readonly scopes: readonly string[];
 }
 
@@ -167,11 +171,11 @@ export interface AuthorizationStore {
   revoke(sid: string, reason: string, now: number): Promise<boolean>;
   /** Revokes one access token. @param expiresAt epoch milliseconds of its `exp` */
   revokeAccessToken(jti: string, expiresAt: number, now: number): Promise<void>;
-  /** The scopes that the user allowed the client, space-separated; null: never asked. */
+  /** The scopes that the user allowed the client, space-separated; null: never asked. What an earlier client of the id was allowed does not count. */
   findConsent(userId: string, clientId: string): Promise<string | null>;
   /**
    * Adds these scopes to what the user allowed the client, in a session that lives: what ends every session of the user either finds the
-   * consent or keeps it from being saved.
+   * consent or keeps it from being saved. What is allowed to a client that was removed since is not kept.
    */
   addConsent(consent: NewConsent, now: number): Promise<"saved" | "session_ended">;
   listConsents(userId: string): Promise<{ clientId: string; scope: string; updatedAt: number }[]>;

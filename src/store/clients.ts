@@ -24,6 +24,8 @@ export interface Client {
   readonly createdAt: number;
   /** How often its tokens were ended as a whole: each access token carries it. A later client of the same id goes on counting, however much later. */
   readonly epoch: number;
+  /** The epoch that it was registered with: what was given at a lower one was given to an earlier client of the same id. */
+  readonly firstEpoch: number;
   readonly disabledAt: number | null;
   /** `file`: it went from the clients file; `command`: somebody disabled it, which the file never undoes. */
   readonly disabledBy: "file" | "command" | null;

@@ -26,6 +26,8 @@ export interface DeviceCode {
   readonly deniedAt: number | null;
   readonly redeemedAt: number | null;
   readonly revokedAt: number | null;
+  /** The epoch that its client had; null: written by a release that did not keep it. */
+  readonly clientEpoch: number | null;
 }
 
 export type NewDeviceCode = Omit<

@@ -5,6 +5,8 @@ export interface PushedRequest {
   readonly parameters: Readonly<Record<string, string>>;
   readonly createdAt: number;
   readonly expiresAt: number;
+  /** The epoch that its client had; null: written by a release that did not keep it. */
+  readonly clientEpoch: number | null;
 }
 
 export interface PushedRequestStore {

@@ -7,7 +7,13 @@ import type { OAuthContext } from "../context.ts";
 import { scopesOf } from "../scopes.ts";
 import { answeringClient, type ClientAnswer } from "./client-answer.ts";
 import { issueCode, pushedOf } from "./code.ts";
-import { isLoginOf, newPendingRequest, type PendingRequest, storePendingRequest } from "./pending-request.ts";
+import {
+  isLoginOf,
+  newPendingRequest,
+  type PendingRequest,
+  type ShownConsent,
+  storePendingRequest,
+} from "./pending-request.ts";
 import {
   type AuthorizationRequest,
   ClientError,
@@ -177,9 +183,9 @@ export async function continueRequest(
     if (await lacksVerifiedEmail(ctx, request.client, session.userId)) {
       return { to: "verify-email", session, request: pending };
     }
-    if (allowed === true && wereShown(pending, request.consentScopes)) {
-      const { clientId } = request.client;
-      const consent = { userId: session.userId, sessionHash: session.idHash, clientId, scopes: request.consentScopes };
+    if (allowed === true && wasShown(pending, request)) {
+      const { client, consentScopes: scopes } = request;
+      const consent = { userId: session.userId, sessionHash: session.idHash, client, scopes };
       const outcome = await ctx.store.authorizations.addConsent(consent, ctx.clock.now());
       if (outcome === "session_ended") return { to: "login", session: null, request: pending };
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
@@ -247,11 +253,15 @@ function isDemanded({ acr }: AuthorizationRequest): boolean {
   return acr.isEssential || acr.atLeast !== null;
 }
 
-/** Did the consent page show every one of these scopes? The client's registration may have changed since. */
-function wereShown({ shownScopes, storedId }: PendingRequest, scopes: readonly string[]): boolean {
+/** Did the consent page show this client, and every scope? Its registration may have changed since, or another client may have its id. */
+function wasShown(
+  { shownScopes, shownClientEpoch, storedId }: PendingRequest,
+  { client, consentScopes }: AuthorizationRequest,
+): boolean {
   // the previous release does not keep what it showed
   if (storedId !== null) return true;
-  return shownScopes !== null && scopes.every((scope) => shownScopes.includes(scope));
+  if (shownClientEpoch !== null && shownClientEpoch < client.firstEpoch) return false;
+  return shownScopes !== null && consentScopes.every((scope) => shownScopes.includes(scope));
 }
 
 export interface RequestDescription {
@@ -294,12 +304,12 @@ export async function describeRequest(ctx: OAuthContext, pending: PendingRequest
   };
 }
 
-/** The scopes that the user of a client's pending request is asked for; none where it can no longer be read. @throws AuthError as `authorize` */
-export async function scopesToConsent(ctx: OAuthContext, { parameters }: PendingRequest): Promise<readonly string[]> {
+/** What the user of a client's pending request is asked for; no scopes where it can no longer be read. @throws AuthError as `authorize` */
+export async function consentToShow(ctx: OAuthContext, { parameters }: PendingRequest): Promise<ShownConsent> {
   const destination = await readDestination(ctx, parameters);
   return readRequest(ctx, destination, parameters).then(
-    ({ consentScopes }) => consentScopes,
-    () => [],
+    ({ consentScopes, client }) => ({ scopes: consentScopes, clientEpoch: client.epoch }),
+    () => ({ scopes: [], clientEpoch: null }),
   );
 }
 

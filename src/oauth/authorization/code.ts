@@ -54,6 +54,7 @@ export async function issueCode(
     userAgent: browser.userAgent.slice(0, 500),
     createdAt: now,
     expiresAt: now + codeLifeMs,
+    clientEpoch: client.epoch,
   };
   await storeCode(ctx, record, pushed, login);
   return answerTo(ctx, request, { code });

@@ -8,7 +8,7 @@ import type { DeviceCode } from "../../store/device-codes.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { Acr } from "../../token/authentication.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
-import { findClient, isOlderThan, isStrongEnoughFor } from "../clients/clients.ts";
+import { findClient, isOfEarlierClient, isStrongEnoughFor } from "../clients/clients.ts";
 import { isUnverified, shownName } from "../clients/names.ts";
 import type { OAuthContext } from "../context.ts";
 import { PATHS } from "../paths.ts";
@@ -73,6 +73,7 @@ export async function authorizeDevice(
       userAgent: device.userAgent.slice(0, 500),
       createdAt: now,
       expiresAt: now + lifetime * 1000,
+      clientEpoch: client.epoch,
     };
     saved = await ctx.store.deviceCodes.save(code, interval * 1000);
   } while (saved === "user_code_taken");
@@ -177,8 +178,7 @@ export async function decideDeviceCode(
     throw new AuthError("email_unverified", "this application needs a verified e-mail address");
   }
   if (allowed && !client.metadata.first_party) {
-    const { clientId } = code;
-    const consent = { userId, sessionHash: session.idHash, clientId, scopes: scopesOf(code.scope) };
+    const consent = { userId, sessionHash: session.idHash, client, scopes: scopesOf(code.scope) };
     const saved = await ctx.store.authorizations.addConsent(consent, ctx.clock.now());
     if (saved === "session_ended") throw refusalOf(saved);
   }
@@ -217,7 +217,7 @@ async function open(ctx: OAuthContext, session: BrowserSession, typed: string): 
     return { decided };
   }
   const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
-  if (opened === null || typeof opened === "string" || client === null || isOlderThan(client, opened)) {
+  if (opened === null || typeof opened === "string" || client === null || isOfEarlierClient(client, opened)) {
     securityEvent(ctx, "device_code_refused", {});
     throw refusalOf(typeof opened === "string" ? opened : null);
   }

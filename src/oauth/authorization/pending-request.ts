@@ -32,6 +32,8 @@ export interface PendingRequest {
   readonly declinedSession: string | null;
   /** The scopes that the consent page showed; null: it was not shown yet. */
   readonly shownScopes: readonly string[] | null;
+  /** The epoch of the client whose name the consent page showed; null: it was not shown yet, or by a release that did not keep it. */
+  readonly shownClientEpoch: number | null;
   /** Its id where it is stored, beside replicas of the previous release. */
   readonly storedId: string | null;
 }
@@ -39,7 +41,13 @@ export interface PendingRequest {
 type Content = Omit<PendingRequest, "carried" | "storedId">;
 
 /** What is not known of a request that has just come. */
-const notYet = { loginSession: null, chosenSession: null, declinedSession: null, shownScopes: null };
+const notYet = {
+  loginSession: null,
+  chosenSession: null,
+  declinedSession: null,
+  shownScopes: null,
+  shownClientEpoch: null,
+};
 
 /** Seals a new request of the authorization endpoint (`AuthorizationRequest.carried`) or of the device page. */
 export function newPendingRequest(
@@ -74,13 +82,17 @@ export function isLoginOf(ctx: OAuthContext, pending: PendingRequest, session: B
   return pending.loginSession === session.idHash;
 }
 
-/** The same request once the consent page shows these scopes: what is granted later is at most that. */
-export function withShownScopes(
-  ctx: OAuthContext,
-  pending: PendingRequest,
-  shownScopes: readonly string[],
-): PendingRequest {
-  return pending.storedId === null ? seal(ctx, { ...pending, shownScopes }) : pending;
+/** What a consent page shows of a request. */
+export interface ShownConsent {
+  readonly scopes: readonly string[];
+  /** Of its client. */
+  readonly clientEpoch: number | null;
+}
+
+/** The same request once the consent page shows this: what is granted later is at most these scopes, to this client. */
+export function withShown(ctx: OAuthContext, pending: PendingRequest, shown: ShownConsent): PendingRequest {
+  const { scopes: shownScopes, clientEpoch: shownClientEpoch } = shown;
+  return pending.storedId === null ? seal(ctx, { ...pending, shownScopes, shownClientEpoch }) : pending;
 }
 
 /**

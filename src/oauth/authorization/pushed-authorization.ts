@@ -2,6 +2,7 @@ import { hashOf, randomToken } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { authenticateClient, type ClientCredentials } from "../clients/authentication.ts";
+import { findClient, isOfEarlierClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { checkProof, needsNonce, type PresentedProof } from "../tokens/dpop.ts";
 import { ClientError, type Parameters, readDestination, readRequest } from "./request.ts";
@@ -49,6 +50,7 @@ export async function pushAuthorizationRequest(
     parameters,
     createdAt: now,
     expiresAt: now + lifeSeconds * 1000,
+    clientEpoch: client.epoch,
   });
   return { request_uri: uri, expires_in: lifeSeconds };
 }
@@ -79,6 +81,8 @@ export async function resolvePushedRequest(
   const pushedHash = hashOf(uri);
   const pushed = await ctx.store.pushedRequests.find(pushedHash, ctx.clock.now());
   if (pushed === null || pushed.clientId !== given["client_id"]) throw invalidRequestUri();
+  const client = await findClient(ctx, pushed.clientId);
+  if (client !== null && isOfEarlierClient(client, pushed)) throw invalidRequestUri();
   return { parameters: pushed.parameters, pushedHash };
 }
 

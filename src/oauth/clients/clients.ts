@@ -19,8 +19,11 @@ export async function findClient(ctx: OAuthContext, clientId: string): Promise<C
 }
 
 /** Was this given to an earlier client of the same id, which was removed? */
-export function isOlderThan(client: Client, given: { readonly createdAt: number }): boolean {
-  return given.createdAt < client.createdAt;
+export function isOfEarlierClient(
+  client: Client,
+  given: { readonly clientEpoch: number | null; readonly createdAt: number },
+): boolean {
+  return given.clientEpoch === null ? given.createdAt < client.createdAt : given.clientEpoch < client.firstEpoch;
 }
 
 /** Did the user sign in by as strong means as the client demands of every sign-in (`require_acr`)? @param methods of the sign-in (RFC 8176) */

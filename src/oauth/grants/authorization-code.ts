@@ -4,7 +4,7 @@ import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { matchesRedirectUri } from "../authorization/request.ts";
-import { isOlderThan } from "../clients/clients.ts";
+import { isOfEarlierClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
@@ -29,7 +29,8 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   }
   const codeHash = hashOf(presented);
   const found = await ctx.store.authorizations.findCodeWithUser(codeHash);
-  if (found === null || found.code.clientId !== client.clientId || isOlderThan(client, found.code)) throw refused();
+  if (found === null || found.code.clientId !== client.clientId || isOfEarlierClient(client, found.code))
+    throw refused();
   const { code, user } = found;
   // with PKCE, which binds the code to its request, the URI may be omitted (OAuth 2.1 section 4.1.3), but not differ
   const bound = code.codeChallenge !== "";
@@ -53,7 +54,8 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
 
   if (user === null || user.disabledAt !== null) throw refused();
   const { sessionHash, scope, resource, nonce, claims, authTime, methods, acr, ipAddress, userAgent } = code;
-  const allowed = { sessionHash, scope, resource, nonce, claims, authTime, methods, acr, ipAddress, userAgent };
+  const from = { ipAddress, userAgent, clientEpoch: code.clientEpoch };
+  const allowed = { sessionHash, scope, resource, nonce, claims, authTime, methods, acr, ...from };
   const { redemption, response } = firstTokens(
     ctx,
     grantee,

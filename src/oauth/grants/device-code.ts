@@ -1,6 +1,6 @@
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
-import { isOlderThan } from "../clients/clients.ts";
+import { isOfEarlierClient } from "../clients/clients.ts";
 import { firstTokens } from "./first-tokens.ts";
 import type { Grant } from "./grant.ts";
 
@@ -18,7 +18,7 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const { deviceCodes } = ctx.store;
   const code = await deviceCodes.find(hash);
   if (code === null || code.clientId !== grantee.client.clientId || code.redeemedAt !== null) throw refused();
-  if (isOlderThan(grantee.client, code)) throw refused();
+  if (isOfEarlierClient(grantee.client, code)) throw refused();
   if (code.deniedAt !== null || code.revokedAt !== null) {
     throw new AuthError("access_denied", "the user denied the request");
   }
@@ -34,9 +34,10 @@ export const deviceCodeGrant: Grant = async (ctx, grantee, parameters) => {
   const user = code.userId === null ? null : await ctx.store.users.find(code.userId);
   if (user === null || user.disabledAt !== null)
     throw new AuthError("access_denied", "the user was disabled or deleted");
-  const { sessionHash, scope, resource, authTime, methods, ipAddress, userAgent } = code;
+  const { sessionHash, scope, resource, authTime, methods, ipAddress, userAgent, clientEpoch } = code;
   const signIn = { authTime, methods, acr: null };
-  const allowed = { sessionHash, scope, resource, nonce: null, claims: null, ...signIn, ipAddress, userAgent };
+  const from = { ipAddress, userAgent, clientEpoch };
+  const allowed = { sessionHash, scope, resource, nonce: null, claims: null, ...signIn, ...from };
   const { redemption, response } = firstTokens(
     ctx,
     grantee,

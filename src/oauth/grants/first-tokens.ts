@@ -23,6 +23,7 @@ export type Allowed = Pick<
   | "acr"
   | "ipAddress"
   | "userAgent"
+  | "clientEpoch"
 >;
 
 /**

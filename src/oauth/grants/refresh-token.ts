@@ -3,7 +3,7 @@ import type { Authorization } from "../../store/authorizations.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
-import { isOlderThan, isStrongEnoughFor } from "../clients/clients.ts";
+import { isOfEarlierClient, isStrongEnoughFor } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { grantedResources } from "../resources.ts";
 import { narrowedScope, permittedScope, scopeForResource, scopesOf } from "../scopes.ts";
@@ -51,7 +51,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const { authorization, user } = found;
   const rejected = (reason: string) => new RefreshRejected(ctx, client, reason, authorization);
   if (!isLive(ctx, authorization)) throw rejected("its authorization was revoked or has expired");
-  if (isOlderThan(client, authorization))
+  if (isOfEarlierClient(client, authorization))
     throw rejected("it is older than the client, which was removed and made again");
   if (claims.aud !== authorization.clientId) throw rejected("it names another client than its authorization");
   if (authorization.clientId !== client.clientId) {

@@ -125,7 +125,8 @@ export function clientsContract(opened: () => OpenedStore): void {
       const user = await signUp(store);
       const session = await signIn(store, user);
       const { authorizations } = store;
-      const allow = (scope: string, now: number) => authorizations.addConsent(consentIn(session, id, scope), now);
+      const allow = (scope: string, epoch: number, now: number) =>
+        authorizations.addConsent(consentIn(session, id, scope, epoch), now);
       const seen = async () => {
         const listed = [
           await authorizations.listConsents(user.uuid),
@@ -147,14 +148,42 @@ export function clientsContract(opened: () => OpenedStore): void {
       );
       expect(await store.clients.remove(id, NOW + 1)).toBe(true);
       // another replica knows the client still
-      expect(await allow("openid", NOW + 2)).toBe("saved");
+      expect(await allow("openid", 0, NOW + 2)).toBe("saved");
       expect(await seen()).toEqual([null, [], []]);
-      await store.clients.create({ ...registration(id), createdAt: NOW + 3 }, null);
+      // by a clock that was set back
+      await store.clients.create({ ...registration(id), createdAt: NOW - 5 }, null);
+      expect(await store.clients.find(id)).toMatchObject({ epoch: 1, firstEpoch: 1 });
       expect(await seen()).toEqual([null, [], []]);
-      expect(await allow("profile", NOW + 4)).toBe("saved");
+      expect(await allow("openid", 0, NOW + 3)).toBe("saved");
+      expect(await seen()).toEqual([null, [], []]);
+      expect(await allow("profile", 1, NOW + 4)).toBe("saved");
       expect(await seen()).toEqual(["profile", ["profile"], []]);
-      expect(await allow("email", NOW + 5)).toBe("saved");
+      expect(await allow("email", 1, NOW + 5)).toBe("saved");
+      expect(await allow("openid", 0, NOW + 6)).toBe("saved");
       expect(await seen()).toEqual(["profile email", ["profile email"], []]);
+      // disabled and enabled it is the same client
+      expect(await store.clients.disable(id, "command", NOW + 7)).toBe(true);
+      expect(await store.clients.enable(id, "command", NOW + 7)).toBe(true);
+      expect(await store.clients.find(id)).toMatchObject({ epoch: 2, firstEpoch: 1 });
+      expect(await seen()).toEqual(["profile email", ["profile email"], []]);
+    });
+
+    it("C-84 tells by time what a release before wrote without the client's epoch", async () => {
+      const id = `c-${randomUUID()}`;
+      const user = await signUp(store);
+      const session = await signIn(store, user);
+      const allowed = async () => {
+        await store.authorizations.addConsent(consentIn(session, id, "openid"), NOW + 5);
+        await database.change(
+          "UPDATE oauth2_authorization_consent SET scope = 'profile', client_epoch = NULL WHERE client_id = ?",
+          [id],
+        );
+        return store.authorizations.findConsent(user.uuid, id);
+      };
+      await store.clients.create({ ...registration(id), createdAt: NOW }, null);
+      expect(await allowed()).toBe("profile");
+      await database.change("UPDATE oauth2_registered_client SET created_at = ? WHERE client_id = ?", [NOW + 6, id]);
+      expect(await store.authorizations.findConsent(user.uuid, id)).toBeNull();
     });
 
     it("lists the operator's clients without those that registered themselves", async () => {

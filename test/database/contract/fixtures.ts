@@ -15,6 +15,7 @@ import {
 import type { Authorization, NewAuthorizationCode, NewConsent } from "../../../src/store/authorizations.ts";
 import type { Client } from "../../../src/store/clients.ts";
 import type { NewDeviceCode } from "../../../src/store/device-codes.ts";
+import type { PushedRequest } from "../../../src/store/pushed-requests.ts";
 import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import type { User } from "../../../src/store/users.ts";
@@ -80,6 +81,7 @@ export function makeCode(session: Session, over: Partial<NewAuthorizationCode> =
     userAgent: "Test",
     createdAt: NOW,
     expiresAt: NOW + 60_000,
+    clientEpoch: 0,
     ...over,
   };
 }
@@ -92,8 +94,21 @@ export async function register(store: Store, ...clientIds: string[]): Promise<vo
   }
 }
 
-export function consentIn(session: Session, clientId: string, scope: string): NewConsent {
-  return { userId: session.userId ?? "", sessionHash: session.idHash, clientId, scopes: scope.split(" ") };
+export function consentIn(session: Session, clientId: string, scope: string, epoch = 0): NewConsent {
+  const client = { clientId, epoch };
+  return { userId: session.userId ?? "", sessionHash: session.idHash, client, scopes: scope.split(" ") };
+}
+
+export function makePushedRequest(over: Partial<PushedRequest> = {}): PushedRequest {
+  return {
+    uriHash: hash(),
+    clientId: "portal",
+    parameters: {},
+    createdAt: NOW,
+    expiresAt: NOW + 60_000,
+    clientEpoch: 0,
+    ...over,
+  };
 }
 
 export function makeDeviceCode(over: Partial<NewDeviceCode> = {}): NewDeviceCode {
@@ -108,6 +123,7 @@ export function makeDeviceCode(over: Partial<NewDeviceCode> = {}): NewDeviceCode
     userAgent: "Test",
     createdAt: NOW,
     expiresAt: NOW + 600_000,
+    clientEpoch: 0,
     ...over,
   };
 }
@@ -133,6 +149,7 @@ export function makeAuthorization(subject: string, over: Partial<Authorization> 
     expiresAt: NOW + 30 * DAY,
     lastUsedAt: null,
     userEpoch: 0,
+    clientEpoch: 0,
     revokedAt: null,
     refresh: { jti: randomUUID(), iat: NOW / 1000, exp: NOW / 1000 + 1000, kid: "k1" },
     generation: 0,

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { PushedRequest } from "../../../src/store/pushed-requests.ts";
 import type { Store } from "../../../src/store/store.ts";
-import { hash, makeCode, NOW, type OpenedStore, signIn, signUp, times } from "./fixtures.ts";
+import { hash, makeCode, makePushedRequest, NOW, type OpenedStore, signIn, signUp, times } from "./fixtures.ts";
 
 /** @param opened gives the store once the tests run */
 export function pushedRequestsContract(opened: () => OpenedStore): void {
@@ -13,9 +13,9 @@ export function pushedRequestsContract(opened: () => OpenedStore): void {
 
     async function pushed(over: Partial<PushedRequest> = {}): Promise<PushedRequest> {
       const parameters = { scope: "openid", state: "a state with ünïcode" };
-      const request = { uriHash: hash(), clientId: "portal", parameters, createdAt: NOW, expiresAt: NOW + 60_000 };
-      await store.pushedRequests.save({ ...request, ...over });
-      return { ...request, ...over };
+      const request = makePushedRequest({ parameters, ...over });
+      await store.pushedRequests.save(request);
+      return request;
     }
 
     it("returns a request as it was saved, until it expires", async () => {

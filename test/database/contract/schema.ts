@@ -25,7 +25,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0, 0, 1, 1, 0]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0, 0, 1, 1, 0, 0]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -93,7 +93,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const first = await openDatabase(location);
       await migrate(first);
 
-      await first.change("DROP TABLE oauth2_pushed_request");
+      await first.change("DROP TABLE oauth2_initial_access_token");
       await first.change("ALTER TABLE oauth2_authorization DROP COLUMN dpop_jkt");
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[1] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
@@ -126,6 +126,12 @@ export function schemaContract(opened: () => OpenedStore): void {
       await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[accounts] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
       expect(await migrate(first)).toEqual(names.slice(accounts, accounts + 1));
+      expect(await schemaDrift(location)).toEqual([]);
+
+      await first.change("ALTER TABLE oauth2_device_code DROP COLUMN client_epoch");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names.at(-1) ?? ""]);
+      await first.change("UPDATE lease SET expires_at = 0");
+      expect(await migrate(first)).toEqual(names.slice(-1));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();

@@ -5,8 +5,8 @@ import type { Session } from "../../../src/store/session.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
   busyUser,
-  hash,
   makeCode,
+  makePushedRequest,
   makeSession,
   NOW,
   type OpenedStore,
@@ -44,7 +44,7 @@ export function sessionsContract(opened: () => OpenedStore): void {
     it("stores a login with its first code, or without it where the pushed request was used, or neither", async () => {
       const user = await signUp(store);
       const proof = { replaces: null, passwordHash: "hash-1" };
-      const pushed = { uriHash: hash(), clientId: "portal", parameters: {}, createdAt: NOW, expiresAt: NOW + 1000 };
+      const pushed = makePushedRequest();
       await store.pushedRequests.save(pushed);
       const answered = { hash: pushed.uriHash, mayRepeat: false };
       const login = async (passwordHash: string) => {

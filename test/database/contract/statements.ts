@@ -15,6 +15,7 @@ import {
   hash,
   makeCode,
   makeDeviceCode,
+  makePushedRequest,
   makeSession,
   metadata,
   NOW,
@@ -100,7 +101,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.sessions.signIn(again, { replaces: session.idHash, passwordHash: "hash-1" });
   await store.sessions.end(again.idHash, NOW);
   await store.clients.find("portal");
-  const pushed = { uriHash: hash(), clientId: "portal", parameters: {}, createdAt: NOW, expiresAt: NOW + 1000 };
+  const pushed = makePushedRequest();
   await store.pushedRequests.save(pushed);
   await store.pushedRequests.find(pushed.uriHash, NOW);
   await store.authorizations.createCode(makeCode(busy.session), { hash: pushed.uriHash, mayRepeat: true });
@@ -232,15 +233,7 @@ async function fill(database: Database, store: Store): Promise<void> {
   );
   await times(100, (n) => store.leases.acquire(`fill-${n}`, "x", 1_000_000));
   await times(100, (n) => store.authorizations.revokeAccessToken(`fill-${n}`, NOW + 1000, NOW));
-  await times(100, () =>
-    store.pushedRequests.save({
-      uriHash: hash(),
-      clientId: "c",
-      parameters: {},
-      createdAt: NOW,
-      expiresAt: NOW + 1000,
-    }),
-  );
+  await times(100, () => store.pushedRequests.save(makePushedRequest({ clientId: "c", expiresAt: NOW + 1000 })));
   await times(100, () => store.usedOnce.use(hash(), NOW + 1000));
   await times(100, async () => {
     const session = makeSession(randomUUID());

@@ -5,7 +5,7 @@ import type { LogoutNotice } from "../store/logout-notices.ts";
 
 const everyMs = 1_000;
 /** While none was sent, or tried, for `busyMs`, they are asked for less often. */
-const restingMs = 5_000;
+const restingMs = 10_000;
 const busyMs = 60_000;
 const leaseMs = 15_000;
 const clientsAtOnce = 64;

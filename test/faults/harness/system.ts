@@ -79,10 +79,11 @@ export class Replica {
     return await statusOf(`${this.internalUrl}/healthz`);
   }
 
-  /** Value of a metric without labels. */
+  /** @param name of a metric, with its labels as `/metrics` writes them */
   async metric(name: string): Promise<number> {
     const text = await (await fetch(`${this.internalUrl}/metrics`)).text();
-    return Number(new RegExp(`^${name} (.+)$`, "m").exec(text)?.[1] ?? Number.NaN);
+    const line = text.split("\n").find((each) => each.startsWith(`${name} `));
+    return Number(line?.slice(name.length + 1) ?? Number.NaN);
   }
 }
 

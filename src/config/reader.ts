@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { repeatedMember } from "../token/strict-json.ts";
 import { type ChoicesOf, type NamesOf, VARIABLES, type Variable, type VariableName } from "./variables.ts";
 
@@ -60,6 +61,16 @@ export class Reader {
   /** The path that the variable names, of a file that can be read. */
   readablePath(name: NamesOf<"file">): string | null {
     return this.file(name) === null ? null : this.#value(name);
+  }
+
+  /** The variable that names this file to be read; null: none does. */
+  variableOf(file: string): string | null {
+    for (const [name, { kind }] of Object.entries(VARIABLES)) {
+      const source = kind === "secret" ? `${name}_FILE` : name;
+      const path = kind === "secret" || kind === "file" ? this.#value(source) : null;
+      if (path !== null && resolve(path) === resolve(file)) return source;
+    }
+    return null;
   }
 
   integer(name: NamesOf<"integer">): number {

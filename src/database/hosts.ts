@@ -186,7 +186,8 @@ export class Hosts {
   }
 
   #requireCopy(host: MysqlHost, keys: readonly InstallationKey[]): void {
-    if (!isOtherInstallation(this.#keys, keys)) return void this.#foreign.delete(host);
+    // at the start a replica may be empty for a moment; nothing is moved to one that still is
+    if (keys.length > 0 && !isOtherInstallation(this.#keys, keys)) return void this.#foreign.delete(host);
     if (!this.#foreign.has(host)) {
       this.#log.error(
         { host: addressOf(host) },

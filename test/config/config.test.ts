@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, expect, it } from "@jest/globals";
 import { configurationPage } from "../../scripts/configuration.ts";
 import { ConfigError, readConfig } from "../../src/config/config.ts";
@@ -40,12 +40,30 @@ describe("configuration", () => {
     expect(wrongOf({ HTTP_PORT: "8095", GRPC_PORT: "8095" })).toEqual(["GRPC_PORT"]);
     expect(wrongOf({ TRUST_PROXY: "0.0.0.0/0" })).toEqual(["TRUST_PROXY"]);
     expect(wrongOf({ EVENTS_FILE: tmpdir() })).toEqual(["EVENTS_FILE"]);
+    const folder = mkdtempSync(join(tmpdir(), "auth-config-"));
+    const file = join(folder, "file");
+    writeFileSync(file, "[]");
+    expect(wrongOf({ EVENTS_FILE: file, DATABASE_URL: `sqlite:${folder}/./file` })).toEqual(["EVENTS_FILE"]);
+    expect(wrongOf({ EVENTS_FILE: `${folder}/../${basename(folder)}/file`, CLIENTS_FILE: file })).toEqual([
+      "EVENTS_FILE",
+    ]);
+    expect(wrongOf({ ...production, EVENTS_FILE: `${file}s`, CLIENTS_FILE: file })).toEqual([]);
     // else the events that Kafka was meant to get go to a file, and nothing says so
     expect(wrongOf({ ...production, KAFKA_SSL: "1" })).toEqual(["KAFKA_BROKERS"]);
     const sasl = { KAFKA_SASL_MECHANISM: "plain", KAFKA_SASL_USERNAME: "auth", KAFKA_SASL_PASSWORD: "secret" };
     expect(wrongOf({ ...production, ...sasl })).toEqual(["KAFKA_BROKERS"]);
     expect(wrongOf({ ...production, ...sasl, KAFKA_BROKERS: "kafka:9092" })).toEqual([]);
-    expect(wrongOf({ ...production, KAFKA_TOPIC_REPLICATION: "0" })).toEqual(["KAFKA_TOPIC_REPLICATION"]);
+    const kafka = { ...production, KAFKA_BROKERS: "kafka:9092" };
+    expect(wrongOf({ ...kafka, KAFKA_TOPIC_REPLICATION: "0" })).toEqual(["KAFKA_TOPIC_REPLICATION"]);
+    expect(wrongOf({ ...production, KAFKA_TOPIC_REPLICATION: "3" })).toEqual(["KAFKA_BROKERS"]);
+    expect(wrongOf({ ...production, ACCESS_TOKEN_TTL: "600", REFRESH_TOKEN_TTL: "599" })).toEqual([
+      "REFRESH_TOKEN_TTL",
+    ]);
+    expect(wrongOf({ ...production, ACCESS_TOKEN_TTL: "600", REFRESH_TOKEN_TTL: "600" })).toEqual([]);
+    const twice = "mysql://auth:secret@db1,DB1:3306/auth";
+    expect(wrongOf({ ...production, DATABASE_URL: twice })).toEqual(["DATABASE_URL"]);
+    const origins = { PASSKEY_ORIGINS: "https://app.example.com" };
+    expect(wrongOf({ ...production, ISSUER: "https://192.0.2.1", ...origins })).toEqual(["PASSKEY_ORIGINS"]);
     for (const path of ["/a/../b", "/a b", "/é"]) {
       expect([path, wrongOf({ ISSUER: `http://localhost:8095${path}` })]).toEqual([path, ["ISSUER"]]);
     }

@@ -70,4 +70,18 @@ describe("DATABASE_URL with servers that are not copies of one another", () => {
     expect(app.logs.filter((line) => line.includes("holds different data"))).toHaveLength(1);
     await app.close();
   });
+
+  it("never moves to an empty server, which it may start beside in the first minute of an installation", async () => {
+    const [first, , empty] = servers;
+    if (first === undefined || empty === undefined) throw new Error("no servers");
+    await execute(first.url, `UPDATE auth.signing_key SET created_at = ${Date.now()}`);
+    const app = await startApp({ DATABASE_URL: urlOf(first, empty) });
+    await first.kill();
+    while (!app.logs.some((line) => /holds different data|moved to another/.test(line))) await sleep(50);
+    expect(app.logs.filter((line) => line.includes("moved to another"))).toEqual([]);
+    await first.restart();
+    const body = { email: uniqueEmail(), password: "correct horse battery", nickname: "n" };
+    expect((await patiently(() => postJson(`${app.url}/api/users/signup`, body))).status).toBe(201);
+    await app.close();
+  });
 });

@@ -8,15 +8,23 @@ const named = { client_id: rotating.clientId, redirect_uri: rotating.redirectUri
 
 type Login = Awaited<ReturnType<typeof getCode>>;
 
+export interface OldPasswords {
+  /** The rounds after which a browser was signed in, or its code was good, by the old password. */
+  readonly left: readonly number[];
+  /** Logins that came before the change, and those that it refused. Where there are none of a kind, the two were never at the same time. */
+  readonly accepted: number;
+  readonly refused: number;
+}
+
 /**
  * Signs in at one replica with a password that is changed at another one at the same time, in rounds.
  * @param urls of replicas whose databases may commit apart, as nodes of a cluster do
- * @returns the rounds after which a browser was signed in, or its code was good, by the old password
  */
-export async function sessionsOfOldPasswords(urls: readonly string[], rounds: number): Promise<number[]> {
+export async function sessionsOfOldPasswords(urls: readonly string[], rounds: number): Promise<OldPasswords> {
   const urlOf = (n: number) => urls[n % urls.length] ?? "";
   let account = await signUp(urlOf(0));
   const left: number[] = [];
+  let accepted = 0;
   let head = 0;
   for (let round = 1; round <= rounds; round++) {
     // so that the limit of wrong passwords is not reached
@@ -29,10 +37,11 @@ export async function sessionsOfOldPasswords(urls: readonly string[], rounds: nu
     ]);
     // whichever is answered first begins later the next time, so that both commit at about the same time
     head = Math.max(0, head + ((at < changed ? 1 : -1) * (round < 8 ? 40 : 12) * (1 + Math.random())) / 2);
+    if (login !== null) accepted++;
     if (login !== null && (await isAlive(urls, login))) left.push(round);
     account = { ...account, password };
   }
-  return left;
+  return { left, accepted, refused: rounds - accepted };
 }
 
 /** As a client does that takes 503 for "not now". @returns when it was answered */

@@ -341,11 +341,17 @@ describe("C-19 certificates that are replaced", () => {
     expect((await service.ended)[0]).toBe(0);
   });
 
-  it("that are no pair at start are refused, naming the settings", async () => {
+  it("that are no pair at start are refused, with everything else that is wrong", async () => {
     const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
     const { cert, key } = pair(folder);
     writeFileSync(cert, serverCertificate);
     writeFileSync(key, clientKey);
-    await expectRefused(await start({ GRPC_TLS_CERT: cert, GRPC_TLS_KEY: key }, folder), /^GRPC_TLS_CERT.*not usable/);
+    const authority = path.join(folder, "ca.pem");
+    writeFileSync(authority, serverCertificate.slice(0, 100));
+    const files = { GRPC_TLS_CERT: cert, GRPC_TLS_KEY: key, DATABASE_SSL_CA: authority };
+    const service = await start({ ...files, ACCESS_TOKEN_TTL: "0" }, folder);
+    await expectRefused(service, /has 3 problems:\n {2}GRPC_TLS_CERT: .*not usable together/);
+    expect(service.output).toMatch(/DATABASE_SSL_CA: .*cut off/);
+    expect(service.output).toMatch(/ACCESS_TOKEN_TTL: /);
   });
 });

@@ -13,6 +13,8 @@ type Alg = StoredKey["alg"];
 
 /** Within this time every replica knows a key that another one added (milliseconds). */
 export const KEY_RELOAD_MS = 5_000;
+/** A key that a replica cannot open is put off by this time, again and again: the other replicas know it long before (milliseconds). */
+const putOffMs = 60_000;
 /** Unknown kids cause a reload at most this often (milliseconds). */
 const lookupMs = 1_000;
 /** Keys stay published for this much longer, for verifiers whose clocks are behind (milliseconds). */
@@ -55,6 +57,8 @@ export class KeyRing {
   readonly #log: Logger;
   #keys = new Map<string, RingKey>();
   #loadedAt = Number.NEGATIVE_INFINITY;
+  /** Keys that were said to be sealed under a KEY_ENCRYPTION_KEY that is not here. */
+  readonly #unopened = new Set<string>();
   #reloaded: Promise<void> = Promise.resolve();
   /** The newest reload that an unknown kid caused. */
   #lookup: { readonly at: number; readonly done: Promise<void> } = {
@@ -83,7 +87,8 @@ export class KeyRing {
     if (missing.length > 0) await ring.reload();
     ring.#openAll();
     ring.#timer = setInterval(() => {
-      ring.reload().catch((error: unknown) => options.log.warn({ err: error }, "reloading the signing keys failed"));
+      const reloaded = ring.reload().then(() => ring.putOffUnopened());
+      reloaded.catch((error: unknown) => options.log.warn({ err: error }, "reloading the signing keys failed"));
     }, KEY_RELOAD_MS);
     ring.#timer.unref();
     return ring;
@@ -130,6 +135,26 @@ export class KeyRing {
     this.#keys = keys;
     this.#retire();
     this.#loadedAt = performance.now();
+  }
+
+  /**
+   * Puts off keys that will sign soon and that this replica cannot open: it would sign nothing from then on. A key begins when no replica
+   * puts it off any more.
+   */
+  async putOffUnopened(): Promise<void> {
+    const until = this.#clock.now() + putOffMs;
+    const soon = [...this.#keys.values()].filter(
+      ({ activeFrom, distrustedAt }) => activeFrom > until - putOffMs && activeFrom < until && distrustedAt === null,
+    );
+    for (const key of soon) {
+      if (this.#privateKeyIfOpened(key) !== null) continue;
+      await this.#store.postpone(key.kid, until);
+      if (this.#unopened.has(key.kid)) continue;
+      this.#unopened.add(key.kid);
+      const wrong =
+        "KEY_ENCRYPTION_KEY does not open a new signing key, which signs only when this replica has ended or opens it";
+      this.#log.error({ kid: key.kid }, wrong);
+    }
   }
 
   /** Each key retires when the next one that is trusted begins to sign. */

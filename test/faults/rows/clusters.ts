@@ -124,9 +124,11 @@ export const CLUSTERS: readonly Row[] = [
       trial.progress(`${rounds} rounds`);
       // of two nodes: the third one only votes
       const urls = system.replicas.slice(0, 2).map(({ url }) => url);
-      const left = await sessionsOfOldPasswords(urls, rounds);
+      const { left, accepted, refused } = await sessionsOfOldPasswords(urls, rounds);
       trial.check(left.length === 0, `${left.length} old-password sessions (rounds ${left.slice(0, 5).join(", ")})`);
-      return { did: `${rounds} rounds over two nodes`, counted: `${left.length} old-password sessions` };
+      trial.check(Math.min(accepted, refused) > 0, `${accepted} logins came before the change, ${refused} after it`);
+      const logins = `${accepted} logins came before the change, ${refused} were refused by it`;
+      return { did: `${rounds} rounds over two nodes`, counted: `${left.length} old-password sessions; ${logins}` };
     },
   },
   {

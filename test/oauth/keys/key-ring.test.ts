@@ -31,7 +31,11 @@ class SlowStore implements KeyStore {
   async reseal() {
     return true;
   }
-  async postpone() {}
+  async postpone(kid: string, activeFrom: number) {
+    const index = this.keys.findIndex((key) => key.kid === kid);
+    const [key] = this.keys.slice(index);
+    if (key !== undefined && key.activeFrom < activeFrom) this.keys[index] = { ...key, activeFrom };
+  }
   async declareMaxAge() {}
   async keptUntil(now: number) {
     return now;
@@ -188,4 +192,33 @@ it("C-04 a key that this replica cannot open is no key for the moment: another r
   store.keys.push(await newer.generate("access", "ES256", Date.now() - 1));
   await ring.reload();
   expect(() => ring.sign("access", "ES256", "at+jwt", {})).toThrow(expect.objectContaining({ code: "unavailable" }));
+});
+
+it("C-04 a new key that a running replica cannot open does not begin to sign", async () => {
+  const [older, newer] = [randomBytes(32), randomBytes(32)];
+  const { store, ring } = await openRing(new SlowStore(), new Sealer(keysFor("sealing", [older])));
+  const { ring: other } = await openRing(store, new Sealer(keysFor("sealing", [newer, older])));
+  const now = clock.now();
+  const unopened = await other.generate("access", "ES256", now + 11_000);
+  const opened = await ring.generate("access", "RS256", now + 11_000);
+  store.keys.push(unopened, opened);
+  const turn = async () => {
+    for (const each of [ring, other]) {
+      await each.reload();
+      await each.putOffUnopened();
+    }
+    await other.reload();
+  };
+  for (clock.shift = 0; clock.shift < 300_000; clock.shift += 5_000) {
+    await turn();
+    for (const each of [ring, other]) {
+      expect(each.sign("access", "ES256", "at+jwt", {}).kid).not.toBe(unopened.kid);
+      if (clock.shift > 11_000) expect(each.sign("access", "RS256", "at+jwt", {}).kid).toBe(opened.kid);
+    }
+  }
+  // the replica that cannot open it has ended
+  clock.shift += 61_000;
+  await other.reload();
+  await other.putOffUnopened();
+  expect(other.sign("access", "ES256", "at+jwt", {}).kid).toBe(unopened.kid);
 });

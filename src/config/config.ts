@@ -138,15 +138,6 @@ function readResources(read: Reader): string[] {
   return resources;
 }
 
-function readTokenTtls(read: Reader): Pick<Config, "accessTokenTtl" | "refreshTokenTtl"> {
-  const [accessTokenTtl, refreshTokenTtl] = [read.integer("ACCESS_TOKEN_TTL"), read.integer("REFRESH_TOKEN_TTL")];
-  if (refreshTokenTtl < accessTokenTtl) {
-    const wrong = `is less than ACCESS_TOKEN_TTL (${accessTokenTtl}): access tokens would outlive their authorization`;
-    read.problem("REFRESH_TOKEN_TTL", wrong);
-  }
-  return { accessTokenTtl, refreshTokenTtl };
-}
-
 function readEventsFile(read: Reader, databaseUrl: string): string {
   const file = read.text("EVENTS_FILE") ?? "./data/events.ndjson";
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
@@ -220,7 +211,8 @@ export function readConfig(env: Environment): Settings {
     kafka,
     eventsFile: readEventsFile(read, databaseUrl),
     fileClientIds: new Set(clients?.clients.map(({ clientId }) => clientId)),
-    ...readTokenTtls(read),
+    accessTokenTtl: read.integer("ACCESS_TOKEN_TTL"),
+    refreshTokenTtl: read.integer("REFRESH_TOKEN_TTL"),
     idTokenTtl: read.integer("ID_TOKEN_TTL"),
     refreshRejectedStatus: rejectedStatus === null ? null : (Number(rejectedStatus) as 400 | 401),
     resources: readResources(read),

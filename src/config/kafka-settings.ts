@@ -46,14 +46,7 @@ export function readKafka(
     topicReplication: read.integer("KAFKA_TOPIC_REPLICATION"),
   };
   if (kafka.topicReplication === 0) read.problem("KAFKA_TOPIC_REPLICATION", "must be -1 or at least 1");
-  const ofTopics = (["KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION"] as const).filter(
-    (name) => read.text(name) !== null,
-  );
-  const ofBrokers = [
-    ...(kafka.ssl ? ["KAFKA_SSL"] : []),
-    ...(mechanism === null ? [] : ["KAFKA_SASL_MECHANISM"]),
-    ...ofTopics,
-  ];
+  const ofBrokers = [...(kafka.ssl ? ["KAFKA_SSL"] : []), ...(mechanism === null ? [] : ["KAFKA_SASL_MECHANISM"])];
   if (brokers.length === 0 && ofBrokers.length > 0) {
     read.problem("KAFKA_BROKERS", `is needed with ${ofBrokers.join(" and ")}: without brokers, events go to a file`);
   }

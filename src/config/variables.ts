@@ -195,11 +195,7 @@ export const SECTIONS = {
   },
   Tokens: {
     ACCESS_TOKEN_TTL: seconds(120, 3_600, "Lifetime of access tokens (seconds)."),
-    REFRESH_TOKEN_TTL: seconds(
-      2_592_000,
-      31_536_000,
-      "Lifetime of an authorization and its refresh tokens (seconds), at least `ACCESS_TOKEN_TTL`.",
-    ),
+    REFRESH_TOKEN_TTL: seconds(2_592_000, 31_536_000, "Lifetime of an authorization and its refresh tokens (seconds)."),
     ID_TOKEN_TTL: seconds(600, 86_400, "Lifetime of ID tokens (seconds)."),
     OPEN_REGISTRATION: {
       kind: "flag",

@@ -142,13 +142,13 @@ export class KeyRing {
    * puts it off any more.
    */
   async putOffUnopened(): Promise<void> {
-    const until = this.#clock.now() + putOffMs;
+    const now = this.#clock.now();
     const soon = [...this.#keys.values()].filter(
-      ({ activeFrom, distrustedAt }) => activeFrom > until - putOffMs && activeFrom < until && distrustedAt === null,
+      ({ activeFrom, distrustedAt }) => activeFrom > now && activeFrom < now + putOffMs / 2 && distrustedAt === null,
     );
     for (const key of soon) {
       if (this.#privateKeyIfOpened(key) !== null) continue;
-      await this.#store.postpone(key.kid, until);
+      await this.#store.postpone(key.kid, now + putOffMs);
       if (this.#unopened.has(key.kid)) continue;
       this.#unopened.add(key.kid);
       const wrong =

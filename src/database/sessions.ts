@@ -1,5 +1,12 @@
 import type { ActingSession, Session } from "../store/session.ts";
-import type { FirstCode, LoginProof, SessionStore, SignedIn, StoredRequest } from "../store/sessions.ts";
+import {
+  type FirstCode,
+  KEPT_SESSIONS,
+  type LoginProof,
+  type SessionStore,
+  type SignedIn,
+  type StoredRequest,
+} from "../store/sessions.ts";
 import { insert, methodsOf, textOfMethods, writeCode } from "./authorization-records.ts";
 import { releaseDeviceCodes } from "./device-codes.ts";
 import { deleteSession, endEverythingOf, endSession, type Tellers } from "./ending.ts";
@@ -8,6 +15,7 @@ import { demandSession, holdSession } from "./held-sessions.ts";
 import { nextEventSeq } from "./held-users.ts";
 import type { Outbox } from "./outbox.ts";
 import { isSpentBy, spendPasskey } from "./passkey-rows.ts";
+import { CHECKED_EVERY } from "./redemption.ts";
 import { type Database, placeholders, rollback, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 
 interface SessionRow {
@@ -83,18 +91,17 @@ async function insertOrHold(sql: Sql, session: Session): Promise<boolean> {
   }
 }
 
-/** Holds the row of a user who is still what the sign-in was checked against, and keeps their language. */
-async function holdProven(sql: Sql, session: Session, proof: LoginProof): Promise<boolean> {
+/**
+ * Holds the row of a user who is still what the sign-in was checked against, and keeps their language.
+ * @returns the version of the row, which grows with each sign-in; null: they are not
+ */
+async function holdProven(sql: TransactionSql, session: Session, proof: LoginProof): Promise<number | null> {
   const { passwordHash, factorsGeneration, language } = proof;
-  const [ofLanguage, tag]: [string, Scalar[]] = language === undefined ? ["", []] : [", language = ?", [language]];
   const [ofFactors, generation]: [string, Scalar[]] =
     factorsGeneration === undefined ? ["", []] : [" AND COALESCE(factors_generation, 0) = ?", [factorsGeneration]];
-  const held = await sql.change(
-    `UPDATE users SET row_version = COALESCE(row_version, 0) + 1, signed_in_at = ?${ofLanguage}
-     WHERE uuid = ? AND password_hash = ? AND disabled_at IS NULL${ofFactors}`,
-    [session.createdAt, ...tag, session.userId, passwordHash, ...generation],
-  );
-  return held === 1;
+  const also = { signed_in_at: session.createdAt, ...(language === undefined ? {} : { language }) };
+  const condition = `uuid = ? AND password_hash = ? AND disabled_at IS NULL${ofFactors}`;
+  return sql.count("users", "row_version", condition, [session.userId, passwordHash, ...generation], also);
 }
 
 /** Uses up the answer of the proof's passkey. The same sign-in again, as by a second press, finds it used and its session there. */
@@ -184,9 +191,11 @@ export class Sessions implements SessionStore {
   async signIn(session: Session, proof: LoginProof, first: FirstCode | null = null): Promise<SignedIn> {
     return this.#database.transaction<SignedIn>(async (sql) => {
       // changes the row that a new password changes: on a cluster only changes collide
-      if (!(await holdProven(sql, session, proof))) return "refused";
+      const version = await holdProven(sql, session, proof);
+      if (version === null) return "refused";
       if (!(await spendProof(sql, session, proof))) return rollback("passkey_refused");
       const isNew = await insertOrHold(sql, session);
+      if (version % CHECKED_EVERY === 0) await this.#endBeyondLimit(sql, session);
       const { raises } = proof;
       if (isNew && raises !== undefined && session.userId !== null) {
         await demandSession(sql, { idHash: raises, userId: session.userId }, session.createdAt);
@@ -200,6 +209,15 @@ export class Sessions implements SessionStore {
       if (first !== null && !(await writeCode(sql, first.code, first.pushed))) return "without_code";
       return "signed_in";
     });
+  }
+
+  /** Keeps a user's sessions bounded, so that they can always be ended together: those used longest ago beyond the limit end. */
+  async #endBeyondLimit(sql: TransactionSql, { userId, createdAt }: Session): Promise<void> {
+    const beyond = await sql.rows<{ id_hash: string }>(
+      `SELECT id_hash FROM browser_session WHERE user_id = ? ORDER BY last_seen_at DESC LIMIT ${5 * CHECKED_EVERY} OFFSET ${KEPT_SESSIONS}`,
+      [userId],
+    );
+    for (const { id_hash } of beyond) await endSession(sql, this.#tellers, id_hash, createdAt);
   }
 
   async end(idHash: string, now: number): Promise<void> {

@@ -27,11 +27,18 @@ export interface Sql {
 /** Plain SQL inside a transaction. */
 export interface TransactionSql extends Sql {
   /**
-   * Adds one to a whole-number column of at most one row.
+   * Adds one to a whole-number column of at most one row; null counts as 0.
    * @param condition of the row, with `parameters`
+   * @param also what else is assigned, as `column = ?`
    * @returns the new number; null: no row was found
    */
-  count(table: string, column: string, condition: string, parameters: readonly Scalar[]): Promise<number | null>;
+  count(
+    table: string,
+    column: string,
+    condition: string,
+    parameters: readonly Scalar[],
+    also?: Readonly<Record<string, Scalar>>,
+  ): Promise<number | null>;
   /** Runs once the transaction is committed for sure, before its caller gets the result, and whether its call has ended or not. */
   afterCommit(listener: () => void): void;
 }
@@ -225,15 +232,24 @@ class Session implements TransactionSql {
     return affected ?? 0;
   }
 
-  async count(table: string, column: string, condition: string, parameters: readonly Scalar[]): Promise<number | null> {
+  async count(
+    table: string,
+    column: string,
+    condition: string,
+    parameters: readonly Scalar[],
+    also: Readonly<Record<string, Scalar>> = {},
+  ): Promise<number | null> {
+    const next = `COALESCE(${column}, 0) + 1`;
+    const others = Object.keys(also).map((name) => `, ${name} = ?`);
+    const values = [...Object.values(also), ...parameters];
     if (this.dialect === "sqlite") {
-      const counted = `UPDATE ${table} SET ${column} = ${column} + 1 WHERE ${condition} RETURNING ${column} AS number`;
-      const [row] = await this.rows<{ number: number }>(counted, parameters);
+      const counted = `UPDATE ${table} SET ${column} = ${next}${others.join("")} WHERE ${condition} RETURNING ${column} AS number`;
+      const [row] = await this.rows<{ number: number }>(counted, values);
       return row?.number ?? null;
     }
     // what LAST_INSERT_ID is given comes back with the answer
-    const counted = `UPDATE ${table} SET ${column} = LAST_INSERT_ID(${column} + 1) WHERE ${condition}`;
-    const { affected, id } = await this.#query(counted, parameters);
+    const counted = `UPDATE ${table} SET ${column} = LAST_INSERT_ID(${next})${others.join("")} WHERE ${condition}`;
+    const { affected, id } = await this.#query(counted, values);
     return affected === 1 ? (id ?? null) : null;
   }
 

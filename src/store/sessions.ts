@@ -6,6 +6,9 @@ import type { Session } from "./session.ts";
 /** A signed-in session ends after this time whatever happens in it (milliseconds). */
 export const LONGEST_SESSION_MS = 14 * 24 * 3_600_000;
 
+/** Sessions of one user, or a few more. Who signs in again and again ends those used longest ago. */
+export const KEPT_SESSIONS = 1_000;
+
 /**
  * An authorization request that waits for its user as the previous release keeps it: with the anonymous session of its browser. This
  * release does so only beside replicas of that one (`oauth/authorization/pending-request.ts`).
@@ -58,7 +61,7 @@ export interface SessionStore {
   touch(idHash: string, now: number): Promise<void>;
   /**
    * Signs in: the new session takes over the old one's pending requests and the old one is gone, in one transaction. A session that this
-   * user has already stays as it is.
+   * user has already stays as it is. A user keeps `KEPT_SESSIONS` of them: at every twentieth sign-in those beyond that end as by `end`.
    * @throws AuthError login_required: the session that stood for a part of the proof has ended
    */
   signIn(session: Session, proof: LoginProof, first?: FirstCode | null): Promise<SignedIn>;

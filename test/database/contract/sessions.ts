@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "@jest/globals";
+import { CHECKED_EVERY } from "../../../src/database/redemption.ts";
 import { UNKNOWN_ASKER, userSecurity } from "../../../src/events.ts";
 import type { Session } from "../../../src/store/session.ts";
+import { KEPT_SESSIONS } from "../../../src/store/sessions.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
   busyUser,
@@ -147,6 +149,30 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect((await store.authorizations.find(sid))?.revokedAt).toBe(NOW + 5);
       expect(await store.authorizations.redeemCode(code.codeHash, redemption(user, session), NOW)).toBe("refused");
       expect(await store.authorizations.createCode(makeCode(session))).toBe("session_ended");
+    });
+
+    it("C-02 keeps a user's sessions bounded, whoever signs in again and again: those used longest ago end with what came of them", async () => {
+      const user = await signUp(store);
+      const idle = await signIn(store, user);
+      const code = makeCode(idle);
+      await store.authorizations.createCode(code);
+      const given = redemption(user, idle);
+      await store.authorizations.redeemCode(code.codeHash, given, NOW);
+      const used = await signIn(store, user);
+      for (let n = 0; n < KEPT_SESSIONS; n += 100) {
+        await times(100, () => store.sessions.create({ ...makeSession(user.uuid), lastSeenAt: NOW + 60_000 }));
+      }
+      await store.sessions.touch(used.idHash, NOW + 60_001);
+      for (let n = 0; n < CHECKED_EVERY; n++) {
+        const session = { ...makeSession(user.uuid), lastSeenAt: NOW + 60_002 };
+        expect(await store.sessions.signIn(session, { replaces: null, passwordHash: "hash-1" })).toBe("signed_in");
+      }
+      const left = (await store.sessions.listOfUser(user.uuid, NOW)).length;
+      expect(left).toBeGreaterThanOrEqual(KEPT_SESSIONS);
+      expect(left).toBeLessThan(KEPT_SESSIONS + CHECKED_EVERY);
+      expect(await store.sessions.find(used.idHash, NOW)).not.toBeNull();
+      expect(await store.sessions.find(idle.idHash, NOW)).toBeNull();
+      expect((await store.authorizations.find(given.authorization.id))?.revokedAt).not.toBeNull();
     });
 
     it("leaves no live authorization where log-out and redemption meet", async () => {

@@ -266,11 +266,16 @@ function keyOf(rule: LimitRule, subject: string): string {
   return hash("sha256", `${rule}\n${subject}`, "hex");
 }
 
-/** What limits count as one network, however it is spelt: an IPv4 address, or the /64 of an IPv6 address. */
-export function networkOf(address: string): string {
-  // a proxy may name the port too
+/** An address without port, brackets and zone: a proxy may name it with them. */
+export function bareAddress(address: string): string {
   const [, bracketed, beforePort] = /^\[(.+)\](?::\d+)?$|^([\d.]+):\d+$/.exec(address) ?? [];
   const [bare = ""] = (bracketed ?? beforePort ?? address).split("%");
+  return bare;
+}
+
+/** What limits count as one network, however it is spelt: an IPv4 address, or the /64 of an IPv6 address. */
+export function networkOf(address: string): string {
+  const bare = bareAddress(address);
   if (!isIPv6(bare)) return bare;
   const groups = groupsOf(bare);
   if (groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff") {

@@ -4,6 +4,7 @@ import {
   type FactorStore,
   type Factors,
   HALF_OF_ATTEMPT,
+  MAX_PASSKEYS,
   type NewRecoveryCodes,
   type Passkey,
   type PasskeyOutcome,
@@ -163,7 +164,15 @@ export class FactorTables implements FactorStore {
   }
 
   addPasskey(passkey: Passkey, event: AuthEvent, acting?: ActingSession): Promise<boolean> {
-    return this.#insert("passkey", rowOf(passkey), { userId: passkey.userId, event, acting });
+    const { userId } = passkey;
+    return this.#insert("passkey", rowOf(passkey), { userId, event, acting }, async (sql) => {
+      // no other call adds one meanwhile: the user's row is held
+      const [kept] = await sql.rows<{ passkeys: number }>(
+        "SELECT COUNT(*) AS passkeys FROM passkey WHERE user_id = ?",
+        [userId],
+      );
+      return Number(kept?.passkeys) <= MAX_PASSKEYS;
+    });
   }
 
   async findPasskey(credentialId: string): Promise<Passkey | null> {
@@ -219,11 +228,17 @@ export class FactorTables implements FactorStore {
     });
   }
 
-  async #insert(table: string, row: Record<string, string | number | null>, by: Change): Promise<boolean> {
+  /** @param mayStay asked when the row is there; false: it goes */
+  async #insert(
+    table: string,
+    row: Record<string, string | number | null>,
+    by: Change,
+    mayStay = async (_sql: TransactionSql) => true,
+  ): Promise<boolean> {
     try {
       return await this.#changed(by, async (sql) => {
         await insert(sql, table, row);
-        return true;
+        return mayStay(sql);
       });
     } catch (error) {
       if (isUniqueViolation(error)) return false;

@@ -1,7 +1,7 @@
 import type { PublicKeyCredentialCreationOptionsJSON } from "@simplewebauthn/server";
 import type { Context } from "../context.ts";
 import { type Asker, userSecurity } from "../events.ts";
-import type { Passkey } from "../store/factors.ts";
+import { MAX_PASSKEYS, type Passkey } from "../store/factors.ts";
 import type { ActingSession } from "../store/session.ts";
 import type { User } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
@@ -20,9 +20,6 @@ import {
   readAnswer,
   webAuthnLibrary,
 } from "./passkey-answers.ts";
-
-/** Of one user. */
-export const MAX_PASSKEYS = 20;
 
 /** COSE numbers of ES256, EdDSA and RS256: every authenticator has one of them. */
 const algorithms = [-7, -8, -257];
@@ -72,19 +69,25 @@ export async function addPasskey(
   { asker, actingBy }: { readonly asker: Asker; readonly actingBy?: (methods: readonly string[]) => ActingSession },
 ): Promise<"added" | "exists" | "full"> {
   const passkey = await readNewPasskey(ctx, user.uuid, made);
-  const { passkeys } = await ctx.store.factors.find(user.uuid);
-  const isOwn = ({ credentialId }: Passkey) => credentialId === passkey.credentialId;
-  if (passkeys.some(isOwn)) return "exists";
-  if (passkeys.length >= MAX_PASSKEYS) return "full";
+  const before = await reasonAgainst(ctx, passkey);
+  if (before !== null) return before;
   const security = { kind: "FACTOR_ADDED", detail: `passkey ${passkey.name}` } as const;
   const event = userSecurity(user, security, asker, ctx.clock.now());
   if (!(await ctx.store.factors.addPasskey(passkey, event, actingBy?.(methodsOf(passkey))))) {
-    // of two presses at once the other one added it
-    if ((await ctx.store.factors.find(user.uuid)).passkeys.some(isOwn)) return "exists";
+    // of two calls at once the other one was first
+    const since = await reasonAgainst(ctx, passkey);
+    if (since !== null) return since;
     throw passkeyRefused(ctx, user.uuid, "known");
   }
   securityEvent(ctx, "factor_added", { sub: user.uuid, factor: "passkey" });
   return "added";
+}
+
+/** Why its user gets no passkey more. @returns null: there is no reason, or another user has it */
+async function reasonAgainst(ctx: Context, { userId, credentialId }: Passkey): Promise<"exists" | "full" | null> {
+  const { passkeys } = await ctx.store.factors.find(userId);
+  if (passkeys.some((one) => one.credentialId === credentialId)) return "exists";
+  return passkeys.length >= MAX_PASSKEYS ? "full" : null;
 }
 
 /**

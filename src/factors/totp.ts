@@ -44,7 +44,7 @@ export function continueTotp(ctx: Context, { uuid, email }: User, sealed: string
 
 /**
  * Adds the authenticator app that shows this code. The code is used up by that.
- * @returns `exists`: there is an app already; `clock`: the code is right at another time, so its device's clock is wrong
+ * @returns `again`: this very app was added before, as by a call whose answer was lost; `exists`: there is another one; `clock`: the code is right at another time, so its device's clock is wrong
  * @throws AuthError invalid_request: the form is of another account; login_required: the actor's session has ended
  */
 export async function confirmTotp(
@@ -52,7 +52,7 @@ export async function confirmTotp(
   user: User,
   { sealed, code }: { readonly sealed: string; readonly code: string },
   { asker, acting }: Actor,
-): Promise<"added" | "wrong" | "clock" | "exists"> {
+): Promise<"added" | "again" | "wrong" | "clock" | "exists"> {
   const secret = openSecret(ctx, user.uuid, sealed);
   const now = ctx.clock.now();
   const step = stepOf(secret, code, now);
@@ -60,7 +60,10 @@ export async function confirmTotp(
   if (step === null) return distanceOf(secret, code, now, clockSteps) === null ? "wrong" : "clock";
   const sealedSecret = ctx.derivedKeys.totpSecrets.seal(secret, user.uuid);
   const event = userSecurity(user, { kind: "FACTOR_ADDED", detail: "totp" }, asker, ctx.clock.now());
-  if (!(await ctx.store.factors.addTotp(user.uuid, { sealedSecret, step }, event, acting))) return "exists";
+  if (!(await ctx.store.factors.addTotp(user.uuid, { sealedSecret, step }, event, acting))) {
+    const { totp } = await ctx.store.factors.find(user.uuid);
+    return totp !== null && openSecret(ctx, user.uuid, totp.sealedSecret) === secret ? "again" : "exists";
+  }
   securityEvent(ctx, "factor_added", { sub: user.uuid, factor: "totp" });
   return "added";
 }

@@ -8,6 +8,7 @@ import { PATHS } from "../oauth/paths.ts";
 import { introspect, isReused, signIntrospection } from "../oauth/tokens/introspection.ts";
 import type { Introspection } from "../oauth/tokens/introspection-answer.ts";
 import { type Parameters, readForm } from "./parameters.ts";
+import { addressOf } from "./request-info.ts";
 
 const jwtType = "application/token-introspection+jwt";
 
@@ -92,6 +93,6 @@ class HttpCredentials implements ClientCredentials {
 
   /** Asked for only where the caller is not known from before. */
   get network(): string {
-    return networkOf(this.#request.ip);
+    return networkOf(addressOf(this.#request));
   }
 }

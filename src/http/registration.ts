@@ -10,12 +10,13 @@ import {
 import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import { readJson } from "./parameters.ts";
+import { addressOf } from "./request-info.ts";
 
 /** POST /oauth2/register (RFC 7591), and GET, PUT, DELETE /oauth2/register/:client_id (RFC 7592). */
 export function registrationEndpoints(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(PATHS.register, async (request, reply) => {
     const { authorization = null } = request.headers;
-    const registration = { authorization, network: networkOf(request.ip), json: readJson(request) };
+    const registration = { authorization, network: networkOf(addressOf(request)), json: readJson(request) };
     return reply.code(201).send(await registerClient(ctx, registration));
   });
 

@@ -1,4 +1,6 @@
+import { isIP } from "node:net";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { bareAddress } from "../limits.ts";
 import { duringRequest, type RequestInfo, requestIdOf } from "../telemetry/request.ts";
 
 declare module "fastify" {
@@ -23,10 +25,19 @@ export function infoOf(request: FastifyRequest): RequestInfo {
   return request.info;
 }
 
+/**
+ * The address that a request comes from, as the nearest proxy that TRUST_PROXY does not name, or nobody, has it. What is no address (`unknown`, what
+ * a stranger wrote and a proxy passed on) names nobody: the request is then the proxy's.
+ */
+export function addressOf(request: FastifyRequest): string {
+  return infoOf(request).address ?? "";
+}
+
 /** What is said of a request is looked up only where something is logged. */
 class HttpRequestInfo implements RequestInfo {
   readonly id: string;
   caller?: string;
+  #address: string | undefined;
   readonly #request: FastifyRequest;
 
   constructor(request: FastifyRequest) {
@@ -37,7 +48,9 @@ class HttpRequestInfo implements RequestInfo {
   }
 
   get address(): string {
-    return this.#request.ip;
+    const { ips = [this.#request.ip] } = this.#request;
+    this.#address ??= ips.map(bareAddress).findLast((each) => isIP(each) !== 0) ?? "";
+    return this.#address;
   }
 
   get agent(): string | undefined {

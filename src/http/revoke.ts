@@ -6,13 +6,18 @@ import type { OAuthContext } from "../oauth/context.ts";
 import { PATHS } from "../oauth/paths.ts";
 import { revokeToken } from "../oauth/tokens/revocation.ts";
 import { readForm } from "./parameters.ts";
+import { addressOf } from "./request-info.ts";
 
 /** POST /oauth2/revoke (RFC 7009). */
 export function revokeEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
   app.post(PATHS.revoke, async (request, reply) => {
     const parameters = readForm(request);
     const authorization = request.headers.authorization ?? null;
-    const { client } = await authenticateClient(ctx, { authorization, parameters, network: networkOf(request.ip) });
+    const { client } = await authenticateClient(ctx, {
+      authorization,
+      parameters,
+      network: networkOf(addressOf(request)),
+    });
     const token = parameters["token"];
     if (token === undefined) throw new AuthError("invalid_request", "token is missing");
     await revokeToken(ctx, client, token);

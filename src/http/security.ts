@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { randomToken } from "../crypto/hashes.ts";
 import { listFactors, renamePasskey } from "../factors/factors.ts";
-import { addPasskey, MAX_PASSKEYS, offerPasskey } from "../factors/passkey-enrolment.ts";
+import { addPasskey, offerPasskey } from "../factors/passkey-enrolment.ts";
 import { makeRecoveryCodes } from "../factors/recovery-codes.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import type { BrowserSession } from "../sessions/sessions.ts";
+import { MAX_PASSKEYS } from "../store/factors.ts";
 import { readPasskeyName } from "../users/input.ts";
 import { askerOf } from "./asker.ts";
 import { CONFIRM_PATH } from "./confirm.ts";

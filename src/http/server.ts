@@ -38,7 +38,7 @@ import { pushedAuthorizationEndpoint } from "./pushed-authorization.ts";
 import { nameReaders } from "./reader.ts";
 import { registrationEndpoints } from "./registration.ts";
 import { removeFactorPages } from "./remove-factor.ts";
-import { infoOf, nameRequests } from "./request-info.ts";
+import { addressOf, infoOf, nameRequests } from "./request-info.ts";
 import { revokeEndpoint } from "./revoke.ts";
 import { secondStepPage } from "./second-step.ts";
 import { securityPages } from "./security.ts";
@@ -154,7 +154,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   refuseTwins(app);
   if (config.rateLimitPerMinute !== null) {
     app.addHook("onRequest", async (request) => {
-      if (!isPublicDocument(request.url)) ctx.requestLimit.take(request.ip);
+      if (!isPublicDocument(request.url)) ctx.requestLimit.take(addressOf(request));
     });
   }
   await app.register(async (scope) => {

@@ -9,6 +9,7 @@ import { exchangeToken } from "../oauth/token.ts";
 import { proofOf } from "./dpop.ts";
 import { setRetryAfter } from "./error-table.ts";
 import { REPEATABLE, readFormOrJson } from "./parameters.ts";
+import { addressOf } from "./request-info.ts";
 
 /** A client that answers every 401 with a refresh would call without end: the third refusal of one token says 429. */
 const refusalsBefore429 = 2;
@@ -22,7 +23,7 @@ export function tokenEndpoint(app: FastifyInstance, ctx: OAuthContext): void {
     const parameters = readFormOrJson(request, REPEATABLE.target);
     try {
       const authorization = request.headers.authorization ?? null;
-      const network = networkOf(request.ip);
+      const network = networkOf(addressOf(request));
       return await exchangeToken(ctx, { parameters, authorization, network, dpop: proofOf(ctx, request) });
     } catch (error) {
       if (!(error instanceof RefreshRejected)) throw error;

@@ -41,7 +41,7 @@ export function totpPages(app: FastifyInstance, ctx: OAuthContext): void {
     const given = { sealed, code: code.replaceAll(/\s/g, "") };
     const by = { asker: askerOf(visit.request), acting: enrolment.actingBy(TOTP_METHODS) };
     const outcome = await confirmTotp(ctx, user, given, by);
-    if (outcome === "exists") return goOnExisting(visit);
+    if (outcome === "again" || outcome === "exists") return goOnExisting(visit);
     if (outcome === "added") return goOnRaised(visit, await raisedByForm(visit, path), securityAfter("totpAdded"));
     visit.reply.code(400);
     return showSetUp(visit, enrolment, continueTotp(ctx, user, sealed, issuer), outcome);

@@ -132,8 +132,20 @@ function send(
   const { promise, resolve, reject } = Promise.withResolvers<OutboundAnswer>();
   const { method = "GET", headers = {}, body } = call;
   const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) };
-  const options = { method, headers: { ...headers, ...length }, lookup: resolved, agent: false as const, signal };
+  const options = {
+    method,
+    // without it a host may compress its answer (RFC 9110 section 12.5.3)
+    headers: { "accept-encoding": "identity", ...headers, ...length },
+    lookup: resolved,
+    agent: false as const,
+    signal,
+  };
   const request: ClientRequest = (https ? httpsRequest : httpRequest)(url, options, (response) => {
+    const { "content-encoding": coding = "identity" } = response.headers;
+    if (method === "GET" && coding.toLowerCase() !== "identity") {
+      response.destroy();
+      return reject(new OutboundFailure(`the answer is compressed (${coding}), which was not asked for`));
+    }
     readAnswer(response, maxBytes).then(resolve, reject);
   });
   request.on("error", reject);

@@ -57,6 +57,9 @@ export interface NewRecoveryCodes {
   readonly expiresAt: number;
 }
 
+/** Of one user. */
+export const MAX_PASSKEYS = 20;
+
 /** What a user has beside the password. */
 export interface Factors {
   /** Null: no authenticator app. */
@@ -99,7 +102,7 @@ export interface FactorStore {
   ): Promise<"made" | "repeated" | "used" | "none">;
   /** Of N callers with different attempts one gets `used`; its attempt is known for a minute. */
   useRecoveryCode(userId: string, codeHash: string, attempt: string, event: AuthEvent): Promise<CodeUse>;
-  /** @returns false: the credential is known already, or the user is gone */
+  /** @returns false: the credential is known already, the user has `MAX_PASSKEYS`, or is gone */
   addPasskey(passkey: Passkey, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   findPasskey(credentialId: string): Promise<Passkey | null>;
   /** Gives a passkey another name, which changes no factor. @returns false: the user has no such passkey */

@@ -21,30 +21,53 @@ function isMessage(value: unknown): value is Message {
 /** A worker that ends while it is sent to is noticed by its exit. */
 const ignore = () => undefined;
 
+/** Of workers that ended: a sum that fell would be taken for a restart of the whole service. */
+class EndedCounters {
+  /** What each worker said last. */
+  readonly #said = new Map<number, MetricObject[]>();
+  sum: Promise<MetricObject[]> = Promise.resolve([]);
+
+  note(worker: number, metrics: readonly MetricObject[]): void {
+    const counted = metrics.filter(({ type }) => ["counter", "histogram"].includes(String(type)));
+    this.#said.set(worker, counted);
+  }
+
+  /** What the worker counted after it was asked last is lost. */
+  end(worker: number): void {
+    const last = this.#said.get(worker);
+    if (last === undefined || !this.#said.delete(worker)) return;
+    this.sum = this.sum.then((before) => AggregatorRegistry.aggregate([before, last]).getMetricsAsJSON());
+  }
+}
+
 /** What the primary collects for one question. */
 class Collection {
   readonly #left: Set<number>;
-  readonly #metrics: MetricObject[][] = [];
+  readonly #ended: EndedCounters;
+  readonly #metrics = new Map<number, MetricObject[]>();
   readonly #done: (text: string | null) => void;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(workers: readonly number[], done: (text: string | null) => void) {
+  constructor(workers: readonly number[], ended: EndedCounters, done: (text: string | null) => void) {
     this.#left = new Set(workers);
+    this.#ended = ended;
     this.#done = done;
     this.#timer = setTimeout(() => done(null), answerMs);
   }
 
-  /** @param metrics null: the worker ended */
+  /** @param metrics null: the worker ended, and what it counted is counted with those that did */
   add(worker: number, metrics: MetricObject[] | null): void {
+    if (metrics === null) this.#metrics.delete(worker);
     if (!this.#left.delete(worker)) return;
-    if (metrics !== null) this.#metrics.push(metrics);
+    if (metrics !== null) this.#metrics.set(worker, metrics);
     if (this.#left.size === 0) void this.#finish();
   }
 
   async #finish(): Promise<void> {
     clearTimeout(this.#timer);
     try {
-      this.#done(await AggregatorRegistry.aggregate(this.#metrics).metrics());
+      const metrics = [...this.#metrics.values(), await this.#ended.sum];
+      this.#done(await AggregatorRegistry.aggregate(metrics).metrics());
     } catch {
       this.#done(null);
     }
@@ -54,16 +77,21 @@ class Collection {
 /** Called once in the primary. */
 export function answerForAllWorkers(): void {
   const collections = new Map<number, Collection>();
+  const ended = new EndedCounters();
   let last = 0;
   cluster.on("message", (worker, message: unknown) => {
     if (!isMessage(message)) return;
-    if (message.type === "own metrics") collections.get(message.collection)?.add(worker.id, message.metrics);
+    if (message.type === "own metrics") {
+      ended.note(worker.id, message.metrics);
+      collections.get(message.collection)?.add(worker.id, message.metrics);
+    }
     if (message.type !== "all metrics?") return;
     const { question } = message;
     const id = ++last;
     const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected());
     const collection = new Collection(
       asked.map((each) => each?.id ?? 0),
+      ended,
       (text) => {
         collections.delete(id);
         const answer: Message = { type: "all metrics", question, text };
@@ -74,6 +102,7 @@ export function answerForAllWorkers(): void {
     for (const each of asked) each?.send({ type: "own metrics?", collection: id } satisfies Message, ignore);
   });
   cluster.on("exit", (worker) => {
+    ended.end(worker.id);
     for (const collection of collections.values()) collection.add(worker.id, null);
   });
 }

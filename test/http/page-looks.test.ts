@@ -96,7 +96,20 @@ it("serves scripts under the name of their content, to be kept for ever", async 
     "text/javascript; charset=utf-8",
     "public, max-age=31536000, immutable",
   ]);
-  expect((await fetch(app.url + path.replace(/\.[0-9a-f]+\./, `.${"0".repeat(16)}.`))).status).toBe(404);
+  for (const none of ["/assets/none.0000000000000000.js", path.replace(/\.[0-9a-f]+\./, ".0."), "/assets/"]) {
+    expect([none, (await fetch(app.url + none)).status]).toEqual([none, 404]);
+  }
+});
+
+it("serves the script that a page of another release names, as it is here, to be kept by nobody", async () => {
+  const html = await (await fetch(`${app.url}/login`)).text();
+  const paths = [...html.matchAll(/src="(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path);
+  expect(paths.length).toBeGreaterThan(1);
+  for (const path of paths) {
+    const other = await fetch(app.url + path.replace(/\.[0-9a-f]+\./, `.${"0".repeat(16)}.`));
+    expect([other.status, other.headers.get("cache-control")]).toEqual([200, "no-store"]);
+    expect(await other.text()).toBe(await (await fetch(app.url + path)).text());
+  }
 });
 
 it("who tried too often is told how many minutes are left", async () => {

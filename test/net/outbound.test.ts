@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { isPublicAddress, OutboundFailure, outboundFetch } from "../../src/net/outbound.ts";
 
@@ -15,6 +16,8 @@ beforeAll(async () => {
     if (request.url === "/redirect") response.writeHead(302, { location: `http://127.0.0.1:${port}/ok` }).end();
     else if (request.url === "/big") response.end(Buffer.alloc(10 * 1024 * 1024, "x"));
     else if (request.url === "/slow") response.write("{");
+    else if (request.url === "/always-gzip" || (request.headers["accept-encoding"] ?? "gzip").includes("gzip"))
+      response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync("fine"));
     else if (request.url !== "/silent") response.end("fine");
   });
   server.on("connection", () => connections++);
@@ -105,6 +108,14 @@ describe("calls to URLs that clients registered", () => {
     }
     expect((await outboundFetch(allowing("localhost"), `http://localhost:${port}/ok`)).status).toBe(200);
     expect(requests[0]).toEqual({ method: "POST", url: "/ok", body: "logout_token=ä" });
+  });
+
+  it("asks for an answer that is not compressed (RFC 9110 12.5.3), and says it where one is", async () => {
+    const context = allowing(`127.0.0.1:${port}`);
+    const answer = await outboundFetch(context, `http://127.0.0.1:${port}/ok`);
+    expect(answer.body.toString()).toBe("fine");
+    const call = outboundFetch(context, `http://127.0.0.1:${port}/always-gzip`);
+    await expect(call).rejects.toThrow("the answer is compressed (gzip), which was not asked for");
   });
 
   it("S-101 does not follow a redirect", async () => {

@@ -83,6 +83,25 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   }
 });
 
+it("a connection that a worker had not taken when it was killed is answered by another one", async () => {
+  const { url, child, closed, output, workers } = await startWorkers();
+  try {
+    await until(() => output().includes("Next:"));
+    const [victim = 0] = workers();
+    await freeze(victim);
+    // they are shared out in turn; the frozen one takes none
+    const answers = Array.from({ length: 4 }, () =>
+      fetch(`${url}/oauth2/jwks`, { headers: { connection: "close" }, signal: AbortSignal.timeout(60_000) }),
+    );
+    await sleep(1_000);
+    process.kill(victim, "SIGKILL");
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  } finally {
+    child.kill("SIGTERM");
+    await closed;
+  }
+});
+
 it("C-07 answers /healthz and /readyz without a gap from the first answer until workers are ready, on new connections", async () => {
   const { child, closed, output, metricsUrl, workers } = await startWorkers();
   try {
@@ -92,6 +111,31 @@ it("C-07 answers /healthz and /readyz without a gap from the first answer until 
   } finally {
     child.kill("SIGTERM");
     expect(await closed).toEqual([0, null]);
+  }
+});
+
+it("is ready from the first worker on, whichever of them a proxy asks meanwhile", async () => {
+  const { child, closed, output, metricsUrl } = await startWorkers({ WORKERS: "4" });
+  const ask = () => {
+    const asking = fetch(metricsUrl.replace("/metrics", "/readyz"), { headers: { connection: "close" } });
+    return asking.then(
+      ({ status }) => status,
+      () => 0,
+    );
+  };
+  try {
+    const seen: number[] = [];
+    for (let tries = 0; tries < 6_000 && !output().includes("Next:"); tries++) {
+      seen.push(await ask());
+      await sleep(10);
+    }
+    const first = seen.indexOf(200);
+    expect(first).toBeGreaterThan(0);
+    // what was passed to the others before they knew
+    expect(seen.slice(first).filter((status) => status !== 200).length).toBeLessThanOrEqual(1);
+  } finally {
+    child.kill("SIGTERM");
+    await closed;
   }
 });
 
@@ -170,6 +214,10 @@ it("any worker answers /metrics for all of them", async () => {
       thawed = await read();
     }
     expect(thawed).toMatchObject({ status: 200, count: calls });
+    // a sum that fell would be taken for a restart of all
+    process.kill(first, "SIGKILL");
+    await until(() => workers().length === 2 && !workers().includes(first));
+    expect(await read()).toMatchObject({ status: 200, count: calls });
   } finally {
     child.kill("SIGTERM");
     await closed;

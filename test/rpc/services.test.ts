@@ -187,6 +187,12 @@ describe.each(protocols)("over %s", (protocol) => {
     expect((await refusalOf(totp(ofPast))).code).toBe(Code.FailedPrecondition);
     // as apps show it
     await totp(`${right.slice(0, 3)} ${right.slice(3)}`);
+    // the same call again, as after a lost answer; another app is refused
+    await totp(right);
+    const other = await users().beginTotp({ uuid }, as("worker"));
+    const code = codeOf(other.secret, app.clock.now());
+    const refusal = await refusalOf(users().addTotp({ uuid, sealedSecret: other.sealedSecret, code }, as("worker")));
+    expect([refusal.code, refusal.rawMessage]).toEqual([Code.InvalidArgument, expect.stringContaining("already")]);
     const again = { uuid, attempt: "an attempt of the caller" };
     const { codes } = await users().makeRecoveryCodes(again, as("worker"));
     expect(codes).toHaveLength(10);

@@ -1761,7 +1761,7 @@ export const UserService: GenService<{
     output: typeof BeginTotpResponseSchema;
   },
   /**
-   * Adds the authenticator app that shows this code; the user is told of it.
+   * Adds the authenticator app that shows this code; the user is told of it. Called again with the same secret and code, it changes nothing.
    *
    * @generated from rpc auth.v1.UserService.AddTotp
    */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 
 /** A script that pages load from this service. */
-interface Script {
+export interface Script {
   /** Names its content: it may be kept for ever. */
   readonly path: string;
   readonly body: string;

@@ -86,7 +86,8 @@ async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; max
   const headers = { accept: "application/jwk-set+json, application/json" };
   const { status, headers: answered, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
   if (status !== 200) throw new Error(`the host answered ${status}`);
-  const set = JSON.parse(body.toString("utf8")) as { keys?: unknown } | null;
+  // without a byte order mark, which some programs write
+  const set = JSON.parse(new TextDecoder().decode(body)) as { keys?: unknown } | null;
   const listed: unknown[] = Array.isArray(set?.keys) ? set.keys : [];
   // the set may hold keys for other uses; a key published with its private part is refused
   const usable = listed.filter(

@@ -77,6 +77,8 @@ async function fetchInto(ctx: Context, clientId: string, uri: string, known: Kno
 async function load(ctx: Context, uri: string): Promise<Logo> {
   const headers = { accept: "image/svg+xml, image/png, image/webp, image/jpeg" };
   const { status, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers, maxBytes });
+  // a fault that passes is no answer
+  if (status >= 500 || status === 429) throw new OutboundFailure(`the host answered ${status}`);
   if (status !== 200) throw new Error(`the host answered ${status}`);
   const read = readImage(body);
   if ("problem" in read) throw new Error(`what the host answered ${read.problem}`);

@@ -342,6 +342,14 @@ export function factorsContract(opened: () => OpenedStore): void {
       expect([await nameOf(), await generation(user), await seqs(database, user)]).toEqual(["Key", before, told]);
     });
 
+    it("keeps at most twenty passkeys a user, however many come at once", async () => {
+      const user = await signUp(store);
+      const added = await times(25, () => store.factors.addPasskey(passkeyOf(user), told(user)));
+      expect(added.filter(Boolean)).toHaveLength(20);
+      expect((await store.factors.find(user.uuid)).passkeys).toHaveLength(20);
+      expect(await seqs(database, user)).toHaveLength(21);
+    });
+
     it("gives a credential to one account", async () => {
       const { passkey } = await withPasskey();
       const other = await signUp(store);

@@ -424,7 +424,8 @@ describe("jwks_uri", () => {
   let key: TestKey;
   let next: TestKey;
   let published: TestKey[];
-  let answer: "keys" | "away" | "redirect" | "10 MB" | "slow" | "no JSON" | "with private part" = "keys";
+  let answer: "keys" | "away" | "redirect" | "10 MB" | "slow" | "no JSON" | "with private part" | "with a mark" =
+    "keys";
   let host: Awaited<ReturnType<typeof listen>>;
   let target: Awaited<ReturnType<typeof listen>>;
   let guarded: Awaited<ReturnType<typeof listen>>;
@@ -443,6 +444,7 @@ describe("jwks_uri", () => {
       else if (answer === "10 MB") response.end(`${body.slice(0, -1)},"x":"${"y".repeat(10_000_000)}"}`);
       else if (answer === "slow") response.write(body);
       else if (answer === "no JSON") response.end("<html>");
+      else if (answer === "with a mark") response.end(`\uFEFF${body}`);
       else response.end(JSON.stringify({ keys: [{ ...key.jwk, d: "AAAA" }] }));
     });
     const remote = (client_id: string, jwks_uri: string) => ({
@@ -452,7 +454,7 @@ describe("jwks_uri", () => {
       grant_types: ["client_credentials"],
       scope: "read",
     });
-    const kinds = ["rotating", "storm", "redirect", "large", "slow", "html", "private", "stale", "mixed"];
+    const kinds = ["rotating", "storm", "redirect", "large", "slow", "html", "private", "stale", "mixed", "marked"];
     app = await startApp({ OUTBOUND_ALLOWED_HOSTS: host.host }, [
       ...kinds.map((kind) => remote(kind, `${host.url}/${kind}`)),
       remote("loopback", `${guarded.url}/jwks`),
@@ -487,6 +489,11 @@ describe("jwks_uri", () => {
     const unknown = { kty: "AKP", alg: "ML-DSA-44", kid: "new", pub: "AAAA" };
     published = [{ ...key, jwk: unknown as unknown as TestKey["jwk"] }, key];
     expect(await ask("mixed", key)).toBe(200);
+  });
+
+  it("C-67 takes a set with a byte order mark, as a metadata document", async () => {
+    answer = "with a mark";
+    expect(await ask("marked", key)).toBe(200);
   });
 
   it("fetches the keys once, again for a key it does not know, and again when they are old", async () => {

@@ -52,7 +52,7 @@ export interface Overrides {
   /** False: others answer at the internal port meanwhile, and are ready. */
   readonly waitingRoom?: boolean;
   /** Another process prepares the database: awaited before it is opened. The waiting room says meanwhile what is waited for. */
-  readonly prepared?: (room: Pick<WaitingRoom, "reason" | "close">) => Promise<void>;
+  readonly prepared?: (room: Pick<WaitingRoom, "reason">) => Promise<void>;
   /** Awaited before the waiting room gives the internal port away. */
   readonly turn?: () => Promise<void>;
   /** False: the configured clients were applied already (`prepare`). */

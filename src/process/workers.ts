@@ -17,11 +17,8 @@ export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
  * database is prepared. `turn?`: its listener is about to take the port over. `up`: it serves.
  */
 type FromWorker = "hears" | "waits" | "turn?" | "up";
-/**
- * What the primary tells a worker. `reason`: what the preparation of the database waits for. `others serve`: another worker answers health requests from
- * now on; what is asked for in turn must not get now "ready", now "starting".
- */
-type ToWorker = "reload" | "close" | "prepared" | "turn" | "others serve" | { readonly reason: string };
+/** What the primary tells a worker. `reason`: what the preparation of the database waits for. */
+type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string };
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -63,8 +60,8 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     },
   };
 
-  const tellAll = (message: ToWorker, but?: Worker) => {
-    for (const worker of hearing) if (worker !== but && worker.isConnected()) worker.send(message);
+  const tellAll = (message: ToWorker) => {
+    for (const worker of hearing) if (worker.isConnected()) worker.send(message);
   };
 
   const start = () => {
@@ -82,7 +79,6 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       if (message === "turn?") turn = turn.then(() => giveTurn(worker));
       if (message !== "up") return;
       wasUp = true;
-      if (serving.size === 0) tellAll("others serve", worker);
       serving.add(worker);
       if (--waiting === 0) up();
     });
@@ -167,8 +163,7 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     if (app === null) process.exit(0);
     else closeAndExit(app);
   };
-  let room: Pick<WaitingRoom, "reason" | "close"> = { reason: "", close: async () => undefined };
-  let othersServe = false;
+  let room: Pick<WaitingRoom, "reason"> = { reason: "" };
   const prepared = Promise.withResolvers<void>();
   const turn = Promise.withResolvers<void>();
   process.on("message", (message: ToWorker) => {
@@ -176,10 +171,6 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     if (message === "close") close();
     if (message === "prepared") prepared.resolve();
     if (message === "turn") turn.resolve();
-    if (message === "others serve") {
-      othersServe = true;
-      if (app === null) void room.close();
-    }
     if (typeof message === "object" && "reason" in message) room.reason = message.reason;
   });
   const tell = (message: FromWorker) => process.send?.(message);
@@ -196,7 +187,6 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
       waitingRoom: !besideOthers,
       prepared: (opened) => {
         room = opened;
-        if (othersServe) void room.close();
         tell("waits");
         return prepared.promise;
       },

@@ -114,31 +114,6 @@ it("C-07 answers /healthz and /readyz without a gap from the first answer until 
   }
 });
 
-it("is ready from the first worker on, whichever of them a proxy asks meanwhile", async () => {
-  const { child, closed, output, metricsUrl } = await startWorkers({ WORKERS: "4" });
-  const ask = () => {
-    const asking = fetch(metricsUrl.replace("/metrics", "/readyz"), { headers: { connection: "close" } });
-    return asking.then(
-      ({ status }) => status,
-      () => 0,
-    );
-  };
-  try {
-    const seen: number[] = [];
-    for (let tries = 0; tries < 6_000 && !output().includes("Next:"); tries++) {
-      seen.push(await ask());
-      await sleep(10);
-    }
-    const first = seen.indexOf(200);
-    expect(first).toBeGreaterThan(0);
-    // what was passed to the others before they knew
-    expect(seen.slice(first).filter((status) => status !== 200).length).toBeLessThanOrEqual(1);
-  } finally {
-    child.kill("SIGTERM");
-    await closed;
-  }
-});
-
 it("says what its workers wait for, and answers /healthz again soon when none of them is left", async () => {
   if (database.pid === null) throw new Error("the server is not ours to freeze");
   const { child, closed, output, metricsUrl, workers } = await startWorkers();

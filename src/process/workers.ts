@@ -6,7 +6,6 @@ import { answerForAllWorkers, answerForWorker } from "../telemetry/worker-metric
 import { CLOSE_WITHIN_MS, closeAndExit, exitAtRest } from "./exit.ts";
 import { freeStartMemory } from "./start-memory.ts";
 import { onStopSignal } from "./stop-signals.ts";
-import { takeBackConnections } from "./taken-back.ts";
 import type { WaitingRoom } from "./waiting-room.ts";
 
 /** In the environment of a worker that starts while others serve. */
@@ -68,7 +67,6 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     const startedAt = performance.now();
     // the listeners are shared: what one that is not ready yet would answer goes to those that are
     const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
-    takeBackConnections(worker);
     let wasUp = false;
     worker.on("message", (message: FromWorker) => {
       if (message === "hears") hearing.add(worker);

@@ -83,25 +83,6 @@ it("WORKERS share the listeners, replace a dead one, and drain together on SIGTE
   }
 });
 
-it("a connection that a worker had not taken when it was killed is answered by another one", async () => {
-  const { url, child, closed, output, workers } = await startWorkers();
-  try {
-    await until(() => output().includes("Next:"));
-    const [victim = 0] = workers();
-    await freeze(victim);
-    // they are shared out in turn; the frozen one takes none
-    const answers = Array.from({ length: 4 }, () =>
-      fetch(`${url}/oauth2/jwks`, { headers: { connection: "close" }, signal: AbortSignal.timeout(60_000) }),
-    );
-    await sleep(1_000);
-    process.kill(victim, "SIGKILL");
-    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
-  } finally {
-    child.kill("SIGTERM");
-    await closed;
-  }
-});
-
 it("C-07 answers /healthz and /readyz without a gap from the first answer until workers are ready, on new connections", async () => {
   const { child, closed, output, metricsUrl, workers } = await startWorkers();
   try {

@@ -13,10 +13,10 @@ import {
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
 import { addressOf } from "../net/address.ts";
+import { guardHttp2, PATIENCE_MS } from "../net/connection-guard.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
-import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { serveUnaryDirectly } from "./direct-calls.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";

@@ -70,10 +70,13 @@ export const PEERS: readonly Row[] = [
     async run(system, trial) {
       const [replica, { grpc: port }] = target(system);
       const resets: FloodAttack = { flood: "reset", port, frames: 100_000, framesEach: 5_000, atOnce: 1, holdMs };
-      const { results, shown } = await during(trial, replica, [[resets]], { times: 3 });
-      const [{ opened, sent, goaways, left }] = results as [Attacked];
-      trial.check(sent >= resets.frames, `only ${sent} were sent`);
-      trial.check(left === 0, `${left} connections were not cut`);
+      // one after the other: the first alone is over before others' calls can be judged
+      const again = Array.from({ length: 4 }, () => [resets]);
+      const { results, shown } = await during(trial, replica, again, { times: 3, calm: true });
+      const sum = (what: keyof Attacked) => results.reduce((all, each) => all + each[what], 0);
+      const [sent, opened, goaways] = [sum("sent"), sum("opened"), sum("goaways")];
+      trial.check(sent >= again.length * resets.frames, `only ${sent} were sent`);
+      trial.check(sum("left") === 0, `${sum("left")} connections were not cut`);
       trial.check(goaways > 0, "no connection got GOAWAY");
       return {
         did: `${sent} times HEADERS and RST_STREAM under mixed load`,
@@ -172,6 +175,9 @@ async function during(
   const p99Of = (calls: readonly Call[]) => (calm ? calmP99(calls, 5_000) : percentile(calls, 0.99));
   const { load, ledger, progress, check } = trial;
   await load.prepare(6);
+  // as many password hashes at once as there will ever be: what they took stays with the process
+  const again = [...load.sessions, ...load.sessions, ...load.sessions];
+  await Promise.all(again.map(({ account }) => load.client.authorize(replica.url, account, "rotating")));
   await load.during(calmMs / 2_000);
   const from = performance.now();
   await load.during(calmMs / 1_000);

@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { closerOf } from "../net/close-http.ts";
+import { guardHttp1 } from "../net/connection-guard.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { duringRequest } from "../telemetry/request.ts";
@@ -109,11 +110,12 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     bodyLimit,
     exposeHeadRoutes: false,
     trustProxy: config.trustProxy.length === 0 ? false : [...config.trustProxy],
-    requestTimeout: 15_000,
+    // with the interval below, whatever does not arrive is cut within 15 s
+    requestTimeout: 12_000,
     connectionTimeout: 30_000,
     keepAliveTimeout: config.keepAliveTimeoutMs,
     // Node looks for late headers and bodies every 30 s unless told otherwise
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 2_000, maxHeaderSize },
+    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1_000, maxHeaderSize },
     routerOptions: { maxParamLength: 200 },
     // requests that arrive while the listener drains are still answered
     return503OnClosing: false,
@@ -125,6 +127,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
   const closeHttp = closerOf(app.server);
+  guardHttp1(app.server);
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);

@@ -1,4 +1,4 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { TLSSocket } from "node:tls";
 import { Metadata, status } from "@grpc/grpc-js";
 import { networkOf } from "../limits.ts";
@@ -6,7 +6,7 @@ import { duringRequest } from "../telemetry/request.ts";
 import { Call, type Credentials, certificateSubject, requestInfo } from "./caller.ts";
 import { type Edge, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { type AnyCall, GrpcHandlerContext, goneBy, toStatus } from "./grpc-adapter.ts";
-import { refusedByHeaders } from "./grpc-headers.ts";
+import { isTooLong, NO_GRPC, refusedByHeaders } from "./grpc-headers.ts";
 import { readMessage } from "./message-reader.ts";
 import { encode } from "./message-writer.ts";
 
@@ -39,7 +39,8 @@ const timeoutUnitMs: Readonly<Record<string, number>> = {
 
 /**
  * Serves plain unary calls on Node's HTTP/2 server without grpc-js, which spends more on a small call than introspection does: see
- * docs/decisions/0012. Streams, compressed messages, unknown methods, health and reflection stay with grpc-js. Both ways use the same
+ * docs/decisions/0012. Streams, compressed messages, unknown methods, health and reflection stay with grpc-js. A call whose metadata is too
+ * long is refused here, whatever it calls: nobody waits for its message. Both ways use the same
  * edge, so authentication, limits, deadlines, metrics and errors are the same.
  * @param http2Servers bound by grpc-js and not yet given other stream listeners
  * @param opened tells grpc-js that a connection is in use, for its idle timeout
@@ -49,15 +50,13 @@ export function serveUnaryDirectly(
   edge: Edge,
   opened: (stream: ServerHttp2Stream) => void,
 ): void {
-  const methods = new Map(
-    edge.methods.filter(({ desc }) => desc.methodKind === "unary").map((method) => [`/${method.name}`, method]),
-  );
+  const methods = new Map(edge.methods.map((method) => [`/${method.name}`, method]));
   for (const http2Server of http2Servers) {
     const grpcJs = http2Server.listeners("stream") as StreamListener[];
     http2Server.removeAllListeners("stream");
     http2Server.on("stream", (stream, headers, flags) => {
       const method = methods.get(headers[":path"] ?? "");
-      if (method === undefined || !isPlain(headers)) {
+      if (method === undefined || !(isTooLong(headers) ? isPost(headers) : isUnary(method) && isPlain(headers))) {
         for (const listener of grpcJs) listener.call(http2Server, stream, headers, flags);
         return;
       }
@@ -65,6 +64,15 @@ export function serveUnaryDirectly(
       new DirectCall(edge, method, stream, headers).receive();
     });
   }
+}
+
+function isUnary({ desc }: Method): boolean {
+  return desc.methodKind === "unary";
+}
+
+/** Is this a call of gRPC? What is not was marked by `readHeadersStrictly`. */
+function isPost(headers: IncomingHttpHeaders): boolean {
+  return headers[":method"] === "POST" && headers["content-type"] !== NO_GRPC;
 }
 
 /** Is this a call whose messages are not compressed? */
@@ -140,6 +148,12 @@ class DirectCall implements AnyCall {
     // a stream that breaks is closed too, and that ends the call
     stream.on("error", ignore);
     stream.on("close", this.#end);
+    if (isTooLong(this.#headers)) {
+      void this.#run();
+      // the client need not send the rest (RFC 9113 section 8.1)
+      stream.close(constants.NGHTTP2_NO_ERROR);
+      return;
+    }
     stream.on("data", this.#take);
     stream.on("end", this.#run);
   }
@@ -178,14 +192,14 @@ class DirectCall implements AnyCall {
 
   async #serve(): Promise<void> {
     if (this.#answered || this.cancelled) return;
-    if (this.#size < 0 || this.#length < frameHeadBytes + this.#size) {
+    const refused = refusedByHeaders(this.#headers);
+    if (refused === null && (this.#size < 0 || this.#length < frameHeadBytes + this.#size)) {
       return this.#refuse(status.UNIMPLEMENTED, "Received no request message for a unary method");
     }
     const edge = this.#edge;
     const method = this.#method;
     const call = new Call(this.#credentials);
     try {
-      const refused = refusedByHeaders(this.#headers);
       if (refused !== null) throw refused;
       const context = new GrpcHandlerContext(method, this, call);
       const admitted = edge.admit(method, call);

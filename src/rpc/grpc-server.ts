@@ -13,14 +13,14 @@ import {
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
 import { addressOf } from "../net/address.ts";
+import { guardHttp2, PATIENCE_MS } from "../net/connection-guard.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
-import { guardHttp2, PATIENCE_MS } from "./connection-guard.ts";
 import { serveUnaryDirectly } from "./direct-calls.ts";
 import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts";
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
-import { MAX_METADATA_BYTES, readHeadersStrictly } from "./grpc-headers.ts";
+import { MAX_HEADER_LIST_BYTES, readHeadersStrictly } from "./grpc-headers.ts";
 import { domainParts } from "./services.ts";
 
 export interface GrpcServerOptions {
@@ -64,8 +64,7 @@ const limits = {
 const http2Options: SecureServerOptions & { streamResetBurst: number; streamResetRate: number } = {
   settings: {
     maxConcurrentStreams: maxStreams,
-    // what clients are told; Node does not keep them to it
-    maxHeaderListSize: MAX_METADATA_BYTES,
+    maxHeaderListSize: MAX_HEADER_LIST_BYTES,
   },
   maxHeaderListPairs: 100,
   // every stream may be cancelled at once, twice; a peer that goes on like that loses the connection (CVE-2023-44487)

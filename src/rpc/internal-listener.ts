@@ -9,6 +9,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { closerOf } from "../net/close-http.ts";
+import { guardHttp1, PATIENCE_MS } from "../net/connection-guard.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -17,7 +18,6 @@ import { readMetrics } from "../telemetry/worker-metrics.ts";
 import { GATEWAY } from "../token/gateway.ts";
 import { Call, CallValues, type Credentials, callOf, certificateSubject, requestInfo } from "./caller.ts";
 import { checkMessages } from "./connect-routes.ts";
-import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
 import { Edge, type EdgeParts, MAX_MESSAGE_BYTES, type Method } from "./edge.ts";
 import { addForwardAuth } from "./forward-auth.ts";
 import { addMailbox } from "./mailbox.ts";
@@ -134,7 +134,7 @@ function createServer(tls: Config["internalTls"]): FastifyInstance {
     return503OnClosing: true,
     forceCloseConnections: "idle" as const,
   };
-  const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 2_000 };
+  const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 1_000 };
   if (tls === null) return fastify({ ...options, http });
   const mutual = tls.clientCa === null ? {} : { requestCert: true, rejectUnauthorized: false };
   return fastify({

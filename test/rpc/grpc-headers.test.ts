@@ -136,6 +136,40 @@ describe("frames and headers", () => {
     await stillServes();
   });
 
+  test("S-188 a call with metadata over the limit is refused in words at once, its message is not waited for", async () => {
+    const watch = "/auth.v1.IntrospectionService/WatchRevocations";
+    for (const [path, more] of [
+      [deleteUser, {}],
+      [watch, {}],
+      [deleteUser, { "grpc-encoding": "gzip" }],
+    ] as const) {
+      const large = { ...worker, ...more, "x-large": "x".repeat(16 * 1024) };
+      const answer = await raw.call(path, Buffer.alloc(0), large, false);
+      const refused = [grpcStatus[answer.status], answer.message];
+      expect([path, ...refused]).toEqual([path, "RESOURCE_EXHAUSTED", "metadata is larger than 16 KiB"]);
+    }
+    await stillServes();
+  });
+
+  test("F-38 a peer that never confirms the settings is sent away after a few calls of 60 KiB of metadata", async () => {
+    const block = hpack([...good(), ...Array.from({ length: 4 }, (_, n) => [`x-${n}`, "y".repeat(15_000)] as const)]);
+    const call = (id: number) => {
+      const parts = [0, 1, 2, 3].map((n) => block.subarray(n * 16_384, (n + 1) * 16_384));
+      const types = [frameType.headers, ...Array(3).fill(frameType.continuation)];
+      return Buffer.concat(parts.map((part, n) => h2Frame(types[n], n === 3 ? flag.endHeaders : 0, id, part)));
+    };
+    const peer = await openPeer(grpcPort());
+    peer.socket.write(opening);
+    for (let id = 1; id < 80 && peer.socket.writable; id += 2) peer.socket.write(call(id));
+    await peer.closed;
+    const frames = framesOf(peer.received());
+    expect(frames.map(({ type }) => type)).toContain(frameType.goaway);
+    const refused = frames.filter(({ type, streamId }) => type === frameType.headers && streamId > 0);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(10);
+    await stillServes();
+  });
+
   test("S-188 binary metadata that is not base64 is refused or ignored, and the server goes on", async () => {
     for (const value of ["!!!!", "=", "a", "\u00ff".repeat(10), "x,y"]) {
       const answer = await grpcCall("TokenService/GetJwks", frame(Buffer.alloc(0)), { "trace-bin": value });

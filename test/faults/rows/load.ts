@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "../harness/client.ts";
 import {
@@ -11,24 +11,15 @@ import {
   slowest,
 } from "../harness/ledger.ts";
 import { MIXED } from "../harness/load.ts";
+import { heldMiB } from "../harness/memory.ts";
 import type { Row, Trial } from "../harness/row.ts";
-import type { Replica, System } from "../harness/system.ts";
+import type { System } from "../harness/system.ts";
 
 const section = "Concurrency and load";
 const soakMinutes = 60;
 
 /** Between two readings of a replica's memory (milliseconds). */
 const readMs = 5_000;
-
-/**
- * What a replica holds: resident memory without what V8 sets aside for young objects. V8 doubles that, up to 128 MiB, after a moment in which
- * much was under way, and keeps it.
- */
-async function heldMiB(replica: Replica): Promise<number> {
-  const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${replica.pid}/status`, "utf8"))?.[1];
-  const young = await replica.metric('nodejs_heap_space_size_total_bytes{space="new"}');
-  return Number(resident) / 1024 - young / 1024 ** 2;
-}
 
 export const LOAD: readonly Row[] = [
   {

@@ -4,6 +4,7 @@ import { DATABASE } from "./database.ts";
 import { DEPLOYMENT } from "./deployment.ts";
 import { KAFKA } from "./kafka.ts";
 import { LOAD } from "./load.ts";
+import { PEERS } from "./peers.ts";
 import { PROCESS_DEATH } from "./process-death.ts";
 import { TIME } from "./time.ts";
 
@@ -66,10 +67,6 @@ const OTHERS: readonly Row[] = [
     "a flood of logins beside introspection",
     "`npm run bench -- login-flood` measures it, because its bar is a time on a quiet machine",
   ),
-  tests("Concurrency and load", "F-36", "slow headers, slow body, slow read", "test/rpc/slow-peers.test.ts"),
-  tests("Concurrency and load", "F-37", "HTTP/2 rapid reset", "test/rpc/slow-peers.test.ts"),
-  tests("Concurrency and load", "F-38", "endless CONTINUATION frames", "test/rpc/slow-peers.test.ts"),
-  tests("Concurrency and load", "F-39", "floods of HTTP/2 frames", "test/rpc/slow-peers.test.ts"),
   tests(
     "Concurrency and load",
     "F-40",
@@ -103,7 +100,16 @@ const OTHERS: readonly Row[] = [
   tests("Deployment", "F-58", "the API stays compatible", "test/faults/previous-release-tests.services.test.ts"),
 ];
 
-const RUN: readonly Row[] = [...PROCESS_DEATH, ...KAFKA, ...DATABASE, ...TIME, ...LOAD, ...DEPLOYMENT, ...CLUSTERS];
+const RUN: readonly Row[] = [
+  ...PROCESS_DEATH,
+  ...KAFKA,
+  ...DATABASE,
+  ...TIME,
+  ...LOAD,
+  ...PEERS,
+  ...DEPLOYMENT,
+  ...CLUSTERS,
+];
 
 /** Every fault, in the order of the page. */
 export const ROWS: readonly Row[] = [...RUN, ...OTHERS].sort((a, b) => (a.id < b.id ? -1 : 1));

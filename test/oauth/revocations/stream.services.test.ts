@@ -5,7 +5,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { IntrospectionService, type WatchRevocationsResponse } from "../../../gen/auth/v1/introspection_pb.ts";
-import { PATIENCE_MS } from "../../../src/rpc/connection-guard.ts";
+import { PATIENCE_MS } from "../../../src/net/connection-guard.ts";
 import { createVerifier } from "../../../src/verifier/verifier.ts";
 import { startReplicas, type TestApp, testEnvironment } from "../../support/app.ts";
 import { getTokens, internalBasic, introspect, portal, postForm, signUp } from "../../support/flow.ts";

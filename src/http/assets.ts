@@ -13,11 +13,13 @@ interface Named {
  * that is not restarted yet, gets the script as it is here: without it, passkeys would not work on that page.
  */
 export function assets(app: FastifyInstance): void {
+  // the same bytes for every answer: of a text each one would keep a copy until its client has taken it
+  const plain = new Map<Script, Buffer>([...SCRIPTS.values()].map((script) => [script, Buffer.from(script.body)]));
   const zipped = new Map<Script, Buffer>();
   const send = (request: FastifyRequest, reply: FastifyReply, script: Script, keeps: string) => {
     reply.header("cache-control", keeps).header("vary", "accept-encoding").type("text/javascript; charset=utf-8");
     if (!/\bgzip\b(?!\s*;\s*q=0(\.0*)?\b)/i.test(request.headers["accept-encoding"] ?? ""))
-      return reply.send(script.body);
+      return reply.send(plain.get(script));
     const body = zipped.get(script) ?? gzipSync(script.body);
     zipped.set(script, body);
     return reply.header("content-encoding", "gzip").send(body);
@@ -31,20 +33,4 @@ export function assets(app: FastifyInstance): void {
     if (script === undefined) return reply.callNotFound();
     return send(request, reply, script, "no-store");
   });
-/** GET /assets/NAME.HASH.js: the scripts of the pages, from memory. Another content has another address. */
-export function assets(app: FastifyInstance): void {
-  for (const { path, body } of SCRIPTS.values()) {
-    // the same bytes for every answer: of a text each one would keep a copy until its client has taken it
-    const bytes = Buffer.from(body);
-    let zipped: Buffer | null = null;
-    app.get(path, { exposeHeadRoute: true }, (request, reply) => {
-      reply
-        .header("cache-control", `public, max-age=${yearSeconds}, immutable`)
-        .header("vary", "accept-encoding")
-        .type("text/javascript; charset=utf-8");
-      if (!/\bgzip\b(?!\s*;\s*q=0(\.0*)?\b)/i.test(request.headers["accept-encoding"] ?? "")) return reply.send(bytes);
-      zipped ??= gzipSync(bytes);
-      return reply.header("content-encoding", "gzip").send(zipped);
-    });
-  }
 }

@@ -69,7 +69,7 @@ export function guardHttp1(server: HttpServer): void {
   const timer = setInterval(() => {
     const now = performance.now();
     for (const socket of sockets) {
-      const bytesWaiting = socket.writableLength;
+      const bytesWaiting = bytesWaitingIn(socket);
       const stuck = stuckSince.get(socket);
       if (bytesWaiting === 0) stuckSince.delete(socket);
       else if (stuck === undefined || bytesWaiting < stuck.bytesWaiting)
@@ -78,4 +78,10 @@ export function guardHttp1(server: HttpServer): void {
     }
   }, sweepMs).unref();
   server.once("close", () => clearInterval(timer));
+}
+
+/** What its peer has not taken yet. A long answer is one piece of `writableLength`, of which the system says how much is left. */
+function bytesWaitingIn(socket: Socket): number {
+  const { _handle: handle } = socket as { readonly _handle?: { readonly writeQueueSize?: number } | null };
+  return socket.writableLength + (handle?.writeQueueSize ?? 0);
 }

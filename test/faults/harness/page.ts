@@ -81,7 +81,7 @@ function introduction({ date, commit, machine, extent }: Run): string[] {
     "# Faults",
     "",
     "Faults that the service must survive, and how each is shown. `npm run test:faults` injects them and writes this page; it takes up to",
-    "17 minutes. `npm run test:faults -- --long` also runs the rows that take longer, one of them (F-45) beside all others;",
+    "12 minutes. `npm run test:faults -- --long` also runs the rows that take longer, one of them (F-45) beside all others;",
     "`npm run test:faults -- F-20 F-26` runs only those rows.",
     "",
     `Last run: ${date} UTC, commit ${commit}, ${extent}; ${machine}. A row that a run leaves out keeps the line of its last run.`,

@@ -8,7 +8,7 @@ import { Servers } from "./system.ts";
 
 const usage = `Usage: npm run test:faults -- [--long] [ROW...]
 
-  npm run test:faults                  every short row, in at most 17 minutes on two cores
+  npm run test:faults                  every short row, in at most 12 minutes on two cores
   npm run test:faults -- --long        more trials, and the long rows too; takes two to three hours
   npm run test:faults -- F-20 F-26     only those rows, long ones too
 

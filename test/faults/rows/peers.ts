@@ -26,6 +26,7 @@ export const PEERS: readonly Row[] = [
     id: "F-36",
     section,
     title: "slow headers, slow body, slow read",
+    long: true,
     system: { replicas: 1 },
     async run(system, trial) {
       const [replica, ports] = target(system);
@@ -66,6 +67,7 @@ export const PEERS: readonly Row[] = [
     id: "F-37",
     section,
     title: "HTTP/2 rapid reset",
+    long: true,
     system: { replicas: 1 },
     async run(system, trial) {
       const [replica, { grpc: port }] = target(system);
@@ -89,6 +91,7 @@ export const PEERS: readonly Row[] = [
     id: "F-38",
     section,
     title: "endless CONTINUATION frames, metadata that is held",
+    long: true,
     system: { replicas: 1 },
     async run(system, trial) {
       const [replica, { grpc: port }] = target(system);
@@ -114,6 +117,7 @@ export const PEERS: readonly Row[] = [
     id: "F-39",
     section,
     title: "floods of HTTP/2 frames, streams made to be reset",
+    long: true,
     system: { replicas: 1 },
     async run(system, trial) {
       const [replica, { grpc: port }] = target(system);
@@ -129,12 +133,17 @@ export const PEERS: readonly Row[] = [
       // ten thousand connections in all
       const framesEach = 100;
       const frames = Math.ceil(10_000 / kinds.length) * framesEach;
-      const attacks = kinds.map((flood): FloodAttack => ({ flood, port, frames, framesEach, atOnce: 4, holdMs: 20 }));
+      // the last ones have the server reset streams (MadeYouReset): they stay to see it
+      const attacks = kinds.map((flood, index): FloodAttack => {
+        const stays = index >= kinds.length - madeResets;
+        return { flood, port, frames, framesEach, atOnce: stays ? 20 : 4, holdMs: stays ? 500 : 20 };
+      });
       const { results, shown } = await during(trial, replica, [attacks]);
       const sum = (what: keyof Attacked) => results.reduce((all, each) => all + each[what], 0);
       trial.check(sum("opened") >= 10_000, `only ${sum("opened")} connections were opened`);
-      for (const [index, { sent }] of results.entries()) {
+      for (const [index, { sent, resets }] of results.entries()) {
         trial.check(sent >= frames, `${kinds[index]}: only ${sent} were sent`);
+        if (index >= kinds.length - madeResets) trial.check(resets > 0, `${kinds[index]}: no stream was reset`);
       }
       return {
         did: `${sum("sent")} frames or streams under mixed load: ${kinds.join(", ")}`,
@@ -144,6 +153,9 @@ export const PEERS: readonly Row[] = [
     },
   },
 ];
+
+/** Of the floods of F-39, at their end. */
+const madeResets = 3;
 
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
 

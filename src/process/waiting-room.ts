@@ -4,8 +4,8 @@ import type { Config } from "../config/config.ts";
 import { readTlsFiles } from "../net/tls-files.ts";
 
 export interface WaitingRoom {
-  /** The reason that `/readyz` gives. */
-  reason: string;
+  /** The reason that `/readyz` gives; null: other workers serve, so that the service is ready. */
+  reason: string | null;
   /**
    * Gives the port to another server of this process, whose `listen` takes what this returns: no connection is refused meanwhile. What
    * came before is answered here. Null: nothing was listened at.
@@ -22,17 +22,24 @@ export async function openWaitingRoom({
   internalHttp: { host, port },
   internalTls: tls,
 }: Pick<Config, "internalHttp" | "internalTls">): Promise<WaitingRoom> {
-  const room = { reason: "starting" };
+  const room: Pick<WaitingRoom, "reason"> = { reason: "starting" };
   let handedOver = false;
   const answer: RequestListener = (request, response) => {
-    const alive = request.url === "/healthz";
-    response.writeHead(alive ? 200 : 503, {
+    const { reason } = room;
+    const [status, body] =
+      request.url === "/healthz"
+        ? [200, { status: "ok" }]
+        : request.url === "/readyz" && reason === null
+          ? [200, { ready: true }]
+          : [503, { ready: false, reason: reason ?? "starting" }];
+    const retry = status === 200 ? {} : { "retry-after": "2" };
+    response.writeHead(status, {
       "content-type": "application/json",
       "cache-control": "no-store",
-      "retry-after": "2",
+      ...retry,
       connection: "close",
     });
-    response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: room.reason }));
+    response.end(JSON.stringify(body));
   };
   const server = tls === null ? createHttpServer(answer) : createHttpsServer(readTlsFiles(tls), answer);
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));

@@ -16,8 +16,8 @@ export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
  * database is prepared. `turn?`: its listener is about to take the port over. `up`: it serves.
  */
 type FromWorker = "hears" | "waits" | "turn?" | "up";
-/** What the primary tells a worker. `reason`: what the preparation of the database waits for. */
-type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string };
+/** What the primary tells a worker. `reason`: what the preparation of the database waits for; null: another worker serves. */
+type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string | null };
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -72,19 +72,22 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       if (message === "hears") hearing.add(worker);
       if (message === "waits") {
         firstWaits.resolve();
-        worker.send((prepared ? "prepared" : { reason }) satisfies ToWorker);
+        worker.send({ reason: serving.size > 0 ? null : reason } satisfies ToWorker);
+        if (prepared) worker.send("prepared" satisfies ToWorker);
       }
       if (message === "turn?") turn = turn.then(() => giveTurn(worker));
       if (message !== "up") return;
       wasUp = true;
       serving.add(worker);
+      // the internal port is shared: those that start still answer for a service that is ready
+      tellAll({ reason: null });
       if (--waiting === 0) up();
     });
     // a message to one that has just died: its exit follows
     worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
     worker.on("exit", (code, signal) => {
-      serving.delete(worker);
       hearing.delete(worker);
+      if (serving.delete(worker) && serving.size === 0) tellAll({ reason });
       if (stopping) return;
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);

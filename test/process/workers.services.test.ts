@@ -128,6 +128,30 @@ it("says what its workers wait for, and answers /healthz again soon when none of
   }
 });
 
+it("is ready from the first worker on, whichever of them a proxy asks meanwhile", async () => {
+  const { child, closed, output, metricsUrl } = await startWorkers({ WORKERS: "4" });
+  const ask = () => {
+    const asking = fetch(metricsUrl.replace("/metrics", "/readyz"), { headers: { connection: "close" } });
+    return asking.then(
+      ({ status }) => status,
+      () => 0,
+    );
+  };
+  try {
+    const seen: number[] = [];
+    for (let tries = 0; tries < 6_000 && !output().includes("Next:"); tries++) {
+      seen.push(await ask());
+      await sleep(10);
+    }
+    const first = seen.indexOf(200);
+    expect(first).toBeGreaterThan(0);
+    expect(seen.slice(first).filter((status) => status !== 200)).toEqual([]);
+  } finally {
+    child.kill("SIGTERM");
+    await closed;
+  }
+});
+
 it("any worker answers /metrics for all of them", async () => {
   const { url, metricsUrl, child, closed, output, workers } = await startWorkers();
   try {

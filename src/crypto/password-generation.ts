@@ -2,8 +2,9 @@ import { hashOf } from "./hashes.ts";
 
 /**
  * A password's generation names the password itself: a better hash of the same password keeps it, any other password has another one. What
- * is bound to a password (known devices, remembered browsers, half a sign-in) is bound to its generation. It is the hash of the first hash;
- * beside a later hash stands `GENERATION.HASH`, with the hash of that later hash: whoever changes the password need not know of it.
+ * is bound to a password (known devices, remembered browsers, half a sign-in) is bound to its generation: the SHA-256 of the first hash.
+ * A login that replaces the hash stores `GENERATION.HASH` beside it, where HASH is the SHA-256 of the new hash. A stored generation whose
+ * HASH does not fit the user's hash is ignored, so that a statement that changes the password need not write that column.
  */
 export function generationOf(passwordHash: string, stored: string | null = null): string {
   const ofHash = hashOf(passwordHash);

@@ -191,6 +191,7 @@ export class Authorizations implements AuthorizationStore {
           "SELECT 1 AS found FROM oauth2_registered_client WHERE client_id = ? AND COALESCE(first_epoch, 0) <= ?",
           [clientId, epoch],
         );
+        // the client that was allowed something is gone: it is not kept for a later one of the same id
         if (registered === undefined) return "saved";
         const rows = await sql.rows(
           `SELECT 1 AS found FROM oauth2_authorization_consent WHERE user_id = ? AND client_id = ?${forUpdate(sql)}`,

@@ -3,7 +3,8 @@ import type { UserToSignIn } from "../store/users.ts";
 
 /**
  * A browser in which the second step is left out, for 30 days. Its cookie has one seal for each of the last accounts. A seal is bound to
- * the account, to the generations of its password and of its factors: once either changes, the second step is asked for again. It never replaces the password.
+ * the account, to the generations of its password and of its factors: once either changes, the second step is asked for again. It never
+ * replaces the password.
  */
 const lifeMs = 30 * 86_400_000;
 const accountsPerBrowser = 4;

@@ -151,7 +151,7 @@ export function sessionsContract(opened: () => OpenedStore): void {
       expect(await store.authorizations.createCode(makeCode(session))).toBe("session_ended");
     });
 
-    it("C-02 keeps a user's sessions bounded, whoever signs in again and again: those used longest ago end with what came of them", async () => {
+    it("C-02 keeps at most a thousand sessions of a user, and ends the least recently used with their authorizations", async () => {
       const user = await signUp(store);
       const idle = await signIn(store, user);
       const code = makeCode(idle);

@@ -31,7 +31,8 @@ afterAll(() => app.close());
 /** Registers the shop, unless it is there. */
 async function add(): Promise<void> {
   const model = await app.context.store.clients.find("model");
-  if (model === null || (await app.context.store.clients.find(shop.clientId)) !== null) return;
+  if (model === null) throw new Error("no client to take the metadata of");
+  if ((await app.context.store.clients.find(shop.clientId)) !== null) return;
   await addClient(app.context, { clientId: shop.clientId, metadata: model.metadata, clientSecret: null });
 }
 

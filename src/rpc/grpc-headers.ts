@@ -1,4 +1,6 @@
-import type { Http2Server, Http2Session, IncomingHttpHeaders } from "node:http2";
+import { constants, type Http2Server, type Http2Session, type IncomingHttpHeaders } from "node:http2";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import { AuthError } from "../errors.ts";
@@ -15,6 +17,10 @@ export const MAX_HEADER_LIST_BYTES = 24 * 1024;
 /** So many calls that are longer than that may a peer send before it confirms the settings: then it is sent away. */
 const maxUnconfirmed = 3;
 
+/** Headers of calls that are longer than most, since V8 was last made to collect. Bytes. */
+const mostLongHeaders = 16 * 1024 * 1024;
+const longHeaders = 4 * 1024;
+
 /** In place of a content type that is not gRPC's. */
 export const NO_GRPC = "unsupported";
 
@@ -29,21 +35,30 @@ const maxSeconds = Math.floor((2 ** 31 - 1) / 1000);
  * Checks headers before grpc-js reads them, because grpc-js is not strict. It accepts any number of headers and any content type that
  * begins with gRPC's. It finds digits anywhere in `grpc-timeout` (`-1S` is a second), calculates in 32 bits (`99999999H` overflows) and
  * answers INTERNAL where there are no digits. So long timeouts are shortened, and malformed headers are marked for the adapter to refuse.
- * V8 does not count the bytes of headers, so they pile up: a peer that never confirms the settings may not send many that are far too long.
+ * V8 does not count the bytes of headers, so they pile up: it is made to collect after many long ones, and a peer that never confirms the
+ * settings may not send many that are far too long.
  */
 export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void {
   const unconfirmed = new WeakMap<Http2Session, number>();
+  const collectYoung = youngCollector();
+  let longBytes = 0;
   for (const http2Server of http2Servers) {
     http2Server.prependListener("stream", ({ session }, headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => {
       let size = 0;
       for (const text of rawHeaders) size += text.length;
+      if (size > longHeaders) longBytes += size;
+      if (longBytes > mostLongHeaders) {
+        longBytes = 0;
+        collectYoung();
+      }
       if (size > MAX_METADATA_BYTES) {
         for (const name of Object.keys(headers)) if (!/^:|^content-type$/.test(name)) delete headers[name];
         headers[refusedMark] = "metadata";
         if (session !== undefined && size + 16 * rawHeaders.length > MAX_HEADER_LIST_BYTES) {
           const count = (unconfirmed.get(session) ?? 0) + 1;
           unconfirmed.set(session, count);
-          if (count >= maxUnconfirmed) session.close();
+          // closed, it would still read what has come already: megabytes
+          if (count >= maxUnconfirmed) session.destroy(tooLong(), constants.NGHTTP2_ENHANCE_YOUR_CALM);
         }
       }
       const type = headers["content-type"];
@@ -62,6 +77,16 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
       }
     });
   }
+}
+
+const tooLong = () => new Error("calls whose metadata is far too long");
+
+/** @returns frees what is young and no longer used, within a few milliseconds */
+function youngCollector(): () => void {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as (options: { type: "minor" }) => void;
+  setFlagsFromString("--no-expose-gc");
+  return () => collect({ type: "minor" });
 }
 
 /** @throws AuthError invalid_request; ConnectError RESOURCE_EXHAUSTED */

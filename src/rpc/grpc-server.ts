@@ -22,6 +22,7 @@ import { Edge, type EdgeParts, MAX_CALL_MS, MAX_MESSAGE_BYTES } from "./edge.ts"
 import { addService, PeerCredentials, toStatus } from "./grpc-adapter.ts";
 import { MAX_HEADER_LIST_BYTES, readHeadersStrictly } from "./grpc-headers.ts";
 import { domainParts } from "./services.ts";
+import { admitFloodersSlowly } from "./slow-entry.ts";
 
 export interface GrpcServerOptions {
   readonly host: string;
@@ -114,6 +115,9 @@ export async function startGrpcServer(
   for (const http2Server of http2Servers) {
     http2Server.maxConnections = maxConnections;
     guardHttp2(http2Server);
+    admitFloodersSlowly(http2Server, (network) =>
+      ctx.log.warn({ network }, "connections that break HTTP/2 come from this network: further ones are let in slowly"),
+    );
   }
   const sessions = sessionsOf(http2Servers);
   // it takes a while to load: calls are answered meanwhile

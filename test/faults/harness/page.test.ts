@@ -21,3 +21,14 @@ test("a row that had to be skipped keeps the line of its last run", () => {
   expect(line).toContain("| held |");
   expect(pageOf([rowOf("F-20")], new Map([["F-20", skipped]]), run)).toContain(line);
 });
+
+test("the page says what its lines come to, and which of them failed", () => {
+  const outcome = (id: string, failures: string[]) =>
+    [id, { did: "it", counted: "12 calls, 3 unknown; 5 events, 1 repeats", failures }] as const;
+  const page = (failures: string[]) =>
+    pageOf([rowOf("F-98"), rowOf("F-99")], new Map([outcome("F-98", []), outcome("F-99", failures)]), run);
+  expect(page([])).toContain(
+    "Together: 2 rows, 24 calls (6 without an answer), 10 events (2 repeats).\nIn them events",
+  );
+  expect(page(["too slow"])).toContain("What failed is in the lines of F-99; in the others events lost 0");
+});

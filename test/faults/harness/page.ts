@@ -69,7 +69,24 @@ export function pageOf(rows: readonly Row[], outcomes: ReadonlyMap<string, Outco
         return kept ?? lineOf(row, outcome, run);
       }),
   ]);
-  return `${[...introduction(run), ...sections].join("\n")}\n`;
+  return `${[...introduction(run), "", totalsOf(sections), ...sections].join("\n")}\n`;
+}
+
+/** What the lines of the page say together. A row that held lost nothing. */
+function totalsOf(lines: readonly string[]): string {
+  const ran = lines.filter((line) => /\| (held|FAILED)[^|]*\|[^|]*\|$/.test(line));
+  const failed = ran.filter((line) => line.includes("| FAILED"));
+  const sum = (what: RegExp) => ran.reduce((all, line) => all + Number(what.exec(line)?.[1] ?? 0), 0);
+  const [calls, unknown] = [sum(/(\d+) calls, \d+ unknown/), sum(/\d+ calls, (\d+) unknown/)];
+  const [events, repeats] = [sum(/(\d+) events, \d+ repeats/), sum(/\d+ events, (\d+) repeats/)];
+  const lost =
+    failed.length > 0
+      ? `What failed is in the lines of ${failed.map((line) => line.split(" ")[1]).join(", ")}; in the others`
+      : "In them";
+  return [
+    `Together: ${ran.length} rows, ${calls} calls (${unknown} without an answer), ${events} events (${repeats} repeats).`,
+    `${lost} events lost 0, phantom 0, order violations 0; acknowledged writes lost 0, phantom 0; honest sessions lost 0; codes redeemed twice 0.`,
+  ].join("\n");
 }
 
 export function writePage(rows: readonly Row[], outcomes: ReadonlyMap<string, Outcome>, run: Run): void {

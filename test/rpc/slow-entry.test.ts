@@ -1,0 +1,117 @@
+import { connect, type Socket } from "node:net";
+import { afterEach, beforeEach, expect, it } from "@jest/globals";
+import { flag, frameType, h2Frame, headersOf, hpack, opening } from "./raw-peers.ts";
+import { startEdges } from "./stand-ins.ts";
+
+let edges: Awaited<ReturnType<typeof startEdges>>;
+
+beforeEach(async () => {
+  edges = await startEdges();
+});
+afterEach(async () => {
+  for (const socket of opened.splice(0)) socket.destroy();
+  await edges.close();
+});
+
+/** Each address of the loopback network is a network of its own to the service. */
+const flooder = "127.0.0.2";
+const neighbour = "127.0.0.3";
+
+const opened: Socket[] = [];
+
+function openFrom(localAddress: string): Socket {
+  const socket = connect({ host: "127.0.0.1", port: edges.grpc.port, localAddress, noDelay: true });
+  socket.on("error", () => {});
+  opened.push(socket);
+  return socket;
+}
+
+/** @returns when the service has said its settings, which it does as soon as it looks at a connection */
+function greeted(socket: Socket): Promise<"greeted"> {
+  return new Promise((resolve) => socket.once("data", () => resolve("greeted")));
+}
+
+async function sendAway(localAddress: string, bytes: Buffer | string): Promise<void> {
+  const socket = openFrom(localAddress);
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  socket.on("data", () => {});
+  socket.write(bytes);
+  await closed;
+}
+
+const block = hpack(headersOf("/auth.v1.UserService/DeleteUser"));
+const rapidReset = Buffer.concat([
+  opening,
+  ...Array.from({ length: 1_000 }, (_, n) =>
+    Buffer.concat([
+      h2Frame(frameType.headers, flag.endHeaders, 2 * n + 1, block),
+      h2Frame(frameType.rst, 0, 2 * n + 1, Buffer.from([0, 0, 0, 8])),
+    ]),
+  ),
+]);
+const brokenFrame = Buffer.concat([opening, h2Frame(frameType.ping, 0, 0, Buffer.alloc(7))]);
+const farTooLong = Buffer.concat([
+  opening,
+  ...[1, 3, 5].map((id) => {
+    const long = hpack([...headersOf("/auth.v1.UserService/DeleteUser"), ["x-long", "y".repeat(60_000)]]);
+    const parts = Array.from({ length: Math.ceil(long.length / 16_384) }, (_, n) =>
+      long.subarray(n * 16_384, (n + 1) * 16_384),
+    );
+    return Buffer.concat(
+      parts.map((part, n) =>
+        h2Frame(
+          n === 0 ? frameType.headers : frameType.continuation,
+          n === parts.length - 1 ? flag.endHeaders : 0,
+          id,
+          part,
+        ),
+      ),
+    );
+  }),
+]);
+
+it.each([
+  ["rapid resets", rapidReset],
+  ["broken frames", brokenFrame],
+  ["metadata that is far too long", farTooLong],
+])(
+  "F-37 after several connections with %s the next ones of that network wait, and no others",
+  async (_what, bytes) => {
+    for (let n = 0; n < 8; n++) await sendAway(flooder, bytes);
+    const waiting = openFrom(flooder);
+    const first = greeted(waiting);
+    const other = openFrom(neighbour);
+    expect(await Promise.race([first.then(() => flooder), greeted(other).then(() => neighbour)])).toBe(neighbour);
+    // it waits, and is served then
+    waiting.write(opening);
+    expect(await first).toBe("greeted");
+    waiting.destroy();
+    other.destroy();
+  },
+  60_000,
+);
+
+it("F-37 connections that are lost, or are no HTTP/2, are no reason to wait", async () => {
+  const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  for (let n = 0; n < 8; n++) {
+    await sendAway(flooder, request);
+    const lost = openFrom(flooder);
+    lost.write(opening);
+    await greeted(lost);
+    lost.resetAndDestroy();
+  }
+  const mine = openFrom(flooder);
+  const first = greeted(mine).then(() => flooder);
+  const other = openFrom(neighbour);
+  expect(await Promise.race([first, greeted(other).then(() => neighbour)])).toBe(flooder);
+}, 60_000);
+
+it("F-37 a connection that waits does not hold up the end", async () => {
+  for (let n = 0; n < 8; n++) await sendAway(flooder, brokenFrame);
+  const waiting = openFrom(flooder);
+  await new Promise((resolve) => waiting.once("connect", resolve));
+  const closed = new Promise((resolve) => waiting.once("close", resolve));
+  await edges.close();
+  await closed;
+  edges = await startEdges();
+}, 60_000);

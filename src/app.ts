@@ -49,11 +49,11 @@ export interface Overrides {
   readonly log?: Logger;
   /** False: an old schema is refused instead of brought up to date. */
   readonly migrate?: boolean;
-  /** False: others answer at the internal port meanwhile, and are ready. */
+  /** False: another process answers at the internal port meanwhile. */
   readonly waitingRoom?: boolean;
   /** Another process prepares the database: awaited before it is opened. The waiting room says meanwhile what is waited for. */
   readonly prepared?: (room: Pick<WaitingRoom, "reason">) => Promise<void>;
-  /** Awaited before the waiting room gives the internal port away. */
+  /** Awaited before anything is listened at but the waiting room. */
   readonly turn?: () => Promise<void>;
   /** False: the configured clients were applied already (`prepare`). */
   readonly applyClients?: boolean;
@@ -158,7 +158,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const room =
     (overrides.waitingRoom ?? true)
       ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
-      : { reason: "", handOver: null, close: async () => undefined };
+      : { reason: "", waiting: null, close: async () => undefined };
   const closers = new Closers();
   closers.push(room.close);
   const state = { draining: false };
@@ -178,8 +178,8 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await startMail(context, settings.secrets, together);
     startJobs(context, together);
     watchState(context);
-    const takesOver = { turn: overrides.turn, handOver: room.handOver };
-    const reload = await startListeners(context, together, readiness(context, state), takesOver);
+    await overrides.turn?.();
+    const reload = await startListeners(context, together, readiness(context, state), room.waiting);
     const close = async () => {
       state.draining = true;
       if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
@@ -322,7 +322,7 @@ async function startListeners(
   context: OAuthContext,
   closers: Closers,
   ready: Ready,
-  { turn, handOver }: { turn: Overrides["turn"] | undefined; handOver: WaitingRoom["handOver"] },
+  waiting: WaitingRoom["waiting"],
 ): Promise<() => void> {
   const { config, log, metrics } = context;
   const tls = config.internalTls;
@@ -334,9 +334,8 @@ async function startListeners(
   const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
   watch.unref();
   closers.push(async () => clearInterval(watch));
-  await turn?.();
   const internal = await listen("INTERNAL_HTTP", config, () =>
-    startInternalListener(context, { ...config.internalHttp, tls, ready, handOver }),
+    startInternalListener(context, { ...config.internalHttp, tls, ready, waiting }),
   );
   closers.push(internal.close);
   if (tls === null) return () => {};

@@ -1,55 +1,54 @@
-import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
-import { createServer as createHttpsServer } from "node:https";
+import type { RequestListener, Server } from "node:http";
 import type { Config } from "../config/config.ts";
-import { readTlsFiles } from "../net/tls-files.ts";
+import { createInternalServer } from "../net/internal-server.ts";
 
 export interface WaitingRoom {
-  /** The reason that `/readyz` gives; null: other workers serve, so that the service is ready. */
-  reason: string | null;
-  /**
-   * Gives the port to another server of this process, whose `listen` takes what this returns: no connection is refused meanwhile. What
-   * came before is answered here. Null: nothing was listened at.
-   */
-  readonly handOver: (() => Server) | null;
+  /** The reason that `/readyz` gives. */
+  reason: string;
+  /** Null: nothing is listened at. */
+  readonly waiting: {
+    readonly server: Server;
+    /**
+     * From now on the server answers with this, and is no longer closed here. It goes on listening: no connection is refused, and none that
+     * the primary of a cluster is passing to this process at that moment is lost.
+     */
+    handOver(answer: RequestListener): void;
+  } | null;
   close(): Promise<void>;
 }
 
 /** Answers under way at `close` have this long (milliseconds). */
 const graceMs = 1_000;
 
-/** Answers health requests on the internal HTTP port until the service listens there: alive, not ready. TLS is as configured. */
+/** Answers health requests on the internal HTTP port until the service does: alive, not ready. TLS is as configured. */
 export async function openWaitingRoom({
   internalHttp: { host, port },
   internalTls: tls,
 }: Pick<Config, "internalHttp" | "internalTls">): Promise<WaitingRoom> {
-  const room: Pick<WaitingRoom, "reason"> = { reason: "starting" };
+  const room = { reason: "starting" };
   let handedOver = false;
-  const answer: RequestListener = (request, response) => {
-    const { reason } = room;
-    const [status, body] =
-      request.url === "/healthz"
-        ? [200, { status: "ok" }]
-        : request.url === "/readyz" && reason === null
-          ? [200, { ready: true }]
-          : [503, { ready: false, reason: reason ?? "starting" }];
-    const retry = status === 200 ? {} : { "retry-after": "2" };
-    response.writeHead(status, {
+  const answerHealth: RequestListener = (request, response) => {
+    const alive = request.url === "/healthz";
+    response.writeHead(alive ? 200 : 503, {
       "content-type": "application/json",
       "cache-control": "no-store",
-      ...retry,
+      ...(alive ? {} : { "retry-after": "2" }),
       connection: "close",
     });
-    response.end(JSON.stringify(body));
+    response.end(JSON.stringify(alive ? { status: "ok" } : { ready: false, reason: room.reason }));
   };
-  const server = tls === null ? createHttpServer(answer) : createHttpsServer(readTlsFiles(tls), answer);
+  const server = createInternalServer(tls).on("request", answerHealth);
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
   return Object.assign(room, {
-    handOver: () => {
-      handedOver = true;
-      return server;
+    waiting: {
+      server,
+      handOver: (answer: RequestListener) => {
+        handedOver = true;
+        server.off("request", answerHealth).on("request", answer);
+      },
     },
     close: async () => {
-      if (handedOver) return server.closeAllConnections();
+      if (handedOver) return;
       const cut = setTimeout(() => server.closeAllConnections(), graceMs);
       await new Promise((resolve) => server.close(resolve));
       clearTimeout(cut);

@@ -8,16 +8,16 @@ import { freeStartMemory } from "./start-memory.ts";
 import { onStopSignal } from "./stop-signals.ts";
 import type { WaitingRoom } from "./waiting-room.ts";
 
-/** In the environment of a worker that starts while others serve. */
+/** In the environment of a worker that starts while another one has the internal port. */
 export const BESIDE_OTHERS = "AUTH_WORKER_BESIDE_OTHERS";
 
 /**
- * What a worker tells the primary, in this order. `hears`: it can be told to close. `waits`: it answers health requests; it goes on once the
- * database is prepared. `turn?`: its listener is about to take the port over. `up`: it serves.
+ * What a worker tells the primary, in this order. `hears`: it can be told to close. `waits`: it answers health requests, where it is the first; it
+ * goes on once the database is prepared. `turn?`: it is about to listen. `up`: it serves.
  */
 type FromWorker = "hears" | "waits" | "turn?" | "up";
-/** What the primary tells a worker. `reason`: what the preparation of the database waits for; null: another worker serves. */
-type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string | null };
+/** What the primary tells a worker. `reason`: what the preparation of the database waits for. */
+type ToWorker = "reload" | "close" | "prepared" | "turn" | { readonly reason: string };
 
 const exitConfig = 78;
 const firstPauseMs = 250;
@@ -40,11 +40,18 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   let prepared = false;
   let waiting = config.workers;
   let pause = firstPauseMs;
-  const serving = new Set<Worker>();
   /** Those that can be told to close. The others are still being loaded and have accepted nothing. */
   const hearing = new Set<Worker>();
-  /** Workers take the internal port over one after the other: all of them never let go of it at once. */
-  let turn = Promise.resolve();
+  /**
+   * The worker that answers health requests alone until it serves. The listeners are shared, and connections are passed in turn: beside
+   * workers that serve, it would refuse calls. So the others listen at nothing before it serves, and it never lets go of its listener, which
+   * would be the last one of the port: Node forgets a connection that it was passing then, and leaves it open without an answer.
+   */
+  let first: Worker | null = null;
+  /** That one, and those that listen or were told to. */
+  const listening = new Set<Worker>();
+  /** Those that will listen, once `first` serves or has ended. */
+  const ready = new Set<Worker>();
   const firstWaits = Promise.withResolvers<void>();
 
   /** What the preparation waits for, as every worker's waiting room says it. */
@@ -63,31 +70,52 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
     for (const worker of hearing) if (worker.isConnected()) worker.send(message);
   };
 
+  const letListen = () => {
+    for (const worker of ready) {
+      if (first !== null && first !== worker) continue;
+      ready.delete(worker);
+      listening.add(worker);
+      if (worker.isConnected()) worker.send("turn" satisfies ToWorker);
+    }
+  };
+  /** It serves, or has ended. */
+  const letOthersListen = (worker: Worker) => {
+    if (first !== worker) return;
+    first = null;
+    letListen();
+  };
+
   const start = () => {
     const startedAt = performance.now();
-    // the listeners are shared: what one that is not ready yet would answer goes to those that are
-    const worker = cluster.fork(serving.size > 0 ? { [BESIDE_OTHERS]: "1" } : {});
+    const isFirst = listening.size === 0;
+    const worker = cluster.fork(isFirst ? {} : { [BESIDE_OTHERS]: "1" });
+    if (isFirst) {
+      first = worker;
+      listening.add(worker);
+    }
     let wasUp = false;
     worker.on("message", (message: FromWorker) => {
       if (message === "hears") hearing.add(worker);
       if (message === "waits") {
         firstWaits.resolve();
-        worker.send({ reason: serving.size > 0 ? null : reason } satisfies ToWorker);
-        if (prepared) worker.send("prepared" satisfies ToWorker);
+        worker.send((prepared ? "prepared" : { reason }) satisfies ToWorker);
       }
-      if (message === "turn?") turn = turn.then(() => giveTurn(worker));
+      if (message === "turn?") {
+        ready.add(worker);
+        letListen();
+      }
       if (message !== "up") return;
       wasUp = true;
-      serving.add(worker);
-      // the internal port is shared: those that start still answer for a service that is ready
-      tellAll({ reason: null });
+      letOthersListen(worker);
       if (--waiting === 0) up();
     });
     // a message to one that has just died: its exit follows
     worker.on("error", (error) => log.debug({ err: error, pid: worker.process.pid }, "a worker could not be told"));
     worker.on("exit", (code, signal) => {
       hearing.delete(worker);
-      if (serving.delete(worker) && serving.size === 0) tellAll({ reason });
+      listening.delete(worker);
+      ready.delete(worker);
+      letOthersListen(worker);
       if (stopping) return;
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
@@ -130,18 +158,6 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   tellAll("prepared");
 }
 
-/** @returns when the worker serves, or has ended */
-function giveTurn(worker: Worker): Promise<void> {
-  if (worker.isDead()) return Promise.resolve();
-  return new Promise((resolve) => {
-    worker.once("exit", () => resolve());
-    worker.on("message", (message: FromWorker) => {
-      if (message === "up") resolve();
-    });
-    worker.send("turn" satisfies ToWorker);
-  });
-}
-
 /** @returns whether the worker exits with one of these */
 function endsWith(statuses: readonly number[], worker: Worker): Promise<boolean> {
   if (worker.isDead()) return Promise.resolve(true);
@@ -150,19 +166,20 @@ function endsWith(statuses: readonly number[], worker: Worker): Promise<boolean>
 
 /**
  * One of the processes. The primary tells it when to end: it ignores the SIGINT that a terminal's Ctrl-C sends to it too.
- * @param besideOthers other workers are ready
+ * @param besideOthers another worker has the internal port
  */
 export async function serveAsWorker(settings: Settings, besideOthers: boolean): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   let app: App | null = null;
   answerForWorker(() => app?.context.metrics.registry ?? null);
   let closing = false;
+  let listens = false;
   const close = () => {
     if (closing) return;
     closing = true;
+    if (app !== null) closeAndExit(app);
     // nothing was accepted yet; running out of work would count as an error while the start is awaited
-    if (app === null) process.exit(0);
-    else closeAndExit(app);
+    else if (!listens) process.exit(0);
   };
   let room: Pick<WaitingRoom, "reason"> = { reason: "" };
   const prepared = Promise.withResolvers<void>();
@@ -171,7 +188,10 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
     if (message === "reload") app?.reload();
     if (message === "close") close();
     if (message === "prepared") prepared.resolve();
-    if (message === "turn") turn.resolve();
+    if (message === "turn") {
+      listens = true;
+      turn.resolve();
+    }
     if (typeof message === "object" && "reason" in message) room.reason = message.reason;
   });
   const tell = (message: FromWorker) => process.send?.(message);

@@ -1,7 +1,7 @@
-import cluster from "node:cluster";
+import { lookup } from "node:dns/promises";
 import { once } from "node:events";
-import type { Server } from "node:http";
-import { type AddressInfo, isIP } from "node:net";
+import type { RequestListener, Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { TLSSocket, Server as TlsServer } from "node:tls";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
@@ -9,9 +9,9 @@ import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { closerOf } from "../net/close-http.ts";
-import { guardHttp1, PATIENCE_MS } from "../net/connection-guard.ts";
-import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
-import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
+import { createInternalServer } from "../net/internal-server.ts";
+import { duplicateHeader } from "../net/strict-http.ts";
+import type { TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { duringRequest, type RequestInfo } from "../telemetry/request.ts";
 import { readMetrics } from "../telemetry/worker-metrics.ts";
@@ -25,8 +25,6 @@ import { domainParts } from "./services.ts";
 
 /** Calls under way at `close` have this long to finish. */
 const closeGraceMs = 4_000;
-/** In one process; each costs little while it is idle. */
-const maxConnections = 4_096;
 
 export interface InternalListenerOptions {
   readonly host: string;
@@ -34,8 +32,13 @@ export interface InternalListenerOptions {
   readonly port: number;
   readonly tls: Config["internalTls"];
   readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
-  /** Gives the server of this process that listens there already. */
-  readonly handOver?: (() => Server) | null;
+  /** The server of this process that listens there already, and answers by itself until it is given what answers from then on. */
+  readonly waiting?: WaitingServer | null;
+}
+
+export interface WaitingServer {
+  readonly server: Server;
+  handOver(answer: RequestListener): void;
 }
 
 export interface InternalListener extends TlsListener {
@@ -53,8 +56,10 @@ export async function startInternalListener(
   options: InternalListenerOptions,
   parts: EdgeParts = domainParts(ctx),
 ): Promise<InternalListener> {
-  const server = createServer(options.tls);
-  const closeHttp = closerOf(server.server);
+  const main = options.waiting?.server ?? createInternalServer(options.tls);
+  const { server, answer } = createFastify(main);
+  /** Those that listen; a name may stand for several addresses. */
+  const listening = [{ server: main, closeHttp: closerOf(main) }];
   const infos = new WeakMap<FastifyRequest, RequestInfo>();
   server.addHook("onRequest", (request, reply, done) => {
     const info = requestInfo(request.headers["x-request-id"], new RequestCredentials(request));
@@ -90,62 +95,62 @@ export async function startInternalListener(
   await addForwardAuth(server, ctx);
   const shutdown = new AbortController();
   await addServices(server, new Edge("connect", ctx, parts), shutdown.signal);
-  server.server.maxConnections = maxConnections;
-  guardHttp1(server.server);
-  refuseExpectations(server.server);
-  await listenAt(server, options);
+  await server.ready();
+  if (options.waiting) options.waiting.handOver(answer);
+  else {
+    main.on("request", answer);
+    await once(main.listen(options.port, options.host), "listening");
+  }
+  const { port } = main.address() as AddressInfo;
+  for (const host of await otherAddresses(options.host, main)) {
+    const other = createInternalServer(options.tls);
+    const closeHttp = closerOf(other);
+    other.on("request", answer);
+    // as Fastify has it: the first address is enough
+    const listens = await once(other.listen(port, host), "listening").catch(() => null);
+    if (listens !== null) listening.push({ server: other, closeHttp });
+  }
   return {
-    port: (server.server.address() as AddressInfo).port,
+    port,
     useCertificate(material) {
-      const listening: object = server.server;
-      if (listening instanceof TlsServer) listening.setSecureContext(material);
+      for (const each of listening) if (each.server instanceof TlsServer) each.server.setSecureContext(material);
     },
     async close() {
       const grace = setTimeout(
         () => shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
         closeGraceMs - 100,
       );
-      await closeHttp(() => server.close(), closeGraceMs);
+      const closed = listening.map(({ server: each, closeHttp }) =>
+        closeHttp(() => new Promise((resolve) => each.close(resolve)), closeGraceMs),
+      );
+      await Promise.all([...closed, server.close()]);
       clearTimeout(grace);
     },
   };
 }
 
-async function listenAt(server: FastifyInstance, { host, port, handOver }: InternalListenerOptions): Promise<void> {
-  // a name may stand for several addresses, each with a server of its own; a worker's port belongs to its primary
-  if (!handOver || isIP(host) === 0 || cluster.isWorker) {
-    handOver?.().close();
-    await server.listen({ host, port });
-    return;
-  }
-  await server.ready();
-  await once(server.server.listen(handOver()), "listening");
+/** `localhost` is both 127.0.0.1 and ::1, where a machine has both. @returns those at which `listening` does not listen */
+async function otherAddresses(host: string, listening: Server): Promise<string[]> {
+  if (host !== "localhost") return [];
+  const all = await lookup(host, { all: true }).catch(() => []);
+  const taken = (listening.address() as AddressInfo).address;
+  return all.map(({ address }) => address).filter((address) => address !== taken);
 }
 
-function createServer(tls: Config["internalTls"]): FastifyInstance {
-  const options = {
-    // the whole request must have come by then
-    requestTimeout: PATIENCE_MS,
-    // above a load balancer's usual minute, so that it is never us who closes a connection in use
-    keepAliveTimeout: 75_000,
-    // silence on the socket: longer than any call
-    connectionTimeout: 90_000,
+/** @returns answer what the server is to answer with once Fastify is ready */
+function createFastify(own: Server): { server: FastifyInstance; answer: RequestListener } {
+  const made: { answer?: RequestListener } = {};
+  const server = fastify({
     bodyLimit: MAX_MESSAGE_BYTES,
     return503OnClosing: true,
-    forceCloseConnections: "idle" as const,
-  };
-  const http = { maxHeaderSize: 16 * 1024, headersTimeout: PATIENCE_MS, connectionsCheckingInterval: 1_000 };
-  if (tls === null) return fastify({ ...options, http });
-  const mutual = tls.clientCa === null ? {} : { requestCert: true, rejectUnauthorized: false };
-  return fastify({
-    ...options,
-    https: {
-      ...http,
-      handshakeTimeout: PATIENCE_MS,
-      ...readTlsFiles(tls),
-      ...mutual,
+    forceCloseConnections: "idle",
+    serverFactory: (answer) => {
+      made.answer = answer;
+      return own;
     },
-  }) as unknown as FastifyInstance;
+  });
+  if (made.answer === undefined) throw new Error("Fastify asked for no server");
+  return { server, answer: made.answer };
 }
 
 function addOperatorRoutes(server: FastifyInstance, ctx: OAuthContext, ready: InternalListenerOptions["ready"]): void {

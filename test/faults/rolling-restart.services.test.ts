@@ -189,6 +189,12 @@ const once = (call: () => Promise<string | null>) => call;
 const settings = [
   ["no request, with the drain delay of production", { NODE_ENV: "production" }, once],
   ["no read that a client may repeat, without a drain delay", {}, repeated],
+  [
+    "no request of three workers each, with the drain delay of production",
+    { NODE_ENV: "production", WORKERS: "3" },
+    once,
+  ],
+  ["no read that a client may repeat of three workers each, without a drain delay", { WORKERS: "3" }, repeated],
 ] as const;
 
 for (const [title, env, asClient] of settings) {

@@ -178,6 +178,19 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   expect((await service.ended)[0]).toBe(0);
 });
 
+it.each(["SIGTERM", "SIGINT"])("C-07 obeys %s while its own files are still loaded", async (signal) => {
+  const hooks = `
+    import { registerHooks } from "node:module";
+    const load = (url, context, next) => {
+      if (url.endsWith("/src/commands/program.ts")) process.kill(process.pid, "${signal}");
+      return next(url, context);
+    };
+    registerHooks({ load });`;
+  const service = await start({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hooks)}` });
+  expect(await service.ended).toEqual([0, null]);
+  expect(service.output).toBe("");
+});
+
 it("C-07 answers /healthz and /readyz without a gap from the first answer until it is ready, on new connections", async () => {
   const service = await start({});
   const isUp = () => service.output.includes("Next:") || service.child.exitCode !== null;

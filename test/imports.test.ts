@@ -67,7 +67,7 @@ const domain = ["token", "users", "sessions", "factors", "oauth"];
 /** Which room may import which, type imports included. */
 const allowed: Record<string, readonly string[]> = {
   // what starts the service puts everything together
-  main: ["commands"],
+  main: ["commands", "process"],
   app: [...everywhere, ...domain, "database", "kafka", "mail", "jobs", "http", "rpc", "process"],
   process: [...everywhere, "app"],
   // edges

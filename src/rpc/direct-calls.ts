@@ -55,6 +55,8 @@ export function serveUnaryDirectly(
     const grpcJs = http2Server.listeners("stream") as StreamListener[];
     http2Server.removeAllListeners("stream");
     http2Server.on("stream", (stream, headers, flags) => {
+      // cancelled or cut before anybody saw it: grpc-js would answer it, which throws
+      if (stream.destroyed || stream.closed) return void stream.on("error", ignore);
       const method = methods.get(headers[":path"] ?? "");
       if (method === undefined || !(isTooLong(headers) ? isPost(headers) : isUnary(method) && isPlain(headers))) {
         for (const listener of grpcJs) listener.call(http2Server, stream, headers, flags);

@@ -49,26 +49,36 @@ const rapidReset = Buffer.concat([
     ]),
   ),
 ]);
+/** Refused by the listener itself: no method of that name, no gRPC. */
+const unanswerable = {
+  "an unknown method": headersOf("/auth.v1.UserService/Unknown"),
+  "another content type": headersOf("/auth.v1.UserService/DeleteUser").map(([name, value]): [string, string] => [
+    name,
+    name === "content-type" ? "text/plain" : value,
+  ]),
+};
 const brokenFrame = Buffer.concat([opening, h2Frame(frameType.ping, 0, 0, Buffer.alloc(7))]);
-const farTooLong = Buffer.concat([
-  opening,
-  ...[1, 3, 5].map((id) => {
-    const long = hpack([...headersOf("/auth.v1.UserService/DeleteUser"), ["x-long", "y".repeat(60_000)]]);
-    const parts = Array.from({ length: Math.ceil(long.length / 16_384) }, (_, n) =>
-      long.subarray(n * 16_384, (n + 1) * 16_384),
-    );
-    return Buffer.concat(
-      parts.map((part, n) =>
-        h2Frame(
-          n === 0 ? frameType.headers : frameType.continuation,
-          n === parts.length - 1 ? flag.endHeaders : 0,
-          id,
-          part,
+const farTooLongFor = (headers: [string, string][]) =>
+  Buffer.concat([
+    opening,
+    ...[1, 3, 5, 7].map((id) => {
+      const long = hpack([...headers, ["x-long", "y".repeat(60_000)]]);
+      const parts = Array.from({ length: Math.ceil(long.length / 16_384) }, (_, n) =>
+        long.subarray(n * 16_384, (n + 1) * 16_384),
+      );
+      return Buffer.concat(
+        parts.map((part, n) =>
+          h2Frame(
+            n === 0 ? frameType.headers : frameType.continuation,
+            n === parts.length - 1 ? flag.endHeaders : 0,
+            id,
+            part,
+          ),
         ),
-      ),
-    );
-  }),
-]);
+      );
+    }),
+  ]);
+const farTooLong = farTooLongFor(headersOf("/auth.v1.UserService/DeleteUser"));
 
 it.each([
   ["rapid resets", rapidReset],
@@ -105,6 +115,34 @@ it("F-37 connections that are lost, or are no HTTP/2, are no reason to wait", as
   const other = openFrom(neighbour);
   expect(await Promise.race([first, greeted(other).then(() => neighbour)])).toBe(flooder);
 }, 60_000);
+
+/** A throw in a listener ends the process, and here the test. */
+const stillServes = async () => expect(await greeted(openFrom(neighbour))).toBe("greeted");
+
+it.each(Object.entries(unanswerable))(
+  "F-37 a call of %s that was cancelled while its connection waited harms nobody",
+  async (_what, headers) => {
+    for (let n = 0; n < 5; n++) await sendAway(flooder, brokenFrame);
+    const waiting = openFrom(flooder);
+    const first = greeted(waiting);
+    const cancelled = [
+      h2Frame(frameType.headers, flag.endHeaders, 1, hpack(headers)),
+      h2Frame(frameType.rst, 0, 1, Buffer.from([0, 0, 0, 8])),
+    ];
+    waiting.write(Buffer.concat([opening, ...cancelled]));
+    await first;
+    await stillServes();
+  },
+  60_000,
+);
+
+it.each(Object.entries(unanswerable))(
+  "F-38 metadata that is far too long for %s harms nobody",
+  async (_what, headers) => {
+    await sendAway(flooder, farTooLongFor(headers));
+    await stillServes();
+  },
+);
 
 it("F-37 a connection that waits does not hold up the end", async () => {
   for (let n = 0; n < 8; n++) await sendAway(flooder, brokenFrame);

@@ -15,6 +15,9 @@ const mostNetworks = 1_000;
 /** What nghttp2 calls a connection that does not begin as HTTP/2 does. */
 const badClientMagic = -903;
 
+/** What Node calls a session that either side ended with a code, as clients do that are aborted: a GOAWAY that costs nothing. */
+const endedWithCode = "ERR_HTTP2_SESSION_ERROR";
+
 /**
  * Lets connections in late from networks whose connections were just cut because they flooded or broke HTTP/2. Each cut connection costs
  * its peer nothing but the next one, and the service a few hundred streams: without the wait a rapid reset (CVE-2023-44487) takes the
@@ -31,9 +34,9 @@ export function admitFloodersSlowly(server: Http2Server, slow: (network: string)
   };
 
   server.on("session", (session) => networks.set(session, networkOf(session.socket.remoteAddress ?? "")));
-  server.on("sessionError", ({ syscall, errno }: NodeJS.ErrnoException, session: ServerHttp2Session) => {
+  server.on("sessionError", ({ syscall, errno, code }: NodeJS.ErrnoException, session: ServerHttp2Session) => {
     // a connection that was lost is no fault, and a proxy that checks with HTTP/1 is no flooder
-    if (syscall !== undefined || errno === badClientMagic) return;
+    if (syscall !== undefined || errno === badClientMagic || code === endedWithCode) return;
     const network = networks.get(session) ?? "";
     const count = faultsOf(network) + 1;
     // the last one to be at fault stands last

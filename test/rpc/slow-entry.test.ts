@@ -101,7 +101,7 @@ it.each([
   60_000,
 );
 
-it("F-37 connections that are lost, or are no HTTP/2, are no reason to wait", async () => {
+it("F-37 connections that are lost, or are no HTTP/2, or whose client is aborted, are no reason to wait", async () => {
   const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
   for (let n = 0; n < 8; n++) {
     await sendAway(flooder, request);
@@ -109,6 +109,11 @@ it("F-37 connections that are lost, or are no HTTP/2, are no reason to wait", as
     lost.write(opening);
     await greeted(lost);
     lost.resetAndDestroy();
+    // as Connect's client does, with CANCEL
+    await sendAway(
+      flooder,
+      Buffer.concat([opening, h2Frame(frameType.goaway, 0, 0, Buffer.from([0, 0, 0, 0, 0, 0, 0, 8]))]),
+    );
   }
   const mine = openFrom(flooder);
   const first = greeted(mine).then(() => flooder);

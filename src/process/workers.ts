@@ -199,6 +199,8 @@ export async function serveAsWorker(settings: Settings, besideOthers: boolean): 
   // the primary is gone: Node would end this process in the middle of its answers
   process.prependListener("disconnect", () => {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
+    // who asks to listen now gets no answer: the start would wait for it for ever, and send events meanwhile
+    if (app === null) process.exit(0);
     close();
   });
   try {

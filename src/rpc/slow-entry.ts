@@ -7,7 +7,7 @@ const freeFaults = 3;
 /** Milliseconds more that a connection waits for each further one that broke HTTP/2, and the most that it waits. */
 const stepMs = 50;
 const mostWaitMs = 1_000;
-/** A network without faults for so long is like any other. Milliseconds. */
+/** A network without faults for so long is like any other, and one with no more than the free ones in that time never waits. Milliseconds. */
 const forgetMs = 10_000;
 /** Networks that are remembered. */
 const mostNetworks = 1_000;
@@ -30,7 +30,8 @@ export function admitFloodersSlowly(server: Http2Server, slow: (network: string)
 
   const faultsOf = (network: string) => {
     const { count = 0, lastAt = 0 } = faults.get(network) ?? {};
-    return performance.now() - lastAt > forgetMs ? 0 : count;
+    const quietMs = performance.now() - lastAt;
+    return { count: quietMs > forgetMs ? 0 : count, quietMs };
   };
 
   server.on("session", (session) => networks.set(session, networkOf(session.socket.remoteAddress ?? "")));
@@ -38,11 +39,12 @@ export function admitFloodersSlowly(server: Http2Server, slow: (network: string)
     // a connection that was lost is no fault, and a proxy that checks with HTTP/1 is no flooder
     if (syscall !== undefined || errno === badClientMagic || code === endedWithCode) return;
     const network = networks.get(session) ?? "";
-    const count = faultsOf(network) + 1;
+    const { count: before, quietMs } = faultsOf(network);
+    const count = Math.max(0, before - (quietMs * freeFaults) / forgetMs) + 1;
     // the last one to be at fault stands last
     faults.delete(network);
     faults.set(network, { count, lastAt: performance.now() });
-    if (count === freeFaults + 1) slow(network);
+    if (before <= freeFaults && count > freeFaults) slow(network);
     const [oldest = ""] = faults.keys();
     if (faults.size > mostNetworks) faults.delete(oldest);
   });
@@ -53,7 +55,7 @@ export function admitFloodersSlowly(server: Http2Server, slow: (network: string)
     const admit = () => {
       for (const listener of admitting) listener.call(server, socket);
     };
-    const beyond = faultsOf(networkOf(socket.remoteAddress ?? "")) - freeFaults;
+    const beyond = faultsOf(networkOf(socket.remoteAddress ?? "")).count - freeFaults;
     if (beyond <= 0) return admit();
     const ignore = () => {};
     socket.on("error", ignore);

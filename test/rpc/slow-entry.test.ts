@@ -1,5 +1,8 @@
+import { EventEmitter } from "node:events";
+import type { Http2Server } from "node:http2";
 import { connect, type Socket } from "node:net";
-import { afterEach, beforeEach, expect, it } from "@jest/globals";
+import { afterEach, beforeEach, expect, it, jest } from "@jest/globals";
+import { admitFloodersSlowly } from "../../src/rpc/slow-entry.ts";
 import { flag, frameType, h2Frame, headersOf, hpack, opening } from "./raw-peers.ts";
 import { startEdges } from "./stand-ins.ts";
 
@@ -146,6 +149,30 @@ it.each(Object.entries(unanswerable))(
   async (_what, headers) => {
     await sendAway(flooder, farTooLongFor(headers));
     await stillServes();
+  },
+);
+
+it.each([
+  { everyMs: 4_000, warned: [] },
+  { everyMs: 1_000, warned: ["203.0.113.7"] },
+])(
+  "F-37 a network whose connections break every $everyMs ms for an hour: warned of are $warned",
+  ({ everyMs, warned }) => {
+    const now = jest.spyOn(performance, "now").mockReturnValue(0);
+    try {
+      const server = new EventEmitter();
+      const slow: string[] = [];
+      admitFloodersSlowly(server as Http2Server, (network) => void slow.push(network));
+      for (let at = 0; at < 3_600_000; at += everyMs) {
+        now.mockReturnValue(at);
+        const session = { socket: { remoteAddress: "203.0.113.7" } };
+        server.emit("session", session);
+        server.emit("sessionError", new Error("broken"), session);
+      }
+      expect(slow).toEqual(warned);
+    } finally {
+      now.mockRestore();
+    }
   },
 );
 

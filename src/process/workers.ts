@@ -115,11 +115,11 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       hearing.delete(worker);
       listening.delete(worker);
       ready.delete(worker);
-      letOthersListen(worker);
       if (stopping) return;
       // a new worker would fail on the same configuration
       if (code === exitConfig) return stop(exitConfig);
       if (!wasUp && code === 1 && waiting > 0) return stop(1);
+      letOthersListen(worker);
       pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);
       log.error({ pid: worker.process.pid, exitCode: code, signal }, `a worker died; starting another in ${pause} ms`);
       setTimeout(() => {

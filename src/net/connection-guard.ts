@@ -1,11 +1,22 @@
 import type { Server as HttpServer } from "node:http";
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
-import type { Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 
 /** A peer has this long to begin to speak, to send its whole request and to take its answer. Milliseconds. */
 export const PATIENCE_MS = 10_000;
 const sweepMs = 1_000;
+
+/** On one listener of one process: a caller needs a handful, and each costs little while it is idle. */
+const mostConnections = 4_096;
+
+/**
+ * Closes connections beyond the limit. A worker process would hand them back to its primary, which passes them on to the next one: for ever,
+ * and as fast as they can, where all of them are full.
+ */
+export function limitConnections(server: Server, most = mostConnections): void {
+  Object.assign(server, { maxConnections: most, dropMaxConnection: true });
+}
 
 /** How many compactions apart streams are looked through: what is gone must not be kept for long. */
 const leastStreams = 256;

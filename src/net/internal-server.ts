@@ -1,11 +1,8 @@
 import { createServer as createHttpServer, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
-import { guardHttp1, PATIENCE_MS } from "./connection-guard.ts";
+import { guardHttp1, limitConnections, PATIENCE_MS } from "./connection-guard.ts";
 import { refuseExpectations } from "./strict-http.ts";
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts";
-
-/** In one process; each costs little while it is idle. */
-const maxConnections = 4_096;
 
 /** An HTTP/1.1 server for the internal port, with limits and TLS, that answers nothing yet. @throws StartRefused: the TLS files cannot be used */
 export function createInternalServer(tls: TlsFiles | null): Server {
@@ -21,7 +18,7 @@ export function createInternalServer(tls: TlsFiles | null): Server {
   const server = tls === null ? createHttpServer(limits) : createTlsServer(tls, limits);
   // silence on the socket: longer than any call
   server.setTimeout(90_000);
-  server.maxConnections = maxConnections;
+  limitConnections(server);
   guardHttp1(server);
   refuseExpectations(server);
   return server;

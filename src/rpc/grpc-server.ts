@@ -13,7 +13,7 @@ import {
 import { HealthImplementation, service as healthService } from "grpc-health-check";
 import type { Config } from "../config/config.ts";
 import { addressOf } from "../net/address.ts";
-import { guardHttp2, PATIENCE_MS } from "../net/connection-guard.ts";
+import { guardHttp2, limitConnections, PATIENCE_MS } from "../net/connection-guard.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
@@ -44,8 +44,6 @@ export interface GrpcServer extends TlsListener {
 const minute = 60_000;
 
 const maxStreams = 200;
-/** In one process; a caller needs a handful. */
-const maxConnections = 4_096;
 
 const limits = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -113,7 +111,7 @@ export async function startGrpcServer(
   serveUnaryDirectly(http2Servers, edge, openedIn(server));
   readHeadersStrictly(http2Servers);
   for (const http2Server of http2Servers) {
-    http2Server.maxConnections = maxConnections;
+    limitConnections(http2Server);
     guardHttp2(http2Server);
     admitFloodersSlowly(http2Server, (network) =>
       ctx.log.warn({ network }, "connections that break HTTP/2 come from this network: further ones are let in slowly"),

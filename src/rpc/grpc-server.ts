@@ -70,7 +70,8 @@ const http2Options: SecureServerOptions & { streamResetBurst: number; streamRese
   streamResetBurst: 2 * maxStreams,
   streamResetRate: 30,
   maxSessionInvalidFrames: 100,
-  maxSessionRejectedStreams: 50,
+  // those that follow at once are refused, because for Node the cancelled ones are not gone yet
+  maxSessionRejectedStreams: 2 * maxStreams,
   maxSettings: 16,
   handshakeTimeout: PATIENCE_MS,
 };

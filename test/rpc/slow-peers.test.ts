@@ -1,5 +1,6 @@
 import { type ClientHttp2Stream, connect } from "node:http2";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
@@ -152,6 +153,31 @@ describe("hostile HTTP/2", () => {
     await attacker.closed;
     expect(typesOf(attacker.received())).toContain(frameType.goaway);
     expect(await answers("gRPC")).toBeLessThan(10_000);
+  });
+
+  test("F-37 a client that cancels all its calls at once, and some that waited for their turn, keeps its connection", async () => {
+    const client = await openPeer(edges.grpc.port);
+    const block = hpack([...headersOf(deleteUser), ["authorization", "Bearer all"]]);
+    const ids = (first: number, count: number) => Array.from({ length: count }, (_, n) => 2 * (first + n) + 1);
+    const begin = (id: number) => h2Frame(frameType.headers, flag.endHeaders, id, block);
+    const cancel = (id: number) => h2Frame(frameType.rst, 0, id, Buffer.from([0, 0, 0, 8]));
+    const served = async (count: number) => {
+      client.socket.write(h2Frame(frameType.ping, 0, 0, Buffer.alloc(8)));
+      const closed = client.closed.then(() => "closed");
+      const answers = () => typesOf(client.received()).filter((type) => type === frameType.ping).length;
+      while (answers() < count) {
+        if ((await Promise.race([closed, sleep(10)])) === "closed") throw new Error("the connection was cut");
+      }
+    };
+    client.socket.write(opening);
+    await served(1);
+    const confirmed = h2Frame(frameType.settings, 1, 0);
+    client.socket.write(Buffer.concat([confirmed, ...ids(0, 200).map(begin)]));
+    await served(2);
+    const waited = ids(200, 100);
+    client.socket.write(Buffer.concat([...ids(0, 200).map(cancel), ...waited.map(begin), ...waited.map(cancel)]));
+    await served(3);
+    client.socket.destroy();
   });
 
   test("F-38 endless CONTINUATION frames end the connection", async () => {

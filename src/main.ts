@@ -2,12 +2,17 @@ import cluster from "node:cluster";
 import { enableCompileCache } from "node:module";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { isatty } from "node:tty";
 import { setFlagsFromString } from "node:v8";
 import { onStopSignal } from "./process/stop-signals.ts";
 
 // while the rest is loaded nothing has to be finished; a worker is ended by its primary
 const [command = "serve"] = process.argv.slice(2);
-if (command === "serve" && cluster.isPrimary) onStopSignal(() => process.exit(0));
+if (command === "serve" && cluster.isPrimary) {
+  onStopSignal(() => process.exit(0));
+  // it asks to read files again, none of which has been read; a terminal that closes means it as an end
+  if (!isatty(0)) process.on("SIGHUP", () => undefined);
+}
 
 // what was compiled at an earlier start: a start takes a fifth less time and memory. Without permission to write it does without.
 enableCompileCache(path.join(import.meta.dirname, "../node_modules/.cache/compiled"));

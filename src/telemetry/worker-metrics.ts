@@ -78,8 +78,11 @@ class Collection {
 export function answerForAllWorkers(): void {
   const collections = new Map<number, Collection>();
   const ended = new EndedCounters();
+  /** The others are still being loaded: they have counted nothing, and would answer late. */
+  const heardOf = new Set<number>();
   let last = 0;
   cluster.on("message", (worker, message: unknown) => {
+    heardOf.add(worker.id);
     if (!isMessage(message)) return;
     if (message.type === "own metrics") {
       ended.note(worker.id, message.metrics);
@@ -88,7 +91,7 @@ export function answerForAllWorkers(): void {
     if (message.type !== "all metrics?") return;
     const { question } = message;
     const id = ++last;
-    const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected());
+    const asked = Object.values(cluster.workers ?? {}).filter((each) => each?.isConnected() && heardOf.has(each.id));
     const collection = new Collection(
       asked.map((each) => each?.id ?? 0),
       ended,
@@ -102,12 +105,13 @@ export function answerForAllWorkers(): void {
     for (const each of asked) each?.send({ type: "own metrics?", collection: id } satisfies Message, ignore);
   });
   cluster.on("exit", (worker) => {
+    heardOf.delete(worker.id);
     ended.end(worker.id);
     for (const collection of collections.values()) collection.add(worker.id, null);
   });
 }
 
-/** Called first of all in a worker, which may be asked before it is up. @param registry null: nothing is measured yet */
+/** Called first of all in a worker, which is asked once it has said anything to the primary. @param registry null: nothing is measured yet */
 export function answerForWorker(registry: () => Registry | null): void {
   process.on("message", async (message: unknown) => {
     if (!isMessage(message) || message.type !== "own metrics?") return;

@@ -178,7 +178,8 @@ it("C-07 answers /healthz from the first moment and obeys SIGTERM while the data
   expect((await service.ended)[0]).toBe(0);
 });
 
-it.each(["SIGTERM", "SIGINT"])("C-07 obeys %s while its own files are still loaded", async (signal) => {
+/** @returns the environment in which the service gets a signal while its own files are still loaded */
+function signalledEarly(signal: string): Record<string, string> {
   const hooks = `
     import { registerHooks } from "node:module";
     const load = (url, context, next) => {
@@ -186,9 +187,20 @@ it.each(["SIGTERM", "SIGINT"])("C-07 obeys %s while its own files are still load
       return next(url, context);
     };
     registerHooks({ load });`;
-  const service = await start({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hooks)}` });
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hooks)}` };
+}
+
+it.each(["SIGTERM", "SIGINT"])("C-07 obeys %s while its own files are still loaded", async (signal) => {
+  const service = await start(signalledEarly(signal));
   expect(await service.ended).toEqual([0, null]);
   expect(service.output).toBe("");
+});
+
+it("C-19 SIGHUP while its own files are still loaded ends nothing", async () => {
+  const service = await start(signalledEarly("SIGHUP"));
+  await up(service);
+  service.child.kill("SIGTERM");
+  expect(await service.ended).toEqual([0, null]);
 });
 
 it("C-07 answers /healthz and /readyz without a gap from the first answer until it is ready, on new connections", async () => {

@@ -23,6 +23,9 @@ export interface OutboundAnswer {
 /** Why a call did not bring an answer. For the log alone: who registered the URL learns nothing about this network. */
 export class OutboundFailure extends Error {}
 
+/** It passes: nothing answers there at the moment, or the host says itself that it cannot. */
+export class HostAway extends OutboundFailure {}
+
 interface Address {
   readonly address: string;
   readonly family: number;
@@ -71,7 +74,7 @@ export function isPublicAddress(address: string): boolean {
  * Calls a URL that a client registered (key sets, logos, back-channel logout), guarded against being sent into this network: https
  * only, no redirects followed, the name resolved once and only to public addresses, the connection made to what was resolved.
  * @param allowedHosts OUTBOUND_ALLOWED_HOSTS: exempt from the first and the third
- * @throws OutboundFailure when the call was refused, too slow, the answer too long, or there was none
+ * @throws OutboundFailure when the call was refused, too slow or the answer too long; HostAway when there was none
  */
 export async function outboundFetch(
   allowedHosts: readonly string[],
@@ -97,7 +100,7 @@ export async function outboundFetch(
     return await Promise.race([send(target, https, addresses, call, maxBytes, signal), late]);
   } catch (error) {
     if (error instanceof OutboundFailure) throw error;
-    throw new OutboundFailure("the host could not be called", { cause: error });
+    throw new HostAway("the host could not be called", { cause: error });
   }
 }
 

@@ -1,7 +1,8 @@
 import { type CryptoKey, compactVerify, createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
-import { outboundFetch } from "../../net/outbound.ts";
+import { AuthError } from "../../errors.ts";
+import { HostAway, outboundFetch } from "../../net/outbound.ts";
 import { publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { ForeignJwt } from "../../token/foreign-jwt.ts";
@@ -20,6 +21,8 @@ interface PublishedKeys {
   freshUntil: number;
   usableUntil: number;
   nextFetchAt: number;
+  /** The last fetch found its host away: what is signed by a key that is not known may be right. */
+  away: boolean;
   fetching: Promise<void> | null;
 }
 
@@ -29,7 +32,10 @@ export class ClientKeys {
   readonly #registered = new WeakMap<object, LocalJWKSet>();
   readonly #published = new LRUCache<string, PublishedKeys>({ max: 1_000 });
 
-  /** Is this signed by a key of the client, the one its `kid` names where it names one? */
+  /**
+   * Is this signed by a key of the client, the one its `kid` names where it names one?
+   * @throws AuthError unavailable: it cannot be told while the host of the client's keys is away
+   */
   async verify(ctx: Context, client: Client, jwt: ForeignJwt): Promise<boolean> {
     const { jwks, jwks_uri: uri } = client.metadata;
     if (jwks !== undefined) {
@@ -42,17 +48,22 @@ export class ClientKeys {
     }
     if (uri === undefined) return false;
     const published = await this.#current(ctx, client.clientId, uri);
-    const outcome = published.keys === null ? "unknown key" : await check(published.keys, jwt);
-    if (outcome !== "unknown key" || ctx.clock.now() < published.nextFetchAt) return outcome === "signed";
-    await this.#fetch(ctx, client.clientId, uri, published);
-    return published.keys !== null && (await check(published.keys, jwt)) === "signed";
+    let outcome = await checkPublished(published, jwt);
+    if (outcome === "unknown key" && ctx.clock.now() >= published.nextFetchAt) {
+      await this.#fetch(ctx, client.clientId, uri, published);
+      outcome = await checkPublished(published, jwt);
+    }
+    if (outcome === "unknown key" && published.away) {
+      throw new AuthError("unavailable", "the host of the client's key set is away", { retryAfter: cooldown / 1000 });
+    }
+    return outcome === "signed";
   }
 
   async #current(ctx: Context, clientId: string, uri: string): Promise<PublishedKeys> {
     const name = `${clientId}\n${uri}`;
     let published = this.#published.get(name);
     if (published === undefined) {
-      published = { keys: null, freshUntil: 0, usableUntil: 0, nextFetchAt: 0, fetching: null };
+      published = { keys: null, freshUntil: 0, usableUntil: 0, nextFetchAt: 0, away: false, fetching: null };
       this.#published.set(name, published);
     }
     const now = ctx.clock.now();
@@ -70,9 +81,12 @@ export class ClientKeys {
       .then(
         ({ keys, maxAge }) => {
           const now = ctx.clock.now();
-          Object.assign(published, { keys, freshUntil: now + maxAge, usableUntil: now + usableFor });
+          Object.assign(published, { keys, freshUntil: now + maxAge, usableUntil: now + usableFor, away: false });
         },
-        (error: unknown) => ctx.log.warn({ client_id: clientId, err: error }, "the client's key set was not fetched"),
+        (error: unknown) => {
+          published.away = error instanceof HostAway;
+          ctx.log.warn({ client_id: clientId, err: error }, "the client's key set was not fetched");
+        },
       )
       .finally(() => {
         published.nextFetchAt = ctx.clock.now() + cooldown;
@@ -85,6 +99,7 @@ export class ClientKeys {
 async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
   const headers = { accept: "application/jwk-set+json, application/json" };
   const { status, headers: answered, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
+  if (status >= 500 || status === 429) throw new HostAway(`the host answered ${status}`);
   if (status !== 200) throw new Error(`the host answered ${status}`);
   // without a byte order mark, which some programs write
   const set = JSON.parse(new TextDecoder().decode(body)) as { keys?: unknown } | null;
@@ -108,7 +123,13 @@ function keySetOf(keys: readonly JWK[]): LocalJWKSet {
   });
 }
 
-async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<"signed" | "not signed" | "unknown key"> {
+type Outcome = "signed" | "not signed" | "unknown key";
+
+async function checkPublished({ keys }: PublishedKeys, jwt: ForeignJwt): Promise<Outcome> {
+  return keys === null ? "unknown key" : check(keys, jwt);
+}
+
+async function check(keys: LocalJWKSet, jwt: ForeignJwt): Promise<Outcome> {
   const { kid } = jwt.header;
   const header = { alg: jwt.alg, ...(kid === undefined ? {} : { kid: kid as string }) };
   try {

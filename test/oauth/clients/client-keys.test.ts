@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { exportSPKI } from "jose";
-import { startApp, type TestApp } from "../../support/app.ts";
+import { freePorts, startApp, type TestApp } from "../../support/app.ts";
 import { getTokens, introspect, portal, postForm, postJson, refresh, signUp } from "../../support/flow.ts";
 import {
   assertionOf,
@@ -454,8 +454,22 @@ describe("jwks_uri", () => {
       grant_types: ["client_credentials"],
       scope: "read",
     });
-    const kinds = ["rotating", "storm", "redirect", "large", "slow", "html", "private", "stale", "mixed", "marked"];
-    app = await startApp({ OUTBOUND_ALLOWED_HOSTS: host.host }, [
+    const kinds = [
+      "rotating",
+      "storm",
+      "redirect",
+      "large",
+      "slow",
+      "html",
+      "private",
+      "stale",
+      "mixed",
+      "marked",
+      "away",
+    ];
+    const [nobody] = await freePorts(1);
+    app = await startApp({ OUTBOUND_ALLOWED_HOSTS: `${host.host},127.0.0.1:${nobody}` }, [
+      remote("nobody", `http://127.0.0.1:${nobody}/jwks`),
       ...kinds.map((kind) => remote(kind, `${host.url}/${kind}`)),
       remote("loopback", `${guarded.url}/jwks`),
       remote("loopback-tls", `https://${guarded.host}/jwks`),
@@ -527,10 +541,30 @@ describe("jwks_uri", () => {
     app.clock.shift = 1_000_000;
     expect(await ask("stale", key)).toBe(200);
     app.clock.shift = 3_700_000;
-    expect(await ask("stale", key)).toBe(401);
+    expect(await ask("stale", key)).toBe(503);
     answer = "keys";
     app.clock.shift = 3_710_000;
     expect(await ask("stale", key)).toBe(200);
+  });
+
+  it("a client is not refused for good while the host of its keys is away, nor are its tries counted", async () => {
+    answer = "away";
+    for (let n = 0; n < 300; n++) expect(await ask("away", key)).toBe(503);
+    // nothing listens there
+    expect(await ask("nobody", key)).toBe(503);
+    answer = "keys";
+    app.clock.shift = 5_100;
+    expect(await ask("away", key)).toBe(200);
+    // a key that may have been published meanwhile
+    answer = "away";
+    app.clock.shift = 10_300;
+    expect(await ask("away", next)).toBe(503);
+    expect(await ask("away", key)).toBe(200);
+    answer = "keys";
+    published = [next];
+    app.clock.shift = 15_500;
+    expect(await ask("away", next)).toBe(200);
+    expect(await ask("away", key)).toBe(401);
   });
 
   it.each([

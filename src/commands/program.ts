@@ -88,7 +88,11 @@ async function outcomeOf(error: unknown): Promise<{ status: number; code: string
     const waiting = `the database needs migrations (${error.names.join(", ")})`;
     return { status: exit.failed, code: "pending_migrations", message: `${waiting}: run \`npm run auth -- migrate\`` };
   }
-  if (error instanceof AuthError) return { status: exit.failed, code: error.code, message: error.description };
+  if (error instanceof AuthError) {
+    // who runs commands may know where the database is
+    const cause = error.code === "unavailable" && error.cause instanceof Error ? `: ${error.cause.message}` : "";
+    return { status: exit.failed, code: error.code, message: error.description + cause };
+  }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { status: exit.failed, code: "internal", message: text };
 }

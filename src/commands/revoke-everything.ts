@@ -16,7 +16,7 @@ export function addRevokeEverythingCommand(program: Command, runtime: Runtime): 
       const { keys, rows } = await withContext(runtime, (ctx) => revokeEverything(ctx, told));
       outputOf(runtime, options).print({ distrustedKeys: keys, deletedRows: rows }, () =>
         [
-          `${keys} signing keys are distrusted and replaced, ${rows} sessions, codes and links deleted.`,
+          `${keys} signing keys are distrusted and new ones sign, ${rows} sessions, codes and links deleted.`,
           "Replicas accept no token that was issued before. After a restore, restart every verifier: it may have cached the old keys.",
         ].join("\n"),
       );

@@ -28,9 +28,15 @@ export function readListener(read: Reader, prefix: "HTTP" | "GRPC" | "INTERNAL_H
 /** Each listener needs a port of its own. */
 export function checkPorts(read: Reader, listeners: readonly (readonly [VariableName, Listener])[]): void {
   const seen = new Map<number, string>();
+  const named = new Set(listeners.map(([, { port }]) => port));
   for (const [variable, { port }] of listeners) {
     const other = seen.get(port);
-    if (other !== undefined) read.problem(variable, `is ${port}, as ${other} is`, String(port + 10));
+    if (other !== undefined) {
+      let free = port + 10;
+      while (named.has(free)) free += 10;
+      named.add(free);
+      read.problem(variable, `is ${port}, as ${other} is`, String(free));
+    }
     seen.set(port, variable);
   }
 }
@@ -91,7 +97,9 @@ export function isOrigin(text: string): boolean {
 export function readTrustProxy(read: Reader): string[] {
   const networks = read.list("TRUST_PROXY");
   for (const network of networks) {
-    if (!isNetwork(network)) read.problem("TRUST_PROXY", `${JSON.stringify(network)} is no address or network`);
+    if (isNetwork(network)) continue;
+    const wrong = /\/0+$/.test(network) ? "is every address: anybody could name any other" : "is no address or network";
+    read.problem("TRUST_PROXY", `${JSON.stringify(network)} ${wrong}`);
   }
   return networks;
 }

@@ -22,7 +22,7 @@ export function readPasskeys(read: Reader, issuer: string): PasskeyParty | null 
     }
   }
   if (isIP(hostname.replace(/^\[|\]$/g, "")) !== 0) {
-    const none = "an issuer whose host is an IP address has no passkeys";
+    const none = "an issuer whose host is an IP address has no passkeys: leave it out, or give ISSUER a host name";
     if (rpId !== hostname) read.problem("PASSKEY_RP_ID", none);
     if (others.length > 0) read.problem("PASSKEY_ORIGINS", none);
     return null;

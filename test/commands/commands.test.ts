@@ -28,6 +28,17 @@ describe("the command line", () => {
     ]);
   });
 
+  it("names the database that does not answer", async () => {
+    const env = {
+      DATABASE_URL: "mysql://auth:secret@127.0.0.1:1/auth",
+      KEY_ENCRYPTION_KEY: Buffer.alloc(32, 3).toString("base64"),
+    };
+    const { status, stderr } = await program.run(["key", "list"], { env });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/temporarily unavailable: .*127\.0\.0\.1:1/);
+    expect(stderr).not.toContain("secret");
+  });
+
   it.each([
     ["--help"],
     ...["serve", "migrate", "client add", "client list", "client show", "client disable", "client rotate-secret"].map(

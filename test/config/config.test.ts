@@ -29,7 +29,26 @@ function wrongOf(env: Record<string, string>): string[] {
   }
 }
 
+/** @returns what is said of this environment, one problem a line */
+function saidOf(env: Record<string, string>): string {
+  try {
+    readConfig(env);
+    return "";
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.problems.join("\n");
+  }
+}
+
 describe("configuration", () => {
+  it("proposes what helps", () => {
+    const onePort = saidOf({ HTTP_PORT: "9092", GRPC_PORT: "9092", INTERNAL_HTTP_PORT: "9092" });
+    expect([...onePort.matchAll(/_PORT=(\d+)/g)].map(([, port]) => port)).toEqual(["9102", "9112"]);
+    expect(saidOf({ TRUST_PROXY: "0.0.0.0/0" })).toContain('"0.0.0.0/0" is every address');
+    const address = { ...production, ISSUER: "https://192.0.2.1", PASSKEY_RP_ID: "example.com" };
+    expect(saidOf(address)).toContain("leave it out, or give ISSUER a host name");
+  });
+
   it("is documented as it is declared: npm run docs:configuration", () => {
     const page = readFileSync(new URL("docs/configuration.md", root), "utf8");
     expect(words(page)).toBe(words(configurationPage()));

@@ -33,4 +33,8 @@ for (const output of [stdout, stderr]) {
   });
 }
 const status = await runCommandLine(process.argv.slice(2), { env, stdin, stdout, stderr });
-if (status !== 0) process.exitCode = status;
+if (status !== 0) {
+  process.exitCode = status;
+  // a worker that cannot start has nothing more to hear from its primary
+  process.channel?.unref();
+}

@@ -116,8 +116,8 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
       listening.delete(worker);
       ready.delete(worker);
       if (stopping) return;
-      // a new worker would fail on the same configuration
-      if (code === exitConfig) return stop(exitConfig);
+      // a new worker would fail on the same configuration; once the service was up, the others go on with the one that they have read
+      if (code === exitConfig && waiting > 0) return stop(exitConfig);
       if (!wasUp && code === 1 && waiting > 0) return stop(1);
       letOthersListen(worker);
       pause = performance.now() - startedAt > settledMs ? firstPauseMs : Math.min(pause * 2, longestPauseMs);

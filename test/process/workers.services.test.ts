@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { createConnection } from "mysql2/promise";
@@ -271,6 +273,41 @@ it("a worker that takes the place of a dead one gets no request before it is rea
       await sleep(10);
     }
     expect([...statuses]).toEqual([200]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+it("a worker that finds a file broken ends, the others go on, and another one serves once the file is mended", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "auth-workers-"));
+  const file = path.join(folder, "clients.json");
+  writeFileSync(file, "[]");
+  const { metricsUrl, child, output, workers } = await startWorkers({ CLIENTS_FILE: file });
+  const readiness = async () => {
+    // a connection that was passed to one that was killed is never answered
+    const options = { headers: { connection: "close" }, signal: AbortSignal.timeout(5_000) };
+    return (await fetch(metricsUrl.replace("/metrics", "/readyz"), options).catch(() => null))?.status;
+  };
+  try {
+    await until(() => output().includes("Next:"));
+    const [lost = 0, left = 0] = workers();
+    writeFileSync(file, "[ {");
+    process.kill(lost, "SIGKILL");
+    // it is tried more than once
+    await until(() => output().split("a worker died").length > 3);
+    expect(output()).toContain("CLIENTS_FILE");
+    expect(child.exitCode).toBeNull();
+    expect(await readiness()).toBe(200);
+    writeFileSync(file, "[]");
+    // the one that never ended: from now on new ones alone answer
+    process.kill(left, "SIGKILL");
+    await until(() => !workers().includes(left));
+    let status = await readiness();
+    for (let tries = 0; tries < 600 && status !== 200; tries++) {
+      await sleep(100);
+      status = await readiness();
+    }
+    expect(status).toBe(200);
   } finally {
     child.kill("SIGKILL");
   }

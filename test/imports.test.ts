@@ -52,6 +52,7 @@ const everywhere = [
   "deadline",
   "errors",
   "events",
+  "garbage",
   "limits",
   "nearest",
   "request-limit",
@@ -96,6 +97,7 @@ const allowed: Record<string, readonly string[]> = {
   call: [],
   deadline: [],
   nearest: [],
+  garbage: [],
   // implementations of the store and of the events' publisher
   database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "deadline", "net"],
   kafka: ["store", "errors", "events", "clock", "deadline", "telemetry", "gen"],

@@ -26,6 +26,11 @@ export class OutboundFailure extends Error {}
 /** It passes: nothing answers there at the moment, or the host says itself that it cannot. */
 export class HostAway extends OutboundFailure {}
 
+/** @throws HostAway: a fault that passes is no answer */
+export function refuseFault({ status }: Pick<OutboundAnswer, "status">): void {
+  if (status >= 500 || status === 429) throw new HostAway(`the host answered ${status}`);
+}
+
 interface Address {
   readonly address: string;
   readonly family: number;

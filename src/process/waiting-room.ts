@@ -1,19 +1,12 @@
-import type { RequestListener, Server } from "node:http";
+import type { RequestListener } from "node:http";
 import type { Config } from "../config/config.ts";
-import { createInternalServer } from "../net/internal-server.ts";
+import { createInternalServer, type WaitingServer } from "../net/internal-server.ts";
 
 export interface WaitingRoom {
   /** The reason that `/readyz` gives. */
   reason: string;
   /** Null: nothing is listened at. */
-  readonly waiting: {
-    readonly server: Server;
-    /**
-     * From now on the server answers with this, and is no longer closed here. It goes on listening: no connection is refused, and none that
-     * the primary of a cluster is passing to this process at that moment is lost.
-     */
-    handOver(answer: RequestListener): void;
-  } | null;
+  readonly waiting: WaitingServer | null;
   close(): Promise<void>;
 }
 

@@ -54,7 +54,7 @@ export async function serveWithWorkers(settings: Settings, up: () => void): Prom
   const ready = new Set<Worker>();
   const firstWaits = Promise.withResolvers<void>();
 
-  /** What the preparation waits for, as every worker's waiting room says it. */
+  /** What the preparation waits for, as the waiting room says it. */
   let reason = "starting";
   const room = {
     get reason() {

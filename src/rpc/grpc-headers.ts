@@ -1,9 +1,8 @@
 import { constants, type Http2Server, type Http2Session, type IncomingHttpHeaders } from "node:http2";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import { AuthError } from "../errors.ts";
+import { collectGarbage } from "../garbage.ts";
 
 /** All metadata of a call: an access token and what tracing adds. Bytes. */
 export const MAX_METADATA_BYTES = 16 * 1024;
@@ -40,7 +39,6 @@ const maxSeconds = Math.floor((2 ** 31 - 1) / 1000);
  */
 export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void {
   const unconfirmed = new WeakMap<Http2Session, number>();
-  const collectYoung = youngCollector();
   let longBytes = 0;
   for (const http2Server of http2Servers) {
     http2Server.prependListener("stream", ({ session }, headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => {
@@ -49,7 +47,7 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
       if (size > longHeaders) longBytes += size;
       if (longBytes > mostLongHeaders) {
         longBytes = 0;
-        collectYoung();
+        collectGarbage("young");
       }
       if (size > MAX_METADATA_BYTES) {
         for (const name of Object.keys(headers)) if (!/^:|^content-type$/.test(name)) delete headers[name];
@@ -80,14 +78,6 @@ export function readHeadersStrictly(http2Servers: readonly Http2Server[]): void 
 }
 
 const tooLong = () => new Error("calls whose metadata is far too long");
-
-/** @returns frees what is young and no longer used, within a few milliseconds */
-function youngCollector(): () => void {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as (options: { type: "minor" }) => void;
-  setFlagsFromString("--no-expose-gc");
-  return () => collect({ type: "minor" });
-}
 
 /** @throws AuthError invalid_request; ConnectError RESOURCE_EXHAUSTED */
 export function refuseMarked(metadata: Metadata): void {

@@ -9,7 +9,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { closerOf } from "../net/close-http.ts";
-import { createInternalServer } from "../net/internal-server.ts";
+import { createInternalServer, type WaitingServer } from "../net/internal-server.ts";
 import { duplicateHeader } from "../net/strict-http.ts";
 import type { TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
@@ -32,13 +32,8 @@ export interface InternalListenerOptions {
   readonly port: number;
   readonly tls: Config["internalTls"];
   readonly ready: () => Promise<{ ready: boolean; reason?: string }>;
-  /** The server of this process that listens there already, and answers by itself until it is given what answers from then on. */
+  /** The server of this process that listens there already. */
   readonly waiting?: WaitingServer | null;
-}
-
-export interface WaitingServer {
-  readonly server: Server;
-  handOver(answer: RequestListener): void;
 }
 
 export interface InternalListener extends TlsListener {

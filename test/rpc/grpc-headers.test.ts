@@ -10,6 +10,7 @@ import {
   h2Frame,
   headersOf,
   hpack,
+  inFrames,
   opening,
   openPeer,
   RawGrpc,
@@ -153,14 +154,9 @@ describe("frames and headers", () => {
 
   test("F-38 a peer that never confirms the settings is sent away after a few calls of 60 KiB of metadata", async () => {
     const block = hpack([...good(), ...Array.from({ length: 4 }, (_, n) => [`x-${n}`, "y".repeat(15_000)] as const)]);
-    const call = (id: number) => {
-      const parts = [0, 1, 2, 3].map((n) => block.subarray(n * 16_384, (n + 1) * 16_384));
-      const types = [frameType.headers, ...Array(3).fill(frameType.continuation)];
-      return Buffer.concat(parts.map((part, n) => h2Frame(types[n], n === 3 ? flag.endHeaders : 0, id, part)));
-    };
     const peer = await openPeer(grpcPort());
     peer.socket.write(opening);
-    for (let id = 1; id < 80 && peer.socket.writable; id += 2) peer.socket.write(call(id));
+    for (let id = 1; id < 80 && peer.socket.writable; id += 2) peer.socket.write(inFrames(id, block));
     await peer.closed;
     const frames = framesOf(peer.received());
     expect(frames.map(({ type }) => type)).toContain(frameType.goaway);

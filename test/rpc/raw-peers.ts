@@ -155,3 +155,20 @@ export const headersOf = (path: string): [string, string][] => [
   ["content-type", "application/grpc"],
   ["te", "trailers"],
 ];
+
+/** A header block in frames of the size that every peer takes. */
+export function inFrames(id: number, block: Buffer): Buffer {
+  const most = 16_384;
+  const parts = Array.from({ length: Math.ceil(block.length / most) }, (_, n) =>
+    block.subarray(n * most, (n + 1) * most),
+  );
+  const frames = parts.map((part, n) =>
+    h2Frame(
+      n === 0 ? frameType.headers : frameType.continuation,
+      n === parts.length - 1 ? flag.endHeaders : 0,
+      id,
+      part,
+    ),
+  );
+  return Buffer.concat(frames);
+}

@@ -3,7 +3,7 @@ import type { Http2Server } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, it, jest } from "@jest/globals";
 import { admitFloodersSlowly } from "../../src/rpc/slow-entry.ts";
-import { flag, frameType, h2Frame, headersOf, hpack, opening } from "./raw-peers.ts";
+import { flag, frameType, h2Frame, headersOf, hpack, inFrames, opening } from "./raw-peers.ts";
 import { startEdges } from "./stand-ins.ts";
 
 let edges: Awaited<ReturnType<typeof startEdges>>;
@@ -64,22 +64,7 @@ const brokenFrame = Buffer.concat([opening, h2Frame(frameType.ping, 0, 0, Buffer
 const farTooLongFor = (headers: [string, string][]) =>
   Buffer.concat([
     opening,
-    ...[1, 3, 5, 7].map((id) => {
-      const long = hpack([...headers, ["x-long", "y".repeat(60_000)]]);
-      const parts = Array.from({ length: Math.ceil(long.length / 16_384) }, (_, n) =>
-        long.subarray(n * 16_384, (n + 1) * 16_384),
-      );
-      return Buffer.concat(
-        parts.map((part, n) =>
-          h2Frame(
-            n === 0 ? frameType.headers : frameType.continuation,
-            n === parts.length - 1 ? flag.endHeaders : 0,
-            id,
-            part,
-          ),
-        ),
-      );
-    }),
+    ...[1, 3, 5, 7].map((id) => inFrames(id, hpack([...headers, ["x-long", "y".repeat(60_000)]]))),
   ]);
 const farTooLong = farTooLongFor(headersOf("/auth.v1.UserService/DeleteUser"));
 

@@ -2,7 +2,7 @@ import { type CryptoKey, compactVerify, createLocalJWKSet, errors, type JWK, typ
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import { HostAway, outboundFetch } from "../../net/outbound.ts";
+import { HostAway, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { ForeignJwt } from "../../token/foreign-jwt.ts";
@@ -98,8 +98,9 @@ export class ClientKeys {
 
 async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
   const headers = { accept: "application/jwk-set+json, application/json" };
-  const { status, headers: answered, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
-  if (status >= 500 || status === 429) throw new HostAway(`the host answered ${status}`);
+  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
+  refuseFault(answer);
+  const { status, headers: answered, body } = answer;
   if (status !== 200) throw new Error(`the host answered ${status}`);
   // without a byte order mark, which some programs write
   const set = JSON.parse(new TextDecoder().decode(body)) as { keys?: unknown } | null;

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { type ImageType, readImage } from "../../net/image.ts";
-import { OutboundFailure, outboundFetch } from "../../net/outbound.ts";
+import { OutboundFailure, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import type { Client } from "../../store/clients.ts";
 import { isUnverified } from "./names.ts";
 
@@ -76,9 +76,9 @@ async function fetchInto(ctx: Context, clientId: string, uri: string, known: Kno
 
 async function load(ctx: Context, uri: string): Promise<Logo> {
   const headers = { accept: "image/svg+xml, image/png, image/webp, image/jpeg" };
-  const { status, body } = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers, maxBytes });
-  // a fault that passes is no answer
-  if (status >= 500 || status === 429) throw new OutboundFailure(`the host answered ${status}`);
+  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers, maxBytes });
+  refuseFault(answer);
+  const { status, body } = answer;
   if (status !== 200) throw new Error(`the host answered ${status}`);
   const read = readImage(body);
   if ("problem" in read) throw new Error(`what the host answered ${read.problem}`);

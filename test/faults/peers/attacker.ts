@@ -2,7 +2,7 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SCRIPTS } from "../../../src/http/pages/scripts.ts";
-import { flag, frame, framesOf, frameType, h2Frame, headersOf, hpack, opening } from "../../rpc/raw-peers.ts";
+import { flag, frame, framesOf, frameType, h2Frame, headersOf, hpack, inFrames, opening } from "../../rpc/raw-peers.ts";
 import type { Attack, Attacked, FloodAttack, SlowAttack } from "./attack.ts";
 
 const health = "/grpc.health.v1.Health/Check";
@@ -30,23 +30,6 @@ const windowOf = (id: number, octets: number) => h2Frame(windowUpdate, 0, id, u3
 const many = (count: number, one: Buffer) => Buffer.concat(Array<Buffer>(count).fill(one));
 /** A frame whose payload does not come with it. */
 const headOf = (type: number, length: number) => h2Frame(type, 0, 1, Buffer.alloc(length)).subarray(0, 9);
-
-/** A header block in frames of the size that every peer takes. */
-function inFrames(id: number, block: Buffer): Buffer {
-  const most = 16_384;
-  const parts = Array.from({ length: Math.ceil(block.length / most) }, (_, n) =>
-    block.subarray(n * most, (n + 1) * most),
-  );
-  const frames = parts.map((part, n) =>
-    h2Frame(
-      n === 0 ? frameType.headers : frameType.continuation,
-      n === parts.length - 1 ? flag.endHeaders : 0,
-      id,
-      part,
-    ),
-  );
-  return Buffer.concat(frames);
-}
 
 /** What a slow peer says at once, and what byte it goes on with. */
 interface Slow {

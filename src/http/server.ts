@@ -1,3 +1,4 @@
+import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import accepts from "@fastify/accepts";
 import cookie from "@fastify/cookie";
@@ -6,7 +7,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, 
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { closerOf } from "../net/close-http.ts";
-import { guardHttp1 } from "../net/connection-guard.ts";
+import { guardHttp1, oneAtATime } from "../net/connection-guard.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { duringRequest } from "../telemetry/request.ts";
@@ -110,12 +111,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     bodyLimit,
     exposeHeadRoutes: false,
     trustProxy: config.trustProxy.length === 0 ? false : [...config.trustProxy],
-    // with the interval below, whatever does not arrive is cut within 15 s
-    requestTimeout: 12_000,
-    connectionTimeout: 30_000,
-    keepAliveTimeout: config.keepAliveTimeoutMs,
-    // Node looks for late headers and bodies every 30 s unless told otherwise
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1_000, maxHeaderSize },
+    serverFactory: (answer) => createGuarded(answer, config),
     routerOptions: { maxParamLength: 200 },
     // requests that arrive while the listener drains are still answered
     return503OnClosing: false,
@@ -127,7 +123,6 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
   const closeHttp = closerOf(app.server);
-  guardHttp1(app.server);
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);
@@ -176,12 +171,28 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   await app.register(async (scope) => {
     addEndpoints(scope, ctx, serverApi);
   });
-  refuseExpectations(app.server);
   await app.listen(config.http);
   return {
     port: (app.server.address() as AddressInfo).port,
     close: () => closeHttp(() => app.close(), closeGraceMs),
   };
+}
+
+function createGuarded(answer: RequestListener, { keepAliveTimeoutMs: keepAliveTimeout }: Config) {
+  const limits = {
+    maxHeaderSize,
+    headersTimeout: 10_000,
+    // with the interval below, whatever does not arrive is cut within 15 s
+    requestTimeout: 12_000,
+    // Node looks for late headers and bodies every 30 s unless told otherwise
+    connectionsCheckingInterval: 1_000,
+    keepAliveTimeout,
+  };
+  const server = createServer(limits, oneAtATime(answer));
+  server.setTimeout(30_000);
+  guardHttp1(server);
+  refuseExpectations(server);
+  return server;
 }
 
 /** Of every answer. One that is data needs no more: no browser renders it. What may be cached says so itself. */

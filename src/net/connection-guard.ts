@@ -1,4 +1,5 @@
-import type { Server as HttpServer } from "node:http";
+import { AsyncResource } from "node:async_hooks";
+import type { Server as HttpServer, RequestListener } from "node:http";
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import type { Server, Socket } from "node:net";
@@ -16,6 +17,34 @@ const mostConnections = 4_096;
  */
 export function limitConnections(server: Server, most = mostConnections): void {
   Object.assign(server, { maxConnections: most, dropMaxConnection: true });
+}
+
+/** On one connection, at once: browsers send none before they have the answer to the last one. */
+const mostWaiting = 100;
+
+/**
+ * Begins the requests of an HTTP/1.1 connection one after another, as their answers have to follow each other (RFC 9112 section 9.3.2). Node
+ * hands over everything that came in one piece, some thousand requests: they would be answered at the same time, before those of anybody
+ * else, and their answers kept until the peer takes them. A connection on which more than a hundred wait is cut.
+ */
+export function oneAtATime(answer: RequestListener): RequestListener {
+  const waiting = new WeakMap<Socket, number>();
+  return (request, response) => {
+    // a response has the connection when those before it are done
+    if (response.socket !== null) return void answer(request, response);
+    const { socket } = request;
+    // the rest of what came is still handed over
+    if (socket.destroyed) return;
+    const ahead = waiting.get(socket) ?? 0;
+    if (ahead >= mostWaiting) return void socket.destroy();
+    waiting.set(socket, ahead + 1);
+    // the answer before it runs in a context of its own
+    const begin = AsyncResource.bind(() => answer(request, response));
+    response.once("socket", () => {
+      waiting.set(socket, (waiting.get(socket) ?? 1) - 1);
+      setImmediate(begin);
+    });
+  };
 }
 
 /** How many compactions apart streams are looked through: what is gone must not be kept for long. */

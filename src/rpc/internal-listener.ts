@@ -9,6 +9,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { closerOf } from "../net/close-http.ts";
+import { oneAtATime } from "../net/connection-guard.ts";
 import { createInternalServer, type WaitingServer } from "../net/internal-server.ts";
 import { duplicateHeader } from "../net/strict-http.ts";
 import type { TlsListener } from "../net/tls-files.ts";
@@ -140,7 +141,7 @@ function createFastify(own: Server): { server: FastifyInstance; answer: RequestL
     return503OnClosing: true,
     forceCloseConnections: "idle",
     serverFactory: (answer) => {
-      made.answer = answer;
+      made.answer = oneAtATime(answer);
       return own;
     },
   });

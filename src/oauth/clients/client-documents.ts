@@ -1,13 +1,15 @@
 import { isDeepStrictEqual } from "node:util";
 import { AuthError } from "../../errors.ts";
-import { isAllowedHost, outboundFetch } from "../../net/outbound.ts";
+import { HostAway, isAllowedHost, type OutboundAnswer, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { readDocumentMetadata } from "./registration.ts";
 
-/** A document is asked for again after its own max-age within these bounds, and after the lower one when it was not to be had (milliseconds). */
+/** A document is asked for again after its own max-age within these bounds, and after the lower one where it cannot be used (milliseconds). */
 const leastAge = 60_000;
 const greatestAge = 3_600_000;
+/** A host that is away is asked again after this (milliseconds). */
+const awayFor = 5_000;
 const maxBytes = 5 * 1024;
 /** What the column holds. */
 const maxLength = 191;
@@ -15,7 +17,8 @@ const maxLength = 191;
 /**
  * Clients whose id is the URL of their metadata (draft-ietf-oauth-client-id-metadata-document), where the operator allows it: brings the stored
  * client, of source `document`, up to date. The operator can disable it like any other.
- * @throws AuthError invalid_client: there is no usable document, and none was known before; rate_limited, unavailable
+ * @throws AuthError invalid_client: there is no usable document, and none was known before; rate_limited; unavailable: so too while the document's
+ * host is away
  */
 export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
   if (!ctx.config.clientIdDocuments || !/^https?:\/\//i.test(clientId)) return;
@@ -31,7 +34,9 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
   if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {
     if (known !== null) return;
     // where the last fetch was good, an operator has removed the client since: its id is free
-    if (failed.has(clientId)) throw refusal("it was not to be had a moment ago");
+    const last = failed.get(clientId);
+    if (last === "away") throw away(ctx, clientId);
+    if (last === "unusable") throw refusal("it was not to be had a moment ago");
   }
   try {
     await (underWay ?? fetchOnce(ctx, clientId));
@@ -46,9 +51,14 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
 function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
   const { askAgainAt, failed, fetching } = ctx.clientDocuments;
   askAgainAt.set(clientId, ctx.clock.now() + leastAge);
-  failed.set(clientId, true);
+  failed.set(clientId, "unusable");
   const work = async () => {
-    const { json, maxAge } = await load(ctx, clientId);
+    const { json, maxAge } = await load(ctx, clientId).catch((error: unknown) => {
+      if (!(error instanceof HostAway)) throw error;
+      failed.set(clientId, "away");
+      askAgainAt.set(clientId, ctx.clock.now() + awayFor);
+      throw away(ctx, clientId);
+    });
     await save(ctx, clientId, json);
     askAgainAt.set(clientId, ctx.clock.now() + maxAge);
     failed.delete(clientId);
@@ -67,11 +77,19 @@ function isDocumentUrl(ctx: OAuthContext, clientId: string): boolean {
   return url.protocol === "https:" || isAllowedHost(ctx.config.outboundAllowedHosts, url);
 }
 
-async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<string, unknown>; maxAge: number }> {
+/** @throws HostAway and other faults of `outboundFetch` */
+async function fetchDocument(ctx: OAuthContext, url: string): Promise<OutboundAnswer> {
   const call = { headers: { accept: "application/json" }, maxBytes };
-  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, url, call).catch((error: unknown) => {
+  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, url, call);
+  refuseFault(answer);
+  return answer;
+}
+
+/** @throws HostAway; AuthError invalid_client */
+async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<string, unknown>; maxAge: number }> {
+  const answer = await fetchDocument(ctx, url).catch((error: unknown) => {
     ctx.log.warn({ client_id: url, err: error }, "the client's metadata document was not fetched");
-    throw refusal("it was not to be had");
+    throw error instanceof HostAway ? error : refusal("it was not to be had");
   });
   if (answer.status !== 200) throw refusal(`its host answered ${answer.status}`);
   // section 4 of the draft: every other type is an error
@@ -114,6 +132,12 @@ async function save(ctx: OAuthContext, clientId: string, json: Record<string, un
   } else if (known.source === "document" && !isDeepStrictEqual(known.metadata, metadata)) {
     await clients.replaceMetadata(clientId, metadata, "document", ctx.clock.now());
   }
+}
+
+function away(ctx: OAuthContext, clientId: string): AuthError {
+  const left = (ctx.clientDocuments.askAgainAt.get(clientId) ?? 0) - ctx.clock.now();
+  const retryAfter = Math.max(1, Math.ceil(left / 1000));
+  return new AuthError("unavailable", "the host of the metadata document that client_id names is away", { retryAfter });
 }
 
 function refusal(reason: string): AuthError {

@@ -156,12 +156,37 @@ describe("a client whose id is the URL of its metadata", () => {
   });
 
   it("C-67 is refused where the host does not answer with it, and is asked again a minute later", async () => {
-    status = 503;
+    status = 404;
     expect(await refusalOf(idOf("late.json"))).toEqual([400, null]);
     status = 200;
     expect(await refusalOf(idOf("late.json"))).toEqual([400, null]);
     app.clock.shift = 61_000;
     expect((await ask(idOf("late.json"))).headers.get("location")).toMatch(/^\/login\?/);
+  });
+
+  it("C-67 is neither taken nor refused while its host is away, and works as soon as that is back", async () => {
+    const gone = await listen((_request, response) => response.end());
+    gone.close();
+    const aways = { 500: idOf("away-500.json"), 429: idOf("away-429.json"), none: `${gone.url}/agent.json` };
+    const at = await startApp({ CLIENT_ID_DOCUMENTS: "1", OUTBOUND_ALLOWED_HOSTS: `${host.host},${gone.host}` });
+    try {
+      for (const [how, clientId] of Object.entries(aways)) {
+        status = Number(how) || 200;
+        for (const time of ["first", "again"]) {
+          const page = await ask(clientId, at);
+          expect([how, time, page.status]).toEqual([how, time, 503]);
+          expect(Number(page.headers.get("retry-after"))).toBeGreaterThan(0);
+        }
+        const refresh = { grant_type: "refresh_token", refresh_token: "x", client_id: clientId };
+        const answer = await postForm(`${at.url}/oauth2/token`, refresh);
+        expect([how, answer.status, answer.headers.get("retry-after")]).toEqual([how, 503, expect.any(String)]);
+      }
+      status = 200;
+      at.clock.shift = 6_000;
+      expect((await ask(aways[500], at)).headers.get("location")).toMatch(/^\/login\?/);
+    } finally {
+      await at.close();
+    }
   });
 
   it("C-67 follows its document by its max-age, keeps the last one while the host is away, and ends when the operator disables it", async () => {
@@ -190,7 +215,7 @@ describe("a client whose id is the URL of its metadata", () => {
     expect((await ask(clientId)).status).toBe(302);
     await removeClient(app.context, clientId);
     await acceptedUntil(async () => (await app.context.clients.find(clientId)) !== null, 1_000);
-    status = 500;
+    status = 404;
     expect(await refusalOf(clientId)).toEqual([400, null]);
     status = 200;
     expect(await refusalOf(clientId)).toEqual([400, null]);

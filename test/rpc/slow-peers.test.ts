@@ -116,7 +116,8 @@ describe("slow and silent peers", () => {
     }, 20_000);
 
     const latencies: number[] = [];
-    while (performance.now() - startedAt < allowedMs + 10_000 && Object.keys(cut).length < names.length) {
+    // those that look up late hear of their end late on a busy machine
+    while (performance.now() - startedAt < 60_000 && Object.keys(cut).length < names.length) {
       latencies.push(await answers("gRPC"), await answers("Connect JSON"));
       await new Promise((resolve) => setTimeout(resolve, 200));
     }

@@ -88,7 +88,7 @@ const allowed: Record<string, readonly string[]> = {
   limits: ["call", "clock", "errors", "store"],
   "request-limit": ["call", "clock", "errors", "limits", "store"],
   telemetry: ["errors"],
-  config: ["net", "store", "token", "nearest"],
+  config: ["net", "store", "token", "nearest", "private-folder"],
   crypto: ["errors", "store", "call"],
   net: ["errors"],
   errors: [],
@@ -98,9 +98,10 @@ const allowed: Record<string, readonly string[]> = {
   deadline: [],
   nearest: [],
   garbage: [],
+  "private-folder": [],
   // implementations of the store and of the events' publisher
-  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "deadline", "net"],
-  kafka: ["store", "errors", "events", "clock", "deadline", "telemetry", "gen"],
+  database: ["store", "errors", "events", "clock", "telemetry", "crypto", "call", "deadline", "net", "private-folder"],
+  kafka: ["store", "errors", "events", "clock", "deadline", "telemetry", "gen", "private-folder"],
   // what an access token is, for the issuer and for the library alike
   token: [],
   verifier: ["token", "gen"],

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { makePrivateFolder } from "../private-folder.ts";
 import { sqliteFileOf } from "./database-url.ts";
 import type { Reader } from "./reader.ts";
 
@@ -51,12 +52,12 @@ function defaultKeyEncryptionKey(read: Reader, production: boolean, databaseUrl:
   const key = randomBytes(32);
   if (read.problems.length > 0) return key;
   try {
-    mkdirSync(dirname(keyFile), { recursive: true, mode: 0o700 });
+    makePrivateFolder(dirname(resolve(keyFile)));
     writeFileSync(keyFile, `${key.toString("base64")}\n`, { mode: 0o600 });
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
     // no directory: the database cannot be there either, and says why
-    if (keyFile !== olderKeyFile && ["EEXIST", "ENOTDIR"].includes(code)) return key;
+    if (keyFile !== olderKeyFile && ["EEXIST", "ENOENT", "ENOTDIR"].includes(code)) return key;
     read.problem("KEY_ENCRYPTION_KEY", `cannot be made in ${keyFile} (${code})`);
   }
   return key;

@@ -1,10 +1,11 @@
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, openSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type Sqlite from "better-sqlite3";
 import { DataSource } from "typeorm";
 import { within } from "../deadline.ts";
 import { StartRefused } from "../errors.ts";
 import { readMysqlUrl } from "../net/mysql-url.ts";
+import { makePrivateFolder } from "../private-folder.ts";
 import { databaseTls } from "./database-tls.ts";
 import { type HostLog, Hosts } from "./hosts.ts";
 import { Initial1790000000000 } from "./migrations/1790000000000-initial.ts";
@@ -135,6 +136,7 @@ function fileProblem(file: string, error: unknown): StartRefused | null {
     EACCES: "this process may not write there",
     EPERM: "this process may not write there",
     EROFS: "the file system is read-only",
+    ENOENT: "its directory cannot be made",
     ENOTDIR: "a part of the path is a file, not a directory",
     EEXIST: "a part of the path is a file, not a directory",
     EISDIR: "it is a directory",
@@ -151,7 +153,7 @@ function fileProblem(file: string, error: unknown): StartRefused | null {
 
 /** SQLite gives `-wal` and `-shm` the mode of the database file. A directory that was there keeps its mode. */
 function makePrivateFile(file: string): void {
-  if (!existsSync(dirname(file))) mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makePrivateFolder(dirname(resolve(file)));
   closeSync(openSync(file, "a", 0o600));
   for (const name of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(name)) chmodSync(name, 0o600);
 }

@@ -1,7 +1,8 @@
 import type { Stats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { chmod, mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import path from "node:path";
+import { makePrivateFolder } from "../private-folder.ts";
 import { eventToJson } from "./encode.ts";
 import type { EventPublisher, Logger } from "./event-publisher.ts";
 import { NONE_HELD, PublishError } from "./event-publisher.ts";
@@ -81,11 +82,10 @@ const isPrivate = ({ mode }: Stats) => (mode & 0o777) === 0o600;
 
 async function openPrivately(file: string): Promise<Opened> {
   const directory = path.dirname(file);
-  const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-  // the umask may have changed the modes given to mkdir and open
-  if (made !== undefined) await chmod(directory, 0o700);
+  makePrivateFolder(directory);
   const handle = await open(file, "a+", 0o600);
   const opened = { handle, stat: await handle.stat() };
+  // the umask may have changed the mode
   if (!isPrivate(opened.stat)) await handle.chmod(0o600);
   if (opened.stat.size === 0) {
     const parent = await open(directory, "r");

@@ -120,6 +120,7 @@ it.each<[string, (folder: string) => string, RegExp]>([
   ["is a directory", asDirectory, /cannot use the file .*db/],
   ["lies below a file", belowFile, /is a file, not a directory/],
   ["is no database", asText, /is no SQLite database/],
+  ["lies where no directory can be made", () => "/proc/none/such/db", /its directory cannot be made/],
 ])("C-83 says what is wrong with a SQLite path that %s", async (_, make, says) => {
   const folder = mkdtempSync(path.join(tmpdir(), "auth-start-"));
   const service = await start({ DATABASE_URL: `sqlite:${make(folder)}` }, folder);
@@ -139,6 +140,8 @@ it("C-83 says that EVENTS_FILE cannot be written, before an event is promised", 
   writeFileSync(path.join(folder, "file"), "");
   const service = await start({ EVENTS_FILE: "file/events.ndjson" }, folder);
   await expectRefused(service, /^EVENTS_FILE: file\/events\.ndjson cannot be written \(E[A-Z]+\)\. Name a file/m);
+  const nowhere = await start({ EVENTS_FILE: "/proc/none/such/events.ndjson" });
+  await expectRefused(nowhere, /^EVENTS_FILE: .* cannot be written \(ENOENT\)/m);
 });
 
 it("C-83 lets one process at a time serve a SQLite file, and another one after it has ended, however that was", async () => {

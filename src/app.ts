@@ -154,7 +154,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
   const { config } = settings;
   const log = overrides.log ?? createLogger(config.logLevel);
   // with several workers, their primary has said it for all of them
-  if (cluster.worker === undefined) warnOfMisspelt(config, log);
+  if (cluster.worker === undefined) warnOfSettings(config, log);
   const room =
     (overrides.waitingRoom ?? true)
       ? await listen("INTERNAL_HTTP", config, () => openWaitingRoom(config))
@@ -348,10 +348,11 @@ async function startListeners(
   return certificates.reload;
 }
 
-function warnOfMisspelt({ misspelt }: Config, log: Logger): void {
+function warnOfSettings({ misspelt, doubtful }: Config, log: Logger): void {
   for (const { name, meant } of misspelt) {
     log.warn({ event: "misspelt_setting", name, meant }, `${name} is no setting: did you mean ${meant}?`);
   }
+  for (const { name, why } of doubtful) log.warn({ event: "doubtful_setting", name }, `${name} ${why}`);
 }
 
 /**
@@ -365,8 +366,8 @@ export async function prepare(
   overrides: Overrides = {},
 ): Promise<void> {
   const log = overrides.log ?? createLogger(settings.config.logLevel);
-  // before the database is waited for: its setting may be the misspelt one
-  warnOfMisspelt(settings.config, log);
+  // before the database is waited for: the setting that names it may be the misspelt one
+  warnOfSettings(settings.config, log);
   await using _ = await openPatiently(settings, { ...overrides, log }, room, (context) =>
     applyConfiguredClients(context, settings.secrets.clients),
   );

@@ -6,6 +6,7 @@ import { checkPorts, type Listener, readCorsOrigins, readIssuer, readListener, r
 import { type Brand, readBrand } from "./brand.ts";
 import { type ClientsFile, readClients } from "./clients-file.ts";
 import { readDatabase, sqliteFileOf } from "./database-url.ts";
+import { type DoubtfulSetting, doubtfulSettings } from "./doubtful.ts";
 import { type KafkaConfig, type KafkaSasl, readKafka } from "./kafka-settings.ts";
 import { readKeyEncryptionKeys } from "./key-encryption-keys.ts";
 import { readMail } from "./mail-settings.ts";
@@ -86,6 +87,7 @@ export interface Config {
   readonly logLevel: string;
   /** Variables that were probably meant to be settings. */
   readonly misspelt: readonly MisspeltSetting[];
+  readonly doubtful: readonly DoubtfulSetting[];
 }
 
 /** What only app.ts and the commands hold, and hand to the database, crypto, Kafka and the clients' registration. */
@@ -168,8 +170,8 @@ export function readConfig(env: Environment): Settings {
   const sqlite = databaseUrl.startsWith("sqlite:");
 
   const internalTls = readInternalTls(read);
-  const resetUrl = read.text("PASSWORD_RESET_URL") ?? `${issuer}/password-reset`;
-  if (!URL.canParse(resetUrl) || !/^https?:$/.test(new URL(resetUrl).protocol)) {
+  const passwordResetUrl = read.text("PASSWORD_RESET_URL") ?? `${issuer}/password-reset`;
+  if (!URL.canParse(passwordResetUrl) || !/^https?:$/.test(new URL(passwordResetUrl).protocol)) {
     read.problem("PASSWORD_RESET_URL", "must be an http or https URL");
   }
   const workers = read.integer("WORKERS");
@@ -199,6 +201,7 @@ export function readConfig(env: Environment): Settings {
     ["INTERNAL_HTTP_PORT", internalHttp],
   ]);
 
+  const hstsIncludeSubDomains = read.flag("HSTS_INCLUDE_SUBDOMAINS", production);
   const config: Config = {
     production,
     http,
@@ -224,10 +227,10 @@ export function readConfig(env: Environment): Settings {
     clientIdDocuments: read.flag("CLIENT_ID_DOCUMENTS", production),
     privateUriSchemes,
     strictAssertionAudience: read.flag("STRICT_ASSERTION_AUDIENCE", production),
-    hstsIncludeSubDomains: read.flag("HSTS_INCLUDE_SUBDOMAINS", production),
+    hstsIncludeSubDomains,
     passwordMinLength: read.integer("PASSWORD_MIN_LENGTH"),
     passwordBlocklist: read.flag("PASSWORD_BLOCKLIST", production),
-    passwordResetUrl: resetUrl,
+    passwordResetUrl,
     passwordBreachUrl: readBreachUrl(read),
     passkeys: readPasskeys(read, issuer),
     mailFrom,
@@ -242,6 +245,14 @@ export function readConfig(env: Environment): Settings {
     brand: readBrand(read),
     logLevel: read.choice("LOG_LEVEL") ?? "info",
     misspelt: misspeltSettings(env),
+    doubtful: doubtfulSettings(env, {
+      issuer,
+      usesSqlite: sqlite,
+      usesKafka: kafka !== null,
+      sendsMail: smtpUrl !== null,
+      hstsIncludeSubDomains,
+      passwordResetUrl,
+    }),
   };
   // last: it makes a key only where the environment has no problem
   const keyEncryptionKeys = readKeyEncryptionKeys(read, production, databaseUrl);

@@ -29,10 +29,11 @@ async function runClientAdd(runtime: Runtime, clientId: string | undefined, opti
   // without a file a client has a secret unless it is said otherwise, and may send it by any method unless one is named
   const hasSecret = options.fromFile === undefined && !("token_endpoint_auth_method" in json);
   const { client, clientSecret } = await withContext(runtime, (ctx) => add(ctx, json, hasSecret));
+  // who names its grants knows what it is for
+  const note = "grant_types" in json || isForPeople(client) ? "" : nobody;
   outputOf(runtime, options).print(
     { client: clientJson(client), ...(clientSecret === null ? {} : { client_secret: clientSecret }) },
-    () =>
-      `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}${isForPeople(client) ? "" : nobody}`,
+    () => `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}${note}`,
   );
 }
 

@@ -2,11 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { EVENT_TOPICS } from "../../../src/kafka/encode.ts";
 import { readMysqlUrl } from "../../../src/net/mysql-url.ts";
 import { testEnvironment } from "../../support/app.ts";
-import { type Galera, startGalera } from "../../support/galera.ts";
+import { findGalera, type Galera, startGalera } from "../../support/galera.ts";
 import { type KafkaRecord, readTopics, startKafka, type TestKafka } from "../../support/kafka.ts";
 import { type KafkaCluster, startKafkaCluster } from "../../support/kafka-cluster.ts";
 import { execute, type MariaDb, startMariaDb } from "../../support/mariadb.ts";
 import { type ServiceProcess, spawnService } from "../../support/process.ts";
+import { Skipped } from "./skipped.ts";
 import { SmallDisk } from "./small-disk.ts";
 import { TcpRelay } from "./tcp-relay.ts";
 
@@ -109,7 +110,9 @@ export class Servers {
     return this.#cluster;
   }
 
-  galera(): Promise<Galera> {
+  /** @throws Skipped where three nodes cannot run */
+  async galera(): Promise<Galera> {
+    if (!findGalera()) throw new Skipped("needs Debian's packages of MariaDB and Galera");
     this.#galera ??= startGalera();
     return this.#galera;
   }

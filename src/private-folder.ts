@@ -5,28 +5,25 @@ import { dirname } from "node:path";
  * Makes a folder where it is missing, and those it lies in, for this user alone. Node's own recursive mkdir never ends where the system says
  * ENOENT for good, as below /proc.
  * @param folder an absolute path
- * @returns whether it was missing
  * @throws the system's error
  */
-export function makePrivateFolder(folder: string): boolean {
+export function makePrivateFolder(folder: string): void {
   try {
-    return makeOne(folder);
+    makeOne(folder);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(folder) === folder) throw error;
     makePrivateFolder(dirname(folder));
-    return makeOne(folder);
+    makeOne(folder);
   }
 }
 
-function makeOne(folder: string): boolean {
+function makeOne(folder: string): void {
   try {
     mkdirSync(folder, { mode: 0o700 });
     // whatever the umask
     chmodSync(folder, 0o700);
-    return true;
   } catch (error) {
     // also of what is no folder: whoever puts a file into it hears of that
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw error;
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }

@@ -107,7 +107,6 @@ const outsideOfPage = `
 async function inspect(stop: Stop, language: Language, number: number): Promise<string[]> {
   const profile = await openProfile(browser, { locale: language, reducedMotion: "reduce" });
   const { context } = profile;
-  context.setDefaultTimeout(20_000);
   try {
     const page = await openStop(stop, { app, context, account: await signUp(app.url) });
     expect([stop.name, await page.locator("html").getAttribute("lang")]).toEqual([stop.name, language]);

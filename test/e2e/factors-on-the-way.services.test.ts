@@ -49,11 +49,9 @@ afterAll(async () => {
   await app?.close();
 });
 
-async function open(options: BrowserContextOptions = {}): Promise<Profile> {
+function open(options: BrowserContextOptions = {}): Promise<Profile> {
   // the width of a phone
-  const profile = await openProfile(browser, { viewport: { width: 390, height: 844 }, ...options });
-  profile.context.setDefaultTimeout(20_000);
-  return profile;
+  return openProfile(browser, { viewport: { width: 390, height: 844 }, ...options });
 }
 
 const request = (extra: Record<string, string> = {}) =>

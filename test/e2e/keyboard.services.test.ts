@@ -68,7 +68,6 @@ async function withPerson({ language, width, scripts }: Setting, work: (person: 
   });
   const { page, context } = profile;
   const keys = new Keyboard(page);
-  context.setDefaultTimeout(30_000);
   try {
     await work({ page, context, keys, app, account: await signUp(app.url) });
     expect([profile.complaints, keys.problems]).toEqual([[], []]);

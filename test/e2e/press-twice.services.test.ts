@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import type { Browser, Page } from "playwright-core";
 import { startApp } from "../support/app.ts";
-import { inBrowser, launchChromium, slowDown, startClientServer } from "../support/browser.ts";
+import { inBrowser, launchChromium, PAGE_PATIENCE_MS, slowDown, startClientServer } from "../support/browser.ts";
 import { signUp } from "../support/flow.ts";
 import { giveAuthenticator } from "../support/virtual-authenticator.ts";
 import {
@@ -194,7 +194,7 @@ async function tryOne(name: string, way: Way, latency: number, tabs: number): Pr
   const entry = ENTRIES[name];
   if (entry === undefined || browser === null) throw new Error(`no entry for ${name}`);
   const context = await browser.newContext({ locale: "en-US", javaScriptEnabled: false });
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(PAGE_PATIENCE_MS);
   try {
     const run = await newRun(world, context);
     await entry.prepare?.(world, run);
@@ -226,7 +226,7 @@ async function pressPasskeyTwice(name: string, latency: number, again: Again): P
   if (entry === undefined || browser === null) throw new Error(`no entry for ${name}`);
   const what = `${name}, ${latency} ms, pressed again: ${again}`;
   const context = await browser.newContext({ locale: "en-US" });
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(PAGE_PATIENCE_MS);
   try {
     const run = await newRun(world, context);
     const page = await context.newPage();

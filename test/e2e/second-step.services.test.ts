@@ -35,11 +35,7 @@ afterAll(async () => {
   await app?.close();
 });
 
-async function openBrowser(): Promise<Profile> {
-  const profile = await openProfile(browser);
-  profile.context.setDefaultTimeout(20_000);
-  return profile;
-}
+const openBrowser = (): Promise<Profile> => openProfile(browser);
 
 const request = (state: string, extra: Record<string, string> = {}) =>
   authorizeUrl(app.url, { clientId: "album", redirectUri: `${client.origin}/cb`, scope: "openid", state, extra });

@@ -51,10 +51,13 @@ export interface Profile {
   close(): Promise<void>;
 }
 
+/** For a page to do one thing, on a machine that does twenty others (milliseconds). */
+export const PAGE_PATIENCE_MS = 90_000;
+
 export async function openProfile(browser: Browser | null, options: BrowserContextOptions = {}): Promise<Profile> {
   if (browser === null) throw new Error("no browser was started");
   const context = await browser.newContext(options);
-  context.setDefaultTimeout(60_000);
+  context.setDefaultTimeout(PAGE_PATIENCE_MS);
   const complaints: string[] = [];
   const watch = (page: Page) => {
     page.on("pageerror", (error) => complaints.push(String(error)));

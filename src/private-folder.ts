@@ -23,7 +23,7 @@ function makeOne(folder: string): void {
     // whatever the umask
     chmodSync(folder, 0o700);
   } catch (error) {
-    // also of what is no folder: whoever puts a file into it hears of that
+    // the system says so of a file too: then a write below it fails with ENOTDIR
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }

@@ -1,5 +1,5 @@
 import { isLoopback } from "../net/loopback.ts";
-import type { Environment } from "./reader.ts";
+import { type Environment, valueIn } from "./reader.ts";
 import type { VariableName } from "./variables.ts";
 
 /** A setting that does nothing beside the others, or something that nobody wants. */
@@ -35,10 +35,7 @@ export function doubtfulSettings(env: Environment, read: Read): DoubtfulSetting[
       "is http: who is on the way reads the link that sets a password",
     ],
   ];
-  return rules.flatMap(([name, isDoubtful, why]) => {
-    const isSet = (env[name]?.trim() ?? "") !== "";
-    return isSet && isDoubtful ? [{ name, why }] : [];
-  });
+  return rules.flatMap(([name, isDoubtful, why]) => (isDoubtful && valueIn(env, name) !== null ? [{ name, why }] : []));
 }
 
 function isReadOnItsWay(url: string): boolean {

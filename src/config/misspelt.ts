@@ -1,5 +1,5 @@
 import { nearest } from "../nearest.ts";
-import type { Environment } from "./reader.ts";
+import { type Environment, valueIn } from "./reader.ts";
 import { VARIABLES } from "./variables.ts";
 
 /** A variable of the environment that is no setting, and the setting that was probably meant. */
@@ -21,7 +21,7 @@ export function misspeltSettings(env: Environment): MisspeltSetting[] {
   const known = Object.entries(VARIABLES).flatMap(([name, { kind }]) =>
     kind === "secret" ? [name, `${name}_FILE`] : [name],
   );
-  const isSet = (name: string) => (env[name]?.trim() ?? "") !== "";
+  const isSet = (name: string) => valueIn(env, name) !== null;
   const open = known.filter((name) => !isSet(name));
   return Object.keys(env).flatMap((name) => {
     if (!isSet(name) || known.includes(name)) return [];

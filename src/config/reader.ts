@@ -5,6 +5,12 @@ import { type ChoicesOf, type NamesOf, VARIABLES, type Variable, type VariableNa
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** @returns null: the variable is unset, or empty, which is the same */
+export function valueIn(env: Environment, name: string): string | null {
+  const value = env[name]?.trim();
+  return value === undefined || value === "" ? null : value;
+}
+
 /** Reads declared variables and collects what is wrong with them. */
 export class Reader {
   readonly problems: string[] = [];
@@ -111,10 +117,8 @@ export class Reader {
       .filter((part) => part !== "");
   }
 
-  /** An empty variable is an unset one. */
   #value(name: string): string | null {
-    const value = this.#env[name]?.trim();
-    return value === undefined || value === "" ? null : value;
+    return valueIn(this.#env, name);
   }
 
   #content(name: VariableName, source: string, path: string): string | null {

@@ -26,9 +26,11 @@ export class OutboundFailure extends Error {}
 /** It passes: nothing answers there at the moment, or the host says itself that it cannot. */
 export class HostAway extends OutboundFailure {}
 
-/** @throws HostAway: a fault that passes is no answer */
-export function refuseFault({ status }: Pick<OutboundAnswer, "status">): void {
+/** @returns the answer itself @throws HostAway: a fault that passes is no answer */
+export function refuseFault(answer: OutboundAnswer): OutboundAnswer {
+  const { status } = answer;
   if (status >= 500 || status === 429) throw new HostAway(`the host answered ${status}`);
+  return answer;
 }
 
 interface Address {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { AuthError } from "../../errors.ts";
-import { HostAway, isAllowedHost, type OutboundAnswer, outboundFetch, refuseFault } from "../../net/outbound.ts";
+import { HostAway, isAllowedHost, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { readDocumentMetadata } from "./registration.ts";
@@ -77,20 +77,15 @@ function isDocumentUrl(ctx: OAuthContext, clientId: string): boolean {
   return url.protocol === "https:" || isAllowedHost(ctx.config.outboundAllowedHosts, url);
 }
 
-/** @throws HostAway and other faults of `outboundFetch` */
-async function fetchDocument(ctx: OAuthContext, url: string): Promise<OutboundAnswer> {
-  const call = { headers: { accept: "application/json" }, maxBytes };
-  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, url, call);
-  refuseFault(answer);
-  return answer;
-}
-
 /** @throws HostAway; AuthError invalid_client */
 async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<string, unknown>; maxAge: number }> {
-  const answer = await fetchDocument(ctx, url).catch((error: unknown) => {
-    ctx.log.warn({ client_id: url, err: error }, "the client's metadata document was not fetched");
-    throw error instanceof HostAway ? error : refusal("it was not to be had");
-  });
+  const call = { headers: { accept: "application/json" }, maxBytes };
+  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, url, call)
+    .then(refuseFault)
+    .catch((error: unknown) => {
+      ctx.log.warn({ client_id: url, err: error }, "the client's metadata document was not fetched");
+      throw error instanceof HostAway ? error : refusal("it was not to be had");
+    });
   if (answer.status !== 200) throw refusal(`its host answered ${answer.status}`);
   // section 4 of the draft: every other type is an error
   if (!isJson(answer.headers["content-type"])) throw refusal("its host did not send it as application/json");

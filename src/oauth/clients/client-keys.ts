@@ -98,8 +98,7 @@ export class ClientKeys {
 
 async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
   const headers = { accept: "application/jwk-set+json, application/json" };
-  const answer = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers });
-  refuseFault(answer);
+  const answer = refuseFault(await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers }));
   const { status, headers: answered, body } = answer;
   if (status !== 200) throw new Error(`the host answered ${status}`);
   // without a byte order mark, which some programs write

@@ -77,8 +77,7 @@ async function fetchInto(ctx: Context, clientId: string, uri: string, known: Kno
 async function load(ctx: Context, uri: string): Promise<Logo> {
   const headers = { accept: "image/svg+xml, image/png, image/webp, image/jpeg" };
   const answer = await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers, maxBytes });
-  refuseFault(answer);
-  const { status, body } = answer;
+  const { status, body } = refuseFault(answer);
   if (status !== 200) throw new Error(`the host answered ${status}`);
   const read = readImage(body);
   if ("problem" in read) throw new Error(`what the host answered ${read.problem}`);

@@ -17,6 +17,7 @@ import { fileSink, prepareFile } from "./kafka/file-sink.ts";
 import { kafkaPublisher } from "./kafka/publisher.ts";
 import { startRelay } from "./kafka/relay.ts";
 import { Limits } from "./limits.ts";
+import { type Drainable, drain } from "./net/drain.ts";
 import { followTlsFiles } from "./net/tls-files.ts";
 import { CallerLimits } from "./oauth/callers/caller-limits.ts";
 import { CallerMemory } from "./oauth/callers/caller-memory.ts";
@@ -71,13 +72,14 @@ export interface App {
 
 /** A replica whose clock differs more from the database's is not ready (milliseconds). */
 const maxClockOffset = 60_000;
-const grpcGraceMs = 4_000;
 /** How often closed accounts whose time is over are looked for (milliseconds). */
 const erasureEveryMs = 10 * 60_000;
 /** How often gRPC health follows readiness, and the service clock the database's. */
 const readinessMs = 1_000;
-/** In production the listeners close this long after the replica became not ready, so that load balancers notice (milliseconds). */
-const drainMs = 2_000;
+/** After the listeners were closed, what is under way has this long (milliseconds). */
+const graceMs = 4_000;
+/** From the first moment of the end, the drain included (milliseconds): the relay and the store need the rest of the ten seconds. */
+const underWayMs = 6_000;
 
 /** The domain on its store, without listeners: what the command line works with. */
 export async function createContext(
@@ -174,40 +176,44 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await prepareEventsFile(config);
     startEvents(context, settings.secrets, closers);
     const together = new Closers();
-    closers.push(() => together.closeTogether());
+    closers.push((graceMs) => together.closeTogether(graceMs));
     await startMail(context, settings.secrets, together);
     startJobs(context, together);
     watchState(context);
     await overrides.turn?.();
-    const reload = await startListeners(context, together, readiness(context, state), room.waiting);
+    const { listeners, reload } = await startListeners(context, together, readiness(context, state), room.waiting);
     const close = async () => {
+      const startedAt = performance.now();
       state.draining = true;
-      if (config.production) await new Promise((resolve) => setTimeout(resolve, drainMs));
+      if (config.production) await drain(listeners);
       context.feed.known.drain();
-      await closers.close();
+      await closers.close(Math.min(graceMs, startedAt + underWayMs - performance.now()));
     };
     return { context, reload, close };
   } catch (error) {
-    await closers.close();
+    await closers.close(graceMs);
     throw error;
   }
 }
 
+/** @param graceMs what is under way has this long (milliseconds) */
+type Close = (graceMs: number) => PromiseLike<void>;
+
 /** What was started, to be closed in the opposite order. */
 class Closers {
-  readonly #closers: (() => PromiseLike<void>)[] = [];
+  readonly #closers: Close[] = [];
 
-  push(close: () => PromiseLike<void>): void {
+  push(close: Close): void {
     this.#closers.push(close);
   }
 
-  async close(): Promise<void> {
-    for (const close of this.#closers.splice(0).reverse()) await close();
+  async close(graceMs: number): Promise<void> {
+    for (const close of this.#closers.splice(0).reverse()) await close(graceMs);
   }
 
   /** For parts that do not need one another: together they have the time that one has. */
-  async closeTogether(): Promise<void> {
-    const results = await Promise.allSettled(this.#closers.splice(0).map((close) => close()));
+  async closeTogether(graceMs: number): Promise<void> {
+    const results = await Promise.allSettled(this.#closers.splice(0).map((close) => close(graceMs)));
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 }
@@ -317,20 +323,20 @@ function readiness(context: OAuthContext, state: { readonly draining: boolean })
   };
 }
 
-/** @returns gives the listeners certificates that were replaced */
+/** @returns reload gives the listeners certificates that were replaced */
 async function startListeners(
   context: OAuthContext,
   closers: Closers,
   ready: Ready,
   waiting: WaitingRoom["waiting"],
-): Promise<() => void> {
+): Promise<{ listeners: readonly Drainable[]; reload: () => void }> {
   const { config, log, metrics } = context;
   const tls = config.internalTls;
   const http = await listen("HTTP", config, () => startHttpServer(context));
   closers.push(http.close);
   const reflection = config.production ? "authorized" : "open";
   const grpc = await listen("GRPC", config, () => startGrpcServer(context, { ...config.grpc, tls, reflection }));
-  closers.push(() => grpc.close(grpcGraceMs));
+  closers.push(grpc.close);
   const watch = setInterval(async () => grpc.setServing((await ready()).ready), readinessMs);
   watch.unref();
   closers.push(async () => clearInterval(watch));
@@ -338,14 +344,15 @@ async function startListeners(
     startInternalListener(context, { ...config.internalHttp, tls, ready, waiting }),
   );
   closers.push(internal.close);
-  if (tls === null) return () => {};
+  const listeners = [http, grpc, internal];
+  if (tls === null) return { listeners, reload: () => {} };
   const certificates = followTlsFiles(tls, [grpc, internal], {
     expires: (at) => metrics.certificateExpires.set(at / 1000),
     changed: () => log.info("the internal listeners have a new certificate"),
     unusable: (error) => log.error({ err: error }, "the files of GRPC_TLS_* cannot be used: the certificate stays"),
   });
   closers.push(async () => certificates.close());
-  return certificates.reload;
+  return { listeners, reload: certificates.reload };
 }
 
 function warnOfSettings({ misspelt, doubtful }: Config, log: Logger): void {

@@ -6,8 +6,9 @@ import cors from "@fastify/cors";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, type HTTPMethods } from "fastify";
 import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
-import { closerOf } from "../net/close-http.ts";
+import { endOf } from "../net/close-http.ts";
 import { guardHttp1, oneAtATime } from "../net/connection-guard.ts";
+import type { Drainable } from "../net/drain.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { duringRequest } from "../telemetry/request.ts";
@@ -100,12 +101,16 @@ const serverApi: readonly Endpoint[] = [introspectEndpoint];
 
 const bodyLimit = 64 * 1024;
 const maxHeaderSize = 16 * 1024;
-/** At the end of the service, requests under way have this long (milliseconds). */
-const closeGraceMs = 4_000;
 const hstsSeconds = 31_536_000;
 
+export interface HttpListener extends Drainable {
+  readonly port: number;
+  /** Takes no new requests, answers those under way for `graceMs` milliseconds, then cuts them off. */
+  close(graceMs: number): Promise<void>;
+}
+
 /** The public listener: OAuth, OpenID Connect, the pages and the account API. */
-export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number; close(): Promise<void> }> {
+export async function startHttpServer(ctx: OAuthContext): Promise<HttpListener> {
   const { config } = ctx;
   const app = fastify({
     bodyLimit,
@@ -122,7 +127,7 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
     },
     clientErrorHandler: (error, socket) => refuseBytes(ctx, error, socket),
   });
-  const closeHttp = closerOf(app.server);
+  const end = endOf(app.server);
   addBodyParser(app);
   app.setErrorHandler((error, request, reply) => {
     letOriginRead(ctx, request, reply);
@@ -174,7 +179,8 @@ export async function startHttpServer(ctx: OAuthContext): Promise<{ port: number
   await app.listen(config.http);
   return {
     port: (app.server.address() as AddressInfo).port,
-    close: () => closeHttp(() => app.close(), closeGraceMs),
+    drain: end.drain,
+    close: (graceMs) => end.close(() => app.close(), graceMs),
   };
 }
 

@@ -11,8 +11,6 @@ const pollMs = 2_000;
 const claimMs = 60_000;
 /** Of one attempt (milliseconds). */
 const attemptMs = 45_000;
-/** The server may take the mails under way within this time when the sender closes (milliseconds). They are given up then, for another replica. */
-const closeGraceMs = 4_000;
 const atOnce = 4;
 /** A mail that could not be sent for a day is set aside (milliseconds). */
 const givenUpAfterMs = 24 * 3_600_000;
@@ -24,6 +22,11 @@ interface SenderOptions {
   readonly firstWaitMs?: number;
 }
 
+export interface MailSender {
+  /** The server may take the mails under way within `graceMs` milliseconds. They are given up then, for another replica. */
+  close(graceMs: number): Promise<void>;
+}
+
 /**
  * Sends the mails that wait, each by one replica at a time. A mail whose sending is marked is never sent again; one that was sent and not
  * marked, because the replica ended between the two, goes out again with the same message id.
@@ -32,7 +35,7 @@ export function startMailSender(
   ctx: Context,
   transport: MailTransport,
   { firstWaitMs = 5_000 }: SenderOptions = {},
-): { close(): Promise<void> } {
+): MailSender {
   const closing = new AbortController();
   const cutOff = new AbortController();
   const sender = new Sender(ctx, transport, firstWaitMs, cutOff.signal);
@@ -48,10 +51,10 @@ export function startMailSender(
   };
   const running = run();
   return {
-    async close() {
+    async close(graceMs) {
       stop();
       closing.abort();
-      const grace = setTimeout(() => cutOff.abort(), closeGraceMs);
+      const grace = setTimeout(() => cutOff.abort(), graceMs);
       await running;
       clearTimeout(grace);
       transport.close();

@@ -14,6 +14,7 @@ import { HealthImplementation, service as healthService } from "grpc-health-chec
 import type { Config } from "../config/config.ts";
 import { addressOf } from "../net/address.ts";
 import { guardHttp2, limitConnections, PATIENCE_MS } from "../net/connection-guard.ts";
+import type { Drainable } from "../net/drain.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";
@@ -33,9 +34,9 @@ export interface GrpcServerOptions {
   readonly reflection: "open" | "authorized";
 }
 
-export interface GrpcServer extends TlsListener {
+export interface GrpcServer extends TlsListener, Drainable {
   readonly port: number;
-  /** What the health service answers, for the server and each of its services; SERVING from the start. */
+  /** What the health service answers, for the server and each of its services; SERVING from the start, NOT_SERVING once it drains. */
   setServing(serving: boolean): void;
   /** Takes no new calls, lets those under way finish for `graceMs`, then ends them. */
   close(graceMs: number): Promise<void>;
@@ -96,9 +97,10 @@ export async function startGrpcServer(
 
   const health = new HealthImplementation();
   health.addToServer(server);
+  let ends = false;
   const setServing = (serving: boolean) => {
     for (const name of ["", ...services.map(({ typeName }) => typeName)]) {
-      health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
+      health.setStatus(name, serving && !ends ? "SERVING" : "NOT_SERVING");
     }
   };
   setServing(true);
@@ -129,7 +131,18 @@ export async function startGrpcServer(
         if (http2Server instanceof TlsServer) http2Server.setSecureContext(material);
       }
     },
+    drain(onRequest) {
+      // no GOAWAY yet: Node's HTTP/2 leaves calls that come after one without an answer, also those that were on their way
+      ends = true;
+      setServing(false);
+      for (const http2Server of http2Servers) {
+        http2Server.prependListener("stream", (_stream, headers) => {
+          if (!headers[":path"]?.startsWith("/grpc.health.v1.Health/")) onRequest();
+        });
+      }
+    },
     async close(graceMs) {
+      ends = true;
       setServing(false);
       const finished = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
       // Watches of the health service end with the server only

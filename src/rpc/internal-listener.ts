@@ -8,8 +8,9 @@ import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { type FastifyInstance, type FastifyRequest, fastify } from "fastify";
 import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
-import { closerOf } from "../net/close-http.ts";
+import { endOf } from "../net/close-http.ts";
 import { oneAtATime } from "../net/connection-guard.ts";
+import type { Drainable } from "../net/drain.ts";
 import { createInternalServer, type WaitingServer } from "../net/internal-server.ts";
 import { duplicateHeader } from "../net/strict-http.ts";
 import type { TlsListener } from "../net/tls-files.ts";
@@ -24,8 +25,7 @@ import { addForwardAuth } from "./forward-auth.ts";
 import { addMailbox } from "./mailbox.ts";
 import { domainParts } from "./services.ts";
 
-/** Calls under way at `close` have this long to finish. */
-const closeGraceMs = 4_000;
+const operatorPaths = ["/healthz", "/readyz", "/metrics"];
 
 export interface InternalListenerOptions {
   readonly host: string;
@@ -37,10 +37,10 @@ export interface InternalListenerOptions {
   readonly waiting?: WaitingServer | null;
 }
 
-export interface InternalListener extends TlsListener {
+export interface InternalListener extends TlsListener, Drainable {
   readonly port: number;
-  /** Takes no new requests, answers those under way. */
-  close(): Promise<void>;
+  /** Takes no new requests, answers those under way for `graceMs` milliseconds, then ends them. */
+  close(graceMs: number): Promise<void>;
 }
 
 /**
@@ -55,7 +55,7 @@ export async function startInternalListener(
   const main = options.waiting?.server ?? createInternalServer(options.tls);
   const { server, answer } = createFastify(main);
   /** Those that listen; a name may stand for several addresses. */
-  const listening = [{ server: main, closeHttp: closerOf(main) }];
+  const listening = [{ server: main, end: endOf(main) }];
   const infos = new WeakMap<FastifyRequest, RequestInfo>();
   server.addHook("onRequest", (request, reply, done) => {
     const info = requestInfo(request.headers["x-request-id"], new RequestCredentials(request));
@@ -100,24 +100,31 @@ export async function startInternalListener(
   const { port } = main.address() as AddressInfo;
   for (const host of await otherAddresses(options.host, main)) {
     const other = createInternalServer(options.tls);
-    const closeHttp = closerOf(other);
+    const end = endOf(other);
     other.on("request", answer);
     // as Fastify has it: the first address is enough
     const listens = await once(other.listen(port, host), "listening").catch(() => null);
-    if (listens !== null) listening.push({ server: other, closeHttp });
+    if (listens !== null) listening.push({ server: other, end });
   }
   return {
     port,
     useCertificate(material) {
       for (const each of listening) if (each.server instanceof TlsServer) each.server.setSecureContext(material);
     },
-    async close() {
+    drain(onRequest) {
+      for (const { end } of listening) {
+        end.drain(({ url }) => {
+          if (!operatorPaths.includes(url ?? "")) onRequest();
+        });
+      }
+    },
+    async close(graceMs) {
       const grace = setTimeout(
         () => shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
-        closeGraceMs - 100,
+        graceMs - 100,
       );
-      const closed = listening.map(({ server: each, closeHttp }) =>
-        closeHttp(() => new Promise((resolve) => each.close(resolve)), closeGraceMs),
+      const closed = listening.map(({ server: each, end }) =>
+        end.close(() => new Promise((resolve) => each.close(resolve)), graceMs),
       );
       await Promise.all([...closed, server.close()]);
       clearTimeout(grace);
@@ -151,7 +158,7 @@ function createFastify(own: Server): { server: FastifyInstance; answer: RequestL
 
 function addOperatorRoutes(server: FastifyInstance, ctx: OAuthContext, ready: InternalListenerOptions["ready"]): void {
   const handlerTimeout = 10_000;
-  for (const url of ["/healthz", "/readyz", "/metrics"]) {
+  for (const url of operatorPaths) {
     server.route({
       method: ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
       url,

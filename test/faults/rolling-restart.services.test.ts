@@ -49,7 +49,11 @@ const portsOf = async (): Promise<ReplicaPorts> => {
 
 type Haproxy = Parameters<typeof startHaproxy>[0];
 
-async function deploy(haproxy: Haproxy, env: Record<string, string>): Promise<Deploy> {
+async function deploy(
+  haproxy: Haproxy,
+  env: Record<string, string>,
+  options: Parameters<typeof startHaproxy>[3],
+): Promise<Deploy> {
   const database: MariaDb = await startMariaDb();
   const proxy = await portsOf();
   const databaseUrl = await database.createDatabase();
@@ -63,7 +67,7 @@ async function deploy(haproxy: Haproxy, env: Record<string, string>): Promise<De
     const port = (name: string) => Number(own[`${name}_PORT`]);
     return { http: port("HTTP"), grpc: port("GRPC"), internal: port("INTERNAL_HTTP") };
   }) as [ReplicaPorts, ReplicaPorts];
-  const running = await startHaproxy(haproxy, proxy, [first, second]);
+  const running = await startHaproxy(haproxy, proxy, [first, second], options);
   return {
     proxy,
     running,
@@ -187,21 +191,23 @@ const repeated = (call: () => Promise<string | null>) => async () => {
 const once = (call: () => Promise<string | null>) => call;
 
 const settings = [
-  ["no request, with the drain delay of production", { NODE_ENV: "production" }, once],
-  ["no read that a client may repeat, without a drain delay", {}, repeated],
+  ["no request, with the drain delay of production", { NODE_ENV: "production" }, once, {}],
+  ["no request, though the proxy notices late", { NODE_ENV: "production" }, once, { noticesLate: true }],
+  ["no read that a client may repeat, without a drain delay", {}, repeated, {}],
   [
     "no request of three workers each, with the drain delay of production",
     { NODE_ENV: "production", WORKERS: "3" },
     once,
+    {},
   ],
-  ["no read that a client may repeat of three workers each, without a drain delay", { WORKERS: "3" }, repeated],
+  ["no read that a client may repeat of three workers each, without a drain delay", { WORKERS: "3" }, repeated, {}],
 ] as const;
 
-for (const [title, env, asClient] of settings) {
+for (const [title, env, asClient, options] of settings) {
   itWithHaproxy(
     `F-51 a rolling restart behind haproxy, over HTTP keep-alive, gRPC and Connect, whose streams resume, fails ${title}`,
     async (haproxy) => {
-      const deployed = await deploy(haproxy, env);
+      const deployed = await deploy(haproxy, env, options);
       const { proxy } = deployed;
       const agent = new Agent({ keepAlive: true, maxSockets: 8 });
       const abort = new AbortController();

@@ -34,7 +34,7 @@ it("a connection that was opened while the service started is answered by the se
   await once(early, "close");
   expect(answer).toMatch(/^HTTP\/1\.1 200 .*"ready":true/s);
   expect(await readyz()).toEqual([200, { ready: true }]);
-  await listener.close();
+  await listener.close(1000);
   await room.close();
   await expect(readyz()).rejects.toThrow();
 });
@@ -50,7 +50,7 @@ it("localhost is each of its addresses", async () => {
     const host = family === 6 ? `[${address}]` : address;
     expect((await fetch(`http://${host}:${listener.port}/readyz`)).status).toBe(200);
   }
-  await listener.close();
+  await listener.close(1000);
   for (const { address } of found) {
     const [error] = await once(net.connect(listener.port, address), "error");
     expect(error.code).toBe("ECONNREFUSED");

@@ -1,3 +1,4 @@
+import { Agent, get } from "node:http";
 import { connect, type IncomingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -245,7 +246,7 @@ describe("reflection", () => {
 });
 
 describe("health", () => {
-  const check = async (service: string) => {
+  const check = async (service: string, address: string) => {
     const { service: definition } = await import("grpc-health-check");
     const Client = grpc.makeGenericClientConstructor(definition, "Health");
     const client = new Client(address, grpc.credentials.createInsecure());
@@ -264,9 +265,23 @@ describe("health", () => {
     const names = ["", "auth.v1.UserService", "auth.v1.TokenService", "auth.v1.IntrospectionService"];
     for (const serving of [true, false, true]) {
       edges.grpc.setServing(serving);
-      for (const name of names) expect(await check(name)).toBe(serving ? "SERVING" : "NOT_SERVING");
+      for (const name of names) expect(await check(name, address)).toBe(serving ? "SERVING" : "NOT_SERVING");
     }
-    await expect(check("auth.v1.Nothing")).rejects.toMatchObject({ code: grpc.status.NOT_FOUND });
+    await expect(check("auth.v1.Nothing", address)).rejects.toMatchObject({ code: grpc.status.NOT_FOUND });
+  });
+
+  test("F-50 while it drains the server answers, is not serving, and tells of all calls but health checks", async () => {
+    const draining = await startEdges();
+    let calls = 0;
+    draining.grpc.drain(() => calls++);
+    // the replica was ready when it was asked last
+    draining.grpc.setServing(true);
+    expect(await check("", `127.0.0.1:${draining.grpc.port}`)).toBe("NOT_SERVING");
+    expect(calls).toBe(0);
+    const client = createClient(UserService, draining.transports["gRPC"]!);
+    await client.signUp({}, { headers: { authorization: "Bearer all" } });
+    expect(calls).toBe(1);
+    await draining.close();
   });
 });
 
@@ -283,7 +298,7 @@ describe("life of the server", () => {
     const closing = await work(300);
     const calls = [path(closing, "gRPC"), path(closing, "Connect binary")];
     while (closing.reached.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
-    await Promise.all([closing.grpc.close(5000), closing.http.close()]);
+    await Promise.all([closing.grpc.close(5000), closing.http.close(5000)]);
     expect((await Promise.all(calls)).map(({ jwks }) => jwks)).toEqual(["done", "done"]);
   });
 
@@ -296,7 +311,28 @@ describe("life of the server", () => {
     await closing.grpc.close(100);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
     await expect(calling).rejects.toThrow();
-    await closing.http.close();
+    await closing.http.close(1000);
+  });
+
+  test("F-50 a listener that drains ends HTTP connections with their next answer, and tells of all but the operators' requests", async () => {
+    const draining = await startEdges();
+    const base = `http://127.0.0.1:${draining.http.port}`;
+    const agent = new Agent({ keepAlive: true });
+    const connectionOf = (path: string) =>
+      new Promise<string | undefined>((resolve, reject) => {
+        get(`${base}${path}`, { agent }, (response) => {
+          response.resume().on("end", () => resolve(response.headers.connection));
+        }).on("error", reject);
+      });
+    expect(await connectionOf("/nothing")).toBe("keep-alive");
+    let requests = 0;
+    draining.http.drain(() => requests++);
+    for (const path of ["/healthz", "/readyz", "/metrics"]) expect(await connectionOf(path)).toBe("close");
+    expect(requests).toBe(0);
+    expect(await connectionOf("/nothing")).toBe("close");
+    expect(requests).toBe(1);
+    agent.destroy();
+    await draining.close();
   });
 
   test("a port in use is an error at start", async () => {

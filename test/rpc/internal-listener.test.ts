@@ -128,5 +128,5 @@ test("with a client CA only the probes answer without a certificate", async () =
   expect(await ask(deleteUser, {})).toBe(401);
   expect(await ask(deleteUser, { cert: clientCertificate, key: clientKey })).toBe(200);
   expect(seen).toEqual(["CN=orders,O=Example\\, Inc.,C=DE"]);
-  await listener.close();
+  await listener.close(1000);
 });

@@ -73,7 +73,7 @@ export async function startEdges(handlers: Record<string, Handler> = {}) {
     http,
     transports: transportsTo(grpc.port, http.port),
     async close() {
-      await Promise.all([grpc.close(1000), http.close()]);
+      await Promise.all([grpc.close(1000), http.close(1000)]);
     },
   };
 }

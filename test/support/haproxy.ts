@@ -82,16 +82,19 @@ export interface ReplicaPorts {
 }
 
 /**
- * Runs haproxy in the foreground with `deploy/haproxy.cfg`, in which the addresses alone are replaced.
+ * Runs haproxy in the foreground with `deploy/haproxy.cfg`, in which the addresses are replaced.
  * @param own where the proxy listens
  * @param replicas for `auth-1` and `auth-2`
+ * @param options noticesLate: it asks a replica that is not ready a second time after 1.5 s only
  */
 export async function startHaproxy(
   haproxy: Haproxy,
   own: ReplicaPorts,
   replicas: readonly [ReplicaPorts, ReplicaPorts],
+  { noticesLate = false } = {},
 ): Promise<RunningProxy> {
   const text = readFileSync(PROXY_FILE, "utf8")
+    .replace("fastinter 250ms", noticesLate ? "fastinter 1500ms" : "fastinter 250ms")
     .replace("bind :8081", `bind 127.0.0.1:${own.http}`)
     .replace("bind :9091", `bind 127.0.0.1:${own.grpc}`)
     .replace("bind :9092", `bind 127.0.0.1:${own.internal}`)

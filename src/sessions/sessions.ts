@@ -10,7 +10,7 @@ import { type FirstCode, LONGEST_SESSION_MS, type LoginProof } from "../store/se
 import type { UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "../users/input.ts";
-import { checkPassword } from "../users/users.ts";
+import { checkPassword, whilePasswordIs } from "../users/users.ts";
 import { isDeviceProof, knownDevice, rememberDevice } from "./known-devices.ts";
 
 /** An anonymous session expires after this long without a login (milliseconds). */
@@ -58,9 +58,11 @@ export async function startSession(ctx: Context, browser: Browser): Promise<Brow
 /** A right password, and the session that it opens once `storeLogin` has stored it. */
 export interface Login {
   readonly session: BrowserSession;
+  /** Whose it is, as they were when they were checked. */
+  readonly user: UserWithPassword;
   /** What shows later that the account signed in with this browser. */
   readonly deviceProof: string;
-  readonly proof: LoginProof;
+  readonly proof: Omit<LoginProof, "passwordHash">;
   isStored: boolean;
 }
 
@@ -117,10 +119,10 @@ export function loginOf(
   const cookie = formId === null ? randomToken() : cookieOfForm(ctx, minuteOf(ctx), formId, user, methods);
   return {
     session: newSession(ctx, login.browser, { userId: user.uuid, methods, cookie }),
+    user,
     deviceProof: rememberDevice(ctx, login.browser.deviceProof, user, methods),
     proof: {
       replaces: login.replaces?.idHash ?? null,
-      passwordHash: user.passwordHash,
       ...(factorsGeneration === undefined ? {} : { factorsGeneration }),
       ...(raises === null ? {} : { raises }),
       ...(notice === null ? {} : { notice }),
@@ -230,8 +232,15 @@ export async function isSessionOf(ctx: Context, idHash: string, userId: string):
  * stood for a part of the proof has ended; unavailable; PasskeyNotUsed
  */
 export async function storeLogin(ctx: Context, login: Login, first: FirstCode | null = null): Promise<boolean> {
-  const outcome = await ctx.store.sessions.signIn(withoutCookie(login.session), login.proof, first);
-  if (outcome === "refused") throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  const outcome = await whilePasswordIs(ctx, login.user, async (passwordHash) => {
+    const signedIn = await ctx.store.sessions.signIn(
+      withoutCookie(login.session),
+      { ...login.proof, passwordHash },
+      first,
+    );
+    return signedIn === "refused" ? null : signedIn;
+  });
+  if (outcome === null) throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
   if (outcome === "passkey_refused") throw new PasskeyNotUsed();
   login.isStored = true;
   securityEvent(ctx, "login", { sub: login.session.userId ?? undefined, client_id: first?.code.clientId });

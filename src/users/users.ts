@@ -127,6 +127,23 @@ async function verify(ctx: Context, found: UserToSignIn | null, password: string
   return verify(ctx, await ctx.store.users.findWithPassword(found.uuid), password);
 }
 
+/**
+ * Does what the store does only while the password's hash is the one that was checked: again with the next hash, where a login gave the
+ * same password a better one meanwhile.
+ * @param act null: the hash is another one
+ */
+export async function whilePasswordIs<Result>(
+  ctx: Context,
+  checked: Pick<UserWithPassword, "uuid" | "passwordHash" | "passwordGeneration">,
+  act: (passwordHash: string) => Promise<Result | null>,
+): Promise<Result | null> {
+  const done = await act(checked.passwordHash);
+  if (done !== null) return done;
+  const user = await ctx.store.users.findWithPassword(checked.uuid);
+  if (user === null || user.passwordHash === checked.passwordHash) return null;
+  return user.passwordGeneration === checked.passwordGeneration ? act(user.passwordHash) : null;
+}
+
 /** Did its user close it, and no operator disable it since? */
 export function isClosed(user: UserWithPassword | null): boolean {
   return user !== null && user.closedAt !== null && user.closedAt === user.disabledAt;
@@ -241,14 +258,18 @@ export async function changePassword(
   const user = await getUser(ctx, change.uuid);
   const newPassword = await readNewPassword(ctx, "newPassword", change.newPassword, [user.email]);
   const current = currentPassword.safeParse(change.currentPassword).data ?? "";
-  const { passwordHash, signedInAt, closedAt } = await checkCurrentPassword(ctx, user.uuid, current);
+  const checked = await checkCurrentPassword(ctx, user.uuid, current);
   const newHash = await ctx.passwords.hash(newPassword);
   const { asker = UNKNOWN_ASKER, acting } = change;
   const event = passwordChanged(user, "CHANGED", asker, ctx.clock.now());
-  const outcome = await ctx.store.users.changePassword(user.uuid, { from: passwordHash, to: newHash }, event, acting);
-  if (outcome === "lost") throw new AuthError("invalid_credentials", "the password was changed meanwhile");
+  const changed = await whilePasswordIs(ctx, checked, async (from) => {
+    const outcome = await ctx.store.users.changePassword(user.uuid, { from, to: newHash }, event, acting);
+    return outcome === "lost" ? null : outcome;
+  });
+  if (changed === null) throw new AuthError("invalid_credentials", "the password was changed meanwhile");
   await openLoginFrom(ctx, user.email, networkOrNull(asker));
   securityEvent(ctx, "password_changed", { sub: user.uuid });
+  const { signedInAt, closedAt } = checked;
   return { ...user, passwordHash: newHash, passwordGeneration: generationOf(newHash), signedInAt, closedAt };
 }
 

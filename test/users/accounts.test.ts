@@ -5,7 +5,7 @@ import { hash as argon2 } from "argon2";
 import { readConfig } from "../../src/config/config.ts";
 import { knownDevice } from "../../src/sessions/known-devices.ts";
 import { isCommonPassword } from "../../src/users/common-passwords.ts";
-import { setUserDisabled, updateUser } from "../../src/users/users.ts";
+import { changePassword, setPassword, setUserDisabled, updateUser } from "../../src/users/users.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { codeOf, firstStep, giveApp } from "../support/factors.ts";
 import {
@@ -238,6 +238,51 @@ describe("passwords, sign-up and reset", () => {
     });
     expect(await login(account.email, account.password)).toBe(303);
     rehashing.mockRestore();
+  });
+
+  describe("S-161 while another login gives the password a strong hash", () => {
+    /** What the other login does, at the moment at which the store is asked to. */
+    const meanwhile = async (account: Account, password: string) => {
+      const { users } = app.context.store;
+      const user = await users.findByEmail(account.email);
+      if (user === null) throw new Error("no account");
+      const strong = await argon2(password, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+      if (password === account.password) await users.rehash(user, strong);
+      else await setPassword(app.context, user.uuid, password);
+    };
+
+    it.each([
+      ["a second step goes on", (account: Account) => account.password, "/"],
+      ["a second step does not, where the password is another one", () => "another long password", "/login"],
+    ])("%s", async (_, passwordOf, goesTo) => {
+      const account = await signUp(app.url);
+      const secret = await giveApp(app, account.uuid);
+      const { sessions } = app.context.store;
+      const signIn = sessions.signIn.bind(sessions);
+      const signingIn = jest.spyOn(sessions, "signIn").mockImplementationOnce(async (...login) => {
+        await meanwhile(account, passwordOf(account));
+        return signIn(...login);
+      });
+      app.clock.shift += 30_000;
+      const { headers } = await secondStep(account, new TestBrowser(), secret);
+      expect(new URL(headers.get("location") ?? "", app.url).pathname).toBe(goesTo);
+      signingIn.mockRestore();
+      app.clock.shift = 0;
+    });
+
+    it("the password can be changed", async () => {
+      const account = await signUp(app.url);
+      const { users } = app.context.store;
+      const change = users.changePassword.bind(users);
+      const changing = jest.spyOn(users, "changePassword").mockImplementationOnce(async (...by) => {
+        await meanwhile(account, account.password);
+        return change(...by);
+      });
+      const newPassword = "another long password";
+      await changePassword(app.context, { uuid: account.uuid, currentPassword: account.password, newPassword });
+      changing.mockRestore();
+      expect(await login(account.email, newPassword)).toBe(303);
+    });
   });
 
   it.each([

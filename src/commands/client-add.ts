@@ -28,12 +28,12 @@ async function runClientAdd(runtime: Runtime, clientId: string | undefined, opti
   const json = await readRegistration(runtime, clientId, options);
   // without a file a client has a secret unless it is said otherwise, and may send it by any method unless one is named
   const hasSecret = options.fromFile === undefined && !("token_endpoint_auth_method" in json);
-  const { client, clientSecret } = await withContext(runtime, (ctx) => add(ctx, json, hasSecret));
+  const { client, clientSecret, kept } = await withContext(runtime, (ctx) => add(ctx, json, hasSecret));
   // who names its grants knows what it is for
   const note = "grant_types" in json || isForPeople(client) ? "" : nobody;
   outputOf(runtime, options).print(
     { client: clientJson(client), ...(clientSecret === null ? {} : { client_secret: clientSecret }) },
-    () => `${clientText(client)}${clientSecret === null ? "" : secretNote(clientSecret)}${note}`,
+    () => `${clientText(client, kept)}${clientSecret === null ? "" : secretNote(clientSecret)}${note}`,
   );
 }
 
@@ -73,8 +73,9 @@ async function add(
   ctx: OAuthContext,
   json: object,
   hasSecret: boolean,
-): Promise<{ client: Client; clientSecret: string | null }> {
+): Promise<{ client: Client; clientSecret: string | null; kept: readonly string[] }> {
   const { addClient, getClient } = await import("../oauth/clients/clients.ts");
+  const { scopesKeptFrom } = await import("../oauth/scopes.ts");
   const { readClientRegistration } = await import("../store/client-metadata.ts");
   const { randomToken } = await import("../crypto/hashes.ts");
   const { AuthError } = await import("../errors.ts");
@@ -88,6 +89,7 @@ async function add(
   );
   if (Array.isArray(registration)) throw new AuthError("invalid_request", registration.join("; "));
   const { clientSecret } = await addClient(ctx, registration);
+  const client = await getClient(ctx, registration.clientId);
   // a secret from the file is known already, so it is not shown
-  return { client: await getClient(ctx, registration.clientId), clientSecret: generated ? clientSecret : null };
+  return { client, clientSecret: generated ? clientSecret : null, kept: scopesKeptFrom(ctx, client) };
 }

@@ -44,8 +44,9 @@ function textOf(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** A client as text. */
-export function clientText({ clientId, metadata, source, createdAt, disabledAt, secrets }: Client): string {
+/** A client as text. @param kept of its scopes, those that SCOPES_FILE keeps for others */
+export function clientText(client: Client, kept: readonly string[]): string {
+  const { clientId, metadata, source, createdAt, disabledAt, secrets } = client;
   const others = Object.entries(metadata).filter(([member]) => !named.has(member));
   return fields([
     ["client_id", clientId],
@@ -59,6 +60,7 @@ export function clientText({ clientId, metadata, source, createdAt, disabledAt, 
     ],
     ["grants", metadata.grant_types.join(" ")],
     ["scope", metadata.scope],
+    ["not given", kept.length === 0 ? "" : `${kept.join(" ")} (SCOPES_FILE keeps that for others)`],
     ["redirect_uris", metadata.redirect_uris.join(" ")],
     ["post_logout_redirect_uris", metadata.post_logout_redirect_uris.join(" ")],
     ["first_party", String(metadata.first_party)],

@@ -9,13 +9,15 @@ export function addClientUpdate(client: Command, runtime: Runtime): void {
     const change = await readMetadataOptions(options);
     if (Object.keys(change).length === 0) throw new UsageError("name what to change; see --help");
     const { getClient, updateClient } = await import("../oauth/clients/clients.ts");
-    const { updated, clientSecret } = await withContext(runtime, async (ctx) => {
+    const { scopesKeptFrom } = await import("../oauth/scopes.ts");
+    const { updated, clientSecret, kept } = await withContext(runtime, async (ctx) => {
       const { clientSecret } = await updateClient(ctx, clientId, change);
-      return { updated: await getClient(ctx, clientId), clientSecret };
+      const updated = await getClient(ctx, clientId);
+      return { updated, clientSecret, kept: scopesKeptFrom(ctx, updated) };
     });
     outputOf(runtime, options).print(
       { client: clientJson(updated), ...(clientSecret === null ? {} : { client_secret: clientSecret }) },
-      () => `${clientText(updated)}${clientSecret === null ? "" : secretNote(clientSecret)}`,
+      () => `${clientText(updated, kept)}${clientSecret === null ? "" : secretNote(clientSecret)}`,
     );
   };
   addMetadataOptions(

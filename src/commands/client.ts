@@ -78,8 +78,12 @@ function addClientList(client: Command, runtime: Runtime): void {
 function addClientShow(client: Command, runtime: Runtime): void {
   const run = async (clientId: string, options: Options) => {
     const { getClient } = await import("../oauth/clients/clients.ts");
-    const found = await withContext(runtime, (ctx) => getClient(ctx, clientId));
-    outputOf(runtime, options).print({ client: clientJson(found) }, () => clientText(found));
+    const { scopesKeptFrom } = await import("../oauth/scopes.ts");
+    const { found, kept } = await withContext(runtime, async (ctx) => {
+      const found = await getClient(ctx, clientId);
+      return { found, kept: scopesKeptFrom(ctx, found) };
+    });
+    outputOf(runtime, options).print({ client: clientJson(found) }, () => clientText(found, kept));
   };
   leaf(client, "show <client-id>", "show one client", ["client show portal-client"]).action(run);
 }

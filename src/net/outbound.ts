@@ -33,6 +33,11 @@ export function refuseFault(answer: OutboundAnswer): OutboundAnswer {
   return answer;
 }
 
+/** @returns how long the answer may be kept (RFC 9111 section 5.2.2.1), milliseconds; 0: it does not say */
+export function maxAgeOf({ headers }: OutboundAnswer): number {
+  return 1000 * Number(/\bmax-age=(\d{1,9})\b/i.exec(String(headers["cache-control"] ?? ""))?.[1] ?? 0);
+}
+
 interface Address {
   readonly address: string;
   readonly family: number;

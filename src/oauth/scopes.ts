@@ -17,6 +17,11 @@ export function scopesOfClient(ctx: OAuthContext, client: Client): string[] {
   return scopesOf(client.metadata.scope).filter((scope) => mayHave(ctx, client, scope));
 }
 
+/** The scopes of its registration that a client does not get, because the catalogue keeps them for others. */
+export function scopesKeptFrom(ctx: OAuthContext, client: Client): string[] {
+  return scopesOf(client.metadata.scope).filter((scope) => !mayHave(ctx, client, scope));
+}
+
 function mayHave({ config }: OAuthContext, client: Client, scope: string): boolean {
   const who = config.scopes.get(scope)?.who ?? "anyone";
   if (who === "anyone") return true;

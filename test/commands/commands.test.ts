@@ -227,6 +227,21 @@ describe("the command line", () => {
     expect((await program.run(["client", "add", "--from-file", "-"], { input: "[]" })).status).toBe(2);
   });
 
+  it("says which scopes of a client SCOPES_FILE keeps for others", async () => {
+    const catalogue = path.join(program.folder, "scopes.json");
+    writeFileSync(catalogue, JSON.stringify([{ scope: "vip", description: { en: "be first" }, who: ["shop"] }]));
+    const env = { SCOPES_FILE: catalogue };
+    const options = ["--grant-type", "client_credentials", "--scope", "read vip"];
+    const added = await program.run(["client", "add", "not-the-shop", ...options], { env });
+    const shown = await program.run(["client", "show", "not-the-shop"], { env });
+    const updated = await program.run(["client", "update", "not-the-shop", "--scope", "vip"], { env });
+    for (const { stdout } of [added, shown, updated]) {
+      expect(stdout).toContain("vip (SCOPES_FILE keeps that for others)");
+    }
+    await program.run(["client", "update", "not-the-shop", "--scope", "read"], { env });
+    expect((await program.run(["client", "show", "not-the-shop"], { env })).stdout).not.toContain("SCOPES_FILE");
+  });
+
   it("disables a client and rotates secrets, and only disables and rotates those of the clients file", async () => {
     await program.run(["client", "add", "old", "--grant-type", "client_credentials"]);
     const rotated = await program.run(["client", "rotate-secret", "old", "--overlap", "3600", "--json"]);

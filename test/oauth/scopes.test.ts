@@ -99,6 +99,14 @@ describe("the catalogue of scopes", () => {
     expect(tokens.scope).toBe("openid read inner membership");
   });
 
+  it("warns at start of clients that are registered for a scope which is not for them", () => {
+    const told = app.logs.map((line) => JSON.parse(line)).filter(({ event }) => event === "scopes_kept");
+    expect(told.map(({ client_id, scopes }) => [client_id, scopes])).toEqual([
+      ["other", ["vip"]],
+      ["shop", ["inner"]],
+    ]);
+  });
+
   it("is only in tokens for the resource that a scope belongs to, which it stands for where a request names none", async () => {
     const tokens = await getTokens(app.url, account, { ...other, scope: "openid orders.read read" });
     expect(claimsOf(tokens.access_token)["aud"]).toEqual([orders, `${app.url}/userinfo`]);

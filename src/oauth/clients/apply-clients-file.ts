@@ -8,6 +8,7 @@ import { type ClientRegistration, developmentClients } from "../../store/client-
 import type { AppliedFile } from "../../store/clients.ts";
 import type { Lease } from "../../store/leases.ts";
 import type { OAuthContext } from "../context.ts";
+import { scopesKeptFrom } from "../scopes.ts";
 
 /** A secret that the file changes works for so much longer, for clients that are deployed after the service (milliseconds). */
 const overlapMs = 3_600_000;
@@ -37,6 +38,18 @@ export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFil
     for (const client of developmentClients()) await applyClient(ctx, client, "development");
   }
   if (file !== null) await alone(ctx, (held) => applyFile(ctx, file, held));
+  if (config.scopes.size > 0) await warnOfKeptScopes(ctx);
+}
+
+async function warnOfKeptScopes(ctx: OAuthContext): Promise<void> {
+  for (const client of await ctx.store.clients.listOfOperator()) {
+    const scopes = client.disabledAt === null ? scopesKeptFrom(ctx, client) : [];
+    if (scopes.length === 0) continue;
+    ctx.log.warn(
+      { event: "scopes_kept", client_id: client.clientId, scopes },
+      `${client.clientId} is registered for ${scopes.join(", ")}, which SCOPES_FILE keeps for others: requests for it are refused`,
+    );
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { AuthError } from "../../errors.ts";
-import { HostAway, isAllowedHost, outboundFetch, refuseFault } from "../../net/outbound.ts";
+import { HostAway, isAllowedHost, maxAgeOf, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
 import { readDocumentMetadata } from "./registration.ts";
@@ -92,8 +92,7 @@ async function load(ctx: OAuthContext, url: string): Promise<{ json: Record<stri
   const json = readObject(new TextDecoder().decode(answer.body));
   if (json === null) throw refusal("it is no JSON object");
   if (json["client_id"] !== url) throw refusal("its client_id is not its own URL");
-  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answer.headers["cache-control"] ?? ""))?.[1] ?? 0);
-  return { json, maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)) };
+  return { json, maxAge: Math.min(greatestAge, Math.max(leastAge, maxAgeOf(answer))) };
 }
 
 /** application/json, or a more specific type of JSON (RFC 6839), with any parameters. */

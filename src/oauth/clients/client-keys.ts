@@ -2,7 +2,7 @@ import { type CryptoKey, compactVerify, createLocalJWKSet, errors, type JWK, typ
 import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
-import { HostAway, outboundFetch, refuseFault } from "../../net/outbound.ts";
+import { HostAway, maxAgeOf, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { publicKeyProblem } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import type { ForeignJwt } from "../../token/foreign-jwt.ts";
@@ -99,7 +99,7 @@ export class ClientKeys {
 async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; maxAge: number }> {
   const headers = { accept: "application/jwk-set+json, application/json" };
   const answer = refuseFault(await outboundFetch(ctx.config.outboundAllowedHosts, uri, { headers }));
-  const { status, headers: answered, body } = answer;
+  const { status, body } = answer;
   if (status !== 200) throw new Error(`the host answered ${status}`);
   // without a byte order mark, which some programs write
   const set = JSON.parse(new TextDecoder().decode(body)) as { keys?: unknown } | null;
@@ -109,11 +109,7 @@ async function load(ctx: Context, uri: string): Promise<{ keys: LocalJWKSet; max
     (key): key is JWK => key !== null && typeof key === "object" && publicKeyProblem(key as JWK) === null,
   );
   if (usable.length === 0 || usable.length > maxKeys) throw new Error(`the set has ${usable.length} usable keys`);
-  const seconds = Number(/\bmax-age=(\d{1,9})\b/i.exec(String(answered["cache-control"] ?? ""))?.[1] ?? 0);
-  return {
-    keys: keySetOf(usable),
-    maxAge: Math.min(greatestAge, Math.max(leastAge, seconds * 1000)),
-  };
+  return { keys: keySetOf(usable), maxAge: Math.min(greatestAge, Math.max(leastAge, maxAgeOf(answer))) };
 }
 
 /** `EdDSA` and `Ed25519` (RFC 9864) are two names of what an Ed25519 key does: neither leaves it out of the search. */

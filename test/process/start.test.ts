@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { X509Certificate } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import https from "node:https";
@@ -283,6 +283,38 @@ it("C-08 ends with 0 in time at SIGTERM, whatever connections are open: a sign-u
   expect(signing.answer().toLowerCase()).toContain("\r\nconnection: close\r\n");
   expect((await service.ended)[0]).toBe(0);
   for (const { ended } of [half, halfInternal, ...silent]) await ended;
+});
+
+it("F-50 ends with 0 in time at SIGTERM in production, whose listeners stay open meanwhile, though requests go on coming and half of one never ends", async () => {
+  const key = randomBytes(32).toString("base64");
+  const database = { DATABASE_URL: "sqlite:auth.db", ALLOW_SQLITE: "1" };
+  const service = await start({ NODE_ENV: "production", KEY_ENCRYPTION_KEY: key, ...database });
+  const ready = () => fetch(`http://127.0.0.1:${service.internal}/readyz`).catch(() => null);
+  while ((await ready())?.status !== 200) {
+    if (service.child.exitCode !== null) throw new Error(service.output);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  const half = [service.http, service.internal, service.grpc].map((port) => {
+    const socket = net.connect(port ?? 0, "127.0.0.1").on("error", () => {}).resume();
+    socket.write("POST /oauth2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    return once(socket, "close");
+  });
+  const url = `http://127.0.0.1:${service.http}/oauth2/jwks`;
+  expect((await fetch(url)).headers.get("connection")).not.toBe("close");
+  service.child.kill("SIGTERM");
+  const told: (string | null)[] = [];
+  const readiness = new Set<number | undefined>();
+  for (;;) {
+    const answer = await fetch(url).catch(() => null);
+    if (answer === null) break;
+    await answer.arrayBuffer();
+    told.push(answer.headers.get("connection"));
+    readiness.add((await ready())?.status);
+  }
+  expect(told.filter((connection) => connection === "close").length).toBeGreaterThan(5);
+  expect(readiness).toContain(503);
+  expect(await service.ended).toEqual([0, null]);
+  await Promise.all(half);
 });
 
 it("C-08 ends with 0 in time at SIGTERM while a mail server that says nothing has a mail", async () => {

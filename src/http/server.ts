@@ -8,7 +8,7 @@ import type { Config } from "../config/config.ts";
 import { AuthError } from "../errors.ts";
 import { endOf } from "../net/close-http.ts";
 import { guardHttp1, oneAtATime } from "../net/connection-guard.ts";
-import type { Drainable } from "../net/drain.ts";
+import type { Drainable } from "../net/drainable.ts";
 import { duplicateHeader, refuseExpectations } from "../net/strict-http.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { duringRequest } from "../telemetry/request.ts";

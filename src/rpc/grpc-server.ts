@@ -14,7 +14,7 @@ import { HealthImplementation, service as healthService } from "grpc-health-chec
 import type { Config } from "../config/config.ts";
 import { addressOf } from "../net/address.ts";
 import { guardHttp2, limitConnections, PATIENCE_MS } from "../net/connection-guard.ts";
-import type { Drainable } from "../net/drain.ts";
+import type { Drainable } from "../net/drainable.ts";
 import { readTlsFiles, type TlsListener } from "../net/tls-files.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { Call } from "./caller.ts";

@@ -10,7 +10,7 @@ import type { Config } from "../config/config.ts";
 import { networkOf } from "../limits.ts";
 import { endOf } from "../net/close-http.ts";
 import { oneAtATime } from "../net/connection-guard.ts";
-import type { Drainable } from "../net/drain.ts";
+import type { Drainable } from "../net/drainable.ts";
 import { createInternalServer, type WaitingServer } from "../net/internal-server.ts";
 import { duplicateHeader } from "../net/strict-http.ts";
 import type { TlsListener } from "../net/tls-files.ts";

@@ -295,7 +295,10 @@ it("F-50 ends with 0 in time at SIGTERM in production, whose listeners stay open
     await new Promise((done) => setTimeout(done, 20));
   }
   const half = [service.http, service.internal, service.grpc].map((port) => {
-    const socket = net.connect(port ?? 0, "127.0.0.1").on("error", () => {}).resume();
+    const socket = net
+      .connect(port ?? 0, "127.0.0.1")
+      .on("error", () => {})
+      .resume();
     socket.write("POST /oauth2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
     return once(socket, "close");
   });

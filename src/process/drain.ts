@@ -1,11 +1,4 @@
-/** A listener at the end of the service. */
-export interface Drainable {
-  /**
-   * Goes on answering, and lets HTTP/1.1 connections end with their next answer.
-   * @param onRequest called for each request that comes from now on, but not for probes
-   */
-  drain(onRequest: () => void): void;
-}
+import type { Drainable } from "../net/drainable.ts";
 
 /** Load balancers that ask every second have noticed by then that the replica is not ready (milliseconds). */
 const leastMs = 2_000;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, jest } from "@jest/globals";
-import { type Drainable, drain } from "../../src/net/drain.ts";
+import type { Drainable } from "../../src/net/drainable.ts";
+import { drain } from "../../src/process/drain.ts";
 
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());

@@ -17,6 +17,7 @@ const refused = (reason = "the code is unknown, expired, used, or was issued to 
 
 /** Authorization code with PKCE (RFC 6749 section 4.1.3, RFC 7636 section 4.6). */
 export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) => {
+  const arrivedAt = ctx.clock.now();
   const { client, dpopJkt } = grantee;
   const { code: presented, redirect_uri: redirectUri, code_verifier: verifier } = parameters;
   if (presented === undefined) throw new AuthError("invalid_request", "code is missing");
@@ -49,7 +50,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
     throw refused("code_verifier does not fit the code_challenge of the authorization request");
   }
   if (code.dpopJkt !== null && code.dpopJkt !== dpopJkt) throw refused("the code is bound to another DPoP key");
-  if (code.redeemedAt !== null) throw await replayed(ctx, code);
+  if (code.redeemedAt !== null) throw await replayed(ctx, code, arrivedAt);
   if (code.revokedAt !== null || code.expiresAt <= ctx.clock.now()) throw refused();
 
   if (user === null || user.disabledAt !== null) throw refused();
@@ -66,7 +67,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   const outcome = await ctx.store.authorizations.redeemCode(codeHash, redemption, ctx.clock.now());
   if (outcome === "replayed") {
     const used = await ctx.store.authorizations.findCode(codeHash);
-    throw used === null ? refused() : await replayed(ctx, used);
+    throw used === null ? refused() : await replayed(ctx, used, arrivedAt);
   }
   if (outcome === "refused") throw refused();
   return response;
@@ -77,11 +78,13 @@ function hashOfVerifier(verifier: string | undefined): string | null {
   return verifier === undefined ? null : hash("sha256", verifier, "base64url");
 }
 
-/** RFC 6749 section 4.1.2: the second use of a code revokes the tokens of the first, in a transaction of its own, and is refused. */
-async function replayed(ctx: OAuthContext, code: AuthorizationCode): Promise<AuthError> {
-  const now = ctx.clock.now();
-  if (code.redeemedAt !== null && code.authorizationId !== null && now - code.redeemedAt > doubleSubmitMs) {
-    await ctx.store.authorizations.revoke(code.authorizationId, "code_replayed", now);
+/**
+ * RFC 6749 section 4.1.2: the second use of a code revokes the tokens of the first, in a transaction of its own, and is refused.
+ * @param arrivedAt of the second use (epoch milliseconds): both may have waited for the database since
+ */
+async function replayed(ctx: OAuthContext, code: AuthorizationCode, arrivedAt: number): Promise<AuthError> {
+  if (code.redeemedAt !== null && code.authorizationId !== null && arrivedAt - code.redeemedAt > doubleSubmitMs) {
+    await ctx.store.authorizations.revoke(code.authorizationId, "code_replayed", ctx.clock.now());
     securityEvent(ctx, "code_replayed", { client_id: code.clientId, sid: code.authorizationId });
   }
   return refused();

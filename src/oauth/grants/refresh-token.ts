@@ -41,6 +41,7 @@ export class RefreshRejected extends AuthError {
 
 /** Refresh (RFC 6749 section 6): checks the signature; the authorization's row decides the rest. */
 export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, parameters) => {
+  const arrivedAt = ctx.clock.now();
   const presented = parameters["refresh_token"];
   if (presented === undefined) throw new AuthError("invalid_request", "refresh_token is missing");
   const claims = await readRefreshToken(ctx, presented);
@@ -90,7 +91,9 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   const idToken = scopesOf(scope).includes("openid")
     ? { id_token: issueIdToken(ctx, client, authorization, user, { accessToken, nonce: null }) }
     : {};
-  const refreshToken = keeps ? presented : await rotate(ctx, client, authorization, claims.gen);
+  const refreshToken = keeps
+    ? presented
+    : await rotate(ctx, client, authorization, { generation: claims.gen, arrivedAt });
   if (client.metadata.refresh_token_idle_ttl !== undefined) {
     await ctx.store.authorizations.touch(authorization.id, ctx.clock.now());
   }
@@ -114,9 +117,15 @@ function isLive(ctx: OAuthContext, authorization: Authorization): boolean {
 /**
  * RFC 9700 section 4.14.2. The current token is replaced. A token replaced within the reuse window (a lost response, a second tab) gets
  * the current one again, byte for byte. An older one may be stolen, so its authorization is revoked.
+ * @param presented arrivedAt: when the token came (epoch milliseconds); it may have waited for the database since
  * @throws AuthError refresh_rejected
  */
-async function rotate(ctx: OAuthContext, client: Client, found: Authorization, generation: number): Promise<string> {
+async function rotate(
+  ctx: OAuthContext,
+  client: Client,
+  found: Authorization,
+  { generation, arrivedAt }: { readonly generation: number; readonly arrivedAt: number },
+): Promise<string> {
   let authorization = found;
   if (generation === authorization.generation) {
     const exp = Math.floor(authorization.expiresAt / 1000);
@@ -136,7 +145,7 @@ async function rotate(ctx: OAuthContext, client: Client, found: Authorization, g
   }
   const replacedAt = authorization.rotations.find(([number]) => number === generation)?.[1];
   const windowMs = client.metadata.refresh_token_reuse_window * 1000;
-  if (replacedAt !== undefined && ctx.clock.now() - replacedAt < windowMs) {
+  if (replacedAt !== undefined && arrivedAt - replacedAt < windowMs) {
     const current = repeatRefreshToken(ctx, authorization);
     if (current !== null) return current;
     throw new RefreshRejected(ctx, client, "it was replaced, and the key that signed its successor is gone", found);

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { hashOf } from "../../../src/crypto/hashes.ts";
 import { disableClient } from "../../../src/oauth/clients/clients.ts";
 import type { Client } from "../../../src/store/clients.ts";
@@ -201,6 +201,26 @@ describe("a code", () => {
     const { client_id: _, ...parameters } = await exchange();
     const basic = { authorization: `Basic ${btoa(`${portal.clientId}:`)}` };
     expect((await postForm(endpoint(), parameters, basic)).status).toBe(200);
+  });
+
+  it("S-062 revokes nothing for a second request that came with the first, however long it waited for the database", async () => {
+    const { code, verifier } = await getCode(app.url, account, web);
+    const form = { client_id: "web", redirect_uri: web.redirectUri, code, code_verifier: verifier };
+    const valid = { grant_type: "authorization_code", ...form };
+    const { authorizations } = app.context.store;
+    const redeem = authorizations.redeemCode.bind(authorizations);
+    let tokens: Tokens | undefined;
+    const waiting = jest.spyOn(authorizations, "redeemCode").mockImplementationOnce(async (...by) => {
+      tokens = (await (await postForm(endpoint(), valid, webBasic)).json()) as Tokens;
+      app.clock.shift = 5_000;
+      return redeem(...by);
+    });
+    expect(await outcome(postForm(endpoint(), valid, webBasic))).toEqual(invalidGrant);
+    waiting.mockRestore();
+    app.clock.shift = 0;
+    expect(await introspect(app.url, tokens?.access_token ?? "")).toMatchObject({ active: true });
+    const renewal = { grant_type: "refresh_token", refresh_token: tokens?.refresh_token ?? "" };
+    expect((await postForm(endpoint(), renewal, webBasic)).status).toBe(200);
   });
 
   it("S-062 S-064 revokes its tokens when it is replayed 3 s or 30 s later, but only by a caller who could have redeemed it", async () => {

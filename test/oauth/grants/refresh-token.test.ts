@@ -127,6 +127,21 @@ describe("a chain of refresh tokens", () => {
     expect(await outcome(renew(second.refresh_token))).toEqual(rejected);
   });
 
+  it("S-078 gives its grace to a request that came within the window, however long it waited for the database", async () => {
+    const first = await getTokens(app.url, account, spa);
+    const { authorizations } = app.context.store;
+    const rotate = authorizations.rotateRefreshToken.bind(authorizations);
+    const waiting = jest.spyOn(authorizations, "rotateRefreshToken").mockImplementationOnce(async (...by) => {
+      await renewed(first.refresh_token);
+      app.clock.shift = 15_000;
+      return rotate(...by);
+    });
+    const second = await renewed(first.refresh_token);
+    waiting.mockRestore();
+    app.clock.shift = 0;
+    expect((await renewed(second.refresh_token)).scope).toBe(first.scope);
+  });
+
   it("S-078 has no grace where the client's window is off: the same request at once again ends the family", async () => {
     const of = { client_id: strict.clientId };
     const first = await getTokens(app.url, account, strict);

@@ -76,7 +76,7 @@ const allowed: Record<string, readonly string[]> = {
   rpc: [...everywhere, ...domain, "mail", "gen", "call"],
   commands: [...everywhere, ...domain, "app", "process", "database", "jobs"],
   // the domain
-  oauth: [...everywhere, "token", "users", "sessions"],
+  oauth: [...everywhere, "token", "users", "sessions", "call"],
   sessions: [...everywhere, "users"],
   factors: [...everywhere, "users"],
   users: everywhere,

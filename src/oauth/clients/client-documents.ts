@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { afterCall } from "../../call.ts";
 import { AuthError } from "../../errors.ts";
 import { HostAway, isAllowedHost, maxAgeOf, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
@@ -8,8 +9,8 @@ import { readDocumentMetadata } from "./registration.ts";
 /** A document is asked for again after its own max-age within these bounds, and after the lower one where it cannot be used (milliseconds). */
 const leastAge = 60_000;
 const greatestAge = 3_600_000;
-/** A host that is away is asked again after this (milliseconds). */
-const awayFor = 5_000;
+/** After a fault that passes, the document is asked for again after this (milliseconds). */
+const faultAge = 5_000;
 const maxBytes = 5 * 1024;
 /** What the column holds. */
 const maxLength = 191;
@@ -35,7 +36,7 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
     if (known !== null) return;
     // where the last fetch was good, an operator has removed the client since: its id is free
     const last = failed.get(clientId);
-    if (last === "away") throw away(ctx, clientId);
+    if (last === "away" || last === "unsaved") throw comeAgain(ctx, clientId, last);
     if (last === "unusable") throw refusal("it was not to be had a moment ago");
   }
   try {
@@ -47,23 +48,23 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
   }
 }
 
-/** Callers share the fetch. */
+/** Callers share the fetch, which goes on though the first of them hangs up. */
 function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
   const { askAgainAt, failed, fetching } = ctx.clientDocuments;
-  askAgainAt.set(clientId, ctx.clock.now() + leastAge);
-  failed.set(clientId, "unusable");
   const work = async () => {
-    const { json, maxAge } = await load(ctx, clientId).catch((error: unknown) => {
-      if (!(error instanceof HostAway)) throw error;
-      failed.set(clientId, "away");
-      askAgainAt.set(clientId, ctx.clock.now() + awayFor);
-      throw away(ctx, clientId);
-    });
-    await save(ctx, clientId, json);
-    askAgainAt.set(clientId, ctx.clock.now() + maxAge);
-    failed.delete(clientId);
+    try {
+      const { json, maxAge } = await load(ctx, clientId);
+      await save(ctx, clientId, json);
+      askAgainAt.set(clientId, ctx.clock.now() + maxAge);
+      failed.delete(clientId);
+    } catch (error) {
+      const isFinal = error instanceof AuthError && error.code === "invalid_client";
+      failed.set(clientId, isFinal ? "unusable" : error instanceof HostAway ? "away" : "unsaved");
+      askAgainAt.set(clientId, ctx.clock.now() + (isFinal ? leastAge : faultAge));
+      throw error instanceof HostAway ? comeAgain(ctx, clientId, "away") : error;
+    }
   };
-  const promise = work().finally(() => fetching.delete(clientId));
+  const promise = afterCall(work).finally(() => fetching.delete(clientId));
   fetching.set(clientId, promise);
   return promise;
 }
@@ -128,10 +129,14 @@ async function save(ctx: OAuthContext, clientId: string, json: Record<string, un
   }
 }
 
-function away(ctx: OAuthContext, clientId: string): AuthError {
+function comeAgain(ctx: OAuthContext, clientId: string, why: "away" | "unsaved"): AuthError {
   const left = (ctx.clientDocuments.askAgainAt.get(clientId) ?? 0) - ctx.clock.now();
   const retryAfter = Math.max(1, Math.ceil(left / 1000));
-  return new AuthError("unavailable", "the host of the metadata document that client_id names is away", { retryAfter });
+  const text = {
+    away: "the host of the metadata document that client_id names is away",
+    unsaved: "the metadata document that client_id names could not be stored a moment ago",
+  };
+  return new AuthError("unavailable", text[why], { retryAfter });
 }
 
 function refusal(reason: string): AuthError {

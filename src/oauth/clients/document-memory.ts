@@ -4,8 +4,11 @@ import { LRUCache } from "lru-cache";
 export class DocumentMemory {
   /** When the document is asked for again (epoch milliseconds). */
   readonly askAgainAt = new LRUCache<string, number>({ max: 10_000 });
-  /** Those whose last fetch gave no usable document, or goes on still: `away` where nothing else is known than that its host was. */
-  readonly failed = new LRUCache<string, "away" | "unusable">({ max: 10_000 });
+  /**
+   * Those whose last fetch gave no usable document. `away`: nothing else is known than that its host was; `unsaved`: nothing else than that the
+   * document could not be stored.
+   */
+  readonly failed = new LRUCache<string, "away" | "unusable" | "unsaved">({ max: 10_000 });
   /** The fetches under way, which callers share. */
   readonly fetching = new Map<string, Promise<void>>();
 }

@@ -1,4 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { duringCall } from "../../../src/call.ts";
+import { AuthError } from "../../../src/errors.ts";
+import { refreshFromDocument } from "../../../src/oauth/clients/client-documents.ts";
 import { disableClient, removeClient } from "../../../src/oauth/clients/clients.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
 import {
@@ -187,6 +190,35 @@ describe("a client whose id is the URL of its metadata", () => {
     } finally {
       await at.close();
     }
+  });
+
+  it("C-67 is not refused where its document could not be stored, and works a moment later", async () => {
+    const clientId = idOf("unsaved.json");
+    const away = jest
+      .spyOn(app.context.store.clients, "create")
+      .mockRejectedValueOnce(new AuthError("unavailable", "away", { retryAfter: 1 }));
+    for (const time of ["first", "again"]) {
+      const page = await ask(clientId);
+      expect([time, page.status, page.headers.get("retry-after")]).toEqual([time, 503, expect.any(String)]);
+    }
+    away.mockRestore();
+    app.clock.shift = 6_000;
+    expect((await ask(clientId)).headers.get("location")).toMatch(/^\/login\?/);
+  });
+
+  it("C-67 is known to those who wait for its document though the first of them hangs up", async () => {
+    const clientId = idOf("hung-up.json");
+    const gone = () => {
+      throw new Error("hung up");
+    };
+    let ended = false;
+    const first = duringCall(
+      () => (ended ? gone() : undefined),
+      () => refreshFromDocument(app.context, clientId),
+    );
+    ended = true;
+    await Promise.all([first, refreshFromDocument(app.context, clientId)]);
+    expect((await ask(clientId)).status).toBe(302);
   });
 
   it("C-67 follows its document by its max-age, keeps the last one while the host is away, and ends when the operator disables it", async () => {

@@ -242,6 +242,31 @@ export class Limits {
     return tooMany(leftMs);
   }
 
+  /**
+   * Checks a guess that was counted before, so that parallel guesses at several replicas cannot outrun the count, and takes the count back unless
+   * the guess turns out wrong: a fault says nothing of it.
+   * @param counts the uses that were taken for it
+   * @param check finds null, or throws, where the guess is wrong
+   * @param isWrong whether an error says so
+   * @param onFault told where the count could not be taken back: the guess is right all the same
+   */
+  async checkCounted<Found>(
+    counts: readonly (readonly [rule: LimitRule, subject: string])[],
+    check: () => Promise<Found>,
+    { isWrong, onFault }: { readonly isWrong: (error: unknown) => boolean; readonly onFault: (error: unknown) => void },
+  ): Promise<Found> {
+    const takeBack = () =>
+      afterCall(() => Promise.all(counts.map(([rule, subject]) => this.giveBack(rule, subject)))).catch(onFault);
+    try {
+      const found = await check();
+      if (found !== null) await takeBack();
+      return found;
+    } catch (error) {
+      if (!isWrong(error)) await takeBack();
+      throw error;
+    }
+  }
+
   /** Takes one use back: of what turned out to be none. */
   async giveBack(rule: LimitRule, subject: string): Promise<void> {
     const key = keyOf(rule, subject);

@@ -117,7 +117,7 @@ interface Guess {
 }
 
 /**
- * Counts a guess before the check that shows whether it is right, and takes the count back where it is.
+ * Counts a guess before the check that shows whether it is right, and takes the count back unless it is wrong.
  * @param check throws, or finds null, where the guess is wrong
  * @throws AuthError rate_limited, unavailable, and what `check` throws
  */
@@ -129,9 +129,10 @@ export async function counted<Result>(
 ): Promise<Result> {
   const counts = countsOf(user, guesser, isRecoveryCode(code));
   for (const [rule, subject] of counts) await count(ctx, rule, subject, user.uuid);
-  const result = await check();
-  if (result !== null) for (const [rule, subject] of counts) await ctx.limits.giveBack(rule, subject);
-  return result;
+  return ctx.limits.checkCounted(counts, check, {
+    isWrong: (error) => error instanceof AuthError && error.code === "invalid_credentials",
+    onFault: (error) => ctx.log.warn({ err: error, sub: user.uuid }, "a right code stays counted as a wrong one"),
+  });
 }
 
 /** A code that is wrong or was used before. */

@@ -1,5 +1,6 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { LANGUAGES, type Language } from "../../src/config/languages.ts";
+import { AuthError } from "../../src/errors.ts";
 import { FACTOR_MESSAGES } from "../../src/http/pages/factor-messages/factor-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { endSessions } from "../../src/users/users.ts";
@@ -88,6 +89,19 @@ it("takes a code in full-width digits, and any other six characters for a wrong 
   }
   const wide = code.replaceAll(/./g, (digit) => String.fromCodePoint(0xff10 + Number(digit)));
   expect((await send(wide)).status).toBe(303);
+});
+
+it("counts no code that could not be checked", async () => {
+  const account = await signUp(app.url);
+  const secret = await giveApp(app, account.uuid);
+  const browser = new TestBrowser();
+  const { form } = await firstStep(app.url, account, browser);
+  const send = () => browser.post(`${app.url}/login/second-factor`, { ...form, code: codeOf(secret, app.clock.now()) });
+  const { factors } = app.context.store;
+  const away = jest.spyOn(factors, "useTotpStep").mockRejectedValue(new AuthError("unavailable", "away"));
+  for (let press = 0; press < 12; press++) expect((await send()).status).toBe(503);
+  away.mockRestore();
+  expect((await send()).status).toBe(303);
 });
 
 describe("a form whose code was used", () => {

@@ -206,23 +206,24 @@ async function open(ctx: OAuthContext, session: BrowserSession, typed: string): 
   if (userId === null) throw refusalOf("session_ended");
   const userCode = readUserCode(typed);
   if (userCode === null) throw refusalOf(null);
-  // counted before it is looked up, so that parallel guesses cannot outrun the count; a right one is taken back
   await ctx.limits.take("wrong_user_code", userId);
-  const now = ctx.clock.now();
-  const opener = { idHash, userId, authTime: authTime ?? now, methods };
-  const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
-  const decided = opened === null ? await ctx.store.deviceCodes.findDecision(hashOf(userCode), userId) : null;
-  if (decided !== null) {
-    await ctx.limits.giveBack("wrong_user_code", userId);
-    return { decided };
-  }
-  const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
-  if (opened === null || typeof opened === "string" || client === null || isOfEarlierClient(client, opened)) {
-    securityEvent(ctx, "device_code_refused", {});
-    throw refusalOf(typeof opened === "string" ? opened : null);
-  }
-  await ctx.limits.giveBack("wrong_user_code", userId);
-  return { code: opened, client, userCode, userId };
+  const look = async () => {
+    const now = ctx.clock.now();
+    const opener = { idHash, userId, authTime: authTime ?? now, methods };
+    const opened = await ctx.store.deviceCodes.open(hashOf(userCode), opener, now);
+    const decided = opened === null ? await ctx.store.deviceCodes.findDecision(hashOf(userCode), userId) : null;
+    if (decided !== null) return { decided };
+    const client = opened === null || typeof opened === "string" ? null : await findClient(ctx, opened.clientId);
+    if (opened === null || typeof opened === "string" || client === null || isOfEarlierClient(client, opened)) {
+      securityEvent(ctx, "device_code_refused", {});
+      throw refusalOf(typeof opened === "string" ? opened : null);
+    }
+    return { code: opened, client, userCode, userId };
+  };
+  return ctx.limits.checkCounted([["wrong_user_code", userId]], look, {
+    isWrong: (error) => error instanceof AuthError && ["expired_token", "forbidden"].includes(error.code),
+    onFault: (error) => ctx.log.warn({ err: error, sub: userId }, "a right code stays counted as a wrong one"),
+  });
 }
 
 function refusalOf(outcome: "opened_elsewhere" | "session_ended" | null): AuthError {

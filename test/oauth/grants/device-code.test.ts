@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import * as client from "openid-client";
+import { AuthError } from "../../../src/errors.ts";
 import { withdrawConsent } from "../../../src/oauth/authorization/consents.ts";
 import { addClient, disableClient, removeClient } from "../../../src/oauth/clients/clients.ts";
 import type { OAuthContext } from "../../../src/oauth/context.ts";
@@ -200,6 +201,17 @@ describe("the device authorization grant", () => {
     expect(Number(closed.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await closed.text()).toContain("too many attempts");
     expect((await type(await signedIn(), (await start()).user_code)).status).toBe(200);
+  });
+
+  it("S-147 counts no code that could not be looked up", async () => {
+    const browser = await signedIn();
+    const { user_code: right } = await start();
+    const away = jest
+      .spyOn(context().store.deviceCodes, "open")
+      .mockRejectedValue(new AuthError("unavailable", "away"));
+    for (let press = 0; press < 12; press++) expect((await type(browser, right)).status).toBe(503);
+    away.mockRestore();
+    expect((await type(browser, right)).status).toBe(200);
   });
 
   it("S-147 takes a code as people type it, and nothing else", async () => {

@@ -78,8 +78,13 @@ export async function authorize(
     const unverified = fresh !== null && (await lacksVerifiedEmail(ctx, request.client, fresh.userId));
     if (fresh !== null && !unverified) {
       const consented = !request.prompt.includes("consent") && (await hasConsent(ctx, request, fresh));
-      if (consented)
-        return issueCode(ctx, request, { session: fresh, browser, login: null, pushed: pushedOf(pushedHash, false) });
+      if (consented) {
+        const pushed = pushedOf(pushedHash, false);
+        const answer = await issueCode(ctx, request, { session: fresh, browser, login: null, pushed });
+        if (answer !== null) return answer;
+        if (request.prompt.includes("none")) throw new ClientError("login_required", "the session has ended");
+        return wait(ctx, "login", { session: null, browser, parameters: request.kept, pushedHash });
+      }
     }
     if (request.prompt.includes("none")) {
       if (fresh === null) throw new ClientError("login_required", "the user is not signed in, or another user is");
@@ -191,7 +196,13 @@ export async function continueRequest(
     } else if (request.prompt.includes("consent") || !(await hasConsent(ctx, request, session))) {
       return { to: "consent", session, request: pending };
     }
-    return issueCode(ctx, request, { session, browser, login, pushed: pushedOf(pending.pushedHash, true) });
+    const answer = await issueCode(ctx, request, {
+      session,
+      browser,
+      login,
+      pushed: pushedOf(pending.pushedHash, true),
+    });
+    return answer ?? { to: "login", session: null, request: pending };
   });
 }
 

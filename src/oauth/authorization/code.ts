@@ -23,14 +23,15 @@ export function pushedOf(hash: string | null, mayRepeat: boolean): AnsweredPush 
 
 /**
  * Stores a code for what the request asks for, with the login where that is not stored yet, and answers the client with it.
- * @throws ClientError login_required: the session has ended; invalid_request_uri: a form came after its pushed request was used
+ * @returns null: the session has ended meanwhile, or its user has another one since, as by a stronger sign-in in another tab
+ * @throws ClientError invalid_request_uri: a form came after its pushed request was used
  * @throws AuthError invalid_request_uri: a pushed request was opened again after it was used
  */
 export async function issueCode(
   ctx: OAuthContext,
   request: AuthorizationRequest,
   { session, browser, login, pushed }: Answer,
-): Promise<ClientAnswer> {
+): Promise<ClientAnswer | null> {
   const { client, redirectUri, scope, nonce, claims, codeChallenge, dpopJkt, resource } = request;
   if (session.userId === null) throw new Error("a code needs a signed-in session");
   const code = randomToken();
@@ -56,24 +57,24 @@ export async function issueCode(
     expiresAt: now + codeLifeMs,
     clientEpoch: client.epoch,
   };
-  await storeCode(ctx, record, pushed, login);
-  return answerTo(ctx, request, { code });
+  return (await storeCode(ctx, record, pushed, login)) ? answerTo(ctx, request, { code }) : null;
 }
 
+/** @returns false: its session has ended */
 async function storeCode(
   ctx: OAuthContext,
   code: NewAuthorizationCode,
   pushed: AnsweredPush | null,
   login: Login | null,
-): Promise<void> {
+): Promise<boolean> {
   if (login !== null && !login.isStored) {
-    if (await storeLogin(ctx, login, { code, pushed })) return;
+    if (await storeLogin(ctx, login, { code, pushed })) return true;
     throw requestUsed();
   }
   const outcome = await ctx.store.authorizations.createCode(code, pushed);
   // who opens a used request_uri again learns nothing of its client
   if (outcome === "request_used") throw pushed?.mayRepeat === true ? requestUsed() : invalidRequestUri();
-  if (outcome === "session_ended") throw new ClientError("login_required", "the session has ended");
+  return outcome !== "session_ended";
 }
 
 /**

@@ -247,6 +247,19 @@ describe("the authorization endpoint's answers", () => {
 });
 
 describe("the steps of an authorization", () => {
+  it("leads to the login, not back to the client, where the session was replaced while the code was made, as by a step-up in another tab", async () => {
+    const { authorizations } = app.context.store;
+    jest.spyOn(authorizations, "createCode").mockResolvedValueOnce("session_ended");
+    const answer = await browser.get(urlOf());
+    expect([answer.status, locationOf(answer)]).toEqual([302, expect.stringMatching(/^\/login\?request=/)]);
+    // who is signed in there goes on without a password
+    const goesOn = await follow(browser, answer);
+    expect([goesOn.status, answerOf(goesOn).get("code")]).toEqual([302, expect.any(String)]);
+    jest.spyOn(authorizations, "createCode").mockResolvedValueOnce("session_ended");
+    const silent = await browser.get(`${urlOf()}&prompt=none`);
+    expect(answerOf(silent).get("error")).toBe("login_required");
+  });
+
   it("S-030 binds the code to client, URI, challenge, user, scope, nonce and time of login, and keeps its hash only", async () => {
     const { verifier, challenge } = pkce();
     const seen: string[] = [];

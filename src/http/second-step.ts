@@ -22,7 +22,14 @@ import {
 import type { PendingRequest } from "../oauth/authorization/pending-request.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { knownDevice } from "../sessions/known-devices.ts";
-import { type BrowserSession, findSessionOfForm, isSessionOf, type Login, loginOf } from "../sessions/sessions.ts";
+import {
+  type BrowserSession,
+  FactorsChanged,
+  findSessionOfForm,
+  isSessionOf,
+  type Login,
+  loginOf,
+} from "../sessions/sessions.ts";
 import type { UserToSignIn } from "../store/users.ts";
 import { type Acr, isAcr, PASSKEY_ACR } from "../token/authentication.ts";
 import { findClosed } from "../users/deletion.ts";
@@ -202,6 +209,7 @@ function goToStart(visit: Visit, pending: PendingRequest | null): FastifyReply {
 
 /** Is what a sign-in rested on no more: the session, the password or the factors? */
 export function isOutdated(error: unknown): boolean {
+  if (error instanceof FactorsChanged) return true;
   return error instanceof AuthError && (error.code === "login_required" || error.code === "invalid_credentials");
 }
 

@@ -73,6 +73,13 @@ export class PasskeyNotUsed extends AuthError {
   }
 }
 
+/** The user got or lost a second factor while they signed in: what they have to prove is looked at again at the next try. */
+export class FactorsChanged extends AuthError {
+  constructor() {
+    super("unavailable", "the account's second factors were changed at this moment", { retryAfter: 1 });
+  }
+}
+
 /** Checks a password at the login. Nothing is stored yet. @throws AuthError invalid_credentials, rate_limited, unavailable */
 export async function checkLogin(
   ctx: Context,
@@ -228,8 +235,8 @@ export async function isSessionOf(ctx: Context, idHash: string, userId: string):
  * Signs in: the new session, with its new cookie, replaces the old one and takes over its pending requests.
  * @param first a code that the session gives a client at once
  * @returns whether the code was stored too; its pushed request may be used up
- * @throws AuthError invalid_credentials: the password or the factors were changed since they were checked; login_required: the session that
- * stood for a part of the proof has ended; unavailable; PasskeyNotUsed
+ * @throws AuthError invalid_credentials: the password was changed since it was checked; login_required: the session that stood for a part of
+ * the proof has ended; unavailable; FactorsChanged; PasskeyNotUsed
  */
 export async function storeLogin(ctx: Context, login: Login, first: FirstCode | null = null): Promise<boolean> {
   const outcome = await whilePasswordIs(ctx, login.user, async (passwordHash) => {
@@ -240,11 +247,20 @@ export async function storeLogin(ctx: Context, login: Login, first: FirstCode | 
     );
     return signedIn === "refused" ? null : signedIn;
   });
-  if (outcome === null) throw new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
+  if (outcome === null) throw await refusalOf(ctx, login);
   if (outcome === "passkey_refused") throw new PasskeyNotUsed();
   login.isStored = true;
   securityEvent(ctx, "login", { sub: login.session.userId ?? undefined, client_id: first?.code.clientId });
   return outcome === "signed_in";
+}
+
+async function refusalOf(ctx: Context, { user, proof }: Login): Promise<AuthError> {
+  const now = await ctx.store.users.findWithPassword(user.uuid);
+  const isSame = now !== null && now.disabledAt === null && now.passwordGeneration === user.passwordGeneration;
+  if (isSame && proof.factorsGeneration !== undefined && now.factorsGeneration !== proof.factorsGeneration) {
+    return new FactorsChanged();
+  }
+  return new AuthError("invalid_credentials", "the e-mail address or the password is wrong");
 }
 
 /** The account is read for a browser that brings something alone, so that a flood of logins costs little. */

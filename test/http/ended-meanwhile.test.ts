@@ -241,3 +241,23 @@ describe("a second step whose factors change while its code is checked", () => {
     expect((await send()).headers.get("location")).toBe("/");
   });
 });
+
+describe("a sign-in without a second step, whose factors change while it is stored", () => {
+  it("is not told that the password is wrong, and is asked for the second step next", async () => {
+    const account = await signUp(app.url);
+    const { sessions } = app.context.store;
+    const signIn = sessions.signIn.bind(sessions);
+    jest.spyOn(sessions, "signIn").mockImplementationOnce(async (...args) => {
+      await giveApp(app, account.uuid);
+      return signIn(...args);
+    });
+    const browser = new TestBrowser();
+    const { email, password } = account;
+    const fields = { ...hiddenFields(await (await browser.get(`${app.url}/login`)).text()), email, password };
+    const send = () => browser.post(`${app.url}/login`, fields);
+    const answer = await send();
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
+    expect(await sessionsOf(account)).toEqual([]);
+    expect(await (await send()).text()).toContain("/login/second-factor");
+  });
+});

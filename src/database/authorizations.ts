@@ -232,6 +232,8 @@ export class Authorizations implements AuthorizationStore {
   }
 
   async withdrawConsent(userId: string, clientId: string, now: number): Promise<boolean> {
+    /** By a run before this one too, whose answer to COMMIT may be lost. */
+    let found = false;
     return this.#database.transaction(
       async (sql) => {
         // redemption takes the user's row too: a code is either redeemed before this and revoked here, or finds itself revoked
@@ -247,7 +249,8 @@ export class Authorizations implements AuthorizationStore {
         );
         const ids = authorizations.map(({ id }) => id);
         const revoked = await this.#feed.revokeAuthorizations(sql, ids, "consent_withdrawn", now);
-        return forgotten + codes + revoked > 0;
+        found ||= forgotten + codes + revoked > 0;
+        return found;
       },
       { repeatable: true },
     );

@@ -50,13 +50,16 @@ export function keyStore(database: Database, feed: RevocationFeed): KeyStore {
       }
     },
     async distrust(kid, now, replacement) {
+      /** By a run before this one, whose answer to COMMIT may be lost. */
+      let wasDone = false;
       return database.transaction(
         async (sql) => {
           const changed = await sql.change(
             "UPDATE signing_key SET distrusted_at = ? WHERE kid = ? AND distrusted_at IS NULL",
             [now, kid],
           );
-          if (changed === 0) return false;
+          if (changed === 0) return wasDone;
+          wasDone = true;
           await feed.append(sql, "key", [kid], "key_distrusted", now);
           if (replacement === null) return true;
           const [newest] = await sql.rows<{ generation: number }>(

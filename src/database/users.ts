@@ -19,6 +19,27 @@ import { insertVerification } from "./verification-links.ts";
 
 const batchSize = 500;
 
+/** Has a run of this transaction before done its work, whose answer to COMMIT was lost? Each hash has a salt of its own. */
+async function hasHash(sql: TransactionSql, uuid: string, passwordHash: string): Promise<boolean> {
+  const own = await sql.rows("SELECT 1 AS own FROM users WHERE uuid = ? AND password_hash = ?", [uuid, passwordHash]);
+  return own.length > 0;
+}
+
+/** In a transaction that holds the user's row. @returns undefined: there is nothing to merge */
+async function mergedClaims(
+  sql: TransactionSql,
+  uuid: string,
+  some: UserChange["someClaims"],
+): Promise<Record<string, unknown> | undefined> {
+  if (some === undefined) return undefined;
+  const [profile] = await sql.rows<{ claims: string }>(
+    `SELECT claims FROM user_profiles WHERE user_id = ?${forUpdate(sql)}`,
+    [uuid],
+  );
+  const merged = { ...JSON.parse(profile?.claims ?? "{}"), ...some.set };
+  return Object.fromEntries(Object.entries(merged).filter(([name]) => !some.removed.includes(name)));
+}
+
 export class Users implements UserStore {
   readonly #database: Database;
   readonly #outbox: Outbox;
@@ -173,11 +194,9 @@ export class Users implements UserStore {
         if (change.nickname !== undefined) {
           await sql.change("UPDATE user_profiles SET nickname = ? WHERE user_id = ?", [change.nickname, uuid]);
         }
-        if (change.claims !== undefined) {
-          await sql.change("UPDATE user_profiles SET claims = ? WHERE user_id = ?", [
-            JSON.stringify(change.claims),
-            uuid,
-          ]);
+        const claims = change.claims ?? (await mergedClaims(sql, uuid, change.someClaims));
+        if (claims !== undefined) {
+          await sql.change("UPDATE user_profiles SET claims = ? WHERE user_id = ?", [JSON.stringify(claims), uuid]);
         }
         await markProfileChanged(sql, uuid, now);
         return true;
@@ -199,17 +218,20 @@ export class Users implements UserStore {
     acting?: ActingSession,
   ): Promise<"changed" | "lost"> {
     const now = event.timestamp;
-    return this.#database.transaction(async (sql) => {
-      const changed = await sql.change(
-        "UPDATE users SET password_hash = ?, passwordless = NULL, updated_at = ? WHERE uuid = ? AND password_hash = ?",
-        [hash.to, now, uuid, hash.from],
-      );
-      if (changed === 0) return "lost";
-      if (acting !== undefined) await demandSession(sql, { idHash: acting.idHash, userId: uuid }, now);
-      await endEverythingOf(sql, this.#tellers, uuid, "password_changed", now);
-      await this.#tell(sql, uuid, event);
-      return "changed";
-    });
+    return this.#database.transaction(
+      async (sql) => {
+        const changed = await sql.change(
+          "UPDATE users SET password_hash = ?, passwordless = NULL, updated_at = ? WHERE uuid = ? AND password_hash = ?",
+          [hash.to, now, uuid, hash.from],
+        );
+        if (changed === 0) return (await hasHash(sql, uuid, hash.to)) ? "changed" : "lost";
+        if (acting !== undefined) await demandSession(sql, { idHash: acting.idHash, userId: uuid }, now);
+        await endEverythingOf(sql, this.#tellers, uuid, "password_changed", now);
+        await this.#tell(sql, uuid, event);
+        return "changed";
+      },
+      { repeatable: true },
+    );
   }
 
   /** Writes an event of a user whose row this transaction holds. */
@@ -354,12 +376,15 @@ export class Users implements UserStore {
     passkeysRemoved: AuthEvent | null,
   ): Promise<"reset" | "invalid"> {
     const now = event.timestamp;
-    return this.#database.transaction(async (sql) => {
+    /** Whose token it is, by a run before this one. */
+    let owner = "";
+    const work = async (sql: TransactionSql): Promise<"reset" | "invalid"> => {
       const [token] = await sql.rows<{ user_id: string }>(
         "SELECT user_id FROM password_reset_token WHERE token_hash = ?",
         [tokenHash],
       );
-      if (token === undefined) return "invalid";
+      if (token === undefined) return (await hasHash(sql, owner, passwordHash)) ? "reset" : "invalid";
+      owner = token.user_id;
       const users = await sql.rows(`SELECT uuid FROM users WHERE uuid = ? AND ${MAY_RETURN}${forUpdate(sql)}`, [
         token.user_id,
       ]);
@@ -391,6 +416,7 @@ export class Users implements UserStore {
       await sql.change("DELETE FROM oauth2_authorization_consent WHERE user_id = ?", [token.user_id]);
       await this.#tell(sql, token.user_id, event);
       return "reset";
-    });
+    };
+    return this.#database.transaction(work, { repeatable: true });
   }
 }

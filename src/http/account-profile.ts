@@ -31,9 +31,8 @@ export function accountProfilePage(app: FastifyInstance, ctx: OAuthContext): voi
 
   page.post(path, async (visit) => {
     const { session, form } = await ownForm(visit, () => path);
-    const { claims } = await getUser(ctx, session.userId);
     try {
-      await updateUser(ctx, session.userId, { nickname: form["nickname"] ?? "", claims: changed(claims, form) });
+      await updateUser(ctx, session.userId, { nickname: form["nickname"] ?? "", someClaims: typedIn(form) });
     } catch (thrown) {
       const error = refusalOn(visit.reply, thrown, ["invalid_input"]);
       return showProfile(visit, session, { values: form, wrong: error.violations.map(({ field }) => field) });
@@ -46,13 +45,11 @@ function valuesOf(claims: StandardClaims): Parameters {
   return Object.fromEntries(claimFields.map((name) => [name, claims[name] ?? ""]));
 }
 
-/** A field that was emptied removes its claim; one that the form lacks stays. */
-function changed(claims: StandardClaims, form: Parameters): Record<string, unknown> {
-  const typed = claimFields
-    .filter((name) => form[name] !== undefined)
-    .map((name) => [name, form[name]?.trim()] as const);
-  const merged: (readonly [string, unknown])[] = [...Object.entries(claims), ...typed];
-  return Object.fromEntries([...new Map(merged)].filter(([, value]) => value !== "" && value !== undefined));
+/** The claims that the form has. */
+function typedIn(form: Parameters): Record<string, string> {
+  return Object.fromEntries(
+    claimFields.flatMap((name) => (form[name] === undefined ? [] : [[name, form[name].trim()] as const])),
+  );
 }
 
 function showProfile(

@@ -75,6 +75,8 @@ export interface UserChange {
   readonly roles?: readonly string[];
   /** In place of all that were there. */
   readonly claims?: StandardClaims;
+  /** Of these claims alone; the others stay as they are when this is stored. */
+  readonly someClaims?: { readonly set: StandardClaims; readonly removed: readonly string[] };
   readonly emailVerified?: boolean;
 }
 

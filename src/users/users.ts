@@ -6,7 +6,7 @@ import { AuthError } from "../errors.ts";
 import { type Asker, passwordChanged, UNKNOWN_ASKER, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { User, UserToSignIn, UserWithPassword } from "../store/users.ts";
+import type { User, UserChange, UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { currentPassword, normaliseEmail, readClaims, readNewPassword, readNickname, readRoles } from "./input.ts";
 
@@ -224,6 +224,8 @@ export async function updateUser(
     readonly roles?: unknown;
     /** Replaces all earlier claims. */
     readonly claims?: unknown;
+    /** Of these claims alone, by name; an empty text removes one. Not together with `claims`. */
+    readonly someClaims?: Readonly<Record<string, string>>;
     readonly emailVerified?: boolean;
   },
 ): Promise<User> {
@@ -231,12 +233,21 @@ export async function updateUser(
     ...(change.nickname === undefined ? {} : { nickname: readNickname(change.nickname) }),
     ...(change.roles === undefined ? {} : { roles: readRoles(change.roles) }),
     ...(change.claims === undefined ? {} : { claims: readClaims(change.claims) }),
+    ...(change.someClaims === undefined ? {} : { someClaims: readSomeClaims(change.someClaims) }),
     ...(change.emailVerified === undefined ? {} : { emailVerified: change.emailVerified }),
   };
   await getUser(ctx, uuid);
   await ctx.store.users.update(uuid, checked, ctx.clock.now());
-  securityEvent(ctx, "user_changed", { sub: uuid, members: Object.keys(checked), roles: checked.roles });
+  const members = Object.keys(change).filter((member) => change[member as keyof typeof change] !== undefined);
+  securityEvent(ctx, "user_changed", { sub: uuid, members, roles: checked.roles });
   return getUser(ctx, uuid);
+}
+
+function readSomeClaims(change: Readonly<Record<string, string>>): NonNullable<UserChange["someClaims"]> {
+  const isSet = ([, value]: readonly [string, string]) => value !== "";
+  const entries = Object.entries(change);
+  const removed = entries.filter((entry) => !isSet(entry)).map(([name]) => name);
+  return { set: readClaims(Object.fromEntries(entries.filter(isSet))), removed };
 }
 
 /**

@@ -271,6 +271,17 @@ export async function times<T>(count: number, work: (index: number) => Promise<T
 }
 
 /** A store to test, on a migrated database of its own. */
+/** The next transaction runs twice, as after a run whose answer to COMMIT was lost. */
+export function losesNextCommit(database: Database): void {
+  const transaction = database.transaction.bind(database);
+  database.transaction = async (work, options) => {
+    database.transaction = transaction;
+    if (options?.repeatable !== true) throw new Error("it would not run again");
+    await transaction(work, options);
+    return transaction(work, options);
+  };
+}
+
 export interface OpenedStore {
   readonly database: Database;
   readonly store: Store;

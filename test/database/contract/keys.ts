@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from "@jest/globals";
 import type { Database } from "../../../src/database/transaction.ts";
 import type { StoredKey } from "../../../src/store/keys.ts";
 import type { Store } from "../../../src/store/store.ts";
-import { DAY, NOW, type OpenedStore, times } from "./fixtures.ts";
+import { DAY, losesNextCommit, NOW, type OpenedStore, times } from "./fixtures.ts";
 
 const HOUR = 3_600_000;
 
@@ -34,6 +34,18 @@ export function keysContract(opened: () => OpenedStore): void {
       expect(await store.keys.list()).toEqual([key(kid)]);
       await store.keys.remove([kid]);
       expect(await store.keys.list()).toEqual([]);
+    });
+
+    it("distrusts a key once, and says so where the answer to COMMIT was lost", async () => {
+      await store.keys.add(key("leaked"));
+      losesNextCommit(database);
+      expect(await store.keys.distrust("leaked", NOW, { ...key("next"), use: "access" })).toBe(true);
+      expect(await store.keys.distrust("leaked", NOW, null)).toBe(false);
+      expect((await store.keys.list()).map(({ kid, distrustedAt }) => [kid, distrustedAt])).toEqual([
+        ["leaked", NOW],
+        ["next", null],
+      ]);
+      await store.keys.remove(["leaked", "next"]);
     });
 
     it("knows until when a key set may be kept: as long as anybody said who told it, and no longer once that has passed", async () => {

@@ -13,6 +13,7 @@ import {
   deletedEvent,
   expectAllEnded,
   hash,
+  losesNextCommit,
   makeSession,
   makeUser,
   NOW,
@@ -41,6 +42,34 @@ export function usersContract(opened: () => OpenedStore): void {
       hasPassword: true,
       factorsGeneration: 0,
     };
+
+    it("answers a change of the password and a reset alike where the answer to COMMIT was lost", async () => {
+      const user = await signUp(store);
+      losesNextCommit(database);
+      const change = { from: "hash-1", to: "hash-2" };
+      expect(await store.users.changePassword(user.uuid, change, changedEvent(user))).toBe("changed");
+      expect(await store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-3" }, changedEvent(user))).toBe(
+        "lost",
+      );
+      const link = { tokenHash: hash(), userId: user.uuid, createdAt: NOW, expiresAt: NOW + DAY };
+      await store.users.createPasswordReset(link, resetEvent(user));
+      const redeem = (to: string) => store.users.redeemPasswordReset(link.tokenHash, to, changedEvent(user), null);
+      losesNextCommit(database);
+      expect(await redeem("hash-4")).toBe("reset");
+      expect(await redeem("hash-4")).toBe("invalid");
+      expect(await seqs(database, user)).toEqual([1, 2, 3, 4]);
+    });
+
+    it("keeps the claims that others set when some are changed", async () => {
+      const user = await signUp(store);
+      const claims = { name: "A", website: "https://a.example" };
+      await store.users.update(user.uuid, { claims }, NOW);
+      await Promise.all([
+        store.users.update(user.uuid, { someClaims: { set: { name: "B" }, removed: ["website"] } }, NOW),
+        store.users.update(user.uuid, { someClaims: { set: { locale: "ko" }, removed: [] } }, NOW),
+      ]);
+      expect((await store.users.find(user.uuid))?.claims).toEqual({ name: "B", locale: "ko" });
+    });
 
     it("makes one account of 50 sign-ups with the same address at once", async () => {
       const email = `${randomUUID()}@example.com`;

@@ -11,7 +11,9 @@ import { mailOf } from "../../src/mail/mail.ts";
 
 const env = process.env;
 const stopping = new AbortController();
-const mailer = nodemailer.createTransport(env["SMTP_URL"] ?? "smtp://127.0.0.1:1025");
+// a server that says nothing is given up (milliseconds), so that the event comes again
+const patience = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 };
+const mailer = nodemailer.createTransport({ url: env["SMTP_URL"] ?? "smtp://127.0.0.1:1025", ...patience });
 const from = env["MAIL_FROM"] ?? "no-reply@example.com";
 
 /** The service as its users know it: mails lead there. */

@@ -17,3 +17,14 @@ export class Clock {
     return Math.floor(this.now() / 1000);
   }
 }
+
+/** Some milliseconds from a moment on. */
+export interface Span {
+  readonly from: number;
+  readonly ms: number;
+}
+
+/** Is it now? Not where it has yet to begin: then the database's clock was set back since, and nobody knows how much of it is over. */
+export function isWithin({ from, ms }: Span, now: number): boolean {
+  return now >= from && now < from + ms;
+}

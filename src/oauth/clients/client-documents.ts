@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
 import { afterCall } from "../../call.ts";
+import { isWithin, type Span } from "../../clock.ts";
 import { AuthError } from "../../errors.ts";
 import { HostAway, isAllowedHost, maxAgeOf, outboundFetch, refuseFault } from "../../net/outbound.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import type { OAuthContext } from "../context.ts";
+import type { Fetched } from "./document-memory.ts";
 import { readDocumentMetadata } from "./registration.ts";
 
 /** A document is asked for again after its own max-age within these bounds, and after the lower one where it cannot be used (milliseconds). */
@@ -23,7 +25,7 @@ const maxLength = 191;
  */
 export async function refreshFromDocument(ctx: OAuthContext, clientId: string): Promise<void> {
   if (!ctx.config.clientIdDocuments || !/^https?:\/\//i.test(clientId)) return;
-  const { askAgainAt, failed, fetching } = ctx.clientDocuments;
+  const { fetched, fetching } = ctx.clientDocuments;
   const known = await ctx.clients.find(clientId);
   if (!isDocumentUrl(ctx, clientId)) {
     if (known === null)
@@ -32,12 +34,12 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
   }
   if (known !== null && (known.source !== "document" || known.disabledAt !== null)) return;
   const underWay = fetching.get(clientId);
-  if (underWay === undefined && ctx.clock.now() < (askAgainAt.get(clientId) ?? 0)) {
+  const last = fetched.get(clientId);
+  if (underWay === undefined && last !== undefined && isWithin(last.resting, ctx.clock.now())) {
     if (known !== null) return;
-    // where the last fetch was good, an operator has removed the client since: its id is free
-    const last = failed.get(clientId);
-    if (last === "away" || last === "unsaved") throw comeAgain(ctx, clientId, last);
-    if (last === "unusable") throw refusal("it was not to be had a moment ago");
+    if (last.outcome === "unusable") throw refusal("it was not to be had a moment ago");
+    // where it was good, an operator has removed the client since: its id is free
+    if (last.outcome !== "good") throw comeAgain(ctx, last.outcome, last.resting);
   }
   try {
     await (underWay ?? fetchOnce(ctx, clientId));
@@ -50,18 +52,22 @@ export async function refreshFromDocument(ctx: OAuthContext, clientId: string): 
 
 /** Callers share the fetch, which goes on though the first of them hangs up. */
 function fetchOnce(ctx: OAuthContext, clientId: string): Promise<void> {
-  const { askAgainAt, failed, fetching } = ctx.clientDocuments;
+  const { fetched, fetching } = ctx.clientDocuments;
+  const note = (outcome: Fetched["outcome"], ms: number): Span => {
+    const resting = { from: ctx.clock.now(), ms };
+    fetched.set(clientId, { outcome, resting });
+    return resting;
+  };
   const work = async () => {
     try {
       const { json, maxAge } = await load(ctx, clientId);
       await save(ctx, clientId, json);
-      askAgainAt.set(clientId, ctx.clock.now() + maxAge);
-      failed.delete(clientId);
+      note("good", maxAge);
     } catch (error) {
-      const isFinal = error instanceof AuthError && error.code === "invalid_client";
-      failed.set(clientId, isFinal ? "unusable" : error instanceof HostAway ? "away" : "unsaved");
-      askAgainAt.set(clientId, ctx.clock.now() + (isFinal ? leastAge : faultAge));
-      throw error instanceof HostAway ? comeAgain(ctx, clientId, "away") : error;
+      if (error instanceof HostAway) throw comeAgain(ctx, "away", note("away", faultAge));
+      if (error instanceof AuthError && error.code === "invalid_client") note("unusable", leastAge);
+      else note("unsaved", faultAge);
+      throw error;
     }
   };
   const promise = afterCall(work).finally(() => fetching.delete(clientId));
@@ -129,9 +135,8 @@ async function save(ctx: OAuthContext, clientId: string, json: Record<string, un
   }
 }
 
-function comeAgain(ctx: OAuthContext, clientId: string, why: "away" | "unsaved"): AuthError {
-  const left = (ctx.clientDocuments.askAgainAt.get(clientId) ?? 0) - ctx.clock.now();
-  const retryAfter = Math.max(1, Math.ceil(left / 1000));
+function comeAgain(ctx: OAuthContext, why: "away" | "unsaved", { from, ms }: Span): AuthError {
+  const retryAfter = Math.max(1, Math.ceil((from + ms - ctx.clock.now()) / 1000));
   const text = {
     away: "the host of the metadata document that client_id names is away",
     unsaved: "the metadata document that client_id names could not be stored a moment ago",

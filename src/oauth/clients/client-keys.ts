@@ -1,5 +1,6 @@
 import { type CryptoKey, compactVerify, createLocalJWKSet, errors, type JWK, type LocalJWKSet } from "jose";
 import { LRUCache } from "lru-cache";
+import { isWithin, type Span } from "../../clock.ts";
 import type { Context } from "../../context.ts";
 import { AuthError } from "../../errors.ts";
 import { HostAway, maxAgeOf, outboundFetch, refuseFault } from "../../net/outbound.ts";
@@ -15,12 +16,15 @@ const cooldown = 5_000;
 /** While its host does not answer, a set is used for so long after it was last fetched. */
 const usableFor = 3_600_000;
 const maxKeys = 20;
+const never: Span = { from: 0, ms: 0 };
 
 interface PublishedKeys {
   keys: LocalJWKSet | null;
-  freshUntil: number;
+  /** Not asked for again meanwhile, unless for a key that they lack. */
+  fresh: Span;
   usableUntil: number;
-  nextFetchAt: number;
+  /** Not asked for again meanwhile, whatever for. */
+  resting: Span;
   /** The last fetch found its host away: what is signed by a key that is not known may be right. */
   away: boolean;
   fetching: Promise<void> | null;
@@ -49,7 +53,7 @@ export class ClientKeys {
     if (uri === undefined) return false;
     const published = await this.#current(ctx, client.clientId, uri);
     let outcome = await checkPublished(published, jwt);
-    if (outcome === "unknown key" && ctx.clock.now() >= published.nextFetchAt) {
+    if (outcome === "unknown key" && !isWithin(published.resting, ctx.clock.now())) {
       await this.#fetch(ctx, client.clientId, uri, published);
       outcome = await checkPublished(published, jwt);
     }
@@ -63,11 +67,11 @@ export class ClientKeys {
     const name = `${clientId}\n${uri}`;
     let published = this.#published.get(name);
     if (published === undefined) {
-      published = { keys: null, freshUntil: 0, usableUntil: 0, nextFetchAt: 0, away: false, fetching: null };
+      published = { keys: null, fresh: never, usableUntil: 0, resting: never, away: false, fetching: null };
       this.#published.set(name, published);
     }
     const now = ctx.clock.now();
-    const due = now >= published.freshUntil && now >= published.nextFetchAt;
+    const due = !isWithin(published.fresh, now) && !isWithin(published.resting, now);
     // other calls wait for a fetch under way only where no keys are known: an unknown kid delays no one
     if (due || (published.fetching !== null && published.keys === null))
       await this.#fetch(ctx, clientId, uri, published);
@@ -81,7 +85,8 @@ export class ClientKeys {
       .then(
         ({ keys, maxAge }) => {
           const now = ctx.clock.now();
-          Object.assign(published, { keys, freshUntil: now + maxAge, usableUntil: now + usableFor, away: false });
+          const fresh = { from: now, ms: maxAge };
+          Object.assign(published, { keys, fresh, usableUntil: now + usableFor, away: false });
         },
         (error: unknown) => {
           published.away = error instanceof HostAway;
@@ -89,7 +94,7 @@ export class ClientKeys {
         },
       )
       .finally(() => {
-        published.nextFetchAt = ctx.clock.now() + cooldown;
+        published.resting = { from: ctx.clock.now(), ms: cooldown };
         published.fetching = null;
       });
     return published.fetching;

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { isWithin, type Span } from "../../clock.ts";
 import type { Context } from "../../context.ts";
 import { type ImageType, readImage } from "../../net/image.ts";
 import { OutboundFailure, outboundFetch, refuseFault } from "../../net/outbound.ts";
@@ -22,7 +23,8 @@ export interface Logo {
 
 interface Known {
   logo: Logo | null;
-  fetchAt: number;
+  /** Not asked for meanwhile. */
+  resting: Span;
   fetching: Promise<void> | null;
 }
 
@@ -51,10 +53,10 @@ export class ClientLogos {
     if (uri === undefined || isUnverified(client)) return null;
     let known = this.#known.get(uri);
     if (known === undefined) {
-      known = { logo: null, fetchAt: 0, fetching: null };
+      known = { logo: null, resting: { from: 0, ms: 0 }, fetching: null };
       this.#known.set(uri, known);
     }
-    if (known.fetching === null && ctx.clock.now() >= known.fetchAt)
+    if (known.fetching === null && !isWithin(known.resting, ctx.clock.now()))
       known.fetching = fetchInto(ctx, client.clientId, uri, known);
     return known;
   }
@@ -64,11 +66,11 @@ export class ClientLogos {
 async function fetchInto(ctx: Context, clientId: string, uri: string, known: Known): Promise<void> {
   try {
     known.logo = await load(ctx, uri);
-    known.fetchAt = ctx.clock.now() + maxAge;
+    known.resting = { from: ctx.clock.now(), ms: maxAge };
   } catch (error) {
     ctx.log.warn({ client_id: clientId, err: error }, "the client's logo was not fetched");
     if (!(error instanceof OutboundFailure)) known.logo = null;
-    known.fetchAt = ctx.clock.now() + cooldown;
+    known.resting = { from: ctx.clock.now(), ms: cooldown };
   } finally {
     known.fetching = null;
   }

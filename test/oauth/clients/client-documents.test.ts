@@ -167,6 +167,14 @@ describe("a client whose id is the URL of its metadata", () => {
     expect((await ask(idOf("late.json"))).headers.get("location")).toMatch(/^\/login\?/);
   });
 
+  it("C-67 is asked for again when the database's clock was set back since", async () => {
+    status = 404;
+    expect(await refusalOf(idOf("set-back.json"))).toEqual([400, null]);
+    status = 200;
+    app.clock.shift = -600_000;
+    expect((await ask(idOf("set-back.json"))).headers.get("location")).toMatch(/^\/login\?/);
+  });
+
   it("C-67 is neither taken nor refused while its host is away, and works as soon as that is back", async () => {
     const gone = await listen((_request, response) => response.end());
     gone.close();

@@ -455,6 +455,7 @@ describe("jwks_uri", () => {
       scope: "read",
     });
     const kinds = [
+      "set-back",
       "rotating",
       "storm",
       "redirect",
@@ -533,6 +534,13 @@ describe("jwks_uri", () => {
     app.clock.shift = 5_100;
     await Promise.all(Array.from({ length: 30 }, (_, n) => ask("storm", next, { kid: `more-${n}` })));
     expect(host.connections() - before).toBe(1);
+  });
+
+  it("fetches a key that it does not know though the database's clock was set back since it fetched the others", async () => {
+    expect(await ask("set-back", key)).toBe(200);
+    published = [next];
+    app.clock.shift = -600_000;
+    expect(await ask("set-back", next)).toBe(200);
   });
 
   it("uses the last keys for an hour while their host is away", async () => {

@@ -86,7 +86,7 @@ export function isPublicAddress(address: string): boolean {
  * Calls a URL that a client registered (key sets, logos, back-channel logout), guarded against being sent into this network: https
  * only, no redirects followed, the name resolved once and only to public addresses, the connection made to what was resolved.
  * @param allowedHosts OUTBOUND_ALLOWED_HOSTS: exempt from the first and the third
- * @throws OutboundFailure when the call was refused, too slow or the answer too long; HostAway when there was none
+ * @throws OutboundFailure when the call was refused, the answer too slow or too long; HostAway where nothing answers at all
  */
 export async function outboundFetch(
   allowedHosts: readonly string[],
@@ -101,15 +101,22 @@ export async function outboundFetch(
   const exempt = isAllowedHost(allowedHosts, target);
   if (!https && !(exempt && target.protocol === "http:")) throw new OutboundFailure("only https is called");
   const signal = AbortSignal.timeout(timeoutMs);
+  let isReached = false;
+  const onConnect = () => {
+    isReached = true;
+  };
   const late = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener("abort", () => reject(new OutboundFailure(`no answer within ${timeoutMs} ms`)));
+    const within = `within ${timeoutMs} ms`;
+    signal.addEventListener("abort", () =>
+      reject(isReached ? new OutboundFailure(`no answer ${within}`) : new HostAway(`no connection ${within}`)),
+    );
   });
   try {
     const addresses = await Promise.race([resolve(target.hostname), late]);
     if (!exempt && !addresses.every(({ address }) => isPublicAddress(address))) {
       throw new OutboundFailure("the host is not on the public network");
     }
-    return await Promise.race([send(target, https, addresses, call, maxBytes, signal), late]);
+    return await Promise.race([send(target, https, addresses, call, { maxBytes, signal, onConnect }), late]);
   } catch (error) {
     if (error instanceof OutboundFailure) throw error;
     throw new HostAway("the host could not be called", { cause: error });
@@ -136,8 +143,7 @@ function send(
   https: boolean,
   addresses: readonly Address[],
   call: OutboundRequest,
-  maxBytes: number,
-  signal: AbortSignal,
+  { maxBytes, signal, onConnect }: { maxBytes: number; signal: AbortSignal; onConnect: () => void },
 ): Promise<OutboundAnswer> {
   const resolved: LookupFunction = (_hostname, options, done) => {
     if (options.all) return done(null, [...addresses]);
@@ -164,6 +170,7 @@ function send(
     readAnswer(response, maxBytes).then(resolve, reject);
   });
   request.on("error", reject);
+  request.on("socket", (socket) => socket.once("connect", onConnect));
   request.end(body);
   return promise;
 }

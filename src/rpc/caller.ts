@@ -30,6 +30,8 @@ export class Call {
   endsAt = Number.POSITIVE_INFINITY;
   /** gRPC status name, once there is one. */
   outcome: string | null = null;
+  /** Its client may be gone before it was admitted. */
+  hasEnded = false;
 
   constructor(credentials: Credentials) {
     this.credentials = credentials;

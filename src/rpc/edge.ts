@@ -109,6 +109,8 @@ export class Edge {
     const request = currentRequest();
     if (request !== undefined) request.caller = caller.client.clientId;
     demandScope(caller, method.scope);
+    // what ends no more must not be counted as under way
+    if (call.hasEnded) throw new ConnectError("the client hung up", Code.Canceled);
     call.load = this.ctx.callerLimits.enter(caller.client.clientId);
   }
 
@@ -171,6 +173,7 @@ export class Edge {
 
   /** Counts an ended call. */
   finish(method: Method, call: Call): void {
+    call.hasEnded = true;
     if (call.load !== null) this.ctx.callerLimits.leave(call.load);
     this.ctx.metrics.requests.observe(
       { edge: this.#name, operation: method.desc.name, outcome: call.outcome ?? "UNKNOWN" },

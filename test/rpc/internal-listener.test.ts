@@ -1,11 +1,11 @@
 import { request as httpsRequest } from "node:https";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { AuthError } from "../../src/errors.ts";
 import { startInternalListener } from "../../src/rpc/internal-listener.ts";
 import { pemFile } from "../support/pem-file.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "./certificates.ts";
-import { standInParts, startEdges } from "./stand-ins.ts";
+import { authenticateByWord, standInParts, startEdges } from "./stand-ins.ts";
 
 let edges: Awaited<ReturnType<typeof startEdges>>;
 let url: string;
@@ -129,4 +129,42 @@ test("with a client CA only the probes answer without a certificate", async () =
   expect(await ask(deleteUser, { cert: clientCertificate, key: clientKey })).toBe(200);
   expect(seen).toEqual(["CN=orders,O=Example\\, Inc.,C=DE"]);
   await listener.close(1000);
+});
+
+test("a call whose client hangs up before it is known who calls is not under way for ever", async () => {
+  const { ctx } = edges;
+  const [asked, known] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const parts = standInParts();
+  const authenticate: typeof parts.authenticate = async (...by) => {
+    asked.resolve();
+    await known.promise;
+    return authenticateByWord(...by);
+  };
+  const options = { host: "127.0.0.1", port: 0, tls: null, ready: async () => ({ ready: true }) };
+  const listener = await startInternalListener(ctx, options, { ...parts, authenticate });
+  const counted = jest.spyOn(ctx.callerLimits, "enter");
+  const observed = jest.spyOn(ctx.metrics.requests, "observe");
+  const call = (signal?: AbortSignal) =>
+    fetch(`http://127.0.0.1:${listener.port}/auth.v1.TokenService/GetJwks`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: "Bearer all" },
+      body: "{}",
+      ...(signal === undefined ? {} : { signal }),
+    });
+  try {
+    const hangUp = new AbortController();
+    const gone = call(hangUp.signal).catch(() => null);
+    await asked.promise;
+    hangUp.abort();
+    await gone;
+    while (observed.mock.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    known.resolve();
+    expect((await call()).status).toBe(200);
+    while (observed.mock.calls.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    const [load] = counted.mock.results.map(({ value }) => value as ReturnType<typeof ctx.callerLimits.enter>);
+    expect(load?.inFlight).toBe(0);
+  } finally {
+    jest.restoreAllMocks();
+    await listener.close(1000);
+  }
 });

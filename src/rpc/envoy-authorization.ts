@@ -6,7 +6,7 @@ import { AuthError } from "../errors.ts";
 import type { OAuthContext } from "../oauth/context.ts";
 import { decideForProxy } from "../oauth/tokens/forward-auth.ts";
 import { type GatewayRow, wwwAuthenticate } from "../token/gateway.ts";
-import { identityOf, readDemands } from "./forward-auth.ts";
+import { COME_AGAIN, identityOf, readDemands } from "./forward-auth.ts";
 
 /** `/authorize-request` as Envoy's `ext_authz` asks it over gRPC. The route's `context_extensions` hold what is demanded. */
 export function envoyAuthorization(ctx: OAuthContext): ServiceImpl<typeof Authorization> {
@@ -19,8 +19,13 @@ export function envoyAuthorization(ctx: OAuthContext): ServiceImpl<typeof Author
           "context_extensions may hold scope and audience, neither of them empty, and nothing else",
         );
       }
-      const decision = await decideForProxy(ctx, authorizationOf(attributes?.request?.http), demands);
-      return decision.allowed ? allow(identityOf(decision.claims)) : deny(decision.refusal);
+      try {
+        const decision = await decideForProxy(ctx, authorizationOf(attributes?.request?.http), demands);
+        return decision.allowed ? allow(identityOf(decision.claims)) : deny(decision.refusal);
+      } catch (error) {
+        if (error instanceof AuthError && error.code === "unavailable") return comeAgain();
+        throw error;
+      }
     },
   };
 }
@@ -61,6 +66,25 @@ function deny(refusal: GatewayRow) {
         status: { code: status },
         headers: [
           header("www-authenticate", wwwAuthenticate(refusal, "Bearer")),
+          header("content-type", "application/json; charset=utf-8"),
+        ],
+        body: JSON.stringify({ error }),
+      },
+    },
+  };
+}
+
+/** Not as an error: Envoy takes one for a fault of its own filter, and answers 403 unless its `status_on_error` says otherwise. */
+function comeAgain() {
+  const { status, error, retryAfterSeconds } = COME_AGAIN;
+  return {
+    status: { code: Code.Unavailable, message: error },
+    httpResponse: {
+      case: "deniedResponse" as const,
+      value: {
+        status: { code: status },
+        headers: [
+          header("retry-after", String(retryAfterSeconds)),
           header("content-type", "application/json; charset=utf-8"),
         ],
         body: JSON.stringify({ error }),

@@ -10,7 +10,8 @@ const path = "/authorize-request";
 const operation = "authorize-request";
 /** Envoy asks with the method of the request, which may be one of WebDAV. CONNECT is no request for a path. */
 const methods = METHODS.filter((method) => method !== "CONNECT");
-const retryAfterSeconds = 1;
+/** The answer while a token cannot be told good from bad. */
+export const COME_AGAIN = { status: 503, error: "Service Unavailable", retryAfterSeconds: 1 } as const;
 
 /**
  * What proxies ask about a request before they let it through: nginx `auth_request`, Traefik `forwardAuth`, Caddy `forward_auth`, HAProxy,
@@ -66,7 +67,8 @@ async function answer(
     return reply.code(status).header("www-authenticate", wwwAuthenticate(decision.refusal, "Bearer")).send({ error });
   } catch (error) {
     if (!(error instanceof AuthError) || error.code !== "unavailable") throw error;
-    return reply.code(503).header("retry-after", String(retryAfterSeconds)).send({ error: "Service Unavailable" });
+    const { status, error: text, retryAfterSeconds } = COME_AGAIN;
+    return reply.code(status).header("retry-after", String(retryAfterSeconds)).send({ error: text });
   }
 }
 

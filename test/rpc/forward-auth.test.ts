@@ -1,8 +1,9 @@
 import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { HeaderValueOption_HeaderAppendAction as AppendAction } from "../../gen/envoy/config/core/v3/base_pb.ts";
 import { Authorization } from "../../gen/envoy/service/auth/v3/external_auth_pb.ts";
+import { AuthError } from "../../src/errors.ts";
 import { startApp, type TestApp } from "../support/app.ts";
 import { getTokens, internalBasic, postForm, signUp } from "../support/flow.ts";
 
@@ -164,6 +165,20 @@ describe("GET /authorize-request", () => {
           expect(headers.map(({ header }) => header?.key)).toContain("www-authenticate");
         }
       }
+    });
+
+    it("has it answer 503 while good tokens cannot be told from bad ones, which an error would make 403", async () => {
+      const token = await tokenOf({});
+      const unknown = jest.spyOn(app.context.keys, "verify").mockRejectedValue(new AuthError("unavailable", "away"));
+      for (const answering of check(token, {})) {
+        const answer = await answering;
+        expect(answer.status?.code).toBe(Code.Unavailable);
+        if (answer.httpResponse.case !== "deniedResponse") throw new Error("let through");
+        const { status: sent, headers, body } = answer.httpResponse.value;
+        expect([sent?.code, JSON.parse(body)]).toEqual([503, { error: "Service Unavailable" }]);
+        expect(headers.map(({ header }) => header?.key)).toContain("retry-after");
+      }
+      unknown.mockRestore();
     });
 
     it("finds the token where Envoy sends raw headers, and takes two of them for none", async () => {

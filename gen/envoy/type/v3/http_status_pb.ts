@@ -10,7 +10,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file envoy/type/v3/http_status.proto.
  */
 export const file_envoy_type_v3_http_status: GenFile = /*@__PURE__*/
-  fileDesc("Ch9lbnZveS90eXBlL3YzL2h0dHBfc3RhdHVzLnByb3RvEg1lbnZveS50eXBlLnYzIjUKCkh0dHBTdGF0dXMSJwoEY29kZRgBIAEoDjIZLmVudm95LnR5cGUudjMuU3RhdHVzQ29kZSpDCgpTdGF0dXNDb2RlEgkKBUVtcHR5EAASBwoCT0sQyAESEQoMVW5hdXRob3JpemVkEJEDEg4KCUZvcmJpZGRlbhCTA2IGcHJvdG8z");
+  fileDesc("Ch9lbnZveS90eXBlL3YzL2h0dHBfc3RhdHVzLnByb3RvEg1lbnZveS50eXBlLnYzIjUKCkh0dHBTdGF0dXMSJwoEY29kZRgBIAEoDjIZLmVudm95LnR5cGUudjMuU3RhdHVzQ29kZSpcCgpTdGF0dXNDb2RlEgkKBUVtcHR5EAASBwoCT0sQyAESEQoMVW5hdXRob3JpemVkEJEDEg4KCUZvcmJpZGRlbhCTAxIXChJTZXJ2aWNlVW5hdmFpbGFibGUQ9wNiBnByb3RvMw");
 
 /**
  * @generated from message envoy.type.v3.HttpStatus
@@ -52,6 +52,11 @@ export const StatusCode = {
    * @generated from enum value: Forbidden = 403;
    */
   Forbidden: 403,
+
+  /**
+   * @generated from enum value: ServiceUnavailable = 503;
+   */
+  ServiceUnavailable: 503,
 } as const;
 
 /**

@@ -123,6 +123,13 @@ describe("the networks of addresses", () => {
     await eventually(() => told.mock.calls.map(([, uses]) => uses), [20]);
   });
 
+  it("C-86 begins anew when the database's clock was set back", async () => {
+    app = await startApp({ RATE_LIMIT_PER_MINUTE: "20" });
+    expect(await letThrough(40, () => ({}))).toBe(20);
+    app.clock.shift = -3_600_000;
+    expect(await letThrough(40, () => ({}))).toBe(20);
+  });
+
   it("S-046 counts by the address that our proxy saw, not by those that were sent to it", async () => {
     app = await startApp({ RATE_LIMIT_PER_MINUTE: "20", TRUST_PROXY: "loopback" });
     const forged = () => ({ "x-forwarded-for": `${someone()}, ${neighbour()}, 198.51.100.9` });

@@ -122,13 +122,15 @@ export class MailQueue implements MailStore {
     );
     let [resealed, unreadable] = [0, 0];
     for (const { event_id, payload } of rows) {
+      let sealed: string | null;
       try {
-        const sealed = this.#sealer.reseal(payload, event_id);
-        const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
-        if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
+        sealed = this.#sealer.reseal(payload, event_id);
       } catch {
         unreadable++;
+        continue;
       }
+      const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
+      if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
     }
     return { resealed, unreadable };
   }

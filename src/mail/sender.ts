@@ -12,8 +12,9 @@ const claimMs = 60_000;
 /** Of one attempt (milliseconds). */
 const attemptMs = 45_000;
 const atOnce = 4;
-/** A mail that could not be sent for a day is set aside (milliseconds). */
+/** A mail that could not be sent for a day is set aside (milliseconds), but not before it was tried so often: it may have waited for the service itself. */
 const givenUpAfterMs = 24 * 3_600_000;
+const leastAttempts = 10;
 /** A server that was away is asked again after so long at most (milliseconds). */
 const longestOutageWaitMs = 30_000;
 
@@ -153,7 +154,8 @@ class Sender {
     const now = clock.now();
     metrics.mailsFailed.inc();
     this.#say(error);
-    const isOver = error.failure === "never" || now - createdAt > givenUpAfterMs;
+    const isOld = now - createdAt > givenUpAfterMs && attempts + 1 >= leastAttempts;
+    const isOver = error.failure === "never" || isOld;
     const wait = error.failure === "later" ? this.#backoff(attempts + 1) : this.waitMs(0);
     await store.mail.failed(eventId, error.message, isOver ? null : now + wait);
     if (!isOver) return;

@@ -9,9 +9,10 @@ import type { OAuthContext } from "../context.ts";
 
 const event = "http://schemas.openid.net/event/backchannel-logout";
 const tokenLifeSeconds = 120;
-/** Between attempts, doubled each time up to an hour. Notices older than a day are not sent. */
+/** Between attempts, doubled each time up to an hour. Notices older than a day are given up, but not before they were tried so often. */
 const firstPauseMs = 1_000;
 const giveUpMs = 86_400_000;
+const leastAttempts = 10;
 
 /** Tells a client. What it does not take is written down, to be tried again. */
 export async function deliverLogoutNotice(ctx: OAuthContext, notice: LogoutNotice): Promise<void> {
@@ -26,7 +27,8 @@ export async function deliverLogoutNotice(ctx: OAuthContext, notice: LogoutNotic
   }
   const pause = Math.min(firstPauseMs * 2 ** notice.attempts, LONGEST_NOTICE_PAUSE_MS) * (0.75 + Math.random() / 4);
   const next = ctx.clock.now() + pause;
-  const parked = problem.isFinal || next - notice.createdAt > giveUpMs;
+  const isOld = next - notice.createdAt > giveUpMs && notice.attempts + 1 >= leastAttempts;
+  const parked = problem.isFinal || isOld;
   await logoutNotices.failed(notice.id, problem.reason, parked ? null : Math.round(next));
   const told = { client_id: notice.clientId, sid: notice.sid, attempts: notice.attempts + 1, reason: problem.reason };
   if (parked) ctx.log.error(told, "back-channel logout given up: the client was not told");

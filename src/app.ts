@@ -177,7 +177,7 @@ export async function createApp(settings: Settings, overrides: Overrides = {}): 
     await prepareEventsFile(config);
     startEvents(context, settings.secrets, closers);
     const together = new Closers();
-    closers.push((graceMs) => together.closeTogether(graceMs));
+    closers.push((ms) => together.closeTogether(ms));
     await startMail(context, settings.secrets, together);
     startJobs(context, together);
     watchState(context);

@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
-import { type LimitLook, type LimitStore, type Looked, latestEnd } from "./store/limits.ts";
+import { goesOn, type LimitLook, type LimitStore, type Looked } from "./store/limits.ts";
 
 /** So long a link for a new password works (milliseconds). */
 export const RESET_LINK_LIFE_MS = 10 * 60_000;
@@ -231,8 +231,7 @@ export class Limits {
     const endsAt = this.#usedUp.get(key);
     if (endsAt === undefined) return null;
     const now = this.#clock.now();
-    // one that ends too late is of before the clock was set back
-    if (endsAt > now && endsAt <= latestEnd(now, rules[rule].windowMs)) return endsAt;
+    if (goesOn(endsAt, now, rules[rule].windowMs)) return endsAt;
     this.#usedUp.delete(key);
     return null;
   }

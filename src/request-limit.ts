@@ -4,7 +4,7 @@ import { afterCall } from "./call.ts";
 import type { Clock } from "./clock.ts";
 import { AuthError } from "./errors.ts";
 import { networkOf } from "./limits.ts";
-import { type LimitStore, latestEnd } from "./store/limits.ts";
+import { goesOn, type LimitStore } from "./store/limits.ts";
 
 const windowMs = 60_000;
 /** What this process has let through and not told the store: at most this share of the limit, before the store is told. */
@@ -22,11 +22,6 @@ interface Count {
   told: number;
   /** What this process let through since. */
   untold: number;
-}
-
-/** Over, or of before the clock was set back. */
-function isOver({ endsAt }: Count, now: number): boolean {
-  return endsAt <= now || endsAt > latestEnd(now, windowMs);
 }
 
 /**
@@ -59,7 +54,7 @@ export class RequestLimit {
     const network = networkOf(address);
     const now = this.#clock.now();
     let count = this.#counts.get(network);
-    if (count === undefined || isOver(count, now)) {
+    if (count === undefined || !goesOn(count.endsAt, now, windowMs)) {
       count = { endsAt: now + windowMs, told: 0, untold: 0 };
       this.#counts.set(network, count);
     }
@@ -108,7 +103,7 @@ export class RequestLimit {
   async #tellOf(network: string): Promise<void> {
     const count = this.#counts.get(network);
     const now = this.#clock.now();
-    if (count === undefined || isOver(count, now) || count.untold === 0) return;
+    if (count === undefined || !goesOn(count.endsAt, now, windowMs) || count.untold === 0) return;
     const { untold } = count;
     const { used, endsAt } = await this.#store.add(keyOf(network), untold, windowMs, now);
     count.untold -= untold;

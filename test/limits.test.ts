@@ -123,7 +123,7 @@ describe("the networks of addresses", () => {
     await eventually(() => told.mock.calls.map(([, uses]) => uses), [20]);
   });
 
-  it("C-86 begins anew when the database's clock was set back", async () => {
+  it("C-86 counts a network's requests in a new window after the database's clock was set back", async () => {
     app = await startApp({ RATE_LIMIT_PER_MINUTE: "20" });
     expect(await letThrough(40, () => ({}))).toBe(20);
     app.clock.shift = -3_600_000;

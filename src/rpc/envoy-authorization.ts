@@ -58,35 +58,27 @@ function allow(identity: Readonly<Record<string, string>>) {
 
 function deny(refusal: GatewayRow) {
   const { status, error } = refusal;
-  return {
-    status: { code: status === 403 ? Code.PermissionDenied : Code.Unauthenticated, message: error },
-    httpResponse: {
-      case: "deniedResponse" as const,
-      value: {
-        status: { code: status },
-        headers: [
-          header("www-authenticate", wwwAuthenticate(refusal, "Bearer")),
-          header("content-type", "application/json; charset=utf-8"),
-        ],
-        body: JSON.stringify({ error }),
-      },
-    },
-  };
+  const code = status === 403 ? Code.PermissionDenied : Code.Unauthenticated;
+  return denied(code, { status, error }, header("www-authenticate", wwwAuthenticate(refusal, "Bearer")));
 }
 
 /** Not as an error: Envoy takes one for a fault of its own filter, and answers 403 unless its `status_on_error` says otherwise. */
 function comeAgain() {
-  const { status, error, retryAfterSeconds } = COME_AGAIN;
+  return denied(Code.Unavailable, COME_AGAIN, header("retry-after", String(COME_AGAIN.retryAfterSeconds)));
+}
+
+function denied(
+  code: Code,
+  { status, error }: { readonly status: 401 | 403 | 503; readonly error: string },
+  named: ReturnType<typeof header>,
+) {
   return {
-    status: { code: Code.Unavailable, message: error },
+    status: { code, message: error },
     httpResponse: {
       case: "deniedResponse" as const,
       value: {
         status: { code: status },
-        headers: [
-          header("retry-after", String(retryAfterSeconds)),
-          header("content-type", "application/json; charset=utf-8"),
-        ],
+        headers: [named, header("content-type", "application/json; charset=utf-8")],
         body: JSON.stringify({ error }),
       },
     },

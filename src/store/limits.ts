@@ -33,6 +33,11 @@ export interface LimitStore {
 /** What clocks of replicas, and calls at once, may differ by (milliseconds). */
 const toleratedMs = 60_000;
 
+/** Does a window go on? Not one that ends too late: that is of before the database's clock was set back. */
+export function goesOn(endsAt: number, now: number, windowMs: number): boolean {
+  return endsAt > now && endsAt <= latestEnd(now, windowMs);
+}
+
 /** No window ends later than this, unless the database's clock was set back since it began (epoch milliseconds). */
 export function latestEnd(now: number, windowMs: number): number {
   return now + windowMs + toleratedMs;

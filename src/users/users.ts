@@ -238,7 +238,7 @@ export async function updateUser(
   };
   await getUser(ctx, uuid);
   await ctx.store.users.update(uuid, checked, ctx.clock.now());
-  const members = Object.keys(change).filter((member) => change[member as keyof typeof change] !== undefined);
+  const members = Object.keys(checked).map((member) => (member === "someClaims" ? "claims" : member));
   securityEvent(ctx, "user_changed", { sub: uuid, members, roles: checked.roles });
   return getUser(ctx, uuid);
 }

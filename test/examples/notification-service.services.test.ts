@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { appendFile, mkdtemp, rm } from "node:fs/promises";
+import { closeSync, openSync } from "node:fs";
+import { appendFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import type net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -65,6 +66,7 @@ afterEach(async () => {
 
 function start(environment: Record<string, string>): ChildProcess {
   const { port } = catcher.server.address() as net.AddressInfo;
+  const log = openSync(logFile(), "a");
   const child = spawn(
     process.execPath,
     [
@@ -74,17 +76,19 @@ function start(environment: Record<string, string>): ChildProcess {
     ],
     {
       cwd: root,
-      stdio: ["ignore", "ignore", "inherit"],
+      stdio: ["ignore", log, log],
       env: {
         PATH: process.env["PATH"],
         SMTP_URL: `smtp://127.0.0.1:${port}`,
         MAIL_FROM: "hello@example.com",
         STATE_FILE: path.join(folder, "state.sqlite"),
         KAFKAJS_NO_PARTITIONER_WARNING: "1",
+        KAFKAJS_LOG_LEVEL: "DEBUG",
         ...environment,
       },
     },
   );
+  closeSync(log);
   running.push(child);
   return child;
 }
@@ -98,6 +102,17 @@ async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
+const logFile = () => path.join(folder, "service.log");
+
+/** Waits for mails; where they do not come, the error has what the service said last. */
+async function mailed(condition: () => boolean): Promise<void> {
+  try {
+    await until(condition);
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\n${(await readFile(logFile(), "utf8")).slice(-10_000)}`);
+  }
+}
+
 const signupOf = (email: string) =>
   encodeEvent(userSignup({ uuid: randomUUID(), email, nickname: "Ada", createdAt: Date.now(), claims: {} }), "i");
 const mailsTo = (address: string) => mails.filter(({ to }) => to === address);
@@ -109,7 +124,7 @@ test("F-15 a sign-up that is delivered three times and replayed from the start i
   await publisher.publish([signup, signup, signup]);
   const group = randomUUID();
   const first = start({ KAFKA_BROKERS: kafka.brokers, KAFKA_GROUP: group });
-  await until(() => mailsTo(ada).length > 0);
+  await mailed(() => mailsTo(ada).length > 0);
   expect(mailsTo(ada)[0]?.content).toContain("Subject: Welcome");
   expect(mailsTo(ada)[0]?.content).toContain("Hello Ada");
   expect(mailsTo(ada)[0]?.content).toContain("From: hello@example.com");
@@ -118,7 +133,7 @@ test("F-15 a sign-up that is delivered three times and replayed from the start i
   // Another group starts at offset 0, with what this one remembers.
   start({ KAFKA_BROKERS: kafka.brokers, KAFKA_GROUP: randomUUID() });
   await publisher.publish([signup, { ...signupOf(last), key: signup.key }]);
-  await until(() => mailsTo(last).length > 0);
+  await mailed(() => mailsTo(last).length > 0);
   expect(mailsTo(ada)).toHaveLength(1);
 });
 
@@ -135,7 +150,7 @@ test("a password reset is mailed with its link, an expired one and a login are n
   const login = eventOf(uuid, 1);
   await publisher.publish([encodeEvent(login, "i")]);
   start({ KAFKA_BROKERS: kafka.brokers, KAFKA_GROUP: randomUUID() });
-  await until(() => mailsTo(to("reset")).length > 0);
+  await mailed(() => mailsTo(to("reset")).length > 0);
   expect(mailsTo(to("reset"))[0]?.content).toMatch(/\/reset\?token=(3D)?reset-token-secret/);
   await delay(500);
   expect(mailsTo(to("late"))).toEqual([]);
@@ -149,9 +164,9 @@ test("without Kafka the event file is followed, past a refused address and a lin
   const [ada, bob] = [signupOf("ada@example.com"), signupOf("bob@example.com")];
   await sink.publish([ada, signupOf("nobody-here@example.com"), ada]);
   await appendFile(file, "not an event\n");
-  await until(() => mails.length > 0);
+  await mailed(() => mails.length > 0);
   await sink.publish([ada, bob]);
-  await until(() => mailsTo("bob@example.com").length > 0);
+  await mailed(() => mailsTo("bob@example.com").length > 0);
   expect(mails.map(({ to }) => to)).toEqual(["ada@example.com", "bob@example.com"]);
   await sink.close();
 });

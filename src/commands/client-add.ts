@@ -74,7 +74,7 @@ async function add(
   json: object,
   hasSecret: boolean,
 ): Promise<{ client: Client; clientSecret: string | null; kept: readonly string[] }> {
-  const { addClient, getClient } = await import("../oauth/clients/clients.ts");
+  const { addClient } = await import("../oauth/clients/clients.ts");
   const { scopesKeptFrom } = await import("../oauth/scopes.ts");
   const { readClientRegistration } = await import("../store/client-metadata.ts");
   const { randomToken } = await import("../crypto/hashes.ts");
@@ -88,8 +88,7 @@ async function add(
     ctx.config.privateUriSchemes,
   );
   if (Array.isArray(registration)) throw new AuthError("invalid_request", registration.join("; "));
-  const { clientSecret } = await addClient(ctx, registration);
-  const client = await getClient(ctx, registration.clientId);
+  const { client, clientSecret } = await addClient(ctx, registration);
   // a secret from the file is known already, so it is not shown
   return { client, clientSecret: generated ? clientSecret : null, kept: scopesKeptFrom(ctx, client) };
 }

@@ -1,6 +1,4 @@
 import type { Command } from "commander";
-import type { OAuthContext } from "../oauth/context.ts";
-import type { User } from "../store/users.ts";
 import { table, timeOf } from "./output.ts";
 import { readPassword } from "./password-input.ts";
 import {
@@ -41,14 +39,13 @@ function addUserAdd(user: Command, runtime: Runtime): void {
     passwordFile?: string;
   }
   const run = async (email: string, options: AddOptions) => {
-    const { signUp } = await import("../users/sign-up.ts");
+    const { BASIC_ROLE, signUp } = await import("../users/sign-up.ts");
     const { readRoles } = await import("../users/input.ts");
-    const roles = options.role === undefined ? [] : readRoles(options.role);
+    const more = options.role === undefined ? [] : readRoles(options.role);
+    const roles = [...new Set([BASIC_ROLE, ...more])];
     const password = await readPassword(runtime, options.passwordFile);
-    const added = await withContext(runtime, async (ctx) => {
-      const created = await signUp(ctx, { email, password, nickname: options.nickname });
-      return roles.length === 0 ? created : changeRoles(ctx, created, roles, "grant");
-    });
+    const input = { email, password, nickname: options.nickname };
+    const added = await withContext(runtime, (ctx) => signUp(ctx, input, undefined, roles));
     printUser(runtime, options, added);
   };
   leaf(user, "add <email>", "create an account; the password comes from a file or standard input", [
@@ -107,9 +104,11 @@ function addUserShow(user: Command, runtime: Runtime): void {
 function addUserGrant(user: Command, runtime: Runtime): void {
   const run = async (who: string, roles: string[], options: Options & { revoke?: boolean }) => {
     const { readRoles } = await import("../users/input.ts");
+    const { changeRoles } = await import("../users/users.ts");
     const named = readRoles(roles);
+    const change = options.revoke === true ? { granted: [], revoked: named } : { granted: named, revoked: [] };
     const changed = await withContext(runtime, async (ctx) =>
-      changeRoles(ctx, await findUser(ctx, who), named, options.revoke === true ? "revoke" : "grant"),
+      changeRoles(ctx, (await findUser(ctx, who)).uuid, change),
     );
     printUser(runtime, options, changed);
   };
@@ -178,16 +177,4 @@ function readClaimsFile(text: string): unknown {
   } catch (error) {
     throw new UsageError(`the claims are not JSON: ${(error as Error).message}`);
   }
-}
-
-async function changeRoles(
-  ctx: OAuthContext,
-  user: User,
-  roles: readonly string[],
-  change: "grant" | "revoke",
-): Promise<User> {
-  const { updateUser } = await import("../users/users.ts");
-  const next =
-    change === "revoke" ? user.roles.filter((role) => !roles.includes(role)) : [...new Set([...user.roles, ...roles])];
-  return updateUser(ctx, user.uuid, { roles: next });
 }

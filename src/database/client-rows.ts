@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type ClientMetadata, readStoredMetadata } from "../store/client-metadata.ts";
-import type { Client, ClientSecret, ClientSource } from "../store/clients.ts";
+import type { Client, ClientSecret, ClientSource, NewClient } from "../store/clients.ts";
 import { insert } from "./authorization-records.ts";
 import type { Sql } from "./transaction.ts";
 
@@ -64,12 +64,17 @@ export function clientsOf(rows: readonly ClientRow[]): Client[] {
   return [...clients.values()];
 }
 
+export type NewSecret = Pick<ClientSecret, "id" | "hash">;
+
 /** Registers a client, whose epoch goes on from that of a removed one with its id. */
 export async function insertClient(
   sql: Sql,
-  client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
-  registrationTokenHash: string | null,
-): Promise<void> {
+  client: NewClient,
+  {
+    registrationTokenHash,
+    secret,
+  }: { readonly registrationTokenHash: string | null; readonly secret: NewSecret | null },
+): Promise<Client> {
   await insert(sql, "oauth2_registered_client", {
     client_id: client.clientId,
     metadata: JSON.stringify(client.metadata),
@@ -79,18 +84,27 @@ export async function insertClient(
     created_at: client.createdAt,
     updated_at: client.createdAt,
   });
+  const secrets = secret === null ? [] : [await insertSecret(sql, client.clientId, secret, client.createdAt)];
+  const epoch = await continuedEpoch(sql, client.clientId);
+  const neverDisabled = { disabledAt: null, disabledBy: null };
+  return { ...client, ...neverDisabled, epoch, firstEpoch: epoch, idleLimitSince: null, secrets };
+}
+
+/** Runs after the insert of the client, which waits for a removal that goes on. */
+async function continuedEpoch(sql: Sql, clientId: string): Promise<number> {
   // Of one that was removed and had this id the tokens stay revoked, those of this one are not. The feed does not tell for long enough:
-  // replicas and verifiers remember what it said. Read after the insert, which waits for a removal that goes on.
+  // replicas and verifiers remember what it said.
   const [earlier] = await sql.rows<{ epoch: number }>("SELECT epoch FROM removed_client WHERE client_id = ?", [
-    client.clientId,
+    clientId,
   ]);
-  if (earlier === undefined) return;
+  if (earlier === undefined) return 0;
   const epoch = Number(earlier.epoch);
   await sql.change("UPDATE oauth2_registered_client SET epoch = ?, first_epoch = ? WHERE client_id = ?", [
     epoch,
     epoch,
-    client.clientId,
+    clientId,
   ]);
+  return epoch;
 }
 
 /** When the idle limit was set, once the client has this metadata. */
@@ -104,11 +118,13 @@ export function idleLimitSince(
   return hadLimit ? before.idle_limit_since : now;
 }
 
-export async function insertSecret(sql: Sql, clientId: string, hash: string, now: number): Promise<void> {
-  await insert(sql, "oauth2_client_secret", {
-    id: randomUUID(),
-    client_id: clientId,
-    secret_hash: hash,
-    created_at: now,
-  });
+/** What `insertSecret` stores. @param hash SHA-256, hex */
+export function newSecret(hash: string): NewSecret {
+  return { id: randomUUID(), hash };
+}
+
+export async function insertSecret(sql: Sql, clientId: string, secret: NewSecret, now: number): Promise<ClientSecret> {
+  const { id, hash } = secret;
+  await insert(sql, "oauth2_client_secret", { id, client_id: clientId, secret_hash: hash, created_at: now });
+  return { id, hash, createdAt: now, expiresAt: null, authorizationId: null };
 }

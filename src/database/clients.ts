@@ -6,6 +6,7 @@ import {
   type Client,
   type ClientSource,
   type ClientStore,
+  type NewClient,
   OPERATOR_SOURCES,
 } from "../store/clients.ts";
 import { insert, insertAuthorization } from "./authorization-records.ts";
@@ -15,6 +16,7 @@ import {
   idleLimitSince,
   insertClient,
   insertSecret,
+  newSecret,
   SELECT_CLIENTS,
 } from "./client-rows.ts";
 import { isUniqueViolation } from "./faults.ts";
@@ -57,20 +59,17 @@ export class Clients implements ClientStore {
     return clientsOf(await this.#database.rows<ClientRow>(sql, [...OPERATOR_SOURCES]));
   }
 
-  async create(
-    client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
-    secretHash: string | null,
-  ): Promise<"created" | "exists"> {
+  async create(client: NewClient, secretHash: string | null): Promise<Client | null> {
+    const secret = secretHash === null ? null : newSecret(secretHash);
+    const options = { registrationTokenHash: null, secret };
     try {
-      await this.#database.transaction(async (sql) => {
-        await insertClient(sql, client, null);
-        if (secretHash !== null) await insertSecret(sql, client.clientId, secretHash, client.createdAt);
-      });
-      return "created";
+      return await this.#database.transaction((sql) => insertClient(sql, client, options), { repeatable: true });
     } catch (error) {
-      if (isUniqueViolation(error)) return "exists";
-      throw error;
+      if (!isUniqueViolation(error)) throw error;
     }
+    // with this very secret, a run before made it, whose answer to COMMIT was lost
+    const known = secret === null ? null : await this.find(client.clientId);
+    return known?.secrets.some(({ id }) => id === secret?.id) === true ? known : null;
   }
 
   async saveInitialAccessToken(token: {
@@ -99,18 +98,25 @@ export class Clients implements ClientStore {
     client: Pick<Client, "clientId" | "metadata" | "createdAt">,
     hashes: { initialToken: string | null; registrationToken: string; secret: string | null },
   ): Promise<"registered" | "token_refused"> {
-    return this.#database.transaction(async (sql): Promise<"registered" | "token_refused"> => {
-      if (hashes.initialToken !== null) {
-        const used = await sql.change(
-          "UPDATE oauth2_initial_access_token SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
-          [hashes.initialToken, client.createdAt],
-        );
-        if (used === 0) return rollback("token_refused");
-      }
-      await insertClient(sql, { ...client, source: "registration", fileSecretHash: null }, hashes.registrationToken);
-      if (hashes.secret !== null) await insertSecret(sql, client.clientId, hashes.secret, client.createdAt);
-      return "registered";
-    });
+    const { initialToken } = hashes;
+    const secret = hashes.secret === null ? null : newSecret(hashes.secret);
+    const options = { registrationTokenHash: hashes.registrationToken, secret };
+    const register = async (sql: TransactionSql): Promise<"registered" | "token_refused"> => {
+      await insertClient(sql, { ...client, source: "registration", fileSecretHash: null }, options);
+      if (initialToken === null) return "registered";
+      const used = await sql.change(
+        "UPDATE oauth2_initial_access_token SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0 AND expires_at > ?",
+        [initialToken, client.createdAt],
+      );
+      return used === 0 ? rollback("token_refused") : "registered";
+    };
+    try {
+      return await this.#database.transaction(register, { repeatable: true });
+    } catch (error) {
+      // the id is random: a run before, whose answer to COMMIT was lost, made this client
+      if (isUniqueViolation(error)) return "registered";
+      throw error;
+    }
   }
 
   async findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null> {
@@ -119,6 +125,27 @@ export class Clients implements ClientStore {
       [clientId, registrationTokenHash],
     );
     return clientsOf(rows)[0] ?? null;
+  }
+
+  async update(
+    clientId: string,
+    change: (client: Client) => { readonly metadata: ClientMetadata; readonly secretHash: string | null },
+    now: number,
+  ): Promise<Client | null> {
+    const work = async (sql: TransactionSql) => {
+      const find = async (lock: string) => {
+        const rows = await sql.rows<ClientRow>(`${SELECT_CLIENTS} WHERE c.client_id = ?${lock}`, [clientId]);
+        return clientsOf(rows)[0] ?? null;
+      };
+      const client = await find(forUpdate(sql));
+      if (client === null) return null;
+      const { metadata, secretHash } = change(client);
+      // both are part of this transaction
+      await this.replaceMetadata(clientId, metadata, client.source, now);
+      if (secretHash !== null) await this.addSecret(clientId, secretHash, { now, olderEndAt: now });
+      return find("");
+    };
+    return this.#database.transaction(work, { repeatable: true });
   }
 
   async replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void> {
@@ -256,7 +283,7 @@ export class Clients implements ClientStore {
         "SELECT authorization_id FROM oauth2_client_secret WHERE client_id = ? AND expires_at <= ? AND authorization_id IS NOT NULL",
         [clientId, now],
       );
-      await insertSecret(sql, clientId, secretHash, now);
+      await insertSecret(sql, clientId, newSecret(secretHash), now);
       await this.#changed(sql, clientId, now);
       await this.#feed.revokeAuthorizations(
         sql,

@@ -25,21 +25,6 @@ async function hasHash(sql: TransactionSql, uuid: string, passwordHash: string):
   return own.length > 0;
 }
 
-/** In a transaction that holds the user's row. @returns undefined: there is nothing to merge */
-async function mergedClaims(
-  sql: TransactionSql,
-  uuid: string,
-  some: UserChange["someClaims"],
-): Promise<Record<string, unknown> | undefined> {
-  if (some === undefined) return undefined;
-  const [profile] = await sql.rows<{ claims: string }>(
-    `SELECT claims FROM user_profiles WHERE user_id = ?${forUpdate(sql)}`,
-    [uuid],
-  );
-  const merged = { ...JSON.parse(profile?.claims ?? "{}"), ...some.set };
-  return Object.fromEntries(Object.entries(merged).filter(([name]) => !some.removed.includes(name)));
-}
-
 export class Users implements UserStore {
   readonly #database: Database;
   readonly #outbox: Outbox;
@@ -178,28 +163,27 @@ export class Users implements UserStore {
     return (await this.#database.rows<UserRow>(sql, [...values, limit])).map(userOf);
   }
 
-  async update(uuid: string, change: UserChange, now: number): Promise<boolean> {
+  async update(uuid: string, change: (user: User) => UserChange, now: number): Promise<User | null> {
     return this.#database.transaction(
       async (sql) => {
-        if ((await sql.change("UPDATE users SET updated_at = ? WHERE uuid = ?", [now, uuid])) === 0) return false;
-        if (change.roles !== undefined) {
-          await sql.change("UPDATE users SET roles = ? WHERE uuid = ?", [JSON.stringify(change.roles), uuid]);
-        }
-        if (change.emailVerified !== undefined) {
-          await sql.change("UPDATE users SET email_verified_at = ? WHERE uuid = ?", [
-            change.emailVerified ? now : null,
-            uuid,
-          ]);
-        }
-        if (change.nickname !== undefined) {
-          await sql.change("UPDATE user_profiles SET nickname = ? WHERE user_id = ?", [change.nickname, uuid]);
-        }
-        const claims = change.claims ?? (await mergedClaims(sql, uuid, change.someClaims));
-        if (claims !== undefined) {
-          await sql.change("UPDATE user_profiles SET claims = ? WHERE user_id = ?", [JSON.stringify(claims), uuid]);
-        }
-        await markProfileChanged(sql, uuid, now);
-        return true;
+        const [row] = await sql.rows<UserRow>(`${SELECT_USER} WHERE u.uuid = ?${forUpdate(sql)}`, [uuid]);
+        if (row === undefined) return null;
+        const user = userOf(row);
+        const { nickname, roles, claims, emailVerified } = { ...user, ...change(user) };
+        const verifiedAt = emailVerified === user.emailVerified ? row.email_verified_at : emailVerified ? now : null;
+        await sql.change("UPDATE users SET roles = ?, email_verified_at = ?, updated_at = ? WHERE uuid = ?", [
+          JSON.stringify(roles),
+          verifiedAt,
+          now,
+          uuid,
+        ]);
+        await sql.change("UPDATE user_profiles SET nickname = ?, claims = ?, updated_at = ? WHERE user_id = ?", [
+          nickname,
+          JSON.stringify(claims),
+          now,
+          uuid,
+        ]);
+        return { ...user, nickname, roles, claims, emailVerified, updatedAt: now };
       },
       { repeatable: true },
     );

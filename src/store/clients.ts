@@ -46,6 +46,8 @@ export interface AppliedFile {
   readonly contentHash: string;
 }
 
+export type NewClient = Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">;
+
 export interface ClientStore {
   find(clientId: string): Promise<Client | null>;
   /** Those that exist, in no order. */
@@ -53,10 +55,8 @@ export interface ClientStore {
   list(): Promise<Client[]>;
   /** Those of the operator, without any that registered themselves. */
   listOfOperator(): Promise<Client[]>;
-  create(
-    client: Pick<Client, "clientId" | "metadata" | "source" | "createdAt" | "fileSecretHash">,
-    secretHash: string | null,
-  ): Promise<"created" | "exists">;
+  /** Null: a client of this id exists. */
+  create(client: NewClient, secretHash: string | null): Promise<Client | null>;
   /** A token that lets clients register themselves (RFC 7591 section 3), known by its SHA-256. */
   saveInitialAccessToken(token: {
     tokenHash: string;
@@ -73,6 +73,16 @@ export interface ClientStore {
   ): Promise<"registered" | "token_refused">;
   /** The client that registered itself and got this token for it (RFC 7592); null: no such pair, or disabled. */
   findRegistered(clientId: string, registrationTokenHash: string): Promise<Client | null>;
+  /**
+   * Changes what is there at that moment, all or nothing.
+   * @param change may run again, even after what it said has been done. Its secret ends the older ones at once; null: they stay. What it throws is thrown
+   * @returns the client as it is then; null: no such client
+   */
+  update(
+    clientId: string,
+    change: (client: Client) => { readonly metadata: ClientMetadata; readonly secretHash: string | null },
+    now: number,
+  ): Promise<Client | null>;
   /** `source` changes too, when given: a file may take over a client of the development set. */
   replaceMetadata(clientId: string, metadata: ClientMetadata, source: ClientSource, now: number): Promise<void>;
   appliedFile(): Promise<AppliedFile | null>;

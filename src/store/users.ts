@@ -75,8 +75,6 @@ export interface UserChange {
   readonly roles?: readonly string[];
   /** In place of all that were there. */
   readonly claims?: StandardClaims;
-  /** Of these claims alone; the others stay as they are when this is stored. */
-  readonly someClaims?: { readonly set: StandardClaims; readonly removed: readonly string[] };
   readonly emailVerified?: boolean;
 }
 
@@ -117,7 +115,12 @@ export interface UserStore {
   findMany(uuids: readonly string[]): Promise<User[]>;
   /** By creation, oldest first, after the given position. @param emailPart only addresses that contain this; absent: all */
   list(after: { createdAt: number; uuid: string } | null, limit: number, emailPart?: string): Promise<User[]>;
-  update(uuid: string, change: UserChange, now: number): Promise<boolean>;
+  /**
+   * Changes what is there at that moment.
+   * @param change may run several times; what it throws is thrown
+   * @returns the user as it is then; null: no such user
+   */
+  update(uuid: string, change: (user: User) => UserChange, now: number): Promise<User | null>;
   /** A better hash of the same password. @returns false: nothing was done, it is no longer the hash it was */
   rehash(user: UserWithPassword, to: string): Promise<boolean>;
   /**

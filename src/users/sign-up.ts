@@ -9,22 +9,28 @@ import { securityEvent } from "../telemetry/security-events.ts";
 import { newVerification } from "./email-verification.ts";
 import { normaliseEmail, readNames, readSignUp } from "./input.ts";
 
+/** Every new account has it. */
+export const BASIC_ROLE = "ROLE_USER";
+
 /**
  * Creates an account, its profile, its `user-signup` event and the link that verifies its address, in one transaction.
  * @param input unchecked; unknown members are ignored
  * @param asker the browser of the person who signs up, where there is one
+ * @param roles checked already
  * @throws AuthError invalid_input (every wrong field), email_taken, rate_limited, unavailable
  */
 export async function signUp(
   ctx: Context,
   input: { readonly email?: unknown; readonly password?: unknown; readonly nickname?: unknown },
   asker: Asker = UNKNOWN_ASKER,
+  roles: readonly string[] = [BASIC_ROLE],
 ): Promise<User> {
   const { email, password, nickname } = await readSignUp(ctx, { ...input });
   await ctx.limits.take("sign_up", email);
   if ((await ctx.store.users.findByEmail(email)) !== null) throw taken();
   const passwordHash = await ctx.passwords.hash(password);
-  return create(ctx, newUser(ctx, { uuid: randomUUID(), email, nickname }, asker), { passwordHash }, asker);
+  const user = newUser(ctx, { uuid: randomUUID(), email, nickname }, asker);
+  return create(ctx, { ...user, roles }, { passwordHash }, asker);
 }
 
 /**
@@ -82,7 +88,7 @@ const taken = () => new AuthError("email_taken", "this e-mail address has an acc
 function newUser(ctx: Context, names: Pick<User, "uuid" | "email" | "nickname">, asker: Asker): User {
   const now = ctx.clock.now();
   const state = { emailVerified: false, claims: {}, language: asker.language || null, epoch: 0, disabledAt: null };
-  return { ...names, ...state, roles: ["ROLE_USER"], createdAt: now, updatedAt: now };
+  return { ...names, ...state, roles: [BASIC_ROLE], createdAt: now, updatedAt: now };
 }
 
 async function create(

@@ -6,7 +6,7 @@ import { AuthError } from "../errors.ts";
 import { type Asker, passwordChanged, UNKNOWN_ASKER, userSecurity } from "../events.ts";
 import { networkOf } from "../limits.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { User, UserChange, UserToSignIn, UserWithPassword } from "../store/users.ts";
+import type { StandardClaims, User, UserChange, UserToSignIn, UserWithPassword } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { currentPassword, normaliseEmail, readClaims, readNewPassword, readNickname, readRoles } from "./input.ts";
 
@@ -229,25 +229,60 @@ export async function updateUser(
     readonly emailVerified?: boolean;
   },
 ): Promise<User> {
-  const checked = {
-    ...(change.nickname === undefined ? {} : { nickname: readNickname(change.nickname) }),
-    ...(change.roles === undefined ? {} : { roles: readRoles(change.roles) }),
-    ...(change.claims === undefined ? {} : { claims: readClaims(change.claims) }),
-    ...(change.someClaims === undefined ? {} : { someClaims: readSomeClaims(change.someClaims) }),
-    ...(change.emailVerified === undefined ? {} : { emailVerified: change.emailVerified }),
+  const { nickname, roles, claims, someClaims, emailVerified } = change;
+  const some = someClaims === undefined ? undefined : readSomeClaims(someClaims);
+  const checked: UserChange = {
+    ...(nickname === undefined ? {} : { nickname: readNickname(nickname) }),
+    ...(roles === undefined ? {} : { roles: readRoles(roles) }),
+    ...(claims === undefined ? {} : { claims: readClaims(claims) }),
+    ...(emailVerified === undefined ? {} : { emailVerified }),
   };
-  await getUser(ctx, uuid);
-  await ctx.store.users.update(uuid, checked, ctx.clock.now());
-  const members = Object.keys(checked).map((member) => (member === "someClaims" ? "claims" : member));
-  securityEvent(ctx, "user_changed", { sub: uuid, members, roles: checked.roles });
-  return getUser(ctx, uuid);
+  return update(ctx, uuid, (user) => ({
+    ...checked,
+    ...(some === undefined ? {} : { claims: mergedClaims(user.claims, some) }),
+  }));
 }
 
-function readSomeClaims(change: Readonly<Record<string, string>>): NonNullable<UserChange["someClaims"]> {
+/** Grants roles to a user and takes others away; those that are not named stay. @throws AuthError invalid_input: no role would be left; not_found */
+export async function changeRoles(
+  ctx: Context,
+  uuid: string,
+  { granted, revoked }: { readonly granted: readonly string[]; readonly revoked: readonly string[] },
+): Promise<User> {
+  return update(ctx, uuid, ({ roles }) => ({
+    roles: readRoles([...roles, ...granted].filter((role) => !revoked.includes(role))),
+  }));
+}
+
+async function update(ctx: Context, uuid: string, change: (user: User) => UserChange): Promise<User> {
+  let changed: UserChange = {};
+  const user = await ctx.store.users.update(
+    uuid,
+    (before) => {
+      changed = change(before);
+      return changed;
+    },
+    ctx.clock.now(),
+  );
+  if (user === null) throw unknownUser();
+  securityEvent(ctx, "user_changed", { sub: uuid, members: Object.keys(changed), roles: changed.roles });
+  return user;
+}
+
+interface SomeClaims {
+  readonly set: StandardClaims;
+  readonly removed: readonly string[];
+}
+
+function readSomeClaims(change: Readonly<Record<string, string>>): SomeClaims {
   const isSet = ([, value]: readonly [string, string]) => value !== "";
   const entries = Object.entries(change);
   const removed = entries.filter((entry) => !isSet(entry)).map(([name]) => name);
   return { set: readClaims(Object.fromEntries(entries.filter(isSet))), removed };
+}
+
+function mergedClaims(before: StandardClaims, { set, removed }: SomeClaims): StandardClaims {
+  return Object.fromEntries(Object.entries({ ...before, ...set }).filter(([name]) => !removed.includes(name)));
 }
 
 /**

@@ -134,7 +134,7 @@ describe("the command line", () => {
     expect(again.status).toBe(1);
     expect(again.json<ErrorJson>().error).toEqual({
       code: "invalid_request",
-      message: "a client billing is registered already",
+      message: "a client billing is registered already: `client update` changes it",
     });
   });
 
@@ -309,6 +309,12 @@ describe("the command line", () => {
     expect(await roles(user.uuid, "ROLE_ADMIN", "ROLE_AUDIT")).toEqual(["ROLE_USER", "ROLE_ADMIN", "ROLE_AUDIT"]);
     expect(await roles("EVE@example.com", "ROLE_AUDIT", "--revoke")).toEqual(["ROLE_USER", "ROLE_ADMIN"]);
     expect((await program.run(["user", "grant", user.uuid, "admin"])).status).toBe(1);
+    await Promise.all([roles(user.uuid, "ROLE_A"), roles(user.uuid, "ROLE_B"), roles(user.uuid, "ROLE_C")]);
+    const added = ["ROLE_A", "ROLE_ADMIN", "ROLE_B", "ROLE_C"];
+    expect((await roles(user.uuid, "ROLE_ADMIN")).sort()).toEqual([...added, "ROLE_USER"]);
+    expect(await roles(user.uuid, ...added, "--revoke")).toEqual(["ROLE_USER"]);
+    const none = await program.run(["user", "grant", user.uuid, "ROLE_USER", "--revoke"]);
+    expect([none.status, none.stderr]).toEqual([1, expect.stringContaining("at least one role")]);
     const disabled = await program.run(["user", "disable", "eve@example.com", "--json"]);
     expect(disabled.json<UserJson>().user.disabledAt).toEqual(expect.any(String));
     const enabled = await program.run(["user", "enable", user.uuid, "--json"]);

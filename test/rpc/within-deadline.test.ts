@@ -98,11 +98,11 @@ test.each([
     };
     const { users, authorizations } = store;
     await withinDeadline(call.context, async () => {
-      expect(await outcomeOf(() => users.update(user.uuid, { nickname: "before" }, NOW))).toBe("done");
+      expect(await outcomeOf(() => users.update(user.uuid, () => ({ nickname: "before" }), NOW))).toBe("done");
       expect(await outcomeOf(() => limits.take("sign_up", user.email))).toBe("done");
       call[end]();
       const refused = [
-        () => users.update(user.uuid, { nickname: "after" }, NOW),
+        () => users.update(user.uuid, () => ({ nickname: "after" }), NOW),
         () => users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user)),
         () => users.delete(user.uuid, deletedEvent(user)),
         () => authorizations.redeemCode(codeHash, redemption, NOW),

@@ -134,7 +134,7 @@ async function applyClient(
   }
   const secretHash = clientSecret === null ? null : hashOf(clientSecret);
   const fresh = { clientId, metadata, source, createdAt: now, fileSecretHash: secretHash };
-  if ((await clients.create(fresh, secretHash)) === "created") return;
+  if ((await clients.create(fresh, secretHash)) !== null) return;
   const known = await clients.find(clientId);
   if (known === null || (known.source !== source && source === "development")) return;
   if (known.source !== source || !isDeepStrictEqual(known.metadata, metadata)) {

@@ -31,25 +31,28 @@ export function isStrongEnoughFor({ metadata }: Client, methods: readonly string
   return metadata.require_acr === undefined || isAtLeast(acrOf(methods), metadata.require_acr);
 }
 
-/** Registers a client from the command line. @returns its new secret, shown this once; null where it has none */
-export async function addClient(
-  ctx: OAuthContext,
-  registration: ClientRegistration,
-): Promise<{ clientSecret: string | null }> {
+export interface ClientWithSecret {
+  readonly client: Client;
+  /** Just made, shown this once; null: none was made. */
+  readonly clientSecret: string | null;
+}
+
+/** Registers a client from the command line. @throws AuthError invalid_request: there is one of this id */
+export async function addClient(ctx: OAuthContext, registration: ClientRegistration): Promise<ClientWithSecret> {
   const clientSecret = hasSecret(registration.metadata) ? (registration.clientSecret ?? randomToken()) : null;
   const { clientId, metadata } = registration;
   if (ctx.config.fileClientIds.has(clientId)) throw ofFile(clientId);
-  const outcome = await ctx.store.clients.create(
+  const client = await ctx.store.clients.create(
     { clientId, metadata, source: "command", createdAt: ctx.clock.now(), fileSecretHash: null },
     clientSecret === null ? null : hashOf(clientSecret),
   );
-  if (outcome === "exists") {
+  if (client === null) {
     const known = await ctx.store.clients.find(clientId);
     if (known?.source === "file") throw ofFile(clientId);
-    throw new AuthError("invalid_request", `a client ${clientId} is registered already`);
+    throw new AuthError("invalid_request", `a client ${clientId} is registered already: \`client update\` changes it`);
   }
   securityEvent(ctx, "client_registered", { client_id: clientId });
-  return { clientSecret };
+  return { client, clientSecret };
 }
 
 export async function listClients(ctx: OAuthContext): Promise<Client[]> {
@@ -59,7 +62,7 @@ export async function listClients(ctx: OAuthContext): Promise<Client[]> {
 /** Disabled clients too. @throws AuthError not_found */
 export async function getClient(ctx: OAuthContext, clientId: string): Promise<Client> {
   const client = await ctx.store.clients.find(clientId);
-  if (client === null) throw new AuthError("not_found", `no client ${clientId} is registered`);
+  if (client === null) throw noClient(clientId);
   return client;
 }
 
@@ -89,27 +92,29 @@ export async function enableClient(ctx: OAuthContext, clientId: string): Promise
 /**
  * Changes members of a client's metadata; all others stay. A client that authenticates with a secret from now on and has none gets one.
  * @param change unchecked members; null takes a member away
- * @returns the new secret, shown this once; null: none was made
  * @throws AuthError not_found, invalid_request (every wrong member)
  */
 export async function updateClient(
   ctx: OAuthContext,
   clientId: string,
   change: Readonly<Record<string, unknown>>,
-): Promise<{ clientSecret: string | null }> {
-  const client = await getClient(ctx, clientId);
-  refuseOfConfiguration(ctx, client);
-  const metadata = changedMetadata(ctx, client, change);
-  const now = ctx.clock.now();
-  const isFirstSecret = hasSecret(metadata) && !client.secrets.some(({ expiresAt }) => expiresAt === null);
-  const clientSecret = isFirstSecret && metadata.tls_client_auth_subject_dn === undefined ? randomToken() : null;
-  // the secret first: a client that must show one and has none could do nothing
-  if (clientSecret !== null) {
-    await ctx.store.clients.addSecret(clientId, hashOf(clientSecret), { now, olderEndAt: now });
-  }
-  await ctx.store.clients.replaceMetadata(clientId, metadata, client.source, now);
+): Promise<ClientWithSecret> {
+  const spare = randomToken();
+  const spareHash = hashOf(spare);
+  const changed = await ctx.store.clients.update(
+    clientId,
+    (client) => {
+      refuseOfConfiguration(ctx, client);
+      const metadata = changedMetadata(ctx, client, change);
+      const isFirstSecret = hasSecret(metadata) && !client.secrets.some(({ expiresAt }) => expiresAt === null);
+      const needsOne = isFirstSecret && metadata.tls_client_auth_subject_dn === undefined;
+      return { metadata, secretHash: needsOne ? spareHash : null };
+    },
+    ctx.clock.now(),
+  );
+  if (changed === null) throw noClient(clientId);
   securityEvent(ctx, "client_changed", { client_id: clientId, members: Object.keys(change) });
-  return { clientSecret };
+  return { client: changed, clientSecret: changed.secrets.some(({ hash }) => hash === spareHash) ? spare : null };
 }
 
 function changedMetadata(
@@ -146,7 +151,7 @@ export async function removeClient(ctx: OAuthContext, clientId: string): Promise
   const isGoneFromFile = client.source === "file" && client.disabledAt !== null;
   if (ctx.config.fileClientIds.has(clientId) || (client.source === "file" && !isGoneFromFile)) throw ofFile(clientId);
   if (!(await ctx.store.clients.remove(clientId, ctx.clock.now()))) {
-    throw new AuthError("not_found", `no client ${clientId} is registered`);
+    throw noClient(clientId);
   }
   securityEvent(ctx, "client_removed", { client_id: clientId });
 }
@@ -157,6 +162,10 @@ function refuseOfConfiguration(ctx: OAuthContext, { clientId, source }: Client):
   if (source === "development") {
     throw new AuthError("invalid_request", `${clientId} is a development client: register one of your own`);
   }
+}
+
+function noClient(clientId: string): AuthError {
+  return new AuthError("not_found", `no client ${clientId} is registered`);
 }
 
 function ofFile(clientId: string): AuthError {

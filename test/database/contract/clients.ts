@@ -5,7 +5,9 @@ import type { ClientMetadata } from "../../../src/store/client-metadata.ts";
 import type { Store } from "../../../src/store/store.ts";
 import {
   consentIn,
+  DAY,
   hash,
+  losesNextCommit,
   makeAuthorization,
   makeCode,
   metadata,
@@ -31,8 +33,8 @@ export function clientsContract(opened: () => OpenedStore): void {
 
     it("registers once, replaces metadata, and undoes only one's own disabling", async () => {
       const id = `c-${randomUUID()}`;
-      const results = await times(5, () => store.clients.create(registration(id), hash("s")));
-      expect(results.filter((result) => result === "created")).toHaveLength(1);
+      const results = await times(5, () => store.clients.create(registration(id), hash()));
+      expect(results.filter((result) => result !== null)).toHaveLength(1);
       await store.clients.replaceMetadata(id, { ...metadata, scope: "a" }, "file", NOW);
       expect(await store.clients.find(id)).toMatchObject({ source: "file", metadata: { scope: "a" } });
       const many = await store.clients.findMany([id, ...Array.from({ length: 1_100 }, (_, n) => `nobody-${n}`), "no"]);
@@ -47,6 +49,61 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(await told()).toHaveLength(1);
       expect((await store.clients.list()).some(({ clientId }) => clientId === id)).toBe(true);
       expect(await store.clients.disable("nobody", "file", NOW)).toBe(false);
+    });
+
+    it("keeps what others changed at the same moment, and gives one of them a secret", async () => {
+      const id = `c-${randomUUID()}`;
+      await store.clients.create(registration(id), null);
+      const secrets = [hash(), hash()];
+      const changed = await Promise.all(
+        secrets.map((secretHash, n) =>
+          store.clients.update(
+            id,
+            ({ metadata, secrets: [known] }) => ({
+              metadata: { ...metadata, contacts: [...(metadata.contacts ?? []), `${n}@example.com`] },
+              secretHash: known === undefined ? secretHash : null,
+            }),
+            NOW,
+          ),
+        ),
+      );
+      const client = await store.clients.find(id);
+      expect([...(client?.metadata.contacts ?? [])].sort()).toEqual(["0@example.com", "1@example.com"]);
+      expect(client?.secrets).toHaveLength(1);
+      for (const each of changed) expect(each?.secrets).toEqual(client?.secrets);
+      expect(changed).toContainEqual(client);
+      expect(await store.clients.update("nobody", () => ({ metadata, secretHash: null }), NOW)).toBeNull();
+    });
+
+    it("answers as done what was done before its answer to COMMIT was lost", async () => {
+      const id = `c-${randomUUID()}`;
+      losesNextCommit(database);
+      const created = await store.clients.create(registration(id), hash("own"));
+      expect(created).toEqual(await store.clients.find(id));
+      // the same secret again is not the same run
+      expect(await store.clients.create(registration(id), hash("own"))).toBeNull();
+
+      losesNextCommit(database);
+      const secretHash = hash();
+      const change = () => ({ metadata: { ...metadata, scope: "b" }, secretHash });
+      const updated = await store.clients.update(id, change, NOW + 1);
+      expect(updated).toEqual(await store.clients.find(id));
+      expect(updated?.secrets[0]?.hash).toBe(secretHash);
+
+      const initialToken = hash();
+      await store.clients.saveInitialAccessToken({
+        tokenHash: initialToken,
+        uses: 1,
+        createdAt: NOW,
+        expiresAt: NOW + DAY,
+      });
+      const own = { clientId: randomUUID(), metadata, createdAt: NOW };
+      const hashes = { initialToken, registrationToken: hash(), secret: hash() };
+      losesNextCommit(database);
+      expect(await store.clients.register(own, hashes)).toBe("registered");
+      const next = { ...own, clientId: randomUUID() };
+      expect(await store.clients.register(next, hashes)).toBe("token_refused");
+      expect(await store.clients.find(next.clientId)).toBeNull();
     });
 
     it("raises a client's epoch each time that its tokens end as a whole; a later client of its id goes on counting", async () => {
@@ -116,7 +173,7 @@ export function clientsContract(opened: () => OpenedStore): void {
       expect(consents.map(({ clientId }) => clientId)).toEqual([other]);
       const told = await database.rows("SELECT 1 AS x FROM revocation WHERE kind = 'client' AND value = ?", [id]);
       expect(told).toHaveLength(1);
-      expect(await store.clients.create(registration(id), hash())).toBe("created");
+      expect(await store.clients.create(registration(id), hash())).not.toBeNull();
       expect((await store.clients.find(id))?.secrets).toHaveLength(1);
     });
 

@@ -270,7 +270,6 @@ export async function times<T>(count: number, work: (index: number) => Promise<T
   return Promise.all(Array.from({ length: count }, (_, index) => work(index)));
 }
 
-/** A store to test, on a migrated database of its own. */
 /** The next transaction runs twice, as after a run whose answer to COMMIT was lost. */
 export function losesNextCommit(database: Database): void {
   const transaction = database.transaction.bind(database);
@@ -282,6 +281,7 @@ export function losesNextCommit(database: Database): void {
   };
 }
 
+/** A store to test, on a migrated database of its own. */
 export interface OpenedStore {
   readonly database: Database;
   readonly store: Store;

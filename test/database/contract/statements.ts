@@ -64,7 +64,7 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.users.list(null, 5);
   await store.users.findMany([user.uuid, session.userId ?? ""]);
   await store.users.findByEmail(user.email);
-  await store.users.update(user.uuid, { nickname: "n", roles: [] }, NOW);
+  await store.users.update(user.uuid, () => ({ nickname: "n", roles: [] }), NOW);
   const link = { tokenHash: hash(), userId: user.uuid, email: "other@example.com", createdAt: NOW, expiresAt: NOW + 1 };
   await store.emailVerifications.create(link, null);
   await store.emailVerifications.find(link.tokenHash, NOW);

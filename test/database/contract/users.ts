@@ -63,10 +63,14 @@ export function usersContract(opened: () => OpenedStore): void {
     it("keeps the claims that others set when some are changed", async () => {
       const user = await signUp(store);
       const claims = { name: "A", website: "https://a.example" };
-      await store.users.update(user.uuid, { claims }, NOW);
+      await store.users.update(user.uuid, () => ({ claims }), NOW);
       await Promise.all([
-        store.users.update(user.uuid, { someClaims: { set: { name: "B" }, removed: ["website"] } }, NOW),
-        store.users.update(user.uuid, { someClaims: { set: { locale: "ko" }, removed: [] } }, NOW),
+        store.users.update(
+          user.uuid,
+          ({ claims: { website: _, ...others } }) => ({ claims: { ...others, name: "B" } }),
+          NOW,
+        ),
+        store.users.update(user.uuid, ({ claims }) => ({ claims: { ...claims, locale: "ko" } }), NOW),
       ]);
       expect((await store.users.find(user.uuid))?.claims).toEqual({ name: "B", locale: "ko" });
     });
@@ -139,9 +143,14 @@ export function usersContract(opened: () => OpenedStore): void {
       const second = await store.users.list(first[1] as User, 1);
       expect([...first, ...second].map(({ uuid }) => uuid)).toEqual([1, 2, 0].map((i) => users[i]?.uuid));
       const uuid = first[0]?.uuid as string;
-      expect(await store.users.update(uuid, { nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] }, NOW)).toBe(true);
-      expect(await store.users.find(uuid)).toMatchObject({ nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] });
-      expect(await store.users.update(randomUUID(), { nickname: "x" }, NOW)).toBe(false);
+      const changed = await store.users.update(uuid, () => ({ nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"] }), NOW);
+      expect(changed).toMatchObject({ nickname: "Zoë 🦊", roles: ["ROLE_ADMIN"], emailVerified: false });
+      expect(await store.users.find(uuid)).toEqual(changed);
+      expect(await store.users.update(uuid, () => ({ emailVerified: true }), NOW)).toEqual({
+        ...changed,
+        emailVerified: true,
+      });
+      expect(await store.users.update(randomUUID(), () => ({ nickname: "x" }), NOW)).toBeNull();
       expect(await store.users.findMany([uuid, randomUUID()])).toHaveLength(1);
     });
 

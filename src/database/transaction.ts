@@ -182,7 +182,7 @@ export class Database {
       try {
         const connection = await within(session.left(), connecting);
         session.connection = connection;
-        if (!(await this.#idle.works(connection))) {
+        if (!(await within(session.left(), this.#idle.works(connection)))) {
           connection.destroy();
           continue;
         }

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { AuthError } from "../../src/errors.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { startApp, type TestApp } from "../support/app.ts";
-import { authorizeUrl, TestBrowser, unescapeHtml } from "../support/flow.ts";
+import { authorizeUrl, hiddenFields, TestBrowser, unescapeHtml } from "../support/flow.ts";
 
 const { en, ko } = MESSAGES;
 /** As browsers ask for a page. */
@@ -49,6 +49,23 @@ describe("error pages", () => {
     Reflect.deleteProperty(passwords, "refuseWhenFull");
     expect(new Set(pages.map(referenceOf)).size).toBe(3);
     expect(pages.every((html) => html.includes(en.errors["rate_limited"] ?? ""))).toBe(true);
+  });
+
+  it("F-27 the page about a fault does not wait for what is away, even to lead back to the application", async () => {
+    const browser = new TestBrowser();
+    const login = await browser.get(
+      new URL((await browser.get(authorizeUrl(app.url))).headers.get("location") ?? "", app.url).href,
+    );
+    const form = { ...hiddenFields(await login.text()), email: "a@example.test", password: "correct horse battery" };
+    const { clients, store } = app.context;
+    const away = new AuthError("unavailable", "the database is away", { retryAfter: 1 });
+    jest.spyOn(store.users, "findToCheck").mockImplementation(async () => {
+      jest.spyOn(clients, "find").mockReturnValue(new Promise(() => {}));
+      throw away;
+    });
+    const answer = await browser.post(`${app.url}/login`, form);
+    jest.restoreAllMocks();
+    expect([answer.status, referenceOf(await answer.text())]).toEqual([503, expect.any(String)]);
   });
 
   it("answers an unknown path and a wrong method with a page where a browser asks, in its language, and with data otherwise", async () => {

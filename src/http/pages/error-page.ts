@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { DeadlineError, within } from "../../deadline.ts";
 import { AuthError } from "../../errors.ts";
 import { describeRequest, languagesOf } from "../../oauth/authorization/authorize.ts";
 import type { OAuthContext } from "../../oauth/context.ts";
@@ -22,7 +23,7 @@ export function onErrorPage(ctx: OAuthContext) {
     reply.code(own === "form" ? 403 : status === 401 ? 400 : status);
     // a flood ends here: its page is not made again and again, and nothing is read for it
     const isFlood = error.code === "rate_limited";
-    const wayBack = isFlood ? null : await wayBackOf({ ctx, request, reply });
+    const wayBack = isFlood ? null : await wayBackIn(error, { ctx, request, reply });
     return showError({ ctx, request, reply }, own ?? error.code, {
       description: error.description,
       clientName: wayBack?.clientName ?? null,
@@ -98,6 +99,18 @@ interface WayBack {
   readonly path: string;
   readonly clientName: string;
   readonly languages: readonly string[];
+}
+
+/** The page about a fault does not wait for what the fault is about (milliseconds). */
+const faultPatienceMs = 100;
+
+/** @param error what the page is about */
+async function wayBackIn(error: AuthError, visit: Visit): Promise<WayBack | null> {
+  if (error.code !== "unavailable") return wayBackOf(visit);
+  return within(faultPatienceMs, wayBackOf(visit)).catch((thrown: unknown) => {
+    if (thrown instanceof DeadlineError) return null;
+    throw thrown;
+  });
 }
 
 /** The same page with the request it carries; null: it carries none, or one that cannot be continued. */

@@ -300,13 +300,15 @@ function watchState({ metrics, feed, keys, clock, store }: OAuthContext): void {
 
 function startJobs(context: OAuthContext, closers: Closers): void {
   let erasureDueAt = 0;
-  const housekeeping = startHousekeeping(context, async () => {
-    await rotateWhenDue(context);
-    await removeOutlivedKeys(context);
-    await forgetDeleted(context);
-    if (performance.now() < erasureDueAt) return;
-    erasureDueAt = performance.now() + erasureEveryMs;
-    while ((await eraseClosedAccounts(context)) > 0);
+  const housekeeping = startHousekeeping(context, {
+    "rotate keys": () => rotateWhenDue(context),
+    "remove keys": () => removeOutlivedKeys(context),
+    "forget traces of deleted users": () => forgetDeleted(context),
+    "erase closed accounts": async () => {
+      if (performance.now() < erasureDueAt) return;
+      erasureDueAt = performance.now() + erasureEveryMs;
+      await eraseClosedAccounts(context);
+    },
   });
   closers.push(housekeeping.close);
   closers.push(startEndedSecrets(context).close);

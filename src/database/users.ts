@@ -4,7 +4,15 @@ import type { AuthEvent } from "../events.ts";
 import type { Passkey } from "../store/factors.ts";
 import type { LimitLook, Looked } from "../store/limits.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { User, UserChange, UserStore, UserToSignIn, UserWithPassword, VerificationLink } from "../store/users.ts";
+import type {
+  ClosedUser,
+  User,
+  UserChange,
+  UserStore,
+  UserToSignIn,
+  UserWithPassword,
+  VerificationLink,
+} from "../store/users.ts";
 import { insert } from "./authorization-records.ts";
 import { deleteFactorsOf, deleteIdleRecoveryCodes, endEverythingOf, raiseGeneration, type Tellers } from "./ending.ts";
 import { isUniqueViolation } from "./faults.ts";
@@ -274,9 +282,13 @@ export class Users implements UserStore {
     });
   }
 
-  async listClosed(before: number, limit: number): Promise<User[]> {
-    const sql = `${SELECT_USER} WHERE u.closed_at <= ? ORDER BY u.closed_at LIMIT ?`;
-    return (await this.#database.rows<UserRow>(sql, [before, limit])).map(userOf);
+  async listClosed(before: number, after: ClosedUser | null, limit: number): Promise<ClosedUser[]> {
+    const { closedAt, uuid } = after ?? { closedAt: 0, uuid: "" };
+    const rows = await this.#database.rows<UserRow & { closed_at: number }>(
+      `${SELECT_USER} WHERE u.closed_at BETWEEN ? AND ? AND (u.closed_at > ? OR u.uuid > ?) ORDER BY u.closed_at, u.uuid LIMIT ?`,
+      [closedAt, before, closedAt, uuid, limit],
+    );
+    return rows.map((row) => ({ ...userOf(row), closedAt: row.closed_at }));
   }
 
   async forgetTraces(uuid: string, batch: number): Promise<number> {

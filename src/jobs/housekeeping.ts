@@ -14,20 +14,29 @@ const batchesPerTurn = 100;
 
 /**
  * Deletes expired rows, in one replica at a time, measures the outbox, and goes on declaring how long this replica's tokens live and its key
- * set may be kept.
- * @param tidyKeys rotates and removes signing keys; called by the replica that holds the lease
+ * set may be kept. What fails is tried again at a later turn, and keeps nothing else from being done.
+ * @param tasks what else the replica that holds the lease does, each under the name that the log has for it
  */
-export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): { close(): Promise<void> } {
+export function startHousekeeping(
+  ctx: Context,
+  tasks: Readonly<Record<string, () => Promise<unknown>>>,
+): { close(): Promise<void> } {
   const owner = randomUUID();
   let closing = false;
   let declaredAt = performance.now();
   let cleanUpDueAt = 0;
-  const turn = async () => {
-    if (performance.now() - declaredAt > declareMs) {
-      await ctx.store.revocations.declareLifetime(ctx.config.accessTokenTtl * 1000, ctx.clock.now());
-      await ctx.store.keys.declareMaxAge(ctx.config.jwksMaxAge * 1000, ctx.clock.now());
-      declaredAt = performance.now();
-    }
+  const warn = (task: string, error: unknown) =>
+    ctx.log.warn({ err: error, task }, "housekeeping failed; it is tried again later");
+  const attempt = (task: string, work: () => Promise<unknown>) =>
+    closing ? undefined : work().catch((error: unknown) => warn(task, error));
+
+  const declare = async () => {
+    if (performance.now() - declaredAt <= declareMs) return;
+    await ctx.store.revocations.declareLifetime(ctx.config.accessTokenTtl * 1000, ctx.clock.now());
+    await ctx.store.keys.declareMaxAge(ctx.config.jwksMaxAge * 1000, ctx.clock.now());
+    declaredAt = performance.now();
+  };
+  const measure = async () => {
     const { pending, parked, oldestPendingAt } = await ctx.store.outbox.stats();
     ctx.metrics.outboxPending.set(pending);
     ctx.metrics.outboxParked.set(parked);
@@ -41,19 +50,24 @@ export function startHousekeeping(ctx: Context, tidyKeys: () => Promise<void>): 
       const at = oldest.get(eventType) ?? ctx.clock.now();
       ctx.metrics.outboxQueueAge.set({ event_type: eventType }, Math.max(0, ctx.clock.now() - at) / 1000);
     }
+  };
+  const cleanUp = async () => {
+    for (let done = 0; done < batchesPerTurn && !closing; done++) {
+      if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
+    }
+  };
+  const turn = async () => {
+    await attempt("declare lifetimes", declare);
+    await attempt("measure the outbox", measure);
     if (performance.now() < cleanUpDueAt) return;
     cleanUpDueAt = performance.now() + cleanUpEveryMs;
     const lease = await ctx.store.leases.acquire("clean-up", owner, leaseMs);
     if (lease === null) return;
-    for (let done = 0; done < batchesPerTurn && !closing; done++) {
-      if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
-    }
-    await tidyKeys();
+    await attempt("delete expired rows", cleanUp);
+    for (const [task, work] of Object.entries(tasks)) await attempt(task, work);
     await ctx.store.leases.release(lease);
   };
-  const turns = every(everyMs, turn, (error) =>
-    ctx.log.warn({ err: error }, "clean-up failed; it is tried again later"),
-  );
+  const turns = every(everyMs, turn, (error) => warn("take turns", error));
   return {
     close: async () => {
       closing = true;

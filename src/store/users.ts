@@ -22,6 +22,11 @@ export interface User {
   readonly updatedAt: number;
 }
 
+/** A user who asked for deletion. */
+export interface ClosedUser extends User {
+  readonly closedAt: number;
+}
+
 /** Claims of OpenID Connect Core section 5.1 of a user other than e-mail address and nickname. */
 export interface StandardClaims {
   readonly name?: string | undefined;
@@ -148,8 +153,8 @@ export interface UserStore {
   close(uuid: string, event: AuthEvent, acting?: ActingSession): Promise<boolean>;
   /** Opens a closed account again. False: it is not closed. */
   reopen(uuid: string, event: AuthEvent): Promise<boolean>;
-  /** Accounts that were closed up to this time, the longest closed first. */
-  listClosed(before: number, limit: number): Promise<User[]>;
+  /** Accounts that were closed up to this time, the longest closed first. @param after the last one of the page before this one */
+  listClosed(before: number, after: ClosedUser | null, limit: number): Promise<ClosedUser[]>;
   /** Forgets from where the user's authorizations came, of `batch` of them. Returns of how many; call again while that is a batch. */
   forgetTraces(uuid: string, batch: number): Promise<number>;
   /** Users who were deleted a while ago at most, as long as their tokens would have lived: those whose uuid comes after this one, in that order. */

@@ -2,7 +2,7 @@ import type { Context } from "../context.ts";
 import { AuthError } from "../errors.ts";
 import { type Asker, UNKNOWN_ASKER, userDeleted, userSecurity } from "../events.ts";
 import type { ActingSession } from "../store/session.ts";
-import type { User, UserToSignIn } from "../store/users.ts";
+import type { ClosedUser, User, UserToSignIn } from "../store/users.ts";
 import { securityEvent } from "../telemetry/security-events.ts";
 import { normaliseEmail } from "./input.ts";
 import { checkOwner, getUser } from "./users.ts";
@@ -79,13 +79,19 @@ export async function findClosed(
   return user === null || user.closedAt === null ? null : { user, erasedAt: user.closedAt + GRACE_MS };
 }
 
-/** Erases the accounts that were closed long enough ago. @returns how many there were */
-export async function eraseClosedAccounts(ctx: Context): Promise<number> {
+/** Erases the accounts that were closed long enough ago. One that cannot be erased keeps no other from it, and is tried again next time. */
+export async function eraseClosedAccounts(ctx: Context): Promise<void> {
   const before = ctx.clock.now() - GRACE_MS;
-  const closed = await ctx.store.users.listClosed(before, accountsAtOnce);
-  // one that is kept in this very moment stays
-  for (const user of closed) await erase(ctx, user, before);
-  return closed.length;
+  let closed: readonly ClosedUser[] = [];
+  do {
+    closed = await ctx.store.users.listClosed(before, closed.at(-1) ?? null, accountsAtOnce);
+    for (const user of closed) {
+      // one that is kept in this very moment stays
+      await erase(ctx, user, before).catch((error: unknown) => {
+        ctx.log.warn({ err: error, sub: user.uuid }, "a closed account is not erased yet; it is tried again later");
+      });
+    }
+  } while (closed.length === accountsAtOnce);
 }
 
 /** Deletes the account permanently; its address may sign up again, as another user. @throws AuthError not_found */
@@ -102,13 +108,19 @@ async function erase(ctx: Context, user: User, closedBefore?: number): Promise<b
   if (!(await ctx.store.users.delete(user.uuid, event, closedBefore))) return false;
   securityEvent(ctx, "user_deleted", { sub: user.uuid });
   // the user is deleted whatever comes of this: `forgetDeleted` has the rest of many thousands
-  await ctx.store.users.forgetTraces(user.uuid, tracesAtOnce).catch((error: unknown) => {
-    ctx.log.warn(
-      { err: error, sub: user.uuid },
-      "traces of a deleted user are left; they are forgotten within a minute or two",
-    );
-  });
+  await ctx.store.users
+    .forgetTraces(user.uuid, tracesAtOnce)
+    .catch((error: unknown) => warnOfTraces(ctx, user.uuid, error));
   return true;
+}
+
+async function forgetAllTraces(ctx: Context, uuid: string): Promise<void> {
+  while ((await ctx.store.users.forgetTraces(uuid, tracesAtOnce)) === tracesAtOnce);
+}
+
+function warnOfTraces(ctx: Context, uuid: string, error: unknown): void {
+  const problem = "traces of a deleted user are left; they are forgotten within a minute or two";
+  ctx.log.warn({ err: error, sub: uuid }, problem);
 }
 
 /** Forgets what deleted users' authorizations still say of where they came from, as after a crash, or of users who had thousands. */
@@ -117,6 +129,7 @@ export async function forgetDeleted(ctx: Context): Promise<void> {
   let deleted: readonly string[] = [];
   do {
     deleted = await users.listDeleted(deleted.at(-1) ?? "", accountsAtOnce);
-    for (const uuid of deleted) while ((await users.forgetTraces(uuid, tracesAtOnce)) === tracesAtOnce);
+    for (const uuid of deleted)
+      await forgetAllTraces(ctx, uuid).catch((error: unknown) => warnOfTraces(ctx, uuid, error));
   } while (deleted.length === accountsAtOnce);
 }

@@ -1,6 +1,7 @@
 import { createClient } from "@connectrpc/connect";
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { UserService } from "../../gen/auth/v1/user_pb.ts";
+import { AuthError } from "../../src/errors.ts";
 import { ACCOUNT_MESSAGES } from "../../src/http/pages/account-messages/account-messages.ts";
 import { MESSAGES } from "../../src/http/pages/messages.ts";
 import { eraseClosedAccounts, GRACE_MS } from "../../src/users/deletion.ts";
@@ -320,6 +321,36 @@ describe("the data page", () => {
     expect(traces).not.toContain("127.0.0.1");
     app.clock.shift = 0;
     await signUp(app.url, { email: account.email });
+  });
+
+  it("erases the accounts after one that cannot be erased, and that one when it can be", async () => {
+    const accounts = [await signUp(app.url), await signUp(app.url), await signUp(app.url)];
+    for (const { uuid } of accounts) await users().requestDeletion({ uuid });
+    const stuck = accounts[0]?.uuid ?? "";
+    const { users: store } = app.context.store;
+    const erase = store.delete.bind(store);
+    const away = new AuthError("unavailable", "the account is too large for now");
+    jest.spyOn(store, "delete").mockImplementation(async (uuid, ...rest) => {
+      if (uuid === stuck) throw away;
+      return erase(uuid, ...rest);
+    });
+    const there = async () =>
+      (
+        await Promise.all(
+          accounts.map(({ uuid }) =>
+            users()
+              .getUser({ uuid })
+              .catch(() => null),
+          ),
+        )
+      ).map((user) => user !== null);
+    app.clock.shift = GRACE_MS + 60_000;
+    await eraseClosedAccounts(app.context);
+    expect(await there()).toEqual([true, false, false]);
+    jest.restoreAllMocks();
+    await eraseClosedAccounts(app.context);
+    expect(await there()).toEqual([false, false, false]);
+    app.clock.shift = 0;
   });
 
   it("leaves an account closed that an operator disabled since, and enabling it keeps it", async () => {

@@ -32,5 +32,19 @@ export function cleanUpContract(opened: () => OpenedStore): void {
       expect(feed.map(({ value }) => value)).toContain("kept");
       expect((await store.outbox.stats()).pending).toBeGreaterThan(0);
     });
+
+    it("deletes the rest where one table cannot be cleared, and says what is wrong with that", async () => {
+      const { session } = await busyUser(store);
+      await database.change("ALTER TABLE used_once RENAME TO used_once_away");
+      try {
+        let deleted = 0;
+        do deleted = await store.cleanUp(NOW + 60 * DAY, 1000).catch(() => 0);
+        while (deleted > 0);
+        expect(await store.sessions.find(session.idHash, NOW)).toBeNull();
+        await expect(store.cleanUp(NOW + 60 * DAY, 1000)).rejects.toThrow(/used_once/);
+      } finally {
+        await database.change("ALTER TABLE used_once_away RENAME TO used_once");
+      }
+    });
   });
 }

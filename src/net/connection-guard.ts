@@ -6,7 +6,7 @@ import type { Server, Socket } from "node:net";
 
 /** A peer has this long to begin to speak, to send its whole request and to take its answer. Milliseconds. */
 export const PATIENCE_MS = 10_000;
-const sweepMs = 1_000;
+const sweepMs = 500;
 
 /** On one listener of one process: a caller needs a handful, and each costs little while it is idle. */
 const mostConnections = 4_096;

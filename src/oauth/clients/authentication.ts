@@ -248,10 +248,15 @@ function matchSecret(client: Client | null, secrets: readonly string[], now: num
     const presented = hashOf(secret);
     for (const each of client?.secrets ?? []) {
       const live = each.expiresAt === null || each.expiresAt > now;
-      if (isSameSecret(each.hash, presented) && live) found = each;
+      // a secret may be given twice, as by a roll-over to the same one: the row that lives longest counts
+      if (isSameSecret(each.hash, presented) && live && endOf(each) > endOf(found)) found = each;
     }
     // an unknown client costs one comparison too
     if (client === null) isSameSecret(nothing, presented);
   }
   return found;
+}
+
+function endOf(secret: ClientSecret | null): number {
+  return secret === null ? 0 : (secret.expiresAt ?? Number.POSITIVE_INFINITY);
 }

@@ -76,7 +76,8 @@ export function readResources(
  * The resources of a token of an authorization: those asked for now, else all that were agreed to and that the client still may have.
  * @param agreed of the authorization, space-separated
  * @param asked the `resource` parameters, space-separated
- * @throws AuthError invalid_target: one was not agreed to, or the client lost it (RFC 8707 section 2.2)
+ * @throws AuthError invalid_target: one that is asked for was not agreed to, or the client lost it (RFC 8707 section 2.2); invalid_grant: none
+ * is asked for, and the client lost all that were agreed to
  */
 export function grantedResources(
   ctx: OAuthContext,
@@ -86,11 +87,28 @@ export function grantedResources(
 ): string | null {
   const wanted = asked === undefined ? scopesOf(agreed ?? "") : findNames(scopesOf(agreed ?? ""), asked);
   if (wanted === null) throw new AuthError("invalid_target", "the resource differs from the one that was authorized");
-  const allowed = resourcesFor(ctx, client);
-  const granted = wanted.flatMap((each) => findNames(allowed, each) ?? []);
-  const lost = asked === undefined ? wanted.length > 0 && granted.length === 0 : granted.length < wanted.length;
-  if (lost) throw new AuthError("invalid_target", "the client may no longer request this resource");
+  const granted = stillAllowed(ctx, client, wanted);
+  if (asked !== undefined && granted.length < wanted.length) {
+    throw new AuthError("invalid_target", "the client may no longer request this resource");
+  }
+  if (wanted.length > 0 && granted.length === 0) {
+    throw new AuthError(
+      "invalid_grant",
+      "the client may no longer request any resource that was authorized: sign in again",
+    );
+  }
   return granted.length === 0 ? null : granted.join(" ");
+}
+
+/** Were resources agreed to, and the client lost all of them? @param agreed of the authorization, space-separated */
+export function hasLostResources(ctx: OAuthContext, client: Client, agreed: string | null): boolean {
+  const wanted = scopesOf(agreed ?? "");
+  return wanted.length > 0 && stillAllowed(ctx, client, wanted).length === 0;
+}
+
+function stillAllowed(ctx: OAuthContext, client: Client, resources: readonly string[]): string[] {
+  const allowed = resourcesFor(ctx, client);
+  return resources.flatMap((each) => findNames(allowed, each) ?? []);
 }
 
 /**

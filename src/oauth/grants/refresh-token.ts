@@ -5,7 +5,7 @@ import { securityEvent } from "../../telemetry/security-events.ts";
 import { tokenTypeOf } from "../../token/access-token.ts";
 import { isOfEarlierClient, isStrongEnoughFor } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
-import { grantedResources } from "../resources.ts";
+import { grantedResources, hasLostResources } from "../resources.ts";
 import { narrowedScope, permittedScope, scopeForResource, scopesOf } from "../scopes.ts";
 import { readRefreshToken } from "../tokens/claims.ts";
 import { isIdle } from "../tokens/idle-limit.ts";
@@ -77,6 +77,8 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   // what was agreed to, and what the client may have now: never more than either
   const permitted = permittedScope(ctx, authorization, client);
   if (permitted === "") throw rejected("the client may have none of its scopes any more");
+  if (parameters["resource"] === undefined && hasLostResources(ctx, client, authorization.resource))
+    throw rejected("the client may have none of its resources any more");
   const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
   const scope = scopeForResource(ctx, narrowedScope(permitted, parameters["scope"]), resource);
   // a refresh token bound to the client's authentication, whose access tokens are bound to a key, needs no rotation

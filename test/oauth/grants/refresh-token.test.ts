@@ -190,7 +190,7 @@ describe("a chain of refresh tokens", () => {
     expect((await renewed(refresh_token)).scope).toBe(spa.scope);
   });
 
-  it("C-13 gives no token for a resource that the client has lost since", async () => {
+  it("C-13 gives no token for a resource that the client has lost since, and says that the user has to sign in again", async () => {
     const resource = "https://orders.example";
     await changeMetadata("spa", { resources: [resource] });
     const { code, verifier } = await getCode(app.url, account, { ...spa, extra: { resource } });
@@ -205,7 +205,8 @@ describe("a chain of refresh tokens", () => {
     expect(claimsOf((await renewed(refresh_token)).access_token)["aud"]).toEqual([resource, `${app.url}/userinfo`]);
     await changeMetadata("spa", { resources: [] });
     const next = await getTokens(app.url, account, spa);
-    expect(await outcome(renew(refresh_token))).toEqual([400, "invalid_target"]);
+    expect(await outcome(renew(refresh_token))).toEqual(rejected);
+    expect(await outcome(renew(refresh_token, { resource }))).toEqual([400, "invalid_target"]);
     expect((await renewed(next.refresh_token)).scope).toBe(spa.scope);
   });
 

@@ -117,7 +117,7 @@ export async function createContext(
       keys,
       feed,
       verifiedTokens: new VerifiedTokens(config.accessTokenTtl),
-      clients: new ClientCache(store.clients, feed),
+      clients: new ClientCache(store.clients, feed, { documents: config.clientIdDocuments }),
       clientKeys: new ClientKeys(),
       clientLogos: new ClientLogos(),
       clientDocuments: new DocumentMemory(),

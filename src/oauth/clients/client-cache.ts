@@ -15,12 +15,15 @@ interface Loaded {
 export class ClientCache {
   readonly #store: Pick<ClientStore, "find">;
   readonly #feed: FeedTail;
+  readonly #documents: boolean;
   readonly #clients = new LRUCache<string, Client>({ max: 10_000 });
   readonly #loading = new Map<string, Promise<Loaded>>();
 
-  constructor(store: Pick<ClientStore, "find">, feed: FeedTail) {
+  /** @param options.documents whether the operator allows clients of metadata documents: those of before are as disabled while not */
+  constructor(store: Pick<ClientStore, "find">, feed: FeedTail, { documents }: { documents: boolean }) {
     this.#store = store;
     this.#feed = feed;
+    this.#documents = documents;
     feed.revoked.onClientChange((clientId) => {
       if (clientId === null) {
         this.#clients.clear();
@@ -54,7 +57,10 @@ export class ClientCache {
   #load(clientId: string): Promise<Loaded> {
     const loading: Promise<Loaded> = this.#store
       .find(clientId)
-      .then((client) => {
+      .then((found) => {
+        const isAllowed = this.#documents || found?.source !== "document";
+        const client =
+          found === null || isAllowed ? found : { ...found, disabledAt: found.disabledAt ?? found.createdAt };
         const current = this.#loading.get(clientId) === loading;
         if (client !== null && current) this.#clients.set(clientId, client);
         return { client, current };

@@ -264,7 +264,8 @@ export async function replaceRegistration(
     throw metadataError(["token_endpoint_auth_method: this client was registered without a secret"]);
   }
   const placeholder = isSecretMethod(method) ? randomToken() : null;
-  if (ctx.config.openRegistration) demandOpenMetadata(json, client.metadata.grant_types);
+  // whether it came with a token is not remembered, and OPEN_REGISTRATION may have changed since
+  demandOpenMetadata(json, client.metadata.grant_types);
   const metadata = readOwnMetadata(ctx, json, client.clientId, placeholder);
   await refuseTakenName(ctx, metadata);
   await ctx.store.clients.replaceMetadata(client.clientId, metadata, "registration", ctx.clock.now());

@@ -247,6 +247,22 @@ describe("a client whose id is the URL of its metadata", () => {
     expect(await isServed()).toBe(false);
   });
 
+  it("C-67 is refused, and its tokens are, as soon as the operator allows such clients no longer", async () => {
+    const clientId = idOf("turned-off.json");
+    const first = await startApp({ CLIENT_ID_DOCUMENTS: "1", OUTBOUND_ALLOWED_HOSTS: host.host });
+    expect((await ask(clientId, first)).status).toBe(302);
+    const { env } = first;
+    await first.close();
+
+    const second = await startApp({ ...env, CLIENT_ID_DOCUMENTS: "0" });
+    expect((await ask(clientId, second)).status).toBe(400);
+    await second.close();
+
+    const third = await startApp({ ...env, CLIENT_ID_DOCUMENTS: "1" });
+    expect((await ask(clientId, third)).status).toBe(302);
+    await third.close();
+  });
+
   it("C-67 comes back at its next request after the operator removed it, however long its document may be kept", async () => {
     const clientId = idOf("removed.json");
     expect((await ask(clientId)).status).toBe(302);

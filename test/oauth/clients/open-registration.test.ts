@@ -126,6 +126,28 @@ describe("registration without an initial access token", () => {
     expect((await put({ grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] })).status).toBe(400);
   });
 
+  it("C-67 lets a client take no other grants after open registration was turned off", async () => {
+    const first = await startApp({ OPEN_REGISTRATION: "1" });
+    const own = (await (await postJson(`${first.url}/oauth2/register`, agent)).json()) as Record<string, string>;
+    const { env } = first;
+    await first.close();
+
+    const second = await startApp({ ...env, OPEN_REGISTRATION: "0" });
+    const grants = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"];
+    const put = (json: Json) =>
+      fetch(`${second.url}/oauth2/register/${own["client_id"]}`, {
+        method: "PUT",
+        headers: {
+          authorization: `Bearer ${own["registration_access_token"]}`,
+          "content-type": "application/json",
+        },
+        body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
+      });
+    expect((await put({ grant_types: grants })).status).toBe(400);
+    expect((await put({ client_name: "Another agent" })).status).toBe(200);
+    await second.close();
+  });
+
   it("C-67 does not give a client the name of the operator's, however it is written, with or without a token", async () => {
     const { token } = await createInitialAccessToken(app.context, { uses: 10, expiresIn: 60 });
     const names = [

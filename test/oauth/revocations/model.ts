@@ -52,7 +52,7 @@ class Replica {
     this.store = store;
     this.feed = feed;
     this.clock = clock;
-    this.clients = new ClientCache(store.clients, feed);
+    this.clients = new ClientCache(store.clients, feed, { documents: true });
     const keys = {
       isTrusted: (kid: string) => this.kids.has(kid),
       verify: async (_use: string, { header }: { header: { kid: string } }) =>

@@ -32,6 +32,8 @@ export interface FloodAttack {
   readonly atOnce: number;
   /** A connection is kept open for so long after its last frame. */
   readonly holdMs: number;
+  /** Only until the server resets a stream or says that it ends the connection. */
+  readonly untilAnswered?: boolean;
 }
 
 /** What came of it. */

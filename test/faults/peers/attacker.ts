@@ -205,10 +205,20 @@ async function runFlood(attack: FloodAttack, count: Count): Promise<void> {
       count.sent += each;
       if (!room) await Promise.race([cut, new Promise((resolve) => socket.once("drain", resolve))]);
     }
+    const answers = () =>
+      framesOf(Buffer.concat(chunks)).filter(({ type }) => type === frameType.goaway || type === frameType.rst);
+    const answered = new Promise<void>((resolve) => {
+      const look = () => {
+        if (answers().length > 0) resolve();
+      };
+      if (!attack.untilAnswered) return;
+      socket.on("data", look);
+      look();
+    });
     const hold = new AbortController();
-    await Promise.race([cut, sleep(attack.holdMs, null, { signal: hold.signal }).catch(() => {})]);
+    await Promise.race([cut, answered, sleep(attack.holdMs, null, { signal: hold.signal }).catch(() => {})]);
     hold.abort();
-    for (const { type } of framesOf(Buffer.concat(chunks))) {
+    for (const { type } of answers()) {
       if (type === frameType.goaway) count.goaways++;
       if (type === frameType.rst) count.resets++;
     }

@@ -135,7 +135,7 @@ export const PEERS: readonly Row[] = [
       // the last ones have the server reset streams (MadeYouReset): they stay to see it
       const attacks = kinds.map((flood, index): FloodAttack => {
         const stays = index >= kinds.length - madeResets;
-        return { flood, port, frames, framesEach, atOnce: 20, holdMs: stays ? 500 : 20 };
+        return { flood, port, frames, framesEach, atOnce: 20, holdMs: stays ? holdMs : 20, untilAnswered: stays };
       });
       const { results, shown } = await during(trial, replica, [attacks]);
       const sum = (what: keyof Attacked) => results.reduce((all, each) => all + each[what], 0);

@@ -13,6 +13,9 @@ interface MailRow {
   next_attempt_at: number;
 }
 
+/** Of mails that one statement is about. */
+const batchSize = 500;
+
 export class MailQueue implements MailStore {
   readonly #database: Database;
   readonly #sealer: Sealer;
@@ -100,7 +103,12 @@ export class MailQueue implements MailStore {
   }
 
   async leave(before: number): Promise<number> {
-    await this.#database.change("DELETE FROM mail WHERE status = 'pending' AND created_at < ?", [before]);
+    const which = "status = 'pending' AND created_at < ?";
+    const sql =
+      this.#database.dialect === "mysql"
+        ? `DELETE FROM mail WHERE ${which} LIMIT ?`
+        : `DELETE FROM mail WHERE event_id IN (SELECT event_id FROM mail WHERE ${which} LIMIT ?)`;
+    while ((await this.#database.change(sql, [before, batchSize])) === batchSize);
     const [row] = await this.#database.rows<{ amount: number }>(
       "SELECT COUNT(*) AS amount FROM mail WHERE status = 'pending'",
     );
@@ -117,21 +125,27 @@ export class MailQueue implements MailStore {
   }
 
   async reseal(): Promise<{ resealed: number; unreadable: number }> {
-    const rows = await this.#database.rows<{ event_id: string; payload: string }>(
-      "SELECT event_id, payload FROM mail WHERE status IN ('pending', 'parked')",
-    );
     let [resealed, unreadable] = [0, 0];
-    for (const { event_id, payload } of rows) {
-      let sealed: string | null;
-      try {
-        sealed = this.#sealer.reseal(payload, event_id);
-      } catch {
-        unreadable++;
-        continue;
+    let page: { event_id: string; payload: string; status: string }[] = [];
+    do {
+      page = await this.#database.rows(
+        "SELECT event_id, payload, status FROM mail WHERE event_id > ? ORDER BY event_id LIMIT ?",
+        [page.at(-1)?.event_id ?? "", batchSize],
+      );
+      for (const { event_id, payload, status } of page) {
+        // filtered here: in the statement, one page might read all sent mails before it finds others
+        if (status === "sent") continue;
+        let sealed: string | null;
+        try {
+          sealed = this.#sealer.reseal(payload, event_id);
+        } catch {
+          unreadable++;
+          continue;
+        }
+        const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
+        if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
       }
-      const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
-      if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
-    }
+    } while (page.length === batchSize);
     return { resealed, unreadable };
   }
 }

@@ -44,6 +44,9 @@ const unsentStatusOf = (eventType: AuthEvent["eventType"]) =>
   unknownToPrevious.includes(eventType) ? "waiting" : "pending";
 const isUnsent = "status IN ('pending', 'waiting')";
 
+/** Of events that one statement is about. */
+const batchSize = 500;
+
 const entryColumns = "event_id, event_type, user_id, seq, lane, status, attempts, reason, created_at, sent_at";
 
 const allQueues: readonly OutboxQueue[] = Array.from({ length: OUTBOX_LANES }, (_, lane) =>
@@ -262,21 +265,49 @@ export class Outbox implements OutboxStore {
   }
 
   async retry(eventIds: readonly string[] | null): Promise<number> {
-    if (eventIds?.length === 0) return 0;
-    const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
     const unsent = `CASE WHEN event_type IN ${placeholders(unknownToPrevious.length)} THEN 'waiting' ELSE 'pending' END`;
-    const changed = await this.#database.change(
-      `UPDATE outbox SET status = ${unsent}, reason = NULL, attempts = 0 WHERE status = 'parked'${which}`,
-      [...unknownToPrevious, ...(eventIds ?? [])],
+    const changed = await this.#changeParked(eventIds, (which, ids) =>
+      this.#database.change(`UPDATE outbox SET status = ${unsent}, reason = NULL, attempts = 0 WHERE ${which}`, [
+        ...unknownToPrevious,
+        ...ids,
+      ]),
     );
     if (changed > 0) for (const { lane, eventType } of await this.queues()) this.#wake(lane, eventType);
     return changed;
   }
 
   async discard(eventIds: readonly string[] | null): Promise<number> {
-    if (eventIds?.length === 0) return 0;
-    const which = eventIds === null ? "" : ` AND event_id IN ${placeholders(eventIds.length)}`;
-    return this.#database.change(`DELETE FROM outbox WHERE status = 'parked'${which}`, eventIds ?? []);
+    return this.#changeParked(eventIds, (which, ids) =>
+      this.#database.change(`DELETE FROM outbox WHERE ${which}`, ids),
+    );
+  }
+
+  /** Hundreds of thousands may be parked: no one statement is about all of them. @param eventIds null: all that are parked by now */
+  async #changeParked(
+    eventIds: readonly string[] | null,
+    change: (which: string, eventIds: readonly string[]) => Promise<number>,
+  ): Promise<number> {
+    let changed = 0;
+    for await (const ids of eventIds === null ? this.#parked() : inBatches(eventIds)) {
+      changed += await change(`status = 'parked' AND event_id IN ${placeholders(ids.length)}`, ids);
+    }
+    return changed;
+  }
+
+  /** The ids of parked events, the oldest first; one that is parked again meanwhile does not come again. */
+  async *#parked(): AsyncGenerator<readonly string[]> {
+    let last = { created_at: 0, event_id: "" };
+    for (;;) {
+      const rows = await this.#database.rows<typeof last>(
+        `SELECT created_at, event_id FROM outbox WHERE status = 'parked' AND created_at >= ? AND (created_at > ? OR event_id > ?)
+         ORDER BY created_at, event_id LIMIT ?`,
+        [last.created_at, last.created_at, last.event_id, batchSize],
+      );
+      if (rows.length > 0) yield rows.map(({ event_id }) => event_id);
+      const end = rows.at(-1);
+      if (end === undefined || rows.length < batchSize) return;
+      last = end;
+    }
   }
 
   async stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }> {
@@ -291,4 +322,8 @@ export class Outbox implements OutboxStore {
       oldestPendingAt: unsent.length === 0 ? null : Math.min(...unsent.map(({ oldest }) => oldest)),
     };
   }
+}
+
+function* inBatches(eventIds: readonly string[]): Generator<readonly string[]> {
+  for (let from = 0; from < eventIds.length; from += batchSize) yield eventIds.slice(from, from + batchSize);
 }

@@ -32,6 +32,36 @@ export function outboxContract(opened: () => OpenedStore): void {
       expect([await ids(parked), await ids(pending)]).toEqual([[], [kept]]);
     });
 
+    it("puts back and deletes more parked events than one statement is about, and no others", async () => {
+      const userId = randomUUID();
+      const park = async (count: number) => {
+        for (let from = 0; from < count; from += 100) {
+          const some = Math.min(100, count - from);
+          const row = "(?, 'USER_LOGIN', ?, ?, 3, 'parked', 5, 'sealed', 'poison', ?)";
+          await database.change(
+            `INSERT INTO outbox (event_id, event_type, user_id, seq, lane, status, attempts, payload, reason, created_at)
+             VALUES ${Array(some).fill(row).join(", ")}`,
+            // many of one moment
+            Array.from({ length: some }, (_, n) => [randomUUID(), userId, from + n + 1, NOW + ((from + n) % 2)]).flat(),
+          );
+        }
+      };
+      const count = async (status: string) => {
+        const sql = "SELECT COUNT(*) AS n FROM outbox WHERE user_id = ? AND status = ?";
+        return Number((await database.rows<{ n: number }>(sql, [userId, status]))[0]?.n);
+      };
+      await store.outbox.discard(null);
+      await park(1_201);
+      expect(await store.outbox.retry(null)).toBe(1_201);
+      expect([await count("pending"), await count("parked")]).toEqual([1_201, 0]);
+      await database.change("DELETE FROM outbox WHERE user_id = ?", [userId]);
+      await park(1_201);
+      const ids = await database.rows<{ event_id: string }>("SELECT event_id FROM outbox WHERE user_id = ?", [userId]);
+      expect(await store.outbox.discard(ids.slice(0, 700).map(({ event_id }) => event_id))).toBe(700);
+      expect(await store.outbox.discard(null)).toBe(501);
+      expect(await count("parked")).toBe(0);
+    });
+
     it("numbers a user's events without a gap while many are written, and tells the relay of each commit", async () => {
       const lanes: number[] = [];
       const stop = store.outbox.onAppend((lane) => lanes.push(lane));

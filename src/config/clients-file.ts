@@ -33,17 +33,22 @@ export function readClients(
     read.problem("CLIENTS_FILE", `must hold ${forms}`);
     return null;
   }
-  const clients: ClientRegistration[] = [];
+  const clients = new Map<string, ClientRegistration>();
   for (const [index, entry] of entries.entries()) {
     const client = readClientRegistration(entry, production, privateUriSchemes);
     if (Array.isArray(client)) {
       for (const wrong of client) read.problem("CLIENTS_FILE", `client ${nameOf(entry, index)}: ${wrong}`);
-    } else if (clients.some((other) => other.clientId === client.clientId)) {
+    } else if (clients.has(client.clientId)) {
       read.problem("CLIENTS_FILE", `client ${index + 1}: duplicate client_id ${client.clientId}`);
-    } else clients.push(client);
+    } else clients.set(client.clientId, client);
   }
   const contentHash = createHash("sha256").update(text).digest("hex");
-  return { clients, version: versioned?.version ?? null, modifiedAt: Math.floor(statSync(path).mtimeMs), contentHash };
+  return {
+    clients: [...clients.values()],
+    version: versioned?.version ?? null,
+    modifiedAt: Math.floor(statSync(path).mtimeMs),
+    contentHash,
+  };
 }
 
 /** Its id, or its place in the file where it has none that can be told. */

@@ -5,7 +5,7 @@ import type { ClientsFile } from "../../config/clients-file.ts";
 import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError, StartRefused } from "../../errors.ts";
 import { type ClientRegistration, developmentClients } from "../../store/client-metadata.ts";
-import type { AppliedFile } from "../../store/clients.ts";
+import type { AppliedFile, Client } from "../../store/clients.ts";
 import type { Lease } from "../../store/leases.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesKeptFrom } from "../scopes.ts";
@@ -35,7 +35,9 @@ export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFil
       );
     }
   } else {
-    for (const client of developmentClients()) await applyClient(ctx, client, "development");
+    for (const client of developmentClients()) {
+      await applyClient(ctx, client, { source: "development", known: await store.clients.find(client.clientId) });
+    }
   }
   if (file !== null) await alone(ctx, (held) => applyFile(ctx, file, held));
   if (config.scopes.size > 0) await warnOfKeptScopes(ctx);
@@ -95,11 +97,13 @@ async function applyFile(ctx: OAuthContext, file: ClientsFile, held: () => Promi
     log.warn(`${what}. If it is what you want, ${applied.version === null ? "touch the file" : "raise its version"}`);
     return;
   }
+  // read at once: of thousands, few differ
+  const known = new Map((await store.clients.listOfOperator()).map((client) => [client.clientId, client]));
   for (const client of file.clients) {
     await held();
-    await applyClient(ctx, client, "file");
+    await applyClient(ctx, client, { source: "file", known: known.get(client.clientId) ?? null });
   }
-  for (const client of await store.clients.listOfOperator()) {
+  for (const client of known.values()) {
     if (client.source === "file" && !config.fileClientIds.has(client.clientId) && client.disabledAt === null) {
       await store.clients.disable(client.clientId, "file", ctx.clock.now());
       log.warn({ client_id: client.clientId }, "client is gone from the clients file and was disabled");
@@ -118,10 +122,11 @@ function isOlder(file: ClientsFile, applied: AppliedFile): boolean {
   return file.version === null && file.modifiedAt < applied.modifiedAt;
 }
 
+/** @param known as it is in the store; null: it was not there, or registered itself */
 async function applyClient(
   ctx: OAuthContext,
   registration: ClientRegistration,
-  source: "development" | "file",
+  { source, known: before }: { source: "development" | "file"; known: Client | null },
 ): Promise<void> {
   const { clientId, clientSecret, metadata } = registration;
   const { clients } = ctx.store;
@@ -134,8 +139,8 @@ async function applyClient(
   }
   const secretHash = clientSecret === null ? null : hashOf(clientSecret);
   const fresh = { clientId, metadata, source, createdAt: now, fileSecretHash: secretHash };
-  if ((await clients.create(fresh, secretHash)) !== null) return;
-  const known = await clients.find(clientId);
+  if (before === null && (await clients.create(fresh, secretHash)) !== null) return;
+  const known = before ?? (await clients.find(clientId));
   if (known === null || (known.source !== source && source === "development")) return;
   if (known.source !== source || !isDeepStrictEqual(known.metadata, metadata)) {
     await clients.replaceMetadata(clientId, metadata, source, now);

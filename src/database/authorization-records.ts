@@ -27,6 +27,20 @@ export interface CodeRow {
   client_epoch: number | null;
 }
 
+/**
+ * A revoked authorization stays for a day, and not until its refresh tokens would have ended: an account that is signed in and out all day
+ * long would have a month of them, which everything that looks for its live ones reads. What they revoke is in the feed. Milliseconds.
+ */
+const revokedKeptMs = 86_400_000;
+
+/** Columns of an authorization that is revoked, with the values of `revokedValues`. */
+export const SET_REVOKED =
+  "revoked_at = ?, revoked_reason = ?, expires_at = CASE WHEN expires_at > ? THEN ? ELSE expires_at END";
+
+export function revokedValues(reason: string, now: number): Scalar[] {
+  return [now, reason, now + revokedKeptMs, now + revokedKeptMs];
+}
+
 /** Methods as a column has them; null is what the previous release writes, which knows passwords alone. */
 export function methodsOf(amr: string | null): string[] {
   return amr === null ? ["pwd"] : amr.split(" ").filter((method) => method !== "");

@@ -1,4 +1,5 @@
 import { endsWithSession } from "../store/authorizations.ts";
+import { revokedValues, SET_REVOKED } from "./authorization-records.ts";
 import type { EndedAuthorization, LogoutNotices } from "./logout-notices.ts";
 import type { RevocationFeed } from "./revocations.ts";
 import { placeholders, type Sql, type TransactionSql } from "./transaction.ts";
@@ -99,9 +100,8 @@ async function revokeWithoutEpoch(sql: Sql, userId: string, reason: string, now:
   );
   if (oldest === undefined) return;
   await sql.change(
-    `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ?
-     WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL`,
-    [now, reason, userId],
+    `UPDATE oauth2_authorization SET ${SET_REVOKED} WHERE subject = ? AND user_epoch IS NULL AND revoked_at IS NULL`,
+    [...revokedValues(reason, now), userId],
   );
 }
 

@@ -1,5 +1,5 @@
 import type { Revocation, RevocationKind, RevocationStore, StoredRevocation } from "../store/revocations.ts";
-import { insertIfAbsent } from "./authorization-records.ts";
+import { insertIfAbsent, revokedValues, SET_REVOKED } from "./authorization-records.ts";
 import { type Database, forUpdate, placeholders, type Scalar, type Sql, type TransactionSql } from "./transaction.ts";
 
 /** For replicas whose tail lags, and clocks that differ. */
@@ -123,10 +123,10 @@ export class RevocationFeed implements RevocationStore {
       );
       if (live.length === 0) continue;
       const found = live.map(({ id }) => id);
-      await sql.change(
-        `UPDATE oauth2_authorization SET revoked_at = ?, revoked_reason = ? WHERE id IN ${placeholders(found.length)}`,
-        [now, reason, ...found],
-      );
+      await sql.change(`UPDATE oauth2_authorization SET ${SET_REVOKED} WHERE id IN ${placeholders(found.length)}`, [
+        ...revokedValues(reason, now),
+        ...found,
+      ]);
       revoked.push(...found);
     }
     await this.append(sql, "authorization", revoked, reason, now);

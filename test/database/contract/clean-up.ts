@@ -33,6 +33,25 @@ export function cleanUpContract(opened: () => OpenedStore): void {
       expect((await store.outbox.stats()).pending).toBeGreaterThan(0);
     });
 
+    it("keeps a revoked authorization for a day, though its refresh token would have lived for longer", async () => {
+      const [ended, other] = [await busyUser(store), await busyUser(store)];
+      const livesFor = 20 * DAY;
+      for (const { sid } of [ended, other]) {
+        await database.change("UPDATE oauth2_authorization SET expires_at = ? WHERE id = ?", [NOW + livesFor, sid]);
+      }
+      await store.authorizations.revoke(ended.sid, "logout", NOW);
+      const left = async (after: number) => {
+        while ((await store.cleanUp(NOW + after, 100)) > 0);
+        return Promise.all([ended, other].map(async ({ sid }) => (await store.authorizations.find(sid)) !== null));
+      };
+      expect(await left(DAY - 1)).toEqual([true, true]);
+      expect(await left(2 * DAY)).toEqual([false, true]);
+      // one that ends sooner than that keeps its end
+      await database.change("UPDATE oauth2_authorization SET expires_at = ? WHERE id = ?", [NOW + 1_000, other.sid]);
+      await store.authorizations.revoke(other.sid, "logout", NOW);
+      expect((await store.authorizations.find(other.sid))?.expiresAt).toBe(NOW + 1_000);
+    });
+
     it("deletes the rest where one table cannot be cleared, and says what is wrong with that", async () => {
       const { session } = await busyUser(store);
       await database.change("ALTER TABLE used_once RENAME TO used_once_away");

@@ -117,16 +117,18 @@ function responseModeOf({ response_mode: mode, request }: Parameters): unknown {
 
 /**
  * Exact string comparison (RFC 9700 section 2.1), but for the port of a loopback address: an application listens on the one that is
- * free (RFC 8252 section 7.3), whatever port it registered. Holds for redirect and post-logout redirect URIs.
+ * free (RFC 8252 section 7.3), whatever port it registered. The name `localhost`, which RFC 8252 section 8.3 advises against, has any port
+ * where it was registered without one, as by programs whose metadata is the same for everybody. Holds for redirect and post-logout redirect URIs.
  */
 export function matchesRedirectUri(registered: string, given: string): boolean {
   if (registered === given) return true;
   const [one, other] = [registered, given].map((uri) => loopbackUri.exec(uri)?.groups);
   if (one === undefined || other === undefined || Number(other["port"] ?? 0) > 65535) return false;
+  if (one["host"] === "localhost" && one["port"] !== undefined) return false;
   return one["host"] === other["host"] && one["rest"] === other["rest"];
 }
 
-const loopbackUri = /^http:\/\/(?<host>127\.0\.0\.1|\[::1\])(?::(?<port>\d{1,5}))?(?<rest>(?:[/?].*)?)$/;
+const loopbackUri = /^http:\/\/(?<host>127\.0\.0\.1|\[::1\]|localhost)(?::(?<port>\d{1,5}))?(?<rest>(?:[/?].*)?)$/;
 
 /** What of a request has a meaning here: its own parameters, and those that stand for others or are refused. */
 export function withoutUnknown(parameters: Parameters): Parameters {

@@ -120,6 +120,13 @@ describe("redirect URIs", () => {
       ["http://127.0.0.1:33418/cb", "http://[::1]:33418/cb", false],
       ["http://127.0.0.1:33418/cb", "http://127.0.0.1:65536/cb", false],
       ["http://localhost:33418/cb", "http://localhost:51234/cb", false],
+      ["http://localhost:33418/cb", "http://localhost/cb", false],
+      // as metadata documents of programs have it, which are the same for everybody
+      ["http://localhost/cb", "http://localhost:51234/cb", true],
+      ["http://localhost/cb", "http://localhost:65536/cb", false],
+      ["http://localhost/cb", "http://localhost:51234/other", false],
+      ["http://localhost/cb", "http://127.0.0.1:51234/cb", false],
+      ["http://localhost/cb", "http://localhost.evil.example:51234/cb", false],
     ] as const) {
       expect([registered, given, matchesRedirectUri(registered, given)]).toEqual([registered, given, fits]);
     }

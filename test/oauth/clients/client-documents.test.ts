@@ -139,6 +139,16 @@ describe("a client whose id is the URL of its metadata", () => {
     expect((await ask(idOf("agent.json?version=2"))).status).toBe(302);
   });
 
+  it("C-67 is led back to the port on which the program listens, which its document cannot name", async () => {
+    document = { redirect_uris: ["http://localhost/callback", "http://127.0.0.1/callback"] };
+    const clientId = idOf("program.json");
+    const at = (redirectUri: string) =>
+      new TestBrowser().get(authorizeUrl(app.url, { clientId, redirectUri, scope: "openid" }));
+    expect((await at("http://localhost:51234/callback")).status).toBe(302);
+    expect((await at("http://127.0.0.1:51234/callback")).status).toBe(302);
+    expect((await at("http://localhost:51234/elsewhere")).status).toBe(400);
+  });
+
   it("C-67 is sent to none of the redirect URIs that were left out", async () => {
     document = { redirect_uris: ["agent://cb", redirectUri] };
     const url = authorizeUrl(app.url, { clientId: idOf("left-out.json"), redirectUri: "agent://cb", scope: "openid" });

@@ -1,5 +1,5 @@
 import { AuthError, type AuthErrorCode } from "../../errors.ts";
-import { INTERNAL_SCOPES } from "../../store/client-metadata.ts";
+import { INTERNAL_SCOPES, usesDotlessScheme } from "../../store/client-metadata.ts";
 import type { Client } from "../../store/clients.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
 import { ACR_VALUES, type Acr, acrOf, isAcr, isAtLeast, PASSKEY_ACR } from "../../token/authentication.ts";
@@ -95,15 +95,31 @@ export async function readDestination(ctx: OAuthContext, parameters: Parameters)
   if (client === null) throw refuse("invalid_client", "the client is unknown");
   const responseMode = responseModeOf(parameters) === "form_post" ? "form_post" : "query";
   const registered = client.metadata.redirect_uris;
-  const [only] = registered;
-  if (redirectUri === undefined) {
-    if (registered.length === 1 && only !== undefined) return { client, redirectUri: only, responseMode, state };
-    throw refuse("invalid_request", "redirect_uri is missing");
-  }
-  if (!registered.some((uri) => matchesRedirectUri(uri, redirectUri))) {
+  const uri = redirectUri ?? (registered.length === 1 ? registered[0] : undefined);
+  if (uri === undefined) throw refuse("invalid_request", "redirect_uri is missing");
+  if (!registered.some((each) => matchesRedirectUri(each, uri))) {
     throw refuse("invalid_request", "redirect_uri is not registered for this client");
   }
-  return { client, redirectUri, responseMode, state };
+  if (!hasServedScheme(ctx, uri)) {
+    throw refuse(
+      "invalid_request",
+      "redirect_uri has a private scheme without a dot, which this server does not serve",
+    );
+  }
+  return { client, redirectUri: uri, responseMode, state };
+}
+
+/**
+ * May an answer go to this URI, redirect or post-logout redirect: is it registered, and its scheme one that the operator allows still?
+ * @param registered of the client
+ */
+export function isUsableRedirectUri(ctx: OAuthContext, registered: readonly string[], given: string): boolean {
+  return registered.some((uri) => matchesRedirectUri(uri, given)) && hasServedScheme(ctx, given);
+}
+
+/** PRIVATE_URI_SCHEMES may have had more schemes when the client was registered. @param uri an absolute URI */
+export function hasServedScheme({ config }: OAuthContext, uri: string): boolean {
+  return !usesDotlessScheme(uri, config.privateUriSchemes);
 }
 
 /**

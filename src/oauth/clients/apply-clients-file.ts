@@ -7,6 +7,7 @@ import { AuthError, StartRefused } from "../../errors.ts";
 import { type ClientRegistration, developmentClients } from "../../store/client-metadata.ts";
 import type { AppliedFile, Client } from "../../store/clients.ts";
 import type { Lease } from "../../store/leases.ts";
+import { hasServedScheme } from "../authorization/request.ts";
 import type { OAuthContext } from "../context.ts";
 import { scopesKeptFrom } from "../scopes.ts";
 
@@ -40,17 +41,29 @@ export async function applyConfiguredClients(ctx: OAuthContext, file: ClientsFil
     }
   }
   if (file !== null) await alone(ctx, (held) => applyFile(ctx, file, held));
-  if (config.scopes.size > 0) await warnOfKeptScopes(ctx);
+  await warnOfSettings(ctx);
 }
 
-async function warnOfKeptScopes(ctx: OAuthContext): Promise<void> {
+/** Of clients that settings keep from what they are registered for. */
+async function warnOfSettings(ctx: OAuthContext): Promise<void> {
   for (const client of await ctx.store.clients.listOfOperator()) {
-    const scopes = client.disabledAt === null ? scopesKeptFrom(ctx, client) : [];
-    if (scopes.length === 0) continue;
-    ctx.log.warn(
-      { event: "scopes_kept", client_id: client.clientId, scopes },
-      `${client.clientId} is registered for ${scopes.join(", ")}, which SCOPES_FILE keeps for others: requests for it are refused`,
-    );
+    const { clientId, metadata, disabledAt } = client;
+    if (disabledAt !== null) continue;
+    const scopes = scopesKeptFrom(ctx, client);
+    if (scopes.length > 0) {
+      ctx.log.warn(
+        { event: "scopes_kept", client_id: clientId, scopes },
+        `${clientId} is registered for ${scopes.join(", ")}, which SCOPES_FILE keeps for others: requests for it are refused`,
+      );
+    }
+    const uris = [...metadata.redirect_uris, ...metadata.post_logout_redirect_uris];
+    const schemes = [...new Set(uris.filter((uri) => !hasServedScheme(ctx, uri)).map((uri) => uri.split(":", 1)[0]))];
+    if (schemes.length > 0) {
+      ctx.log.warn(
+        { event: "schemes_not_served", client_id: clientId, schemes },
+        `${clientId} has redirect URIs of ${schemes.join(", ")}, which PRIVATE_URI_SCHEMES does not have: requests with them are refused`,
+      );
+    }
   }
 }
 

@@ -3,7 +3,7 @@ import { hashOf } from "../../crypto/hashes.ts";
 import { AuthError } from "../../errors.ts";
 import type { AuthorizationCode } from "../../store/authorizations.ts";
 import { securityEvent } from "../../telemetry/security-events.ts";
-import { matchesRedirectUri } from "../authorization/request.ts";
+import { isUsableRedirectUri } from "../authorization/request.ts";
 import { isOfEarlierClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { firstTokens } from "./first-tokens.ts";
@@ -38,7 +38,7 @@ export const authorizationCodeGrant: Grant = async (ctx, grantee, parameters) =>
   if (redirectUri === undefined ? !bound : redirectUri !== code.redirectUri) {
     throw refused("redirect_uri is not the one of the authorization request");
   }
-  if (!client.metadata.redirect_uris.some((registered) => matchesRedirectUri(registered, code.redirectUri))) {
+  if (!isUsableRedirectUri(ctx, client.metadata.redirect_uris, code.redirectUri)) {
     throw refused("the redirect_uri of the authorization request is no longer registered");
   }
   // RFC 9700 section 4.8.2: refuse a verifier for a code that was requested without a challenge

@@ -1,7 +1,7 @@
 import { AuthError } from "../../errors.ts";
 import { type BrowserSession, endSession } from "../../sessions/sessions.ts";
 import { endsWithSession } from "../../store/authorizations.ts";
-import { matchesRedirectUri } from "../authorization/request.ts";
+import { isUsableRedirectUri } from "../authorization/request.ts";
 import { findClient } from "../clients/clients.ts";
 import type { OAuthContext } from "../context.ts";
 import { readIdTokenHint } from "../tokens/claims.ts";
@@ -37,7 +37,7 @@ export async function readLogoutRequest(
   let clientName: string | null = null;
   if (uri !== undefined) {
     const client = named === undefined ? null : await findClient(ctx, named);
-    if (client === null || !client.metadata.post_logout_redirect_uris.some((each) => matchesRedirectUri(each, uri))) {
+    if (client === null || !isUsableRedirectUri(ctx, client.metadata.post_logout_redirect_uris, uri)) {
       throw new AuthError("invalid_request", "post_logout_redirect_uri is not registered for this client");
     }
     const query = state === undefined ? "" : `${uri.includes("?") ? "&" : "?"}${new URLSearchParams({ state })}`;

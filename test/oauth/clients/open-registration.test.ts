@@ -1,7 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { addClient } from "../../../src/oauth/clients/clients.ts";
 import { createInitialAccessToken } from "../../../src/oauth/clients/registration.ts";
+import { readClientRegistration } from "../../../src/store/client-metadata.ts";
 import { startApp, type TestApp } from "../../support/app.ts";
-import { authorizeUrl, claimsOf, getCode, pkce, postJson, redeem, signUp, TestBrowser } from "../../support/flow.ts";
+import {
+  authorizeUrl,
+  claimsOf,
+  getCode,
+  pkce,
+  postForm,
+  postJson,
+  redeem,
+  signUp,
+  TestBrowser,
+} from "../../support/flow.ts";
 
 type Json = Record<string, unknown>;
 
@@ -329,6 +341,46 @@ describe("registration without an initial access token", () => {
     } finally {
       await one.close();
     }
+  });
+
+  it("C-67 sends nothing to a private-use scheme that the operator names no longer, and the start says whose it is", async () => {
+    const editor = {
+      client_id: "editor",
+      redirect_uris: ["windsurf://cb"],
+      post_logout_redirect_uris: ["cursor://bye"],
+    };
+    const first = await startApp({ PRIVATE_URI_SCHEMES: "cursor,windsurf" });
+    const registration = readClientRegistration(editor, false, ["cursor", "windsurf"]);
+    if (Array.isArray(registration)) throw new Error(registration.join());
+    await addClient(first.context, registration);
+    const options = { clientId: "editor", redirectUri: "windsurf://cb", scope: "openid" };
+    const user = await signUp(first.url);
+    const { location, browser, verifier } = await getCode(first.url, user, options);
+    const allowed = await browser.submit(location.href, { decision: "allow" });
+    const code = new URL(allowed.headers.get("location") ?? "").searchParams.get("code") ?? "";
+    const { env } = first;
+    await first.close();
+
+    const back = new URLSearchParams({ client_id: "editor", post_logout_redirect_uri: "cursor://bye" });
+    const logoutAt = ({ url }: TestApp) => fetch(`${url}/connect/logout?${back}`);
+    const second = await startApp({ ...env, PRIVATE_URI_SCHEMES: "cursor" });
+    try {
+      const answer = await new TestBrowser().get(authorizeUrl(second.url, options));
+      expect([answer.status, answer.headers.get("location")]).toEqual([400, null]);
+      const late = await postForm(`${second.url}/oauth2/token`, {
+        ...{ grant_type: "authorization_code", client_id: "editor", redirect_uri: "windsurf://cb" },
+        ...{ code, code_verifier: verifier },
+      });
+      expect([late.status, ((await late.json()) as Json)["error"]]).toEqual([400, "invalid_grant"]);
+      expect((await logoutAt(second)).status).toBe(200);
+      const told = second.logs.map((line) => JSON.parse(line)).filter(({ event }) => event === "schemes_not_served");
+      expect(told).toMatchObject([{ client_id: "editor", schemes: ["windsurf"] }]);
+    } finally {
+      await second.close();
+    }
+    const third = await startApp({ ...env, PRIVATE_URI_SCHEMES: "windsurf" });
+    expect((await logoutAt(third)).status).toBe(400);
+    await third.close();
   });
 
   it("C-67 counts the registrations of a network", async () => {

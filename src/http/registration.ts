@@ -31,5 +31,5 @@ export function registrationEndpoints(app: FastifyInstance, ctx: OAuthContext): 
 
 function configurationRequest(request: FastifyRequest): ConfigurationRequest {
   const { client_id: clientId } = request.params as { client_id: string };
-  return { clientId, authorization: request.headers.authorization ?? null };
+  return { clientId, authorization: request.headers.authorization ?? null, network: networkOf(addressOf(request)) };
 }

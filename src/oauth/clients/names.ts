@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Context } from "../../context.ts";
 import type { Client } from "../../store/clients.ts";
 import { skeletonsOf } from "./skeletons.ts";
@@ -33,10 +34,19 @@ function ownNames({ config }: Context): string[] {
  */
 export async function isNameTaken(ctx: Context, name: string): Promise<boolean> {
   const wanted = skeletonsOf(name);
-  const looksLike = (other: string) => skeletonsOf(other).some((skeleton) => wanted.includes(skeleton));
+  const looksLike = (other: string) => knownSkeletons(other).some((skeleton) => wanted.includes(skeleton));
   if (ownNames(ctx).some(looksLike)) return true;
   const clients = await ctx.store.clients.listOfOperator();
   return clients.some(({ clientId, metadata }) => [clientId, metadata.client_name ?? clientId].some(looksLike));
+}
+
+/** Of the operator's clients, each of which every registration is compared with. */
+const skeletons = new LRUCache<string, readonly string[]>({ max: 20_000 });
+
+function knownSkeletons(name: string): readonly string[] {
+  const known = skeletons.get(name) ?? skeletonsOf(name);
+  skeletons.set(name, known);
+  return known;
 }
 
 /** "verified" and "official" in the languages of the pages, as `skeletonsOf` has them. */

@@ -90,6 +90,7 @@ export interface ConfigurationRequest {
   readonly clientId: string;
   /** The Authorization header: the registration access token. */
   readonly authorization: string | null;
+  readonly network: string;
 }
 
 /** A token with which clients may register themselves, told this once. @param options.expiresIn seconds */
@@ -242,8 +243,9 @@ export async function readRegistration(ctx: OAuthContext, request: Configuration
 }
 
 /**
- * RFC 7592 section 2.2: what is given takes the place of all there was; secret and tokens stay as they are.
- * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, unavailable
+ * RFC 7592 section 2.2: what is given takes the place of all there was; secret and tokens stay as they are. A new name counts as a registration
+ * does, as it is compared with those of all clients of the operator.
+ * @throws AuthError unauthorized, invalid_token, invalid_redirect_uri, invalid_client_metadata, rate_limited, unavailable
  */
 export async function replaceRegistration(
   ctx: OAuthContext,
@@ -267,7 +269,10 @@ export async function replaceRegistration(
   // whether it came with a token is not remembered, and OPEN_REGISTRATION may have changed since
   demandOpenMetadata(json, client.metadata.grant_types);
   const metadata = readOwnMetadata(ctx, json, client.clientId, placeholder);
-  await refuseTakenName(ctx, metadata);
+  if (metadata.client_name !== client.metadata.client_name) {
+    await ctx.limits.take("client_registration", request.network);
+    await refuseTakenName(ctx, metadata);
+  }
   await ctx.store.clients.replaceMetadata(client.clientId, metadata, "registration", ctx.clock.now());
   return informationOf(ctx, { ...client, metadata }, bearerOf(request.authorization));
 }

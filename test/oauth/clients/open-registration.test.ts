@@ -383,6 +383,29 @@ describe("registration without an initial access token", () => {
     await third.close();
   });
 
+  it("C-67 counts a new name as a registration, and no other change", async () => {
+    const one = await startApp({ OPEN_REGISTRATION: "1" });
+    try {
+      const own = (await (await postJson(`${one.url}/oauth2/register`, agent)).json()) as Record<string, string>;
+      const put = async (json: Json) => {
+        const answer = await fetch(`${one.url}/oauth2/register/${own["client_id"]}`, {
+          method: "PUT",
+          headers: {
+            authorization: `Bearer ${own["registration_access_token"]}`,
+            "content-type": "application/json",
+          },
+          body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
+        });
+        return answer.status;
+      };
+      for (let n = 1; n < 300; n++) expect([n, await put({ client_name: `Agent ${n}` })]).toEqual([n, 200]);
+      expect(await put({ client_name: "Agent 300" })).toBe(429);
+      expect(await put({ client_name: "Agent 299", client_uri: "https://agent.example/" })).toBe(200);
+    } finally {
+      await one.close();
+    }
+  });
+
   it("C-67 counts the registrations of a network", async () => {
     const one = await startApp({ OPEN_REGISTRATION: "1" });
     try {

@@ -10,15 +10,20 @@ export function addChangeIssuerCommand(program: Command, runtime: Runtime): void
   )
     .option("--yes", "I know that everybody has to sign in again")
     .action(async (options: { json?: boolean; yes?: boolean }) => {
-      await confirm(runtime, options, "every session and token of the former issuer would end");
-      const { changeIssuer } = await import("../oauth/issuer.ts");
-      const { former, issuer } = await withContext(runtime, async (ctx) => {
-        return { former: await changeIssuer(ctx), issuer: ctx.config.issuer };
+      const { changeIssuer, plannedIssuerChange } = await import("../oauth/issuer.ts");
+      const changed = await withContext(runtime, async (ctx) => {
+        const { endedPasskeys } = await plannedIssuerChange(ctx);
+        const passkeys = endedPasskeys === 0 ? "" : `, and passkeys made for another PASSKEY_RP_ID (${endedPasskeys}),`;
+        await confirm(runtime, options, `every session and token of the former issuer${passkeys} would end`);
+        return changeIssuer(ctx);
       });
-      outputOf(runtime, options).print({ former, issuer }, () =>
-        former === issuer
-          ? `The database is of ${issuer} already.`
-          : `The database is of ${issuer} now${former === null ? "" : `; it was of ${former}`}. Start every replica with this ISSUER.`,
-      );
+      const { former, issuer, endedPasskeys } = changed;
+      outputOf(runtime, options).print(changed, () => {
+        const passkeys =
+          endedPasskeys === 0 ? "" : ` Passkeys made for another PASSKEY_RP_ID (${endedPasskeys}) no longer work.`;
+        return former === issuer
+          ? `The database is of ${issuer} already.${passkeys}`
+          : `The database is of ${issuer} now${former === null ? "" : `; it was of ${former}`}.${passkeys} Start every replica with this ISSUER.`;
+      });
     });
 }

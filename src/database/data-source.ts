@@ -25,6 +25,7 @@ import { Issuer1791100000000 } from "./migrations/1791100000000-issuer.ts";
 import { ClientEpochs1791200000000 } from "./migrations/1791200000000-client-epochs.ts";
 import { PasswordGeneration1791300000000 } from "./migrations/1791300000000-password-generation.ts";
 import { GivenToClients1791400000000 } from "./migrations/1791400000000-given-to-clients.ts";
+import { PasskeyParty1791500000000 } from "./migrations/1791500000000-passkey-party.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -60,6 +61,7 @@ export const MIGRATIONS = [
   ClientEpochs1791200000000,
   PasswordGeneration1791300000000,
   GivenToClients1791400000000,
+  PasskeyParty1791500000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

@@ -75,6 +75,11 @@ export class FactorTables implements FactorStore {
     return this.#insert("totp_factor", { ...row, created_at: event.timestamp }, { userId, event, acting });
   }
 
+  async countPasskeys(): Promise<number> {
+    const [row] = await this.#database.rows<{ amount: number }>("SELECT COUNT(*) AS amount FROM passkey");
+    return Number(row?.amount ?? 0);
+  }
+
   async listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]> {
     const rows = await this.#database.rows<{ user_id: string; sealed_secret: string }>(
       "SELECT user_id, sealed_secret FROM totp_factor WHERE user_id > ? ORDER BY user_id LIMIT ?",

@@ -357,7 +357,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
     columns: { client_id: "varchar(191) pk", epoch: "bigint" },
   },
   issuer: {
-    columns: { id: "int pk", url: "text", since: "bigint" },
+    columns: { id: "int pk", url: "text", since: "bigint", rp_id: "text?" },
   },
   clients_file: {
     columns: {

@@ -84,6 +84,8 @@ export interface FactorStore {
     event: AuthEvent,
     acting?: ActingSession,
   ): Promise<boolean>;
+  /** Of all users. Reads them all. */
+  countPasskeys(): Promise<number>;
   /** Every authenticator app, by user. @param after the last user of the page before; null: from the first on */
   listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]>;
   /** The same secret under another key. @returns false: it is no longer what it was */

@@ -15,12 +15,25 @@ export function issuerContract(opened: () => OpenedStore): void {
       expect(await issuer.find()).toBeNull();
       const first = await times(20, (n) => issuer.replace(null, `https://first-${n}.example`, NOW));
       expect(first.filter(Boolean)).toHaveLength(1);
-      const url = await issuer.find();
+      const url = (await issuer.find())?.url ?? null;
       expect(url).toBe(`https://first-${first.indexOf(true)}.example`);
       expect(await issuer.replace("https://other.example", "https://next.example", NOW)).toBe(false);
       const next = await times(20, (n) => issuer.replace(url, `https://next-${n}.example`, NOW));
       expect(next.filter(Boolean)).toHaveLength(1);
-      expect(await issuer.find()).toBe(`https://next-${next.indexOf(true)}.example`);
+      expect((await issuer.find())?.url).toBe(`https://next-${next.indexOf(true)}.example`);
+    });
+
+    it("has its passkeys for what one of 20 said first, and changes that only from what it was", async () => {
+      const { issuer } = store;
+      const rpId = async () => (await issuer.find())?.rpId;
+      expect(await rpId()).toBeNull();
+      const first = await times(20, (n) => issuer.replaceRpId(null, `first-${n}.example`));
+      expect(first.filter(Boolean)).toHaveLength(1);
+      const known = `first-${first.indexOf(true)}.example`;
+      expect(await rpId()).toBe(known);
+      expect(await issuer.replaceRpId("other.example", "next.example")).toBe(false);
+      expect(await issuer.replaceRpId(known, null)).toBe(true);
+      expect(await rpId()).toBeNull();
     });
   });
 }

@@ -25,7 +25,7 @@ export function schemaContract(opened: () => OpenedStore): void {
       const tables = plans.map(
         ({ sql }) => sql.filter((statement) => /^CREATE TABLE .(?!temporary)/.test(statement)).length,
       );
-      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0, 0, 1, 1, 0, 0]);
+      expect(tables).toEqual([15, 5, 1, 0, 1, 1, 0, 0, 3, 2, 0, 0, 0, 1, 1, 0, 0, 0]);
       const both = await Promise.all([openDatabase(location), openDatabase(location)]);
       const ran = await Promise.all(both.map(migrate));
       expect(ran.flat()).toEqual(names);
@@ -129,9 +129,10 @@ export function schemaContract(opened: () => OpenedStore): void {
       expect(await schemaDrift(location)).toEqual([]);
 
       await first.change("ALTER TABLE oauth2_device_code DROP COLUMN client_epoch");
-      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names.at(-1) ?? ""]);
+      const given = names.indexOf("GivenToClients1791400000000");
+      await first.change("DELETE FROM auth_migrations WHERE name = ?", [names[given] ?? ""]);
       await first.change("UPDATE lease SET expires_at = 0");
-      expect(await migrate(first)).toEqual(names.slice(-1));
+      expect(await migrate(first)).toEqual(names.slice(given, given + 1));
       expect(await schemaDrift(location)).toEqual([]);
 
       const runner = first.dataSource.createQueryRunner();

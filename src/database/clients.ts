@@ -240,7 +240,7 @@ export class Clients implements ClientStore {
     });
   }
 
-  /** Page by page: without an index by client, one statement would lock the consents of all. */
+  /** Page by page: millions may have allowed it. */
   async #deleteConsents(clientId: string): Promise<void> {
     for (let after = ""; ; ) {
       const users = await this.#database.rows<{ user_id: string }>(

@@ -26,6 +26,7 @@ import { ClientEpochs1791200000000 } from "./migrations/1791200000000-client-epo
 import { PasswordGeneration1791300000000 } from "./migrations/1791300000000-password-generation.ts";
 import { GivenToClients1791400000000 } from "./migrations/1791400000000-given-to-clients.ts";
 import { PasskeyParty1791500000000 } from "./migrations/1791500000000-passkey-party.ts";
+import { ConsentsByClient1791600000000 } from "./migrations/1791600000000-consents-by-client.ts";
 import { type Dialect, entities } from "./schema.ts";
 import { SqliteConnection } from "./sqlite-connection.ts";
 
@@ -62,6 +63,7 @@ export const MIGRATIONS = [
   PasswordGeneration1791300000000,
   GivenToClients1791400000000,
   PasskeyParty1791500000000,
+  ConsentsByClient1791600000000,
 ];
 export const MIGRATIONS_TABLE = "auth_migrations";
 

@@ -276,6 +276,7 @@ export const SCHEMA: Readonly<Record<string, TableShape>> = {
       updated_at: "bigint",
       client_epoch: "bigint?",
     },
+    indexes: { ix_consent_client: ["client_id", "user_id"] },
   },
   oauth2_pushed_request: {
     columns: {

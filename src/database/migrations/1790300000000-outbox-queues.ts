@@ -1,5 +1,5 @@
-import { type MigrationInterface, type QueryRunner, TableIndex } from "typeorm";
-import { tableNow } from "./steps.ts";
+import type { MigrationInterface, QueryRunner } from "typeorm";
+import { addIndexes, dropIndexes } from "./steps.ts";
 
 const table = "outbox";
 
@@ -14,34 +14,17 @@ const removed = {
   ix_outbox_user: ["user_id", "status", "seq"],
 };
 
-type Indexes = Readonly<Record<string, string[]>>;
-
 /** Events are read by lane and type. Each step looks first whether it was done. */
 export class OutboxQueues1790300000000 implements MigrationInterface {
   readonly name = "OutboxQueues1790300000000";
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    await addIndexes(queryRunner, added);
-    await dropIndexes(queryRunner, removed);
+    await addIndexes(queryRunner, table, added);
+    await dropIndexes(queryRunner, table, removed);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
-    await addIndexes(queryRunner, removed);
-    await dropIndexes(queryRunner, added);
-  }
-}
-
-async function addIndexes(queryRunner: QueryRunner, indexes: Indexes): Promise<void> {
-  const outbox = await tableNow(queryRunner, table);
-  for (const [name, columnNames] of Object.entries(indexes)) {
-    if (outbox.indices.some((index) => index.name === name)) continue;
-    await queryRunner.createIndex(outbox, new TableIndex({ name, columnNames }));
-  }
-}
-
-async function dropIndexes(queryRunner: QueryRunner, indexes: Indexes): Promise<void> {
-  const outbox = await tableNow(queryRunner, table);
-  for (const name of Object.keys(indexes)) {
-    if (outbox.indices.some((index) => index.name === name)) await queryRunner.dropIndex(outbox, name);
+    await addIndexes(queryRunner, table, removed);
+    await dropIndexes(queryRunner, table, added);
   }
 }

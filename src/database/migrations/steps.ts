@@ -1,4 +1,4 @@
-import type { QueryRunner, Table } from "typeorm";
+import { type QueryRunner, type Table, TableIndex } from "typeorm";
 import { Query } from "typeorm/driver/Query.js";
 import { type Dialect, type TableShape, tableOf } from "../schema.ts";
 import { INITIAL_TABLES } from "./1790000000000-initial.ts";
@@ -53,5 +53,24 @@ export async function dropColumns(queryRunner: QueryRunner, added: AddedColumns)
     const table = await queryRunner.getTable(name);
     const present = Object.keys(columns).filter((column) => table?.findColumnByName(column));
     if (table !== undefined && present.length > 0) await queryRunner.dropColumns(table, present);
+  }
+}
+
+/** Columns of indexes that a migration adds or removes, by the index's name. */
+type Indexes = Readonly<Record<string, string[]>>;
+
+/** Adds those that are missing: a migration that was killed runs again. */
+export async function addIndexes(queryRunner: QueryRunner, name: string, indexes: Indexes): Promise<void> {
+  const table = await tableNow(queryRunner, name);
+  for (const [name, columnNames] of Object.entries(indexes)) {
+    if (table.indices.some((index) => index.name === name)) continue;
+    await queryRunner.createIndex(table, new TableIndex({ name, columnNames }));
+  }
+}
+
+export async function dropIndexes(queryRunner: QueryRunner, name: string, indexes: Indexes): Promise<void> {
+  const table = await tableNow(queryRunner, name);
+  for (const name of Object.keys(indexes)) {
+    if (table.indices.some((index) => index.name === name)) await queryRunner.dropIndex(table, name);
   }
 }

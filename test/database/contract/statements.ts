@@ -88,6 +88,7 @@ async function walk(store: Store, user: User): Promise<void> {
   const walked = { clientId: `walk-${randomUUID()}`, metadata, createdAt: NOW };
   await store.clients.register(walked, { initialToken: hash(), registrationToken: hash(), secret: null });
   await store.clients.findRegistered("portal", hash());
+  await store.clients.remove(walked.clientId, NOW);
   const device = makeDeviceCode();
   await store.deviceCodes.save(device, 5_000);
   await store.deviceCodes.find(device.deviceCodeHash);
@@ -125,9 +126,12 @@ async function walk(store: Store, user: User): Promise<void> {
   await store.outbox.countAttempt(ids);
   if (lease !== null) await store.outbox.markSent(lease, ids.slice(0, 1), NOW);
   await store.outbox.list("pending", 5);
+  await store.outbox.retry(null);
+  await store.outbox.discard(null);
   await store.users.changePassword(user.uuid, { from: "hash-1", to: "hash-2" }, changedEvent(user));
   await store.users.delete(busy.user.uuid, deletedEvent(busy.user));
   await store.users.listDeleted("", 5);
+  await store.users.listClosed(NOW, null, 5);
   await store.users.forgetTraces(busy.user.uuid, 5);
   await store.cleanUp(NOW, 10);
 }

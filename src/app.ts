@@ -304,10 +304,10 @@ function startJobs(context: OAuthContext, closers: Closers): void {
     "rotate keys": () => rotateWhenDue(context),
     "remove keys": () => removeOutlivedKeys(context),
     "forget traces of deleted users": () => forgetDeleted(context),
-    "erase closed accounts": async () => {
+    "erase closed accounts": async (goesOn) => {
       if (performance.now() < erasureDueAt) return;
       erasureDueAt = performance.now() + erasureEveryMs;
-      await eraseClosedAccounts(context);
+      await eraseClosedAccounts(context, goesOn);
     },
   });
   closers.push(housekeeping.close);

@@ -8,13 +8,16 @@ export function addChangeIssuerCommand(program: Command, runtime: Runtime): void
     "make the database one of the configured ISSUER, as after the service moved to another host name",
     ["change-issuer --yes"],
   )
-    .option("--yes", "I know that everybody has to sign in again")
+    .option("--yes", "I know what ends by that")
     .action(async (options: { json?: boolean; yes?: boolean }) => {
       const { changeIssuer, plannedIssuerChange } = await import("../oauth/issuer.ts");
       const changed = await withContext(runtime, async (ctx) => {
-        const { endedPasskeys } = await plannedIssuerChange(ctx);
-        const passkeys = endedPasskeys === 0 ? "" : `, and passkeys made for another PASSKEY_RP_ID (${endedPasskeys}),`;
-        await confirm(runtime, options, `every session and token of the former issuer${passkeys} would end`);
+        const { former, issuer, endedPasskeys } = await plannedIssuerChange(ctx);
+        const ends = [
+          ...(former === issuer ? [] : ["every session and token of the former issuer"]),
+          ...(endedPasskeys === 0 ? [] : [`passkeys made for another PASSKEY_RP_ID (${endedPasskeys})`]),
+        ];
+        if (ends.length > 0) await confirm(runtime, options, `${ends.join(" and ")} would end`);
         return changeIssuer(ctx);
       });
       const { former, issuer, endedPasskeys } = changed;

@@ -296,7 +296,7 @@ export const SECTIONS = {
       unset: "host of ISSUER",
       example: "example.com",
       meaning:
-        "Domain that passkeys are for (RP ID): the issuer's host or a domain above it. Passkeys made for another one no longer work: a start with another one than theirs is refused. An issuer whose host is an IP address has no passkeys.",
+        "Domain that passkeys are for (RP ID): the issuer's host or a domain above it. Passkeys made for another one no longer work: once somebody has a passkey, a start with another domain is refused. An issuer whose host is an IP address has no passkeys.",
     },
     PASSKEY_ORIGINS: {
       kind: "list",

@@ -5,12 +5,16 @@ const dayMs = 24 * hourMs;
 
 /**
  * Deletes rows that are no longer needed, a batch of each kind by an index on the time. Codes stay a day, used ones too: a second use must still
- * be known for what it is. Authorizations stay an hour, for tokens of a clock that is behind. A kind that cannot be deleted, as while its table is
- * locked, keeps no other from it.
+ * be known for what it is. Authorizations stay an hour, for tokens of a clock that is behind.
+ * @param broken as in `Store.cleanUp`
  * @returns how many rows were deleted
- * @throws what kept a kind from it, once nothing else is left to delete
  */
-export async function cleanUp(database: Database, now: number, batch: number): Promise<number> {
+export async function cleanUp(
+  database: Database,
+  now: number,
+  batch: number,
+  broken?: Map<string, unknown>,
+): Promise<number> {
   const kinds: [table: string, key: string, time: string, before: number, condition?: string][] = [
     ["oauth2_authorization_code", "code_hash", "expires_at", now - dayMs],
     ["oauth2_authorization_request", "id", "expires_at", now],
@@ -31,32 +35,36 @@ export async function cleanUp(database: Database, now: number, batch: number): P
     ["mail", "event_id", "sent_at", now - 7 * dayMs],
     ["oauth2_client_secret", "id", "expires_at", now - dayMs],
   ];
-  const deletions = kinds.map(([table, key, time, before, condition = ""]): [sql: string, before: number] => {
-    const where = `${condition}${time} < ?`;
-    return [
-      database.dialect === "mysql"
-        ? `DELETE FROM ${table} WHERE ${where} ORDER BY ${time} LIMIT ?`
-        : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE ${where} LIMIT ?)`,
-      before,
-    ];
-  });
+  const deletions = kinds.map(
+    ([table, key, time, before, condition = ""]): [table: string, sql: string, before: number] => {
+      const where = `${condition}${time} < ?`;
+      return [
+        table,
+        database.dialect === "mysql"
+          ? `DELETE FROM ${table} WHERE ${where} ORDER BY ${time} LIMIT ?`
+          : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE ${where} LIMIT ?)`,
+        before,
+      ];
+    },
+  );
   // by the clock that leases run on; long enough that no owner of an old epoch is left
   deletions.push([
+    "lease",
     database.dialect === "mysql"
       ? `DELETE FROM lease WHERE expires_at < ${databaseTime(database)} - ? ORDER BY expires_at LIMIT ?`
       : `DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_at < ${databaseTime(database)} - ? LIMIT ?)`,
     7 * dayMs,
   ]);
   let deleted = 0;
-  const failures: unknown[] = [];
-  for (const [sql, before] of deletions) {
+  for (const [table, sql, before] of deletions) {
+    if (broken?.has(table)) continue;
     try {
       deleted += await database.change(sql, [before, batch]);
     } catch (error) {
-      failures.push(error);
+      if (broken === undefined) throw error;
+      broken.set(table, error);
     }
   }
-  if (deleted === 0 && failures.length > 0) throw failures[0];
   return deleted;
 }
 

@@ -22,6 +22,7 @@ import { type Database, placeholders, rollback, type TransactionSql } from "./tr
 
 /** A form that is sent again within this time is answered as before (milliseconds). */
 const repeatMs = 60_000;
+const countedAtOnce = 10_000;
 
 /** Whose factors change, what is told of it, and the session in which it was asked for. */
 interface Change {
@@ -76,8 +77,21 @@ export class FactorTables implements FactorStore {
   }
 
   async countPasskeys(): Promise<number> {
-    const [row] = await this.#database.rows<{ amount: number }>("SELECT COUNT(*) AS amount FROM passkey");
-    return Number(row?.amount ?? 0);
+    let amount = 0;
+    for (let after = ""; ; ) {
+      const page = await this.#database.rows<{ id_hash: string }>(
+        `SELECT id_hash FROM passkey WHERE id_hash > ? ORDER BY id_hash LIMIT ${countedAtOnce}`,
+        [after],
+      );
+      amount += page.length;
+      const last = page.at(-1);
+      if (last === undefined || page.length < countedAtOnce) return amount;
+      after = last.id_hash;
+    }
+  }
+
+  async hasPasskeys(): Promise<boolean> {
+    return (await this.#database.rows("SELECT 1 AS one FROM passkey LIMIT 1")).length > 0;
   }
 
   async listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]> {

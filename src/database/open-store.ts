@@ -107,7 +107,7 @@ export function storeOn(
       const [row] = await watch.rows<{ now: number }>(`SELECT ${databaseTime(watch)} AS now`);
       return Number(row?.now);
     },
-    cleanUp: (now, batch) => cleanUp(database, now, batch),
+    cleanUp: (now, batch, broken) => cleanUp(database, now, batch, broken),
     deleteIssued: (batch) => deleteIssued(database, batch),
     load: () => database.load,
     close: async () => {

@@ -12,6 +12,9 @@ const batch = 500;
 /** Batches in one turn: a long backlog is cleared over several turns, so that other work is not delayed. */
 const batchesPerTurn = 100;
 
+/** Is this replica still the one that does it, and not about to end? Asked between two steps of a long task. */
+export type GoesOn = () => Promise<boolean>;
+
 /**
  * Deletes expired rows, in one replica at a time, measures the outbox, and goes on declaring how long this replica's tokens live and its key
  * set may be kept. What fails is tried again at a later turn, and keeps nothing else from being done.
@@ -19,7 +22,7 @@ const batchesPerTurn = 100;
  */
 export function startHousekeeping(
   ctx: Context,
-  tasks: Readonly<Record<string, () => Promise<unknown>>>,
+  tasks: Readonly<Record<string, (goesOn: GoesOn) => Promise<unknown>>>,
 ): { close(): Promise<void> } {
   const owner = randomUUID();
   let closing = false;
@@ -27,8 +30,7 @@ export function startHousekeeping(
   let cleanUpDueAt = 0;
   const warn = (task: string, error: unknown) =>
     ctx.log.warn({ err: error, task }, "housekeeping failed; it is tried again later");
-  const attempt = (task: string, work: () => Promise<unknown>) =>
-    closing ? undefined : work().catch((error: unknown) => warn(task, error));
+  const attempt = (task: string, work: () => Promise<unknown>) => work().catch((error: unknown) => warn(task, error));
 
   const declare = async () => {
     if (performance.now() - declaredAt <= declareMs) return;
@@ -51,10 +53,12 @@ export function startHousekeeping(
       ctx.metrics.outboxQueueAge.set({ event_type: eventType }, Math.max(0, ctx.clock.now() - at) / 1000);
     }
   };
-  const cleanUp = async () => {
-    for (let done = 0; done < batchesPerTurn && !closing; done++) {
-      if ((await ctx.store.cleanUp(ctx.clock.now(), batch)) === 0) break;
+  const cleanUp = async (goesOn: GoesOn) => {
+    const broken = new Map<string, unknown>();
+    for (let done = 0; done < batchesPerTurn && (await goesOn()); done++) {
+      if ((await ctx.store.cleanUp(ctx.clock.now(), batch, broken)) === 0) break;
     }
+    for (const [table, error] of broken) warn(`delete expired rows of ${table}`, error);
   };
   const turn = async () => {
     await attempt("declare lifetimes", declare);
@@ -63,8 +67,16 @@ export function startHousekeeping(
     cleanUpDueAt = performance.now() + cleanUpEveryMs;
     const lease = await ctx.store.leases.acquire("clean-up", owner, leaseMs);
     if (lease === null) return;
-    await attempt("delete expired rows", cleanUp);
-    for (const [task, work] of Object.entries(tasks)) await attempt(task, work);
+    let renewedAt = performance.now();
+    const goesOn = async () => {
+      if (closing) return false;
+      if (performance.now() - renewedAt < leaseMs / 3) return true;
+      renewedAt = performance.now();
+      return ctx.store.leases.renew(lease, leaseMs);
+    };
+    for (const [task, work] of Object.entries({ "delete expired rows": cleanUp, ...tasks })) {
+      if (await goesOn()) await attempt(task, () => work(goesOn));
+    }
     await ctx.store.leases.release(lease);
   };
   const turns = every(everyMs, turn, (error) => warn("take turns", error));

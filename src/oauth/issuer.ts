@@ -1,6 +1,7 @@
 import type { Context } from "../context.ts";
 import { StartRefused } from "../errors.ts";
 import { isLoopback } from "../net/loopback.ts";
+import type { Owner } from "../store/issuer.ts";
 
 /**
  * Are the configured issuer, and the domain of its passkeys, those that the store was made for? Under another issuer every session and token
@@ -25,12 +26,13 @@ export async function requireIssuer(ctx: Context): Promise<void> {
 }
 
 async function requireRpId(ctx: Context): Promise<void> {
-  const { former, rpId, passkeys } = await formerPasskeys(ctx);
+  const rpId = rpIdOf(ctx);
+  const former = (await ctx.store.issuer.find())?.rpId ?? null;
   if (former === rpId) return;
-  if (passkeys > 0 && former !== null && !isLoopback(former)) {
+  if (former !== null && !isLoopback(former) && (await ctx.store.factors.hasPasskeys())) {
     throw new StartRefused(
-      `Passkeys ${rpId === null ? "are turned off" : `are for ${rpId}`}, but those of this database (${passkeys}) were made for ${former}: none of ` +
-        `them could sign in. Nothing was changed. Set PASSKEY_RP_ID=${former}. If they are to end: npm run auth -- change-issuer --yes`,
+      `Passkeys ${rpId === null ? "are turned off" : `are for ${rpId}`}, but those of this database were made for ${former}: none of them could ` +
+        `sign in. Nothing was changed. Set PASSKEY_RP_ID=${former}. If they are to end: npm run auth -- change-issuer --yes`,
     );
   }
   if (!(await ctx.store.issuer.replaceRpId(former, rpId))) return requireRpId(ctx);
@@ -47,9 +49,18 @@ export interface IssuerChange {
 
 /** What would end if the configured issuer, and the domain of its passkeys, took the store over? */
 export async function plannedIssuerChange(ctx: Context): Promise<IssuerChange> {
-  const former = (await ctx.store.issuer.find())?.url ?? null;
-  const { passkeys } = await formerPasskeys(ctx);
-  return { former, issuer: ctx.config.issuer, endedPasskeys: passkeys };
+  const { issuer } = ctx.config;
+  const owner = await ctx.store.issuer.find();
+  const former = owner?.url ?? null;
+  const ends = owner !== null && endsPasskeys(owner, { url: issuer, rpId: rpIdOf(ctx) });
+  return { former, issuer, endedPasskeys: ends ? await ctx.store.factors.countPasskeys() : 0 };
+}
+
+/** An owner of before this was stored had its passkeys for its host, or for a domain above it. */
+function endsPasskeys(former: Owner, { url, rpId }: Owner): boolean {
+  if (former.rpId !== null) return former.rpId !== rpId;
+  const { hostname } = new URL(former.url);
+  return former.url !== url && rpId !== hostname && !(rpId !== null && hostname.endsWith(`.${rpId}`));
 }
 
 /** The configured issuer, and the domain of its passkeys, take the store over. */
@@ -59,16 +70,14 @@ export async function changeIssuer(ctx: Context): Promise<IssuerChange> {
   if (change.former !== issuer && !(await ctx.store.issuer.replace(change.former, issuer, ctx.clock.now()))) {
     return changeIssuer(ctx);
   }
+  const rpId = rpIdOf(ctx);
   for (;;) {
-    const { former, rpId } = await formerPasskeys(ctx);
+    const former = (await ctx.store.issuer.find())?.rpId ?? null;
     if (former === rpId || (await ctx.store.issuer.replaceRpId(former, rpId))) return change;
   }
 }
 
-/** For which domain passkeys were, and are configured to be, and how many there are of the former where that is another one. */
-async function formerPasskeys({ config, store }: Context) {
-  const rpId = config.passkeys?.rpId ?? null;
-  const former = (await store.issuer.find())?.rpId ?? null;
-  const passkeys = former === null || former === rpId ? 0 : await store.factors.countPasskeys();
-  return { former, rpId, passkeys };
+/** The domain that passkeys are configured to be for; null: for none. */
+function rpIdOf({ config }: Context): string | null {
+  return config.passkeys?.rpId ?? null;
 }

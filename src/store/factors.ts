@@ -84,7 +84,9 @@ export interface FactorStore {
     event: AuthEvent,
     acting?: ActingSession,
   ): Promise<boolean>;
-  /** Of all users. Reads them all. */
+  /** Has anybody a passkey? */
+  hasPasskeys(): Promise<boolean>;
+  /** Of all users. Reads them all, page by page. */
   countPasskeys(): Promise<number>;
   /** Every authenticator app, by user. @param after the last user of the page before; null: from the first on */
   listTotp(after: string | null, limit: number): Promise<{ userId: string; sealedSecret: string }[]>;

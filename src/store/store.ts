@@ -50,8 +50,12 @@ export interface Store {
   readonly leases: LeaseStore;
   /** The database's clock. Also the readiness probe: it throws while the database is away. */
   time(): Promise<number>;
-  /** Deletes up to `batch` expired rows of each kind; returns how many went. Call again while the answer is not 0. */
-  cleanUp(now: number, batch: number): Promise<number>;
+  /**
+   * Deletes up to `batch` expired rows of each kind; returns how many went. Call again while the answer is not 0.
+   * @param broken tables that are left out, with what went wrong: one that cannot be cleared, as it is locked, is added, and keeps no other
+   * from it. Without this, what goes wrong is thrown
+   */
+  cleanUp(now: number, batch: number, broken?: Map<string, unknown>): Promise<number>;
   /**
    * Deletes up to `batch` sessions, requests, codes, reset links and tokens for registrations of each kind, whatever their age; returns how
    * many went. Call again while that is a batch or more. Tokens end with their keys.

@@ -79,17 +79,29 @@ export async function findClosed(
   return user === null || user.closedAt === null ? null : { user, erasedAt: user.closedAt + GRACE_MS };
 }
 
-/** Erases the accounts that were closed long enough ago. One that cannot be erased keeps no other from it, and is tried again next time. */
-export async function eraseClosedAccounts(ctx: Context): Promise<void> {
+/** So many accounts in a row that cannot be erased say that something else is wrong, as that the database is away. */
+const mostFailures = 10;
+
+/**
+ * Erases the accounts that were closed long enough ago. One that cannot be erased keeps no other from it, and is tried again next time.
+ * @param goesOn false: the rest is left for later
+ */
+export async function eraseClosedAccounts(ctx: Context, goesOn = async () => true): Promise<void> {
   const before = ctx.clock.now() - GRACE_MS;
   let closed: readonly ClosedUser[] = [];
+  let failures = 0;
   do {
     closed = await ctx.store.users.listClosed(before, closed.at(-1) ?? null, accountsAtOnce);
     for (const user of closed) {
-      // one that is kept in this very moment stays
-      await erase(ctx, user, before).catch((error: unknown) => {
+      if (failures === mostFailures || !(await goesOn())) return;
+      try {
+        // one that is kept in this very moment stays
+        await erase(ctx, user, before);
+        failures = 0;
+      } catch (error) {
+        failures++;
         ctx.log.warn({ err: error, sub: user.uuid }, "a closed account is not erased yet; it is tried again later");
-      });
+      }
     }
   } while (closed.length === accountsAtOnce);
 }
@@ -100,7 +112,7 @@ export async function deleteUser(ctx: Context, uuid: string): Promise<void> {
 }
 
 /**
- * What is left says that there was a user: revoked authorizations until their tokens have expired, without address and browser (of more than
+ * What is left says that there was a user: revoked authorizations for a day, without address and browser (of more than
  * a thousand a little later), and the tombstone that revokes whatever names the user.
  */
 async function erase(ctx: Context, user: User, closedBefore?: number): Promise<boolean> {

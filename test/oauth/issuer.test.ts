@@ -59,7 +59,7 @@ it("refuses a start whose passkeys are for another domain than those of the data
   );
   await restart(env);
   await expect(restart(base)).rejects.toThrow(
-    /for auth\.example\.com, but those of this database \(1\) were made for example\.com.*PASSKEY_RP_ID=example\.com/,
+    /for auth\.example\.com, but those of this database were made for example\.com.*PASSKEY_RP_ID=example\.com/,
   );
   await restart(env);
   await stop();

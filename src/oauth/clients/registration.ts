@@ -122,7 +122,7 @@ export async function registerClient(
     throw refused();
   }
   await ctx.limits.take("client_registration", network);
-  if (isOpen) demandOpenMetadata(json, []);
+  if (isOpen) demandOpenMetadata(json);
   logDotlessSchemes(ctx, json);
   for (const member of ["client_id", "client_secret"]) {
     if (json[member] !== undefined) throw metadataError([`${member}: is chosen here`]);
@@ -158,7 +158,7 @@ export async function readDocumentMetadata(ctx: OAuthContext, document: Json): P
     throw metadataError(["token_endpoint_auth_method: must be none or private_key_jwt"]);
   }
   if (json["client_secret"] !== undefined) throw metadataError(["client_secret: is no secret in a public document"]);
-  demandOpenMetadata(json, []);
+  demandOpenMetadata(json);
   const metadata = readOwnMetadata(ctx, { ...json, token_endpoint_auth_method: method }, randomUUID(), null);
   await refuseTakenName(ctx, metadata);
   return metadata;
@@ -215,14 +215,23 @@ async function admitWithoutToken(ctx: OAuthContext, network: string): Promise<vo
   await ctx.limits.take("open_registration_total", "");
 }
 
-/** @param held grants that the client has already, from a registration with a token */
-function demandOpenMetadata(json: Json, held: readonly string[]): void {
+function demandOpenMetadata(json: Json): void {
+  demandSize(json, openMetadataBytes);
+  demandOpenGrants(json, []);
+}
+
+function demandSize(json: Json, mostBytes: number): void {
   const length = Buffer.byteLength(JSON.stringify(json));
-  if (length > openMetadataBytes) throw metadataError([`registration: has more than ${openMetadataBytes} bytes`]);
+  if (length > mostBytes) throw metadataError([`registration: has more than ${mostBytes} bytes`]);
+}
+
+/** @param held grants that the client has already, from a registration with a token */
+function demandOpenGrants(json: Json, held: readonly string[]): void {
   const grants: unknown[] = Array.isArray(json["grant_types"]) ? json["grant_types"] : [];
   const refused = grants.filter((grant) => ![...openGrants, ...held].includes(String(grant)));
   if (refused.length > 0) {
-    throw metadataError(refused.map((grant) => `grant_types: ${String(grant)} needs an initial access token`));
+    const needed = "needs a registration with an initial access token";
+    throw metadataError(refused.map((grant) => `grant_types: ${String(grant)} ${needed}`));
   }
 }
 
@@ -267,7 +276,9 @@ export async function replaceRegistration(
   }
   const placeholder = isSecretMethod(method) ? randomToken() : null;
   // whether it came with a token is not remembered, and OPEN_REGISTRATION may have changed since
-  demandOpenMetadata(json, client.metadata.grant_types);
+  demandOpenGrants(json, client.metadata.grant_types);
+  // what was registered with a token may be longer, and must stay possible to change
+  demandSize(json, Math.max(openMetadataBytes, Buffer.byteLength(JSON.stringify(client.metadata))));
   const metadata = readOwnMetadata(ctx, json, client.clientId, placeholder);
   if (metadata.client_name !== client.metadata.client_name) {
     await ctx.limits.take("client_registration", request.network);

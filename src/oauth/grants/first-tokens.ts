@@ -30,7 +30,7 @@ export type Allowed = Pick<
  * The authorization that replaces a code, and the response with its first tokens. Everything is signed before the transaction, which
  * then only decides which redemption wins, and so holds the row's lock for a short time.
  * @param asked the `resource` parameters of the request, space-separated
- * @throws AuthError invalid_target
+ * @throws AuthError invalid_target, invalid_grant: the client has lost every resource that was agreed to
  */
 export function firstTokens(
   ctx: OAuthContext,

@@ -77,7 +77,7 @@ export const refreshTokenGrant: Grant = async (ctx, { client, dpopJkt }, paramet
   // what was agreed to, and what the client may have now: never more than either
   const permitted = permittedScope(ctx, authorization, client);
   if (permitted === "") throw rejected("the client may have none of its scopes any more");
-  if (parameters["resource"] === undefined && hasLostResources(ctx, client, authorization.resource))
+  if (hasLostResources(ctx, client, authorization.resource))
     throw rejected("the client may have none of its resources any more");
   const resource = grantedResources(ctx, client, authorization.resource, parameters["resource"]);
   const scope = scopeForResource(ctx, narrowedScope(permitted, parameters["scope"]), resource);

@@ -9,11 +9,13 @@ import {
   authorizeUrl,
   claimsOf,
   getCode,
+  introspect,
   pkce,
   postForm,
   redeem,
   signUp,
   TestBrowser,
+  type Tokens,
 } from "../../support/flow.ts";
 import { listen } from "../../support/keys.ts";
 
@@ -260,12 +262,26 @@ describe("a client whose id is the URL of its metadata", () => {
   it("C-67 is refused, and its tokens are, as soon as the operator allows such clients no longer", async () => {
     const clientId = idOf("turned-off.json");
     const first = await startApp({ CLIENT_ID_DOCUMENTS: "1", OUTBOUND_ALLOWED_HOSTS: host.host });
-    expect((await ask(clientId, first)).status).toBe(302);
+    const options = { clientId, redirectUri, scope: "openid" };
+    const { location, browser, verifier } = await getCode(first.url, await signUp(first.url), options);
+    const allowed = await browser.submit(location.href, { decision: "allow" });
+    const code = new URL(allowed.headers.get("location") ?? "").searchParams.get("code") ?? "";
+    const form = { client_id: clientId, redirect_uri: redirectUri };
+    const answer = await postForm(`${first.url}/oauth2/token`, {
+      ...{ ...form, grant_type: "authorization_code", code, code_verifier: verifier },
+    });
+    const { access_token, refresh_token } = (await answer.json()) as Tokens;
+    expect((await introspect(first.url, access_token))["active"]).toBe(true);
     const { env } = first;
     await first.close();
 
     const second = await startApp({ ...env, CLIENT_ID_DOCUMENTS: "0" });
     expect((await ask(clientId, second)).status).toBe(400);
+    expect((await introspect(second.url, access_token))["active"]).toBe(false);
+    const refreshed = await postForm(`${second.url}/oauth2/token`, {
+      ...{ grant_type: "refresh_token", client_id: clientId, refresh_token },
+    });
+    expect(refreshed.status).toBe(401);
     await second.close();
 
     const third = await startApp({ ...env, CLIENT_ID_DOCUMENTS: "1" });

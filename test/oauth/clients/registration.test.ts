@@ -299,6 +299,17 @@ describe("dynamic client registration", () => {
     expect((await app.context.store.clients.find("of-file"))?.disabledAt).toBeNull();
   });
 
+  it("RFC 7592 2.2 changes a long registration too, and makes none much longer", async () => {
+    const uris = (count: number) =>
+      Array.from({ length: count }, (_, n) => `https://app.example/${n}/${"x".repeat(500)}`);
+    const long = await registered({ redirect_uris: uris(20) });
+    const put = async (of: Json, count: number) =>
+      (await at(of, "PUT", { json: { client_id: of["client_id"], redirect_uris: uris(count) } })).status;
+    expect(await put(long, 20)).toBe(200);
+    expect(await put(long, 40)).toBe(400);
+    expect(await put(await registered(), 20)).toBe(400);
+  });
+
   it("RFC 7592 2.2 replaces the whole metadata, and neither id nor secret", async () => {
     const mine = await registered({ client_name: "Before", tos_uri: "https://app.example/tos" });
     const json = { client_id: mine["client_id"], redirect_uris: ["https://app.example/new"], client_name: "After" };

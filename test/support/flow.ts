@@ -37,14 +37,21 @@ export function postJson(url: string, body: unknown, headers: Record<string, str
   });
 }
 
+/** Seconds after which a service that is busy wants to be asked again; null: it has answered. */
+function hintOf({ status, headers }: Response): number | null {
+  if (status === 503 && headers.has("retry-after")) return Number(headers.get("retry-after"));
+  // told by way of the redirect URI (RFC 6749 section 4.1.2.1)
+  return headers.get("location")?.includes("error=temporarily_unavailable") === true ? 1 : null;
+}
+
 /** As a client of a busy service: a 503 with `Retry-After` is tried again, and is no answer (C-21). */
 export async function patiently(call: () => Promise<Response>): Promise<Response> {
   for (let tries = 0; ; tries++) {
     const response = await call();
-    const hint = response.headers.get("retry-after");
-    if (response.status !== 503 || hint === null || tries > 60) return response;
+    const hint = hintOf(response);
+    if (hint === null || tries > 60) return response;
     await response.arrayBuffer();
-    await new Promise((resolve) => setTimeout(resolve, Number(hint) * 1_000 * (0.5 + Math.random())));
+    await new Promise((resolve) => setTimeout(resolve, hint * 1_000 * (0.5 + Math.random())));
   }
 }
 
@@ -58,7 +65,7 @@ export class PatientCalls {
   ask(call: () => Promise<Response>): Promise<Response> {
     return patiently(async () => {
       const response = await call();
-      if (response.status === 503) this.busy++;
+      if (hintOf(response) !== null) this.busy++;
       return response;
     });
   }

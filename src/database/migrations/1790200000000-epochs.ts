@@ -1,6 +1,6 @@
-import { type MigrationInterface, type QueryRunner, type Table, TableIndex } from "typeorm";
+import type { MigrationInterface, QueryRunner } from "typeorm";
 import { type TableShape, tableOf } from "../schema.ts";
-import { type AddedColumns, addColumns, dialectOf, dropColumns, tableNow } from "./steps.ts";
+import { type AddedColumns, addColumns, addIndexes, dialectOf, dropColumns, dropIndexes } from "./steps.ts";
 
 /** What this migration adds: never edited once released, whatever `schema` says by now. Null where the previous release wrote the row. */
 const newColumns: AddedColumns = {
@@ -12,10 +12,7 @@ const newColumns: AddedColumns = {
 const lifetimes: TableShape = { columns: { lifetime_ms: "bigint pk", used_until: "bigint" } };
 
 const indexedTable = "oauth2_authorization";
-const clientIndex = {
-  name: "ix_authorization_client",
-  columnNames: ["subject", "client_id", "created_at"],
-};
+const clientIndex = { ix_authorization_client: ["subject", "client_id", "created_at"] };
 
 /**
  * Epochs: what ends all tokens of a user is a number in their row. Each step looks first whether it was done. The previous release runs
@@ -27,21 +24,13 @@ export class Epochs1790200000000 implements MigrationInterface {
   async up(queryRunner: QueryRunner): Promise<void> {
     const dialect = dialectOf(queryRunner);
     await addColumns(queryRunner, newColumns);
-    const authorizations = await tableNow(queryRunner, indexedTable);
-    if (!hasIndex(authorizations)) await queryRunner.createIndex(authorizations, new TableIndex(clientIndex));
+    await addIndexes(queryRunner, indexedTable, clientIndex);
     await queryRunner.createTable(tableOf("access_token_lifetime", lifetimes, dialect), true);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
     await queryRunner.dropTable("access_token_lifetime", true);
-    const authorizations = await queryRunner.getTable(indexedTable);
-    if (authorizations !== undefined && hasIndex(authorizations)) {
-      await queryRunner.dropIndex(authorizations, clientIndex.name);
-    }
+    await dropIndexes(queryRunner, indexedTable, clientIndex);
     await dropColumns(queryRunner, newColumns);
   }
-}
-
-function hasIndex({ indices }: Table): boolean {
-  return indices.some(({ name }) => name === clientIndex.name);
 }

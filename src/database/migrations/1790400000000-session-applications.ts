@@ -1,6 +1,6 @@
-import { type MigrationInterface, type QueryRunner, TableIndex } from "typeorm";
+import type { MigrationInterface, QueryRunner } from "typeorm";
 import { type TableShape, tableOf } from "../schema.ts";
-import { dialectOf, tableNow } from "./steps.ts";
+import { addIndexes, dialectOf, dropIndexes } from "./steps.ts";
 
 /** What this migration adds: never edited once released, whatever `schema` says by now. */
 const applications: TableShape = {
@@ -18,7 +18,7 @@ const applications: TableShape = {
   },
 };
 
-const noticeIndex = { name: "ix_notice_client", columnNames: ["status", "client_id", "next_attempt_at"] };
+const noticeIndex = { ix_notice_client: ["status", "client_id", "next_attempt_at"] };
 
 /**
  * The applications that take part in a browser session, and notices by client. Each step looks first whether it was done. The previous
@@ -29,17 +29,11 @@ export class SessionApplications1790400000000 implements MigrationInterface {
 
   async up(queryRunner: QueryRunner): Promise<void> {
     await queryRunner.createTable(tableOf("session_application", applications, dialectOf(queryRunner)), true);
-    const notices = await tableNow(queryRunner, "logout_notice");
-    if (!notices.indices.some(({ name }) => name === noticeIndex.name)) {
-      await queryRunner.createIndex(notices, new TableIndex(noticeIndex));
-    }
+    await addIndexes(queryRunner, "logout_notice", noticeIndex);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
     await queryRunner.dropTable("session_application", true);
-    const notices = await tableNow(queryRunner, "logout_notice");
-    if (notices.indices.some(({ name }) => name === noticeIndex.name)) {
-      await queryRunner.dropIndex(notices, noticeIndex.name);
-    }
+    await dropIndexes(queryRunner, "logout_notice", noticeIndex);
   }
 }

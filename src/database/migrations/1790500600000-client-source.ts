@@ -1,21 +1,18 @@
-import { type MigrationInterface, type QueryRunner, TableIndex } from "typeorm";
-import { tableNow } from "./steps.ts";
+import type { MigrationInterface, QueryRunner } from "typeorm";
+import { addIndexes, dropIndexes } from "./steps.ts";
 
 const table = "oauth2_registered_client";
-const index = { name: "ix_client_source", columnNames: ["source"] };
+const added = { ix_client_source: ["source"] };
 
 /** Finds the operator's clients among those that registered themselves. */
 export class ClientSource1790500600000 implements MigrationInterface {
   readonly name = "ClientSource1790500600000";
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    const clients = await tableNow(queryRunner, table);
-    if (clients.indices.some(({ name }) => name === index.name)) return;
-    await queryRunner.createIndex(clients, new TableIndex(index));
+    await addIndexes(queryRunner, table, added);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
-    const clients = await queryRunner.getTable(table);
-    if (clients?.indices.some(({ name }) => name === index.name)) await queryRunner.dropIndex(clients, index.name);
+    await dropIndexes(queryRunner, table, added);
   }
 }

@@ -1,11 +1,11 @@
-import { type MigrationInterface, type QueryRunner, TableIndex } from "typeorm";
+import type { MigrationInterface, QueryRunner } from "typeorm";
 import { type TableShape, tableOf } from "../schema.ts";
-import { addColumns, dialectOf, dropColumns, tableNow } from "./steps.ts";
+import { addColumns, addIndexes, dialectOf, dropColumns, dropIndexes } from "./steps.ts";
 
 /** What this migration adds: never edited once released, whatever `SCHEMA` says by now. */
 const users: TableShape["columns"] = { signed_in_at: "bigint?", closed_at: "bigint?" };
 
-const closedIndex = { name: "ix_users_closed", columnNames: ["closed_at"] };
+const closedIndex = { ix_users_closed: ["closed_at"] };
 
 const tables: Readonly<Record<string, TableShape>> = {
   email_verification: {
@@ -49,10 +49,7 @@ export class Accounts1790700000000 implements MigrationInterface {
 
   async up(queryRunner: QueryRunner): Promise<void> {
     await addColumns(queryRunner, { users });
-    const found = await tableNow(queryRunner, "users");
-    if (!found.indices.some(({ name }) => name === closedIndex.name)) {
-      await queryRunner.createIndex(found, new TableIndex(closedIndex));
-    }
+    await addIndexes(queryRunner, "users", closedIndex);
     for (const [name, shape] of Object.entries(tables)) {
       await queryRunner.createTable(tableOf(name, shape, dialectOf(queryRunner)), true);
     }
@@ -60,10 +57,7 @@ export class Accounts1790700000000 implements MigrationInterface {
 
   async down(queryRunner: QueryRunner): Promise<void> {
     for (const name of Object.keys(tables)) await queryRunner.dropTable(name, true);
-    const found = await tableNow(queryRunner, "users");
-    if (found.indices.some(({ name }) => name === closedIndex.name)) {
-      await queryRunner.dropIndex(found, closedIndex.name);
-    }
+    await dropIndexes(queryRunner, "users", closedIndex);
     await dropColumns(queryRunner, { users });
   }
 }

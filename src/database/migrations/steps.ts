@@ -60,17 +60,17 @@ export async function dropColumns(queryRunner: QueryRunner, added: AddedColumns)
 type Indexes = Readonly<Record<string, string[]>>;
 
 /** Adds those that are missing: a migration that was killed runs again. */
-export async function addIndexes(queryRunner: QueryRunner, name: string, indexes: Indexes): Promise<void> {
-  const table = await tableNow(queryRunner, name);
+export async function addIndexes(queryRunner: QueryRunner, table: string, indexes: Indexes): Promise<void> {
+  const found = await tableNow(queryRunner, table);
   for (const [name, columnNames] of Object.entries(indexes)) {
-    if (table.indices.some((index) => index.name === name)) continue;
-    await queryRunner.createIndex(table, new TableIndex({ name, columnNames }));
+    if (found.indices.some((index) => index.name === name)) continue;
+    await queryRunner.createIndex(found, new TableIndex({ name, columnNames }));
   }
 }
 
-export async function dropIndexes(queryRunner: QueryRunner, name: string, indexes: Indexes): Promise<void> {
-  const table = await tableNow(queryRunner, name);
+export async function dropIndexes(queryRunner: QueryRunner, table: string, indexes: Indexes): Promise<void> {
+  const found = await tableNow(queryRunner, table);
   for (const name of Object.keys(indexes)) {
-    if (table.indices.some((index) => index.name === name)) await queryRunner.dropIndex(table, name);
+    if (found.indices.some((index) => index.name === name)) await queryRunner.dropIndex(found, name);
   }
 }

@@ -1,4 +1,4 @@
-import { type Database, databaseTime } from "./transaction.ts";
+import { type Database, databaseTime, deleteSome } from "./transaction.ts";
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -35,36 +35,23 @@ export async function cleanUp(
     ["mail", "event_id", "sent_at", now - 7 * dayMs],
     ["oauth2_client_secret", "id", "expires_at", now - dayMs],
   ];
-  const deletions = kinds.map(
-    ([table, key, time, before, condition = ""]): [table: string, sql: string, before: number] => {
-      const where = `${condition}${time} < ?`;
-      return [
-        table,
-        database.dialect === "mysql"
-          ? `DELETE FROM ${table} WHERE ${where} ORDER BY ${time} LIMIT ?`
-          : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} WHERE ${where} LIMIT ?)`,
-        before,
-      ];
-    },
-  );
-  // by the clock that leases run on; long enough that no owner of an old epoch is left
-  deletions.push([
-    "lease",
-    database.dialect === "mysql"
-      ? `DELETE FROM lease WHERE expires_at < ${databaseTime(database)} - ? ORDER BY expires_at LIMIT ?`
-      : `DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_at < ${databaseTime(database)} - ? LIMIT ?)`,
-    7 * dayMs,
-  ]);
-  let deleted = 0;
-  for (const [table, sql, before] of deletions) {
-    if (broken?.has(table)) continue;
+  const remove = async (table: string, key: string, which: string, before: number): Promise<number> => {
+    if (broken?.has(table)) return 0;
     try {
-      deleted += await database.change(sql, [before, batch]);
+      return await database.change(deleteSome(database, table, key, which), [before, batch]);
     } catch (error) {
       if (broken === undefined) throw error;
       broken.set(table, error);
+      return 0;
     }
+  };
+  let deleted = 0;
+  for (const [table, key, time, before, condition = ""] of kinds) {
+    deleted += await remove(table, key, `WHERE ${condition}${time} < ? ORDER BY ${time} LIMIT ?`, before);
   }
+  // by the clock that leases run on; long enough that no owner of an old epoch is left
+  const ended = `WHERE expires_at < ${databaseTime(database)} - ? ORDER BY expires_at LIMIT ?`;
+  deleted += await remove("lease", "name", ended, 7 * dayMs);
   return deleted;
 }
 
@@ -82,12 +69,7 @@ export async function deleteIssued(database: Database, batch: number): Promise<n
   ];
   let deleted = 0;
   for (const [table, key] of kinds) {
-    deleted += await database.change(
-      database.dialect === "mysql"
-        ? `DELETE FROM ${table} ORDER BY ${key} LIMIT ?`
-        : `DELETE FROM ${table} WHERE ${key} IN (SELECT ${key} FROM ${table} ORDER BY ${key} LIMIT ?)`,
-      [batch],
-    );
+    deleted += await database.change(deleteSome(database, table, key, `ORDER BY ${key} LIMIT ?`), [batch]);
   }
   return deleted;
 }

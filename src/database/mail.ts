@@ -2,8 +2,10 @@ import type { Sealer } from "../crypto/sealing.ts";
 import type { AuthEvent } from "../events.ts";
 import { latestEnd } from "../store/limits.ts";
 import { LONGEST_MAIL_PAUSE_MS, MAILED, type MailStore, type QueuedMail } from "../store/mail.ts";
+import type { ResealedPage } from "../store/outbox.ts";
 import { insert } from "./authorization-records.ts";
-import type { Database, TransactionSql } from "./transaction.ts";
+import { resealPage } from "./reseal.ts";
+import { type Database, deleteSome, type TransactionSql } from "./transaction.ts";
 
 interface MailRow {
   event_id: string;
@@ -103,11 +105,8 @@ export class MailQueue implements MailStore {
   }
 
   async leave(before: number): Promise<number> {
-    const which = "status = 'pending' AND created_at < ?";
-    const sql =
-      this.#database.dialect === "mysql"
-        ? `DELETE FROM mail WHERE ${which} LIMIT ?`
-        : `DELETE FROM mail WHERE event_id IN (SELECT event_id FROM mail WHERE ${which} LIMIT ?)`;
+    const which = "WHERE status = 'pending' AND created_at < ? LIMIT ?";
+    const sql = deleteSome(this.#database, "mail", "event_id", which);
     while ((await this.#database.change(sql, [before, batchSize])) === batchSize);
     const [row] = await this.#database.rows<{ amount: number }>(
       "SELECT COUNT(*) AS amount FROM mail WHERE status = 'pending'",
@@ -124,28 +123,7 @@ export class MailQueue implements MailStore {
     return { pending: of("pending"), parked: of("parked") };
   }
 
-  async reseal(): Promise<{ resealed: number; unreadable: number }> {
-    let [resealed, unreadable] = [0, 0];
-    let page: { event_id: string; payload: string; status: string }[] = [];
-    do {
-      page = await this.#database.rows(
-        "SELECT event_id, payload, status FROM mail WHERE event_id > ? ORDER BY event_id LIMIT ?",
-        [page.at(-1)?.event_id ?? "", batchSize],
-      );
-      for (const { event_id, payload, status } of page) {
-        // filtered here: in the statement, one page might read all sent mails before it finds others
-        if (status === "sent") continue;
-        let sealed: string | null;
-        try {
-          sealed = this.#sealer.reseal(payload, event_id);
-        } catch {
-          unreadable++;
-          continue;
-        }
-        const sql = "UPDATE mail SET payload = ? WHERE event_id = ? AND payload = ?";
-        if (sealed !== null) resealed += await this.#database.change(sql, [sealed, event_id, payload]);
-      }
-    } while (page.length === batchSize);
-    return { resealed, unreadable };
+  reseal(after: string | null, limit: number): Promise<ResealedPage> {
+    return resealPage(this.#database, this.#sealer, { table: "mail", after, limit });
   }
 }

@@ -10,9 +10,11 @@ import {
   type OutboxQueue,
   type OutboxStatus,
   type OutboxStore,
+  type ResealedPage,
 } from "../store/outbox.ts";
 import { HOLDS_LEASE, holdsLease, leaseValues } from "./leases.ts";
 import type { MailQueue } from "./mail.ts";
+import { resealPage } from "./reseal.ts";
 import { type Database, placeholders, type Scalar, type TransactionSql } from "./transaction.ts";
 
 interface OutboxRow {
@@ -183,32 +185,8 @@ export class Outbox implements OutboxStore {
     }
   }
 
-  async reseal(after: string | null, limit: number) {
-    const rows = await this.#database.rows<{ event_id: string; payload: string; status: string }>(
-      "SELECT event_id, payload, status FROM outbox WHERE event_id > ? ORDER BY event_id LIMIT ?",
-      [after ?? "", limit],
-    );
-    let [resealed, unreadable] = [0, 0];
-    for (const { event_id, payload, status } of rows) {
-      // filtered here: in the statement, one page might read all sent events before it finds others
-      if (status === "sent") continue;
-      const sealed = this.#reseal(payload, event_id);
-      if (sealed === "unreadable") unreadable++;
-      else if (sealed !== null) {
-        // one that was sent meanwhile has no payload any more
-        const sql = "UPDATE outbox SET payload = ? WHERE event_id = ? AND payload = ?";
-        resealed += await this.#database.change(sql, [sealed, event_id, payload]);
-      }
-    }
-    return { end: rows.length < limit ? null : (rows.at(-1)?.event_id ?? null), resealed, unreadable };
-  }
-
-  #reseal(payload: string, eventId: string): string | null | "unreadable" {
-    try {
-      return this.#sealer.reseal(payload, eventId);
-    } catch {
-      return "unreadable";
-    }
+  reseal(after: string | null, limit: number): Promise<ResealedPage> {
+    return resealPage(this.#database, this.#sealer, { table: "outbox", after, limit });
   }
 
   markSent(lease: Lease, eventIds: readonly string[], now: number): Promise<boolean> {

@@ -351,6 +351,26 @@ export function placeholders(count: number): string {
   return `(${Array.from({ length: count }, () => "?").join(", ")})`;
 }
 
+/**
+ * A DELETE or UPDATE of some rows at a time, where SQLite knows no LIMIT.
+ * @param change all before WHERE: `DELETE FROM mail`
+ * @param which of the rows, and in which order: `WHERE ... ORDER BY ... LIMIT ?`
+ */
+export function changeSome(
+  { dialect }: { dialect: Dialect },
+  change: string,
+  { table, key, which }: { table: string; key: string; which: string },
+): string {
+  return dialect === "mysql"
+    ? `${change} ${which}`
+    : `${change} WHERE ${key} IN (SELECT ${key} FROM ${table} ${which})`;
+}
+
+/** As `changeSome`. */
+export function deleteSome(database: { dialect: Dialect }, table: string, key: string, which: string): string {
+  return changeSome(database, `DELETE FROM ${table}`, { table, key, which });
+}
+
 /** Holds the row against other transactions until the end of this one. SQLite has one writer anyway. */
 export function forUpdate({ dialect }: Sql): string {
   return dialect === "mysql" ? " FOR UPDATE" : "";

@@ -21,7 +21,7 @@ import { MAY_RETURN, markProfileChanged, nextEventSeq, takeEventSeqToReturn } fr
 import { USED_UP_UNTIL, usedUpValues } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import { keyOf, type PasskeyRow, passkeyOf, rowOf } from "./passkey-rows.ts";
-import { type Database, forUpdate, placeholders, rollback, type TransactionSql } from "./transaction.ts";
+import { changeSome, type Database, forUpdate, placeholders, rollback, type TransactionSql } from "./transaction.ts";
 import { SELECT_USER, USER_COLUMNS, type UserRow, userOf, userToSignInOf } from "./user-rows.ts";
 import { insertVerification } from "./verification-links.ts";
 
@@ -292,14 +292,10 @@ export class Users implements UserStore {
   }
 
   async forgetTraces(uuid: string, batch: number): Promise<number> {
-    const where = "subject = ? AND ip_address <> ''";
-    const forget = "UPDATE oauth2_authorization SET ip_address = '', user_agent = '' WHERE";
-    return this.#database.change(
-      this.#database.dialect === "mysql"
-        ? `${forget} ${where} LIMIT ?`
-        : `${forget} id IN (SELECT id FROM oauth2_authorization WHERE ${where} LIMIT ?)`,
-      [uuid, batch],
-    );
+    const table = "oauth2_authorization";
+    const which = "WHERE subject = ? AND ip_address <> '' LIMIT ?";
+    const forget = `UPDATE ${table} SET ip_address = '', user_agent = ''`;
+    return this.#database.change(changeSome(this.#database, forget, { table, key: "id", which }), [uuid, batch]);
   }
 
   async listDeleted(after: string, limit: number): Promise<string[]> {

@@ -1,4 +1,5 @@
 import type { AuthEvent } from "../events.ts";
+import type { ResealedPage } from "./outbox.ts";
 
 /** Events of which the service sends a mail itself, where SMTP_URL is set. */
 export const MAILED: ReadonlySet<AuthEvent["eventType"]> = new Set([
@@ -36,6 +37,6 @@ export interface MailStore {
   leave(before: number): Promise<number>;
   /** Nothing waits where the service sends no mail. */
   stats(): Promise<{ readonly pending: number; readonly parked: number }>;
-  /** As the outbox's: seals what is sealed under an older key under the first one. @returns how many, and how many no key opens */
-  reseal(): Promise<{ readonly resealed: number; readonly unreadable: number }>;
+  /** As the outbox's. */
+  reseal(after: string | null, limit: number): Promise<ResealedPage>;
 }

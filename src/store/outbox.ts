@@ -49,6 +49,15 @@ export interface OutboxPage {
   readonly isLast: boolean;
 }
 
+/** Of what is sealed at rest, after it was looked at for older keys. */
+export interface ResealedPage {
+  /** Where to go on; null: this was the end. */
+  readonly end: string | null;
+  readonly resealed: number;
+  /** What no key of this replica opens. */
+  readonly unreadable: number;
+}
+
 export interface OutboxStore {
   /** Called after every local commit that wrote an event. Returns the way to stop it. */
   onAppend(listener: (lane: number, eventType: AuthEvent["eventType"]) => void): () => void;
@@ -69,11 +78,7 @@ export interface OutboxStore {
   discard(eventIds: readonly string[] | null): Promise<number>;
   /**
    * Seals the waiting and parked events behind `after` that are sealed under an older key, up to `limit` events, under the first one.
-   * @returns where to go on, null at the end; how many were sealed again; how many no key of this replica opens
    */
-  reseal(
-    after: string | null,
-    limit: number,
-  ): Promise<{ readonly end: string | null; readonly resealed: number; readonly unreadable: number }>;
+  reseal(after: string | null, limit: number): Promise<ResealedPage>;
   stats(): Promise<{ pending: number; parked: number; oldestPendingAt: number | null }>;
 }

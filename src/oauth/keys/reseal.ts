@@ -1,4 +1,5 @@
 import { AuthError } from "../../errors.ts";
+import type { OutboxStore } from "../../store/outbox.ts";
 import type { OAuthContext } from "../context.ts";
 
 const atOnce = 500;
@@ -24,8 +25,8 @@ export async function resealEverything(ctx: OAuthContext, progress: (seen: numbe
     seen += count;
     progress(seen);
   };
-  const events = await resealEvents(ctx, look);
-  const mails = await ctx.store.mail.reseal();
+  const events = await resealQueue(ctx.store.outbox, look);
+  const mails = await resealQueue(ctx.store.mail, () => {});
   const apps = await resealApps(ctx, look);
   return {
     keys: keys.resealed,
@@ -40,10 +41,10 @@ interface Part {
   readonly unreadable: number;
 }
 
-async function resealEvents({ store }: OAuthContext, look: (count: number) => void): Promise<Part> {
+async function resealQueue(queue: Pick<OutboxStore, "reseal">, look: (count: number) => void): Promise<Part> {
   let [resealed, unreadable] = [0, 0];
   for (let after: string | null = null; ; look(atOnce)) {
-    const page = await store.outbox.reseal(after, atOnce);
+    const page = await queue.reseal(after, atOnce);
     resealed += page.resealed;
     unreadable += page.unreadable;
     if (page.end === null) return { resealed, unreadable };

@@ -29,6 +29,15 @@ const agent = {
   scope: "openid profile",
 };
 
+/** @param own what the registration was answered with */
+function replace(own: Record<string, string>, json: Json): Promise<Response> {
+  return fetch(own["registration_client_uri"] ?? "", {
+    method: "PUT",
+    headers: { authorization: `Bearer ${own["registration_access_token"]}`, "content-type": "application/json" },
+    body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
+  });
+}
+
 describe("registration without an initial access token", () => {
   let app: TestApp;
   beforeAll(async () => {
@@ -124,15 +133,7 @@ describe("registration without an initial access token", () => {
 
   it("C-67 lets a client take no other grants and no other name afterwards", async () => {
     const own = await registered();
-    const put = (json: Json) =>
-      fetch(own["registration_client_uri"] ?? "", {
-        method: "PUT",
-        headers: {
-          authorization: `Bearer ${own["registration_access_token"]}`,
-          "content-type": "application/json",
-        },
-        body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
-      });
+    const put = (json: Json) => replace(own, json);
     expect((await put({ client_name: "Another agent" })).status).toBe(200);
     expect((await put({ client_name: "Adas bank" })).status).toBe(400);
     expect((await put({ grant_types: ["urn:ietf:params:oauth:grant-type:device_code"] })).status).toBe(400);
@@ -146,15 +147,7 @@ describe("registration without an initial access token", () => {
 
     const second = await startApp({ ...env, OPEN_REGISTRATION: "0" });
     const grants = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"];
-    const put = (json: Json) =>
-      fetch(`${second.url}/oauth2/register/${own["client_id"]}`, {
-        method: "PUT",
-        headers: {
-          authorization: `Bearer ${own["registration_access_token"]}`,
-          "content-type": "application/json",
-        },
-        body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
-      });
+    const put = (json: Json) => replace(own, json);
     expect((await put({ grant_types: grants })).status).toBe(400);
     expect((await put({ client_name: "Another agent" })).status).toBe(200);
     await second.close();
@@ -387,17 +380,7 @@ describe("registration without an initial access token", () => {
     const one = await startApp({ OPEN_REGISTRATION: "1" });
     try {
       const own = (await (await postJson(`${one.url}/oauth2/register`, agent)).json()) as Record<string, string>;
-      const put = async (json: Json) => {
-        const answer = await fetch(`${one.url}/oauth2/register/${own["client_id"]}`, {
-          method: "PUT",
-          headers: {
-            authorization: `Bearer ${own["registration_access_token"]}`,
-            "content-type": "application/json",
-          },
-          body: JSON.stringify({ ...agent, client_id: own["client_id"], ...json }),
-        });
-        return answer.status;
-      };
+      const put = async (json: Json) => (await replace(own, json)).status;
       for (let n = 1; n < 300; n++) expect([n, await put({ client_name: `Agent ${n}` })]).toEqual([n, 200]);
       expect(await put({ client_name: "Agent 300" })).toBe(429);
       expect(await put({ client_name: "Agent 299", client_uri: "https://agent.example/" })).toBe(200);
